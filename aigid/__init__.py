@@ -1,0 +1,1 @@
+"""Detection of AI-generated images on frozen embeddings, honestly judged."""

@@ -1,0 +1,1 @@
+"""Manifests, layouts and images: what lies on disk."""

@@ -1,0 +1,1 @@
+"""Degradations of images: operators, policies, named views."""

@@ -1,0 +1,1 @@
+"""Detectors: embeddings in, P(generated) out."""
