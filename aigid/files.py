@@ -40,7 +40,7 @@ def write_json(path: Path | str, value: object) -> None:
 
 def sha256(path: Path | str) -> str:
     """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -59,7 +59,8 @@ def dataset_root(dataset: str) -> Path:
 
 def num_workers() -> int:
     """Threads for decoding: ``$AIGID_WORKERS``, else the cores this process may use."""
-    return _whole("AIGID_WORKERS", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return _whole("AIGID_WORKERS", cores or 1)
 
 
 def batch_size() -> int:

@@ -32,7 +32,7 @@ def load(section: str, model: type[T], path: Path | str = "params.yaml") -> T:
 
 
 def check(value: object, model: type[T], name: str) -> T:
-    """``value`` as an instance of ``model``; InputError ``<name>.<key>: <reason>, got <value>`` where it does not fit."""
+    """``value`` as an instance of ``model``, or InputError ``<name>.<key>: <reason>, got <value>``."""
     try:
         return TypeAdapter(model).validate_python(value)
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""Degradations of images: operators, policies, named views."""
+"""What happens to images on their way through the world: operators, the policies that draw them, and named views."""

@@ -1,0 +1,93 @@
+"""The `aigid` command: the library calls of the stages, without DVC."""
+
+from pathlib import Path
+
+import click
+
+from aigid.command import Command, tell, tell_failed
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Group(click.Group):
+    """A group whose commands end as `Command` says."""
+
+    command_class = Command
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="aigid")
+def main() -> None:
+    """Detect AI-generated images, and say honestly how well.
+
+    Exit status: 0 done; 1 done, but some inputs could not be read (each is named); 2 the call was wrong.
+    """
+
+
+@main.command()
+@click.argument("root", type=FOLDER)
+@click.option("--layout", required=True, help="How the dataset lies on disk: cifake, csv, realfake.")
+@click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
+@click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
+@click.option("--limit", type=int, help="Images to keep of each split and generator.")
+@click.option("--seed", default=0, show_default=True)
+@click.pass_context
+def index(ctx: click.Context, root: Path, layout: str, out: Path, val: float, limit: int | None, seed: int) -> None:
+    """List the images below ROOT in a manifest."""
+    from aigid.data import manifest
+    from aigid.data.index import IndexSettings, describe
+    from aigid.data.index import index as make_manifest
+    from aigid.params import check
+
+    settings = check({"layout": layout, "val": val, "limit": limit}, IndexSettings, "aigid index")
+    table, unreadable = make_manifest(root, settings, seed)
+    manifest.write(table, out)
+    tell(describe(table))
+    tell_failed([(path, "cannot be read") for path in unreadable])
+    ctx.exit(1 if unreadable else 0)
+
+
+@main.command()
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--backbone", required=True, help="A name; an unknown one lists the known.")
+@click.option("--weights", help="A local file or folder in the library's format, instead of the hub.")
+@click.option(
+    "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
+@click.option("--out", type=FILE, required=True, help="The embedding file, .h5.")
+@click.pass_context
+def extract(
+    ctx: click.Context,
+    manifest_path: Path,
+    root: Path,
+    backbone: str,
+    weights: str | None,
+    views: tuple[str, ...],
+    seed: int,
+    out: Path,
+) -> None:
+    """Embed the images of MANIFEST with a frozen backbone."""
+    from aigid.data import manifest
+    from aigid.features.backbones import resolve
+
+    settings = resolve(backbone, {"weights": weights} if weights else {})
+    table = manifest.read(manifest_path)
+    from aigid.features.extract import extract as embed  # torch, once the call is known to be good
+
+    extraction = embed(table, root, settings, views, seed)
+    extraction.write(out)
+    tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
+    ctx.exit(1 if extraction.failed else 0)
+
+
+@main.command()
+@click.argument("name")
+def preset(name: str) -> None:
+    """Write params.yaml for a known setting: demo, demo_clip, cifake."""
+    from aigid import preset as presets
+
+    for line in presets.write(name, Path("params.yaml")):
+        click.echo(line)

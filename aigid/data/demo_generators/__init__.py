@@ -1,0 +1,1 @@
+"""The small generators whose fakes make the demo dataset, one file each."""

@@ -1,0 +1,77 @@
+"""Operators that move pixels: all that ``preserve_spatial_alignment`` drops, but those in effects and resample."""
+
+from math import cos, radians, sin
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import map_coordinates, sobel, uniform_filter1d
+
+from aigid.degrade.pixels import Pixels, Rng, from_pil, luma, shifted, stored, unit
+
+
+def hflip(image: Pixels, rng: Rng = None) -> Pixels:
+    """Left and right exchanged."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def vflip(image: Pixels, rng: Rng = None) -> Pixels:
+    """Top and bottom exchanged."""
+    return np.ascontiguousarray(image[::-1])
+
+
+def color_shift(image: Pixels, distance: int, angle: float, rng: Rng = None) -> Pixels:
+    """Green moved by ``distance`` px towards ``angle`` degrees and mixed in where there are edges (KADID).
+
+    The weight is the Sobel magnitude of the luma over its 99th percentile, at most 1.
+    """
+    gray = luma(unit(image))
+    edges = np.hypot(sobel(gray, 0), sobel(gray, 1))
+    weight = np.clip(edges / max(np.percentile(edges, 99), 1e-6), 0, 1)
+    green = image[..., 1].astype(np.float32)
+    moved = shifted(green, -round(distance * sin(radians(angle))), round(distance * cos(radians(angle))))
+    out = image.copy()
+    out[..., 1] = np.rint(green + weight * (moved - green))
+    return out
+
+
+def jitter(image: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
+    """Every pixel read from a place off by Gaussian offsets of ``deviation`` px, bilinear (KADID's is bicubic)."""
+    height, width = image.shape[:2]
+    places = np.mgrid[:height, :width] + np.float32(deviation) * rng.standard_normal((2, height, width), np.float32)
+    planes = [map_coordinates(image[..., c], places, np.float32, order=1, mode="nearest") for c in range(3)]
+    return np.rint(np.stack(planes, axis=2)).astype(np.uint8)
+
+
+def pixel_shuffle(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
+    """A ``share`` of the 2x2 blocks exchange their places at random."""
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    out = image.copy()
+    blocks = out[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).swapaxes(1, 2).reshape(-1, 2, 2, 3)
+    chosen = rng.permutation(len(blocks))[: round(share * len(blocks))]
+    blocks[chosen] = blocks[np.roll(chosen, 1)]
+    blocks = blocks.reshape(height, width, 2, 2, 3).swapaxes(1, 2)
+    out[: 2 * height, : 2 * width] = blocks.reshape(2 * height, 2 * width, 3)
+    return out
+
+
+def digital_glitch(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
+    """Bands of rows, up to 5 % of the height each, slide round sideways.
+
+    There are 40 ``amount`` of them, sliding by at most ``amount`` of the width.
+    """
+    height, width = image.shape[:2]
+    out = image.copy()
+    for top, share, slide in rng.random((40, 3))[: round(40 * amount)]:
+        rows = slice(int(top * height), int(top * height) + 1 + int(0.05 * share * height))
+        out[rows] = np.roll(out[rows], round((2 * slide - 1) * amount * width), axis=1)
+    return out
+
+
+def color_bleed(image: Pixels, distance: int, rng: Rng = None) -> Pixels:
+    """Colour (Cb and Cr) smeared to the right over ``distance`` px; the luma stays."""
+    planes = np.array(Image.fromarray(image).convert("YCbCr"))
+    size = distance + 1
+    chroma = planes[..., 1:].astype(np.float32)
+    # The origin puts the window's right end on the pixel, so that it averages what lies to its left.
+    planes[..., 1:] = np.rint(uniform_filter1d(chroma, size, axis=1, mode="nearest", origin=(size - 1) // 2))
+    return from_pil(Image.fromarray(planes, "YCbCr"))

@@ -1,0 +1,72 @@
+"""The linear probe: logistic regression on standardised embeddings."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from aigid.detectors.rows import Rows, require_both_classes
+from aigid.params import Settings
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class ProbeSettings(Settings):
+    """The probe's numbers; of several ``c`` the one with the best validation AUROC is taken."""
+
+    backbone: str
+    train: str
+    c: Annotated[
+        list[PositiveFloat],
+        Field(min_length=1),
+        BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
+    ]
+    max_iter: Annotated[int, Field(ge=1)] = 1000
+
+
+class LinearProbe:
+    """P(generated) = sigmoid(w x + b), with the standardisation folded into w and b."""
+
+    Settings = ProbeSettings
+
+    def __init__(self, weight: np.ndarray, bias: float, facts: dict[str, Any]) -> None:
+        self.weight = weight  # (D,) float64
+        self.bias = bias
+        self.facts = facts
+
+    @classmethod
+    def fit(cls, settings: ProbeSettings, train: Rows, val: Rows, seed: int) -> Self:
+        """Fit on train for every C, keep the one that ranks val best (the first of equals); the seed is not needed."""
+        require_both_classes(train, "train")
+        if len(settings.c) > 1:
+            require_both_classes(val, "val")
+        mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
+        std[std == 0] = 1
+        scaled = (train.x - mean) / std
+        fits = {}
+        for c in settings.c:
+            model = LogisticRegression(C=c, max_iter=settings.max_iter).fit(scaled, train.y)
+            weight = model.coef_[0] / std
+            fits[c] = (weight, float(model.intercept_[0] - weight @ mean))
+        aurocs = {c: float(roc_auc_score(val.y, val.x @ weight)) for c, (weight, _) in fits.items() if len(fits) > 1}
+        best = max(fits, key=lambda c: aurocs.get(c, 0.0))
+        return cls(*fits[best], {"c": best, "val_auroc": {str(c): auroc for c, auroc in aurocs.items()}})
+
+    def score(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) to (N,) float64: P(generated)."""
+        return 1 / (1 + np.exp(-np.clip(embeddings @ self.weight + self.bias, -700, 700)))
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write ``weights.safetensors``."""
+        save_file({"weight": self.weight, "bias": np.array([self.bias])}, folder / "weights.safetensors")
+        return self.facts
+
+    @classmethod
+    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
+        """What ``save`` wrote."""
+        arrays = load_file(folder / "weights.safetensors")
+        return cls(arrays["weight"], float(arrays["bias"][0]), facts)

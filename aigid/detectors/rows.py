@@ -1,0 +1,79 @@
+"""Embeddings joined with the manifest that says what each row is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aigid import store
+from aigid.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled embeddings: ``x`` (N, D) float32, ``y`` (N,) int64 (0 real, 1 generated)."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class EmbeddedDataset:
+    """A manifest and one or several embedding files of it, whose embeddings stand side by side."""
+
+    manifest: pd.DataFrame
+    files: list[store.Embeddings]
+
+    @property
+    def status(self) -> np.ndarray:
+        """(N,) str: ``ok``, or why the first file that lacks the row lacks it."""
+        status = self.files[0].status
+        for file in self.files[1:]:
+            status = np.where(status == store.OK, file.status, status)
+        return status
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of every tower, in the order of the columns."""
+        return [fingerprint for file in self.files for fingerprint in file.attributes["fingerprint"]]
+
+    @property
+    def views(self) -> list[str]:
+        """The views that all files hold, ``clean`` first."""
+        common = set.intersection(*(set(file.views) for file in self.files))
+        return sorted(common, key=lambda name: (name != "clean", name))
+
+    def embeddings(self, view: str, places: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """(N, D) float32 of the rows at ``places``."""
+        return np.concatenate([file.view(view)[places].astype(np.float32) for file in self.files], axis=1)
+
+    def split(self, name: str, view: str = "clean") -> Rows:
+        """The readable rows of one split."""
+        places = np.flatnonzero((self.manifest["split"] == name).to_numpy() & (self.status == store.OK))
+        return Rows(self.embeddings(view, places), self.manifest["label"].to_numpy()[places])
+
+
+def open_dataset(manifest: pd.DataFrame, paths: Sequence[Path]) -> EmbeddedDataset:
+    """Join them; InputError where an embedding file was made from another manifest."""
+    files = [store.read(path) for path in paths]
+    for file in files:
+        if len(file.key) != len(manifest):
+            raise InputError(f"{file.path}: {len(file.key)} rows, but the manifest has {len(manifest)}; extract again")
+        if "sha256" in manifest:
+            differ = (file.key != manifest["sha256"].to_numpy(str)) & file.ok & (manifest["sha256"] != "").to_numpy()
+            if differ.any():
+                path = manifest["path"].iloc[int(differ.argmax())]
+                raise InputError(f"{file.path}: row of {path} holds another image; extract again")
+    return EmbeddedDataset(manifest, files)
+
+
+def require_both_classes(rows: Rows, split: str) -> None:
+    """InputError unless the rows hold reals and fakes."""
+    if len(rows) == 0 or rows.y.min() == rows.y.max():
+        num_fake = int(rows.y.sum())
+        raise InputError(f"split {split}: {len(rows) - num_fake} real and {num_fake} generated images; need both")

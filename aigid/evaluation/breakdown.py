@@ -1,0 +1,110 @@
+"""Where a detector fails: its metrics per view, per generator and per source of the reals, each with its interval."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aigid import seeding
+from aigid.evaluation import intervals
+from aigid.evaluation.metrics import RANKED
+from aigid.evaluation.ranking import rank
+
+SHARES = ("acc_05", "acc_val", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
+COUNTS = ("num_real", "num_fake", "num_unreadable")
+COLUMNS = [
+    "view",
+    "kind",
+    "name",
+    *COUNTS,
+    *(name + end for name in (*RANKED, *SHARES) for end in ("", "_low", "_high")),
+]
+
+
+def tabulate(test: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int) -> pd.DataFrame:
+    """One row per view and part with ``COLUMNS``; a cell that the row cannot have is empty.
+
+    ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals) or
+    one ``source`` of reals. ``test`` are checked rows of a scores file; ``thresholds`` are named ``05`` and ``val``.
+    """
+    rows = [row for view, images in test.groupby("view") for row in _view(str(view), images, thresholds, seed, draws)]
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[6:], "float64"))
+
+
+def _view(view: str, images: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int) -> Iterator[dict]:
+    reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
+    drawn = _draw(images, "label", draws, seeding.generator("bootstrap", seed, view))
+    yield {
+        **_row(view, "all", "all", images),
+        **_ranked(images, drawn.get(1)),
+        **_shares("acc", images, thresholds),
+        **_shares("tpr", fakes, thresholds),
+        **_shares("fpr", reals, thresholds),
+    }
+    drawn = _draw(images, "generator", draws, seeding.generator("bootstrap", seed, view, "generator"))
+    for name, part in fakes.groupby("generator"):
+        both = pd.concat([reals, part])
+        yield {
+            **_row(view, "generator", str(name), both),
+            **_ranked(both, drawn.get(name)),
+            **_shares("tpr", part, thresholds),
+        }
+    if "source" in images:
+        for name, part in reals[reals["source"] != ""].groupby("source"):
+            yield {**_row(view, "source", str(name), part), **_shares("fpr", part, thresholds)}
+
+
+def _row(view: str, kind: str, name: str, images: pd.DataFrame) -> dict:
+    labels = images["label"][images["score"].notna()]
+    counts = int((labels == 0).sum()), int((labels == 1).sum()), len(images) - len(labels)
+    return {"view": view, "kind": kind, "name": name, **dict(zip(COUNTS, counts, strict=True))}
+
+
+def _draw(images: pd.DataFrame, column: str, draws: int, rng: np.random.Generator) -> dict:
+    """The bootstrap draws of each part of the fakes, named by ``column``: metric to (draws,); empty for one class."""
+    read = images[images["score"].notna()]
+    labels = read["label"].to_numpy()
+    if draws == 0 or labels.min(initial=1) == labels.max(initial=0):
+        return {}
+    parts = read[column].to_numpy()
+    rows = intervals.population(labels, read["score"].to_numpy(), parts, group_names(read))
+    drawn = intervals.bootstrap(rows, draws, rng)
+    return {part: {name: drawn[name][:, k] for name in drawn} for k, part in enumerate(np.unique(parts[labels == 1]))}
+
+
+def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str, float]:
+    """The ranking metrics with their intervals; a draw that always repeats the estimate says nothing and gives none."""
+    read = images[images["score"].notna()]
+    ranking = rank(read["label"], read["score"])
+    if not ranking.has_both:
+        return {}
+    found = {name: metric(ranking) for name, metric in RANKED.items()}
+    for name in RANKED if drawn else ():
+        low, high = intervals.interval(drawn[name])
+        if low < high:
+            found |= {f"{name}_low": low, f"{name}_high": high}
+    if found["auroc"] == 1:
+        groups = group_names(read)
+        num = min(intervals.num_independent(groups[read["label"] == label]) for label in (0, 1))
+        found |= {"auroc_low": intervals.flawless(num), "auroc_high": 1.0}
+    return found
+
+
+def _shares(name: str, images: pd.DataFrame, thresholds: dict[str, float]) -> dict[str, float]:
+    """The share of images on the side that ``name`` counts (``acc``, ``tpr``, ``fpr``) at each threshold."""
+    read = images[images["score"].notna()]
+    if read.empty:
+        return {}
+    found = {}
+    for suffix, threshold in thresholds.items():
+        called = read["score"].to_numpy() > threshold
+        hits = called == (read["label"].to_numpy() == 1) if name == "acc" else called
+        low, high = intervals.share(hits, group_names(read))
+        found |= {f"{name}_{suffix}": hits.mean(), f"{name}_{suffix}_low": low, f"{name}_{suffix}_high": high}
+    return found
+
+
+def group_names(images: pd.DataFrame) -> NDArray:
+    """The group of each row (N,), ``""`` where it stands alone."""
+    return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")

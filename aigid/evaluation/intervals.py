@@ -1,0 +1,164 @@
+"""How far a number may be off: a stratified, group-aware bootstrap of the ranking metrics, and intervals for shares."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from aigid.evaluation.ranking import Floats
+
+LEVEL = 0.95
+CHUNK = 1 << 17  # weights held at once: few enough to stay in the processor's cache
+
+Ints = NDArray[np.int64]
+Weights = NDArray[np.int32]
+Draws = dict[str, Floats]
+
+
+@dataclass(frozen=True)
+class Population:
+    """What is drawn from: rows sorted by part and falling score, reals first.
+
+    ``scores`` (N,); ``parts`` (N,) is -1 for a real, else the number of the part a fake is judged in. Rows of one of
+    the ``units`` (N,) are drawn together; units of one of the ``strata`` (U,) stand in for each other.
+    """
+
+    scores: Floats
+    parts: Ints
+    units: Ints
+    strata: Ints
+
+
+def population(
+    labels: NDArray, scores: NDArray, parts: NDArray | None = None, groups: NDArray | None = None
+) -> Population:
+    """The population of rows (N,) that holds reals (label 0) and fakes (label 1), whatever order they come in.
+
+    ``parts`` names each fake's part, such as its generator (all are one part if None). Rows with one name in
+    ``groups`` are one unit; ``""`` stands alone. A unit's stratum is its first part, reals being first of all.
+    """
+    is_fake = labels == 1
+    part = np.full(len(labels), -1)
+    part[is_fake] = 0 if parts is None else np.unique(parts[is_fake], return_inverse=True)[1]
+    name = np.full(len(labels), "") if groups is None else groups.astype(str)
+    group = np.unique(name, return_inverse=True)[1] + len(name)
+    order = np.lexsort((group, -scores, part))
+    part, group, alone = part[order], group[order], name[order] == ""
+    group[alone] = np.arange(alone.sum())
+    units = np.unique(group, return_inverse=True)[1]
+    strata = np.full(units.max() + 1, part.max())
+    np.minimum.at(strata, units, part)
+    return Population(np.asarray(scores, np.float64)[order], part, units, strata)
+
+
+def bootstrap(rows: Population, draws: int, rng: np.random.Generator) -> Draws:
+    """``auroc``, ``ap``, ``tpr_at_fpr1`` and ``tpr_at_fpr5`` of each draw and part, (draws, C).
+
+    NaN where a draw holds no real or no fake of the part.
+    """
+    statistics = _Statistics(rows)
+    chunks = [statistics(counts[:, rows.units]) for counts in _resample(rows.strata, draws, rng)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def interval(draws: Floats, level: float = LEVEL) -> Floats:
+    """The percentile interval of draws (B, C), as (2, C)."""
+    return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def flawless(num: int, level: float = LEVEL) -> float:
+    """The lower bound of an AUROC of 1 on ``num`` independent images of the smaller class, where every draw gives 1.
+
+    Reals and fakes form ``num`` independent pairs, all of them in order (Clopper and Pearson 1934).
+    """
+    return ((1 - level) / 2) ** (1 / num)
+
+
+def num_independent(groups: NDArray) -> int:
+    """How many units rows with these group names (N,) make, ``""`` standing alone."""
+    return len(np.unique(groups[groups != ""])) + int(np.sum(groups == ""))
+
+
+def share(hits: NDArray, groups: NDArray | None = None, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, counting only as many images as are independent.
+
+    Images of one group agree with each other; N is divided by the design effect, the variance between groups over
+    that of independent images (Kish 1965). If all hits are equal, each group counts as one image.
+    """
+    mean, num = float(np.mean(hits)), float(len(hits))
+    if groups is not None:
+        size, hit = _by_unit(hits, groups)
+        between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
+        num = num / max(between / within, 1.0) if within else float(len(size))
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    middle = (mean + z2 / (2 * num)) / (1 + z2 / num)
+    half = np.sqrt(z2 * mean * (1 - mean) / num + z2**2 / (4 * num**2)) / (1 + z2 / num)
+    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def _by_unit(hits: NDArray, groups: NDArray) -> tuple[Ints, Ints]:
+    """How many rows and how many hits each unit has, (U,) each, in an order of their own."""
+    alone = groups == ""
+    group = np.unique(groups[~alone].astype(str), return_inverse=True)[1]
+    size = np.concatenate([np.bincount(group), np.ones(alone.sum(), int)])
+    return size, np.concatenate([np.bincount(group, hits[~alone]).astype(int), np.sort(hits[alone].astype(int))])
+
+
+def _resample(strata: Ints, draws: int, rng: np.random.Generator) -> Iterator[Weights]:
+    """How often each unit is drawn, (b, U) at a time: with replacement, within its stratum."""
+    step = max(CHUNK // len(strata), 1)
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    for start in range(0, draws, step):
+        num = min(step, draws - start)
+        counts = np.empty((num, len(strata)), np.int32)
+        for units in members:
+            size = len(units)
+            drawn = rng.integers(0, size, (num, size)) + size * np.arange(num)[:, None]
+            counts[:, units] = np.bincount(drawn.ravel(), minlength=num * size).reshape(num, size)
+        yield counts
+
+
+class _Statistics:
+    """The metrics of one population under any weights; what does not depend on the weights is done once."""
+
+    def __init__(self, rows: Population) -> None:
+        self.num_real = int(np.searchsorted(rows.parts, 0))
+        reals, fakes = -rows.scores[: self.num_real], -rows.scores[self.num_real :]
+        self.starts = np.searchsorted(rows.parts[self.num_real :], np.arange(rows.parts[-1] + 1))
+        self.above = np.searchsorted(reals, fakes, side="left")  # reals that score higher than each fake
+        self.at_least = np.searchsorted(reals, fakes, side="right")  # or as high
+        parts = np.split(fakes, self.starts[1:])
+        last = [
+            np.searchsorted(part, part, side="right") + start for part, start in zip(parts, self.starts, strict=True)
+        ]
+        self.last = np.concatenate(last)  # fakes, earlier parts included, down to the last that ties with each
+        self.part = rows.parts[self.num_real :]
+
+    def __call__(self, weights: Weights) -> Draws:
+        real, fake = _cumulate(weights[:, : self.num_real]), _cumulate(weights[:, self.num_real :])
+        weight = weights[:, self.num_real :]
+        num_real = real[:, -1:]
+        num_fake = self._sum(weight).astype(np.float64)
+        fp = real[:, self.at_least]
+        tp = fake[:, self.last] - fake[:, self.starts[self.part]]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            wins = self._sum(weight * (2 * num_real - fp - real[:, self.above]))
+            draws = {
+                "auroc": wins / (2 * num_real * num_fake),
+                "ap": self._sum(weight * (tp / np.maximum(tp + fp, 1))) / num_fake,
+                "tpr_at_fpr1": self._sum(weight * (fp / num_real <= 0.01)) / num_fake,
+                "tpr_at_fpr5": self._sum(weight * (fp / num_real <= 0.05)) / num_fake,
+            }
+        return {name: np.where(num_real > 0, value, np.nan) for name, value in draws.items()}
+
+    def _sum(self, values: NDArray) -> NDArray:
+        """Over the fakes of each part, (b, C)."""
+        return np.add.reduceat(values, self.starts, axis=1, dtype=np.result_type(values.dtype, np.int64))
+
+
+def _cumulate(weights: Weights) -> Weights:
+    total = np.zeros((len(weights), weights.shape[1] + 1), np.int32)
+    np.cumsum(weights, axis=1, out=total[:, 1:])
+    return total

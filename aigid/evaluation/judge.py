@@ -1,0 +1,117 @@
+"""The judge: from the scores of one detector on one dataset to everything that is said about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from aigid.errors import InputError
+from aigid.evaluation import breakdown, calibration, curves, headline, thresholds
+from aigid.evaluation.ranking import Ranking, rank
+
+CLEAN = "clean"
+DRAWS = 1000
+HARDEST = 8  # images a class
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said about one detector on one dataset.
+
+    ``metrics`` holds the flat keys that could be computed, ``omitted`` the others with their reasons; ``details`` is
+    the table of ``breakdown.tabulate``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the headline ``view``;
+    ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``.
+    """
+
+    metrics: dict[str, float]
+    omitted: dict[str, str]
+    warnings: list[str]
+    view: str
+    details: pd.DataFrame
+    curves: dict[str, pd.DataFrame]
+    hardest: pd.DataFrame
+
+
+def judge(scores: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> Judgement:
+    """Judge the test rows of a checked scores file; its validation rows only set the validation threshold.
+
+    The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
+    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out.
+    """
+    test = scores[scores["split"] == "test"]
+    if test.empty:
+        raise InputError(f"no rows of split 'test' to judge; found {', '.join(sorted(set(scores['split'])))}")
+    view = headline_view(test)
+    shown = test[test["view"] == view]
+    ranking, validation = rank_rows(shown), rank_rows(scores[(scores["split"] == "val") & (scores["view"] == view)])
+    cuts = {"05": 0.5, "val": _best(validation, "validation"), "oracle": _best(ranking, "test")}
+    fixed = {name: cut for name, cut in cuts.items() if name != "oracle" and not isinstance(cut, str)}
+    details = breakdown.tabulate(test, fixed, seed, draws)
+    found = headline.ordering(ranking) | headline.probability(ranking) | headline.over_parts(details, view)
+    for name, cut in cuts.items():
+        found |= headline.decisions(ranking, cut, name)
+    found |= {"threshold_val": cuts["val"], "threshold_oracle": cuts["oracle"]}
+    if view:
+        found |= {"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)}
+    found["num_unreadable"] = int(test.loc[test["score"].isna(), "path"].nunique())
+    return Judgement(
+        metrics={name: value for name, value in found.items() if not isinstance(value, str)},
+        omitted={name: value for name, value in found.items() if isinstance(value, str)},
+        warnings=list(_warnings(test, view, ranking)),
+        view=view,
+        details=details,
+        curves=_curves(ranking),
+        hardest=_hardest(shown),
+    )
+
+
+def headline_view(test: pd.DataFrame) -> str:
+    """``clean``, or the only view that there is; ``""`` where several views leave no one to choose."""
+    views = test["view"].unique()
+    return CLEAN if CLEAN in views else str(views[0]) if len(views) == 1 else ""
+
+
+def rank_rows(scores: pd.DataFrame) -> Ranking:
+    """The ranking of those rows of a scores file that hold a score."""
+    read = scores[scores["score"].notna()]
+    return rank(read["label"], read["score"])
+
+
+def _best(ranking: Ranking, where: str) -> headline.Finding:
+    return headline.lacking(ranking, headline.BOTH, where) or thresholds.most_accurate(ranking)
+
+
+def _curves(ranking: Ranking) -> dict[str, pd.DataFrame]:
+    """ROC, precision-recall and reliability; without rows where the classes do not allow them."""
+    both = ranking.has_both
+    return {
+        "roc": curves.roc(ranking) if both else pd.DataFrame(columns=["fpr", "tpr"]),
+        "pr": curves.precision_recall(ranking) if both else pd.DataFrame(columns=["recall", "precision"]),
+        "reliability": calibration.reliability(ranking, calibration.equal_width()),
+    }
+
+
+def _hardest(shown: pd.DataFrame) -> pd.DataFrame:
+    """The reals that score highest and the fakes that score lowest, those on the wrong side of 0.5 only."""
+    table = shown.loc[shown["score"].notna(), ["path", "label", "generator", "score"]]
+    table = table.assign(error=(table["score"] - table["label"]).abs()).sort_values(
+        ["error", "path"], ascending=[False, True]
+    )
+    return table[table["error"] > 0.5].groupby("label").head(HARDEST).drop(columns="error").reset_index(drop=True)
+
+
+def _warnings(test: pd.DataFrame, view: str, ranking: Ranking) -> Iterator[str]:
+    views = sorted(test["view"].unique())
+    if not view:
+        yield f"no view 'clean' among {', '.join(views)}: there is no headline"
+    elif view != CLEAN:
+        yield f"no view 'clean': the headline is view {view!r}"
+    images = {name: frozenset(part) for name, part in test.groupby("view")["path"]}
+    if odd := [name for name in views if view and images[name] != images[view]]:
+        yield f"other images than in view {view!r}: {', '.join(odd)}; their drop is not like for like"
+    if num := int(test["score"].isna().sum()):
+        yield f"{num} of {len(test)} test rows are images that could not be read; they are left out"
+    if ranking.has_both and ranking.reals[0] == ranking.fakes[0] and len(ranking.cuts) == 1:
+        yield f"every image scores {ranking.reals[0]:g}: the detector says nothing"
+    if 0 < len(ranking.reals) < 100:
+        yield f"{len(ranking.reals)} reals: TPR at 1 % FPR allows no false alarm at all"

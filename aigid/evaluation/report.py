@@ -1,0 +1,64 @@
+"""The report: every detector and dataset in one place, with what is missing and why."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from aigid.evaluation import figures, results, summary
+from aigid.evaluation.judge import Judgement
+from aigid.evaluation.results import Cell
+from aigid.evaluation.summary import Judgements
+from aigid.files import write_text
+
+READING = (
+    "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "
+    "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. `acc @val` cuts where validation accuracy "
+    "is highest and is the honest one of the three; `acc @oracle` cuts where test accuracy is highest, which nobody can "
+    "know in advance. `other views` is the mean AUROC over all views but the headline one."
+)
+TABLES = {
+    "AUROC per generator": summary.by_generator,
+    "Reals called generated at 0.5, per source": summary.by_source,
+    "AUROC per view": summary.by_view,
+}
+FIGURES = {"roc": figures.roc, "generators": figures.generators}
+
+
+def write(root: Path | str, out: Path | str, wanted: Iterable[Cell] | None = None) -> None:
+    """Write ``table.md`` and ``<dataset>-<figure>.png`` into ``out`` from the judgements below ``root``.
+
+    ``wanted`` names the detectors and datasets that must be there; InputError if one is not.
+    """
+    datasets = by_dataset(results.read(root, wanted))
+    write_text(Path(out, "table.md"), markdown(datasets))
+    for dataset, judgements in datasets.items():
+        for name, draw in FIGURES.items():
+            figures.save(draw(judgements), Path(out, f"{dataset}-{name}.png"))
+
+
+def by_dataset(judgements: dict[Cell, Judgement]) -> dict[str, Judgements]:
+    """The judgements of each dataset by detector, both in alphabetical order."""
+    datasets: dict[str, dict[str, Judgement]] = {}
+    for (detector, dataset), judgement in sorted(judgements.items(), key=lambda cell: cell[0]):
+        datasets.setdefault(dataset, {})[detector] = judgement
+    return dict(sorted(datasets.items()))
+
+
+def markdown(datasets: dict[str, Judgements]) -> str:
+    """The report as Markdown."""
+    parts = ["# How well the detectors do", READING]
+    for dataset, judgements in datasets.items():
+        parts.append(f"## {dataset}")
+        parts += [f"> **Warning** {line}" for line in summary.warnings(judgements)]
+        parts.append(_table(summary.verdicts(judgements)))
+        tables = ((title, table(judgements)) for title, table in TABLES.items())
+        parts += [f"### {title}\n\n{_table(table)}" for title, table in tables if len(table)]
+        if lines := summary.omissions(judgements):
+            parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: pd.DataFrame) -> str:
+    rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

@@ -1,0 +1,72 @@
+"""Where judgements lie on disk, so that a report can be made of many: numbers in one folder, tables and curves beside it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from aigid.errors import InputError
+from aigid.evaluation.judge import Judgement
+from aigid.files import atomic, write_json
+
+CURVES = ("roc", "pr", "reliability")
+Cell = tuple[str, str]  # detector, dataset
+
+
+def write(judgement: Judgement, root: Path | str, detector: str, dataset: str) -> None:
+    """Write ``metrics/<detector>/<dataset>.json``, ``details/<detector>/<dataset>.{csv,json}`` and the curves.
+
+    The curves are ``plots/<detector>/<dataset>.<roc|pr|reliability>.csv``, with a header alone where there is none.
+    """
+    places = _places(Path(root), detector, dataset)
+    write_json(places["metrics"], judgement.metrics)
+    notes = {"view": judgement.view, "warnings": judgement.warnings, "omitted": judgement.omitted}
+    write_json(places["notes"], notes | {"hardest": judgement.hardest.to_dict("records")})
+    for name, table in {"details": judgement.details, **judgement.curves}.items():
+        with atomic(places[name]) as part:
+            table.to_csv(part, index=False, lineterminator="\n")
+
+
+def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, Judgement]:
+    """The judgements below ``root`` by detector and dataset; InputError if one of ``wanted`` is missing or none is there."""
+    root = Path(root)
+    found = sorted((file.parent.name, file.stem) for file in root.glob("metrics/*/*.json"))
+    if missing := sorted(set(wanted or ()) - set(found)):
+        raise InputError(f"{root}: no metrics of {', '.join('/'.join(cell) for cell in missing)}")
+    if not found:
+        raise InputError(f"{root}: no metrics/<detector>/<dataset>.json to report on")
+    return {cell: _read(_places(root, *cell)) for cell in found}
+
+
+def _places(root: Path, detector: str, dataset: str) -> dict[str, Path]:
+    details, plots = root / "details" / detector, root / "plots" / detector
+    return {
+        "metrics": root / "metrics" / detector / f"{dataset}.json",
+        "details": details / f"{dataset}.csv",
+        "notes": details / f"{dataset}.json",
+        **{name: plots / f"{dataset}.{name}.csv" for name in CURVES},
+    }
+
+
+def _read(places: dict[str, Path]) -> Judgement:
+    try:
+        notes = json.loads(places["notes"].read_text(encoding="utf-8"))
+        tables = {name: _table(places[name]) for name in ("details", *CURVES)}
+        return Judgement(
+            metrics=json.loads(places["metrics"].read_text(encoding="utf-8")),
+            omitted=notes["omitted"],
+            warnings=notes["warnings"],
+            view=notes["view"],
+            details=tables.pop("details"),
+            curves=tables,
+            hardest=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{places['metrics']}: its details cannot be read: {error}; evaluate it again") from None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Names stay text, be they ``NA`` or ``2024``, and numbers read back to the same bits."""
+    names = dict.fromkeys(("view", "kind", "name"), "str")
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""], float_precision="round_trip")

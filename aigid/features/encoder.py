@@ -1,0 +1,66 @@
+"""A loaded backbone: pixels in, embeddings out, and a fingerprint of all that decides them."""
+
+import hashlib
+import json
+
+import numpy as np
+import torch
+from torch import nn
+
+from aigid.errors import InputError
+from aigid.features.backbones import BackboneSettings
+
+
+class Backbone:
+    """One frozen tower on a device: square uint8 images in, embeddings of width ``dim`` out."""
+
+    def __init__(self, settings: BackboneSettings, device: torch.device) -> None:
+        self.settings = settings
+        self.device = device
+        self.tower = _load(settings).requires_grad_(False).eval()
+        self.weights_sha256 = _sha256(self.tower)
+        self.tower.to(device)
+        scale = torch.tensor([settings.preprocess.mean, settings.preprocess.std], device=device) * 255
+        self._mean, self._std = scale.view(2, 1, 3, 1, 1)
+        size = settings.preprocess.size
+        self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
+        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "seed"})
+        return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
+
+    @torch.inference_mode()
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """(B, S, S, 3) uint8 to (B, D) float32, not L2-normalised."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        return self.tower((pixels - self._mean) / self._std).float().cpu().numpy()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"AIGID_DEVICE={name!r}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def _load(settings: BackboneSettings) -> nn.Module:
+    if settings.library == "open_clip":
+        from aigid.features import open_clip as library
+    else:
+        from aigid.features import transformers as library
+    return library.load(settings)
+
+
+def _sha256(tower: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tower.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

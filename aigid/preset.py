@@ -1,0 +1,40 @@
+"""Presets: whole params.yaml files by name, in ``aigid/presets/``."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aigid.errors import InputError
+from aigid.files import write_text
+
+
+def names() -> list[str]:
+    """The known presets."""
+    return sorted(file.name.removesuffix(".yaml") for file in files("aigid").joinpath("presets").iterdir())
+
+
+def write(name: str, path: Path) -> list[str]:
+    """Write a preset to ``path``; returns what changed, a line for each key."""
+    if name not in names():
+        raise InputError(f"unknown preset {name!r}; known: {', '.join(names())}")
+    text = files("aigid").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    after = _flat(yaml.safe_load(text))
+    write_text(path, text)
+    changes = [
+        f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    return [f"{path}: preset {name}", *(changes or ["nothing changed"])]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat = {}
+    for name, part in value.items():
+        flat |= _flat(part, f"{prefix}.{name}" if prefix else str(name))
+    return flat

@@ -1,0 +1,96 @@
+"""The embedding file: the one door to HDF5.
+
+``/views/<name>`` (N, D) float16 or float32, contiguous, row = manifest row; ``/key`` (N,) the images' sha256;
+``/status`` (N,) ``ok`` or the reason why an image has no embedding (its row is NaN). What made the rows stands in the
+attributes.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from aigid.errors import InputError
+from aigid.files import atomic
+
+SCHEMA_VERSION = 1
+OK = "ok"
+KEY, STATUS = "S64", "S24"
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """An embedding file, opened for reading."""
+
+    path: Path
+    views: dict[str, np.memmap]  # (N, D) each
+    key: np.ndarray  # (N,) str, sha256 of each image
+    status: np.ndarray  # (N,) str
+    attributes: dict[str, object]
+
+    @property
+    def ok(self) -> np.ndarray:
+        """(N,) bool: the rows that hold an embedding."""
+        return self.status == OK
+
+    def view(self, name: str) -> np.memmap:
+        """(N, D), on disk until indexed; InputError that lists the known views."""
+        if name not in self.views:
+            raise InputError(f"{self.path}: no view {name!r}; it holds {', '.join(self.views)}")
+        return self.views[name]
+
+
+def write(
+    path: Path | str,
+    views: dict[str, np.ndarray],
+    key: list[str] | np.ndarray,
+    status: list[str] | np.ndarray,
+    attributes: dict[str, object],
+) -> None:
+    """Write an embedding file atomically; equal arguments give equal bytes."""
+    key, status = np.asarray(key, KEY), np.asarray(status, STATUS)
+    assert views, "an embedding file has at least one view"
+    assert all(rows.dtype in DTYPES and rows.ndim == 2 and len(rows) == len(key) for rows in views.values())
+    assert len(status) == len(key)
+    with atomic(path) as part, h5py.File(part, "w", libver=("earliest", "v110")) as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        for name, value in sorted(attributes.items()):
+            file.attrs[name] = json.dumps(value, sort_keys=True)
+        file["key"] = key
+        file["status"] = status
+        for name, rows in sorted(views.items()):
+            file.create_dataset(f"views/{name}", data=rows)
+
+
+def read(path: Path | str) -> Embeddings:
+    """Open an embedding file; InputError where it is missing, half-written or of another schema."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            _check_schema(file, path)
+            views = {name: _map(path, rows) for name, rows in sorted(file["views"].items())}
+            key, status = file["key"][:].astype(str), file["status"][:].astype(str)
+            attributes = {name: json.loads(text) for name, text in file.attrs.items() if name != "schema_version"}
+    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a whole embedding file: {str(error).splitlines()[0]}") from None
+    if any(len(rows) != len(key) for rows in views.values()) or len(status) != len(key) or not views:
+        raise InputError(f"{path}: not a whole embedding file: its columns differ in length")
+    return Embeddings(path, views, key, status, attributes)
+
+
+def _check_schema(file: h5py.File, path: Path) -> None:
+    version = int(file.attrs.get("schema_version", 0))
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; extract it again")
+
+
+def _map(path: Path, rows: h5py.Dataset) -> np.memmap:
+    offset = rows.id.get_offset()
+    if offset is None or rows.ndim != 2 or rows.dtype not in DTYPES:
+        raise InputError(f"{path}: {rows.name}: want a contiguous (N, D) array of {' or '.join(DTYPES)}")
+    return np.memmap(path, mode="r", dtype=rows.dtype, shape=rows.shape, offset=offset)

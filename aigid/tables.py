@@ -1,0 +1,61 @@
+"""Tables of text cells, CSV or Parquet by suffix: the form in which manifests and scores travel."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from aigid.errors import InputError
+from aigid.files import atomic
+
+SUFFIXES = (".csv", ".parquet")
+
+
+def read(path: Path | str, required: tuple[str, ...]) -> pd.DataFrame:
+    """All cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
+    path = Path(path)
+    table = _parse(path)
+    table.columns = table.columns.astype(str)
+    for column in required:
+        if column not in table:
+            raise InputError(f"{path}: no column {column!r}; found {', '.join(table.columns) or 'none'}")
+    if table.columns.has_duplicates:
+        raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
+    if table.empty:
+        raise InputError(f"{path}: no rows")
+    return table
+
+
+def write(table: pd.DataFrame, path: Path | str) -> None:
+    """Write ``table`` atomically, as the suffix says; equal tables give equal bytes."""
+    path = Path(path)
+    _check_suffix(path)
+    with atomic(path) as part:
+        if path.suffix == ".csv":
+            table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape")
+        else:
+            table.to_parquet(part, index=False)
+
+
+def place(row: int) -> str:
+    """How messages name a row, given its position from 0: ``row 3 (line 4)``, line 1 being the header."""
+    return f"row {row + 1} (line {row + 2})"
+
+
+def _parse(path: Path) -> pd.DataFrame:
+    _check_suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(
+                path, dtype=object, keep_default_na=False, encoding="utf-8-sig", encoding_errors="surrogateescape"
+            )
+        table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: not a {path.suffix[1:]} table: {str(error).splitlines()[0]}") from None
+    return table.astype(object).where(table.notna(), "").map(str)
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")

@@ -1,0 +1,25 @@
+"""Make the demo dataset: photographs from installed packages, fakes from small generators trained on them."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.data.demo import DemoSettings
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--dataset", required=True, help="Name of a section under `demo:`.")
+@click.option("--images", type=Path, required=True, help="The folder of images.")
+@click.option("--out", type=Path, required=True, help="The manifest.")
+def main(dataset: str, images: Path, out: Path) -> None:
+    settings = params.load(f"demo.{dataset}", DemoSettings)
+    from aigid.data.demo import build  # torch, once the parameters are known to be good
+
+    manifest.write(build(settings, images), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Embed every image of a dataset with one frozen backbone."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command, tell_failed
+from aigid.data import manifest
+from aigid.features.backbones import resolve
+from aigid.files import dataset_root
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--backbone", required=True, help="Name of a section under `backbones:`.")
+@click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--out", type=Path, required=True, help="The embedding file.")
+def main(backbone: str, dataset: str, manifest_path: Path, out: Path) -> None:
+    settings = resolve(backbone, params.load(f"backbones.{backbone}", dict))
+    views, seed = params.load("views", list[str]), params.load("seed", int)
+    table, root = manifest.read(manifest_path), dataset_root(dataset)
+    from aigid.features.extract import extract  # torch, once the parameters are known to be good
+
+    extraction = extract(table, root, settings, views, seed)
+    tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
+    extraction.write(out)
+
+
+if __name__ == "__main__":
+    main()

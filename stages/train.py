@@ -1,0 +1,29 @@
+"""Fit a detector on a dataset's embeddings."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors.models import Model, save
+from aigid.detectors.protocol import find
+from aigid.detectors.rows import open_dataset
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--detector", required=True, help="Name of the detector and of its section in params.yaml.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--embeddings", type=Path, multiple=True, required=True, help="Several stand side by side.")
+@click.option("--out", type=Path, required=True, help="The model's folder.")
+def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
+    kind = find(detector)
+    settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
+    dataset = open_dataset(manifest.read(manifest_path), embeddings)
+    fitted = kind.fit(settings, dataset.split("train"), dataset.split("val"), seed)
+    save(Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints), out)
+
+
+if __name__ == "__main__":
+    main()

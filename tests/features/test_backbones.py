@@ -1,0 +1,139 @@
+"""Towers from a configuration, from a checkpoint and from a hub that is not there."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import transformers
+
+from aigid.errors import InputError
+from aigid.features import hub
+from aigid.features.backbones import BACKBONES, BackboneSettings, JointSettings, resolve
+from aigid.features.encoder import Backbone, choose_device
+from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
+
+CPU = torch.device("cpu")
+CLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
+    "text_cfg": {"layers": 1, "width": 16, "heads": 2, "context_length": 4, "vocab_size": 16},
+}
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+CLIP_VISION = SIGLIP | {"model_type": "clip_vision_model", "projection_dim": 24}
+
+
+def settings(library, **changes):
+    return BackboneSettings(library=library, model="tiny", preprocess={"size": 32}, **changes)
+
+
+def images(n=3):
+    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+
+
+def normalised(batch):
+    pixels = torch.from_numpy(batch).permute(0, 3, 1, 2) / 255
+    return (pixels - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("library", "config", "dim"),
+    [("open_clip", CLIP, 24), ("transformers", SIGLIP, 32), ("transformers", CLIP_VISION, 24)],
+)
+def test_a_configuration_and_a_seed_make_a_tower(library, config, dim):
+    torch.manual_seed(1)
+    first = Backbone(settings(library, config=config, seed=5), CPU)
+    torch.manual_seed(2)
+    again = Backbone(settings(library, config=config, seed=5), CPU)
+    other = Backbone(settings(library, config=config, seed=6), CPU)
+    assert first.dim == dim
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    embedded = first.encode(images())
+    assert embedded.shape == (3, dim)
+    assert embedded.dtype == np.float32
+    np.testing.assert_array_equal(embedded, again.encode(images()))
+    np.testing.assert_allclose(embedded[1:2], first.encode(images()[1:2]), atol=1e-5)
+    assert not np.allclose(embedded, other.encode(images()))
+
+
+def test_an_open_clip_checkpoint_gives_the_librarys_embedding(tmp_path):
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**CLIP).eval()
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}}))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    backbone = Backbone(settings("open_clip", weights=str(folder)), CPU)
+    with torch.inference_mode():
+        expected = model.encode_image(normalised(images())).numpy()
+    np.testing.assert_allclose(backbone.encode(images()), expected, atol=1e-5)
+    same = Backbone(settings("open_clip", weights=str(folder)), CPU)
+    assert same.fingerprint == backbone.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "output"),
+    [
+        ("SiglipVisionModel", SIGLIP, "pooler_output"),
+        ("CLIPVisionModelWithProjection", CLIP_VISION, "image_embeds"),
+    ],
+)
+def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, config, output):
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config)).eval()
+    model.save_pretrained(tmp_path)
+    backbone = Backbone(settings("transformers", weights=str(tmp_path)), CPU)
+    with torch.inference_mode():
+        expected = model(normalised(images()))[output].numpy()
+    np.testing.assert_allclose(backbone.encode(images()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["clip_vit_b16", "siglip_b16"])
+def test_no_network_is_one_line(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "https://127.0.0.1:9")  # the discard port: refused at once
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before; `--weights`") as caught:
+        Backbone(resolve(name), CPU)
+    assert "\n" not in str(caught.value)
+    assert hub.constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.parametrize("library", ["open_clip", "transformers"])
+def test_weights_that_are_not_there(library, tmp_path):
+    changes = {"weights": str(tmp_path / "nowhere")}
+    if library == "open_clip":
+        changes["pretrained"] = "openai"
+    model = "ViT-B-32" if library == "open_clip" else "org/name"
+    wanted = BackboneSettings(library=library, model=model, preprocess={"size": 32}, **changes)
+    with pytest.raises(InputError, match="cannot load .*nowhere: ") as caught:
+        Backbone(wanted, CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_and_changes():
+    assert all(isinstance(resolve(name), BackboneSettings) for name in BACKBONES)
+    assert resolve("clip_vit_l14", {"dtype": "float32"}).dtype == "float32"
+    with pytest.raises(InputError, match=r"unknown backbone 'clip_l'; known: .*clip_vit_l14"):
+        resolve("clip_l")
+    with pytest.raises(InputError, match=r"backbones\.clip_vit_l14\.dtype: .*'bfloat16'"):
+        resolve("clip_vit_l14", {"dtype": "bfloat16"})
+    part = {"library": "open_clip", "model": "x", "preprocess": {"size": 32}}
+    joint = resolve("both", {"library": "joint", "parts": [part, part]})
+    assert isinstance(joint, JointSettings)
+    assert len(joint.parts) == 2
+
+
+def test_devices():
+    assert choose_device("cpu") == CPU
+    with pytest.raises(InputError, match="AIGID_DEVICE='tpu9'"):
+        choose_device("tpu9")
