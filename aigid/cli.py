@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from aigid.command import Command, tell, tell_failed
+from aigid.errors import InputError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -81,6 +82,63 @@ def extract(
     extraction.write(out)
     tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
     ctx.exit(1 if extraction.failed else 0)
+
+
+@main.command()
+@click.argument("files", metavar="SCORES...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--columns", "columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
+)
+@click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/ and report/.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON document.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context, files: tuple[Path, ...], columns: tuple[str, ...], out: Path | None, as_json: bool, seed: int
+) -> None:
+    """Judge the scores of any detector, whoever's tool wrote them.
+
+    SCORES are .csv or .parquet files with the columns path, label (0 real, 1 generated), generator, split, view,
+    score (P(generated)) and optionally source, group, class_<name>. Several files are compared.
+    """
+    import json
+
+    from rich.console import Console
+
+    from aigid.evaluation import report, results, scores, terminal
+    from aigid.evaluation.judge import judge
+
+    names = _names(files)
+    mapping = dict(_pair(text) for text in columns)
+    found = {name: judge(scores.read(path, mapping), seed) for name, path in zip(names, files, strict=True)}
+    if out:
+        for name, judgement in found.items():
+            results.write(judgement, out, name, "scores")
+        report.write(out, out / "report", [(name, "scores") for name in names])
+    if as_json:
+        documents = {name: judgement.metrics for name, judgement in found.items()}
+        click.echo(json.dumps(documents if len(names) > 1 else documents[names[0]], allow_nan=False))
+        for name, judgement in found.items():
+            for key, reason in judgement.omitted.items():
+                tell(f"{name}: no {key}: {reason}")
+    else:
+        terminal.show(found, Console())
+    ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)
+
+
+def _names(files: tuple[Path, ...]) -> list[str]:
+    """What tells score files apart: their stems, or else their folders."""
+    for names in ([path.stem for path in files], [path.parent.name for path in files]):
+        if len(set(names)) == len(files):
+            return names
+    raise InputError("score files need names, or folders, of their own to be told apart")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise InputError(f"--columns {text!r}: want OURS=THEIRS, such as score=prob_fake")
+    return ours, theirs
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """Tables of text cells, CSV or Parquet by suffix: the form in which manifests and scores travel."""
 
+import csv
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,15 @@ SUFFIXES = (".csv", ".parquet")
 def read(path: Path | str, required: tuple[str, ...]) -> pd.DataFrame:
     """All cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
     path = Path(path)
-    table = _parse(path)
-    table.columns = table.columns.astype(str)
+    _check_suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    if table.columns.has_duplicates:
+        raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
     for column in required:
         if column not in table:
             raise InputError(f"{path}: no column {column!r}; found {', '.join(table.columns) or 'none'}")
-    if table.columns.has_duplicates:
-        raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
@@ -41,18 +44,25 @@ def place(row: int) -> str:
     return f"row {row + 1} (line {row + 2})"
 
 
-def _parse(path: Path) -> pd.DataFrame:
-    _check_suffix(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _read_csv(path: Path) -> pd.DataFrame:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        try:
+            rows = [row for row in csv.reader(file, strict=True) if row]
+        except csv.Error as error:
+            raise InputError(f"{path}: not a CSV table: {error}") from None
+    header = rows.pop(0) if rows else []
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            raise InputError(f"{path}: {place(number)}: {len(row)} cells under {len(header)} columns")
+    return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        if path.suffix == ".csv":
-            return pd.read_csv(
-                path, dtype=object, keep_default_na=False, encoding="utf-8-sig", encoding_errors="surrogateescape"
-            )
         table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a {path.suffix[1:]} table: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: not a Parquet table: {str(error).splitlines()[0]}") from None
+    table.columns = table.columns.astype(str)
     return table.astype(object).where(table.notna(), "").map(str)
 
 

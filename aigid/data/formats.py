@@ -1,8 +1,8 @@
 """Image files before their pixels: the named faults, the formats that are read, how a file is told and opened."""
 
 import errno
-import os
 import stat
+import struct
 from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 MAX_BYTES = 2**29
+MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 
 # Pillow's readers, called by name: Image.open would also try EPS (Ghostscript), WMF and forty others.
 # An MPO file is a JPEG followed by further ones; as a JPEG it gives its first picture.
@@ -89,15 +90,28 @@ class ImageError(Exception):
         return f"{self.status}: {self.message}"
 
 
+def named(error: Exception) -> ImageError:
+    """The ImageError for what a parser raised."""
+    text = " ".join(f"{type(error).__name__} {error}".split())[:200]
+    if isinstance(error, MemoryError):
+        return ImageError(Status.OUT_OF_MEMORY, text)
+    if "Decompressed data too large" in text or "Too much memory" in text or "bomb" in text:  # Pillow's own limits
+        return ImageError(Status.DECOMPRESSION_BOMB, text)
+    ends = EOFError | IndexError | struct.error
+    if isinstance(error, ends) or isinstance(error.__cause__, ends) or "runcated" in text:
+        return ImageError(Status.TRUNCATED, text)
+    return ImageError(Status.CORRUPT, text)
+
+
 def open_file(path: Path | str) -> BinaryIO:
     """A regular file, links followed, opened for reading; a folder, pipe or device is never opened."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(Status.NOT_A_FILE, f"is a {_kind(status.st_mode)}")
         if status.st_size > MAX_BYTES:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
-        return open(path, "rb", buffering=2**14)
+        return Path(path).open("rb", buffering=2**14)
     except OSError as error:
         names = {errno.ENOENT: Status.MISSING, errno.ENOTDIR: Status.MISSING, errno.ELOOP: Status.SYMLINK_LOOP}
         raise ImageError(names.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
@@ -136,3 +150,11 @@ def open_lazily(file: BinaryIO | bytes, name: str) -> ImageFile.ImageFile:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def read_exactly(file: BinaryIO, length: int) -> bytes:
+    """``length`` bytes, or EOFError."""
+    data = file.read(max(length, 0))
+    if len(data) != length:
+        raise EOFError
+    return data

@@ -5,19 +5,20 @@ Pixels are as stored but for: EXIF orientation applied; transparency laid on whi
 Nothing of Pillow's global state is touched, so threads may decode at once. Memory: about 16 bytes a pixel at worst.
 """
 
-import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFile
 
-from aigid.data.formats import ImageError, Status, format_of, open_lazily, read_bytes
+from aigid.data.formats import ImageError, Status, format_of, named, open_lazily, read_bytes
 from aigid.data.headers import header
+from aigid.data.jpeg import end_of_scan
 
 MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole image
 BACKGROUND = (255, 255, 255)
 SLOW_CODECS = {"bmp_rle", "ppm", "ppm_plain"}  # written in Python: minutes for a large image
+NOISE = bytes(range(1, 255))
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,18 +34,21 @@ def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarr
     """Pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; ImageError otherwise, and never another exception."""
     data = source if isinstance(source, bytes) else read_bytes(source)
     name = format_of(data[:1024])
-    if name == "WEBP":  # Pillow allocates its canvas on opening
-        _check_size(header(data).width, header(data).height, max_pixels)
+    if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
+        found = header(data)
+        _check_size(found.width, found.height, max_pixels)
     try:
         with open_lazily(data, name) as image:
             _check_size(*image.size, max_pixels)
             _check_cost(image, data, max_pixels)
             image.load()
+            _check_end(image, data, name)
             return _rgb(image)
     except ImageError:
         raise
     except Exception as error:  # parsers of hostile bytes raise anything
-        raise _named(error, data) from None
+        header(data)  # where the header itself is at fault, it says so better
+        raise named(error) from None
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -62,6 +66,26 @@ def _check_cost(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Non
         width, height = image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)
         if width * height > max(max_pixels, 2**24):
             raise ImageError(Status.DECOMPRESSION_BOMB, f"TIFF tile of {width} x {height}")
+
+
+def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
+    """Refuse coded pixels that stop early but properly, where decoders go on in grey (JPEG) or black (PNG).
+
+    Decoded again with noise after the last code (JPEG) or over a canvas that is not black (PNG), a whole image stays
+    the same. Only an image that is flat in its last eight pixels, as that filling is, needs this second look.
+    """
+    corner = np.asarray(image.crop((max(image.width - 8, 0), image.height - 1, image.width, image.height)))
+    if name == "PNG" and not corner.any():
+        again = open_lazily(data, name)
+        again.im = Image.new(again.mode, again.size, 1).im
+    elif name == "JPEG" and (corner == corner[0, 0]).all() and (end := end_of_scan(data)):
+        again = open_lazily(data[:end] + NOISE + data[end:], name)
+    else:
+        return
+    with again:
+        again.load()
+        if again.tobytes() != image.tobytes():
+            raise ImageError(Status.TRUNCATED, "the coded pixels stop early")
 
 
 def _rgb(image: ImageFile.ImageFile) -> np.ndarray:
@@ -107,19 +131,3 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return image.getexif().get(0x0112, 1)
     except Exception:  # broken EXIF says nothing of the pixels
         return 1
-
-
-def _named(error: Exception, data: bytes) -> ImageError:
-    """The ImageError for what a parser raised; where the header itself is at fault, it says so better."""
-    text = " ".join(f"{type(error).__name__} {error}".split())[:200]
-    if isinstance(error, MemoryError):
-        return ImageError(Status.OUT_OF_MEMORY, text)
-    if "too large" in text or "Too much memory" in text or "bomb" in text:
-        return ImageError(Status.DECOMPRESSION_BOMB, text)
-    try:
-        header(data)
-    except ImageError as fault:
-        return fault
-    if isinstance(error, EOFError | IndexError | struct.error) or "runcated" in text:
-        return ImageError(Status.TRUNCATED, text)
-    return ImageError(Status.CORRUPT, text)

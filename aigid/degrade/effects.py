@@ -36,29 +36,3 @@ def night_vision(image: Pixels, strength: float, rng: np.random.Generator) -> Pi
     tube = np.clip(1.4 * luma(x) + 0.05 * rng.standard_normal((height, width), dtype=np.float32), 0, 1)
     tube *= (1 - distance).astype(np.float32)
     return stored(x + np.float32(strength) * (tube[..., None] * PHOSPHOR - x))
-
-
-def ghosting(image: Pixels, dx: int, alpha: float, rng: Rng = None) -> Pixels:
-    """A second exposure, ``dx`` px to the right, with weight ``alpha``; the edge is repeated."""
-    x = unit(image)
-    columns = np.clip(np.arange(x.shape[1]) - dx, 0, None)
-    return stored((1 - alpha) * x + alpha * x[:, columns])
-
-
-def water_drops(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Up to 100 round drops (``amount`` of them), 2 to 6 % of the short side wide, which show the scene upside down.
-
-    A drop at c shows at c + d what lies at c - 2 d.
-    """
-    height, width = image.shape[:2]
-    draws = rng.random((100, 3))
-    out = image.copy()
-    for row, column, size in draws[: round(100 * amount)]:
-        cy, cx, radius = int(row * height), int(column * width), (0.01 + 0.02 * size) * min(height, width)
-        reach = int(radius)
-        for dy in range(-reach, reach + 1):
-            span = int((radius**2 - dy**2) ** 0.5)
-            dx = np.arange(max(-span, -cx), min(span, width - 1 - cx) + 1)
-            if 0 <= cy + dy < height:
-                out[cy + dy, cx + dx] = image[np.clip(cy - 2 * dy, 0, height - 1), np.clip(cx - 2 * dx, 0, width - 1)]
-    return out

@@ -1,4 +1,4 @@
-"""Operators that move pixels: all that ``preserve_spatial_alignment`` drops, but those in effects and resample."""
+"""Operators that move pixels within the frame."""
 
 from math import cos, radians, sin
 
@@ -75,3 +75,28 @@ def color_bleed(image: Pixels, distance: int, rng: Rng = None) -> Pixels:
     # The origin puts the window's right end on the pixel, so that it averages what lies to its left.
     planes[..., 1:] = np.rint(uniform_filter1d(chroma, size, axis=1, mode="nearest", origin=(size - 1) // 2))
     return from_pil(Image.fromarray(planes, "YCbCr"))
+
+
+def ghosting(image: Pixels, dx: int, alpha: float, rng: Rng = None) -> Pixels:
+    """A second exposure, ``dx`` px to the right, with weight ``alpha``; the edge is repeated."""
+    x = unit(image)
+    return stored((1 - alpha) * x + alpha * shifted(x, 0, dx))
+
+
+def water_drops(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
+    """Up to 100 round drops (``amount`` of them), 2 to 6 % of the short side wide, which show the scene upside down.
+
+    A drop at c shows at c + d what lies at c - 2 d.
+    """
+    height, width = image.shape[:2]
+    draws = rng.random((100, 3))
+    out = image.copy()
+    for row, column, size in draws[: round(100 * amount)]:
+        cy, cx, radius = int(row * height), int(column * width), (0.01 + 0.02 * size) * min(height, width)
+        reach = int(radius)
+        for dy in range(-reach, reach + 1):
+            span = int((radius**2 - dy**2) ** 0.5)
+            dx = np.arange(max(-span, -cx), min(span, width - 1 - cx) + 1)
+            if 0 <= cy + dy < height:
+                out[cy + dy, cx + dx] = image[np.clip(cy - 2 * dy, 0, height - 1), np.clip(cx - 2 * dx, 0, width - 1)]
+    return out

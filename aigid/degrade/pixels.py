@@ -9,7 +9,7 @@ Pixels: TypeAlias = np.ndarray  # (H, W, 3) uint8, RGB
 Plane: TypeAlias = np.ndarray  # (H, W) float32
 Rng: TypeAlias = np.random.Generator | None  # an operator without chance takes it and leaves it
 
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+LUMA = np.float32((0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
 def unit(image: Pixels) -> np.ndarray:
@@ -24,7 +24,7 @@ def stored(values: np.ndarray) -> np.ndarray:
 
 def luma(values: np.ndarray) -> Plane:
     """Brightness of unit RGB, (H, W) float32."""
-    return values @ LUMA
+    return values[..., 0] * LUMA[0] + values[..., 1] * LUMA[1] + values[..., 2] * LUMA[2]
 
 
 def from_pil(image: Image.Image) -> Pixels:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageEnhance
-from skimage.color import lab2rgb, rgb2lab
 
+from aigid.degrade.lightness import change_lightness
 from aigid.degrade.pixels import Pixels, Rng, from_pil, luma, stored, unit
 
 
@@ -34,12 +34,12 @@ def brighten(image: Pixels, amount: float, rng: Rng = None) -> Pixels:
 
     KADID: raise the luminance by a smooth curve with fixed ends; the curve passes (1/2, 1/2 + amount/2).
     """
-    return _lightness(image, lambda x: x + 2 * amount * x * (1 - x))
+    return change_lightness(image, lambda x: x + 2 * amount * x * (1 - x))
 
 
 def darken(image: Pixels, amount: float, rng: Rng = None) -> Pixels:
     """CIELAB lightness through L - 2 amount L (1 - L), clipped: ``brighten`` downwards."""
-    return _lightness(image, lambda x: x - 2 * amount * x * (1 - x))
+    return change_lightness(image, lambda x: x - 2 * amount * x * (1 - x))
 
 
 def saturation(image: Pixels, factor: float, rng: Rng = None) -> Pixels:
@@ -64,15 +64,9 @@ def color_jitter(
     picture = ImageEnhance.Contrast(picture).enhance(contrast)
     picture = ImageEnhance.Color(picture).enhance(saturation)
     hsv = np.array(picture.convert("HSV"))
-    hsv[..., 0] = (hsv[..., 0] + round(hue * 255)) % 256
+    hsv[..., 0] += np.uint8(round(hue * 255) % 256)  # wraps round, as hues do
     return from_pil(Image.fromarray(hsv, "HSV"))
 
 
 def _curve(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
     return stored(curve(np.arange(256) / 255))[image]
-
-
-def _lightness(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
-    lab = rgb2lab(unit(image))
-    lab[..., 0] = 100 * np.clip(curve(lab[..., 0] / 100), 0, 1)
-    return stored(lab2rgb(lab))

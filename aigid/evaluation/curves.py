@@ -30,9 +30,10 @@ def thin(x: Floats, y: Floats, points: int) -> np.ndarray:
     Points inside a straight run change nothing and go first. If more than ``points`` corners remain, those nearest to
     equal steps of the curve's length |dx| + |dy| stay, so that the drawn line moves by at most one step.
     """
-    dx, dy = np.diff(x), np.diff(y)
+    moved = np.flatnonzero(np.concatenate([[True], (np.diff(x) != 0) | (np.diff(y) != 0)]))
+    dx, dy = np.diff(x[moved]), np.diff(y[moved])
     bends = np.abs(dx[1:] * dy[:-1] - dx[:-1] * dy[1:]) > 1e-15
-    kept = np.concatenate([[0], 1 + np.flatnonzero(bends), [len(x) - 1]]) if len(x) > 1 else np.array([0])
+    kept = moved[np.concatenate([[True], bends, [True]])] if len(moved) > 1 else moved
     if len(kept) <= points:
         return kept
     length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x[kept])) + np.abs(np.diff(y[kept])))])

@@ -22,15 +22,17 @@ def save(figure: Figure, path: Path | str) -> None:
 
 def roc(judgements: Judgements) -> Figure:
     """The ROC curve of every detector over the diagonal of chance."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
     for colour, (name, judgement) in enumerate(judgements.items()):
         if len(curve := judgement.curves["roc"]):
             label = f"{name}  {judgement.metrics['auroc']:.3f}"
             axes.plot(curve["fpr"], curve["tpr"], label=label, **_style(colour))
-    axes.set(xlabel="reals called generated (FPR)", ylabel="fakes found (TPR)", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _legend(axes, "AUROC")
+    axes.set(
+        xlabel="reals called generated (FPR)", ylabel="fakes found (TPR)", xlim=(0, 1), ylim=(0, 1), aspect="equal"
+    )
+    _legend(axes, "AUROC", "lower right")
     return figure
 
 
@@ -63,10 +65,15 @@ def _heat_map(values: np.ndarray, rows: list[str], columns: list[str]) -> Figure
 
 def _style(number: int) -> dict:
     """Ten colours, then the same dashed."""
-    return {"color": f"C{number % MOST}", "linestyle": ("-", "--", ":")[number // MOST % 3], "linewidth": 1.6}
+    return {
+        "color": f"C{number % MOST}",
+        "linestyle": ("-", "--", ":")[number // MOST % 3],
+        "linewidth": 1.6,
+        "clip_on": False,
+    }
 
 
-def _legend(axes: Axes, title: str) -> None:
+def _legend(axes: Axes, title: str, place: str) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8)
+        axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -37,9 +37,10 @@ DECISION: dict[str, tuple[Callable[[Ranking, float], float | None], tuple[str, .
 
 def lacking(ranking: Ranking, needs: tuple[str, ...], where: str = "test") -> str:
     """Why the rows of ``where`` cannot serve a metric with these needs; empty if they can."""
-    if not needs:
-        return "" if len(ranking.reals) or len(ranking.fakes) else f"no readable {where} rows"
-    return " and ".join(f"no readable {where} {side}" for side in needs if not len(getattr(ranking, side)))
+    absent = [side for side in BOTH if not len(getattr(ranking, side))]
+    if len(absent) == 2:
+        return f"no readable {where} rows"
+    return "".join(f"no readable {where} {side}" for side in absent if side in needs)
 
 
 def ordering(ranking: Ranking) -> Findings:

@@ -14,8 +14,8 @@ from aigid.files import write_text
 READING = (
     "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "
     "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. `acc @val` cuts where validation accuracy "
-    "is highest and is the honest one of the three; `acc @oracle` cuts where test accuracy is highest, which nobody can "
-    "know in advance. `other views` is the mean AUROC over all views but the headline one."
+    "is highest, as a user can; `acc @oracle` cuts where test accuracy is highest, which nobody knows in advance. "
+    "`other views` is the mean AUROC over all views but the headline one."
 )
 TABLES = {
     "AUROC per generator": summary.by_generator,

@@ -1,4 +1,4 @@
-"""Where judgements lie on disk, so that a report can be made of many: numbers in one folder, tables and curves beside it."""
+"""Where judgements lie on disk: the flat numbers in one folder, tables and curves in two others."""
 
 import json
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ def write(judgement: Judgement, root: Path | str, detector: str, dataset: str) -
 
 
 def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, Judgement]:
-    """The judgements below ``root`` by detector and dataset; InputError if one of ``wanted`` is missing or none is there."""
+    """The judgements below ``root`` by detector and dataset; InputError if none or not all ``wanted`` are there."""
     root = Path(root)
     found = sorted((file.parent.name, file.stem) for file in root.glob("metrics/*/*.json"))
     if missing := sorted(set(wanted or ()) - set(found)):
@@ -67,6 +67,9 @@ def _read(places: dict[str, Path]) -> Judgement:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """Names stay text, be they ``NA`` or ``2024``, and numbers read back to the same bits."""
-    names = dict.fromkeys(("view", "kind", "name"), "str")
-    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""], float_precision="round_trip")
+    """Names stay text, be they ``NA`` or ``2024``; numbers read back to the same bits."""
+    table = pd.read_csv(path, dtype=object, keep_default_na=False)
+    for column in table.columns.difference(["view", "kind", "name"], sort=False):
+        kind = int if column.startswith("num") else float
+        table[column] = [kind(cell or "nan") for cell in table[column]]
+    return table

@@ -85,7 +85,7 @@ def _check_repeats(table: pd.DataFrame, name: str) -> None:
 def _refuse(table: pd.DataFrame, column: str, bad: pd.Series, why: str, name: str) -> None:
     if bad.any():
         row = int(bad.to_numpy().argmax())
-        raise InputError(f"{name}: {tables.place(row)}, column {column}: {table[column].iloc[row]!r}: {why}")
+        raise InputError(f"{name}: {tables.place(row)}, column {column}: {str(table[column].iloc[row])!r}: {why}")
 
 
 def _numbers(column: pd.Series) -> pd.Series:

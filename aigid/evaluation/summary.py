@@ -6,7 +6,7 @@ import pandas as pd
 
 from aigid.evaluation.judge import Judgement
 
-NONE = "–"
+NONE = "-"
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
 
 
@@ -26,10 +26,11 @@ def by_source(judgements: Judgements) -> pd.DataFrame:
 
 
 def by_view(judgements: Judgements) -> pd.DataFrame:
-    """One row per view: AUROC over all generators, detector by detector."""
+    """One row per view, the headline first: AUROC over all generators, detector by detector."""
     rows: dict[str, dict[str, str]] = {}
     for detector, judgement in judgements.items():
         table = judgement.details[judgement.details["kind"] == "all"]
+        rows = {judgement.view: {}, **rows} if judgement.view in set(table["view"]) - set(rows) else rows
         for _, row in table.iterrows():
             rows.setdefault(row["view"], {})[detector] = ranged(row, "auroc")
     return _framed(rows, "view", judgements)
@@ -88,7 +89,7 @@ def _by_part(judgements: Judgements, kind: str, metric: str, count: str) -> pd.D
         for _, row in table[(table["kind"] == kind) & (table["view"] == judgement.view)].iterrows():
             cells = rows.setdefault(row["name"], {"images": ""})
             cells |= {detector: ranged(row, metric), "images": _both(cells["images"], str(row[count]))}
-    return _framed(rows, kind, ["images", *judgements])
+    return _framed(dict(sorted(rows.items())), kind, ["images", *judgements])
 
 
 def _both(seen: str, num: str) -> str:
@@ -97,5 +98,5 @@ def _both(seen: str, num: str) -> str:
 
 
 def _framed(rows: dict[str, dict[str, str]], name: str, columns: Mapping | list[str]) -> pd.DataFrame:
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)).sort_index().fillna(NONE)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)).fillna(NONE)
     return table.rename_axis(name).reset_index()

@@ -1,7 +1,10 @@
 """A judgement on a terminal."""
 
+import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aigid.evaluation import report, summary
 from aigid.evaluation.summary import Judgements
@@ -11,16 +14,18 @@ def show(judgements: Judgements, console: Console) -> None:
     """Print the verdict on each detector, where it fails, what is missing and every warning."""
     for line in summary.warnings(judgements):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
-    verdicts = summary.verdicts(judgements).set_index("detector").T.rename_axis("").reset_index()
-    _print(verdicts, "", console)
+    _print(summary.verdicts(judgements).set_index("detector").T.rename_axis("").reset_index(), "", console)
     for title, table in report.TABLES.items():
-        rows = table(judgements)
-        if len(rows):
+        if len(rows := table(judgements)):
             _print(rows, title, console)
     for line in summary.omissions(judgements):
         console.print(f"left out: {line}", style="dim", markup=False, highlight=False)
 
 
-def _print(rows, title: str, console: Console) -> None:
-    table = Table(*map(str, rows.columns), title=title or None, title_justify="left")
-    ...
+def _print(rows: pd.DataFrame, title: str, console: Console) -> None:
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in rows:
+        table.add_column(Text(str(column)), overflow="fold")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)

@@ -1,9 +1,8 @@
 """From a manifest to the embedding file of one backbone."""
 
 import platform
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,38 +51,43 @@ def extract(
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    parts = settings.parts if isinstance(settings, JointSettings) else [settings]
     device = choose_device(device_name())
+    parts = settings.parts if isinstance(settings, JointSettings) else [settings]
     towers = [Backbone(part, device) for part in parts]
-    rows = {name: np.full((len(manifest), sum(t.dim for t in towers)), np.nan, settings.dtype) for name in view_names}
-    samples: list[Sample] = []
+    width = sum(tower.dim for tower in towers)
+    rows = {name: np.full((len(manifest), width), np.nan, settings.dtype) for name in view_names}
     reader = Reader(root, tuple(view_names), tuple(part.preprocess for part in parts), seed)
+    read: list[Sample] = []
+    for batch in _with_progress(reader, manifest):
+        good = [place for place, sample in enumerate(batch) if sample.status == store.OK]
+        if good:
+            _encode([batch[place] for place in good], [len(read) + place for place in good], towers, rows)
+        read += [replace(sample, squares={}) for sample in batch]
+    return Extraction(
+        views=rows,
+        key=[sample.sha256 for sample in read],
+        status=[sample.status for sample in read],
+        attributes=_attributes(settings, towers, definitions, seed),
+        failed=[sample for sample in read if sample.status != store.OK],
+    )
+
+
+def _with_progress(reader: Reader, manifest: pd.DataFrame) -> Iterator[list[Sample]]:
     hashes = manifest["sha256"] if "sha256" in manifest else [""] * len(manifest)
-    with tqdm(total=len(manifest), unit="image", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=len(manifest), unit="image", disable=None) as bar:
         for batch in reader.batches(zip(manifest["path"], hashes, strict=True), batch_size(), num_workers()):
-            good = [len(samples) + place for place, sample in enumerate(batch) if sample.status == store.OK]
-            samples += [Sample(s.path, s.sha256, s.status, s.message) for s in batch]
-            if good:
-                _encode([s for s in batch if s.status == store.OK], good, towers, rows)
+            yield batch
             bar.update(len(batch))
-    status = [sample.status for sample in samples]
-    failed = [sample for sample in samples if sample.status != store.OK]
-    attributes = _attributes(settings, towers, definitions, seed)
-    return Extraction(rows, [sample.sha256 for sample in samples], status, attributes, failed)
 
 
 def _encode(batch: list[Sample], places: list[int], towers: list[Backbone], rows: dict[str, np.ndarray]) -> None:
+    """Embed whole samples and put them at ``places`` of every view's rows."""
     for view, out in rows.items():
-        parts = [
-            tower.encode(np.stack([sample.squares[view][number] for sample in batch]))
-            for number, tower in enumerate(towers)
-        ]
-        embedded = np.concatenate(parts, axis=1)
+        squares = zip(*(sample.squares[view] for sample in batch), strict=True)  # per tower
+        embedded = np.hstack([tower.encode(np.stack(s)) for tower, s in zip(towers, squares, strict=True)])
         largest = np.abs(embedded).max()
         if not largest <= np.finfo(out.dtype).max:
-            raise InputError(
-                f"view {view}: an embedding reaches {largest:g}, too much for {out.dtype}: set dtype: float32"
-            )
+            raise InputError(f"view {view}: an embedding reaches {largest:g}, more than {out.dtype} holds")
         out[places] = embedded
 
 

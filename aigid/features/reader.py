@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aigid.data.images import ImageError, decode
+from aigid.data.formats import ImageError, read_bytes
+from aigid.data.images import decode
 from aigid.degrade import views
 from aigid.features.preprocess import Preprocess, to_square
 from aigid.store import OK
+
+CHANGED = "changed"  # not the file that the manifest was made from
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Reader:
     def read(self, path: str, expected: str) -> Sample:
         """One image; ``expected`` is its sha256 in the manifest, or empty."""
         try:
-            content = _content(self.root / path)
+            content = read_bytes(self.root / path)
             found = hashlib.sha256(content).hexdigest()
             if expected and found != expected:
-                return Sample(path, expected, "changed", f"sha256 is {found[:12]}..., not {expected[:12]}...")
+                return Sample(path, expected, CHANGED, f"sha256 {found[:12]}..., in the manifest {expected[:12]}...")
             image = decode(content)
         except ImageError as error:
-            return Sample(path, expected, error.status, str(error))
+            return Sample(path, expected, error.status, error.message)
         squares = {}
         for name in self.names:
             seen, _ = views.apply(name, image, found, self.seed)

@@ -35,7 +35,7 @@ def test_realfake_reads_folders(tmp_path):
     table, unreadable = index(tmp_path, IndexSettings(layout="realfake"), seed=0)
     assert unreadable == []
     assert rows(table, "path", "label", "generator", "split", "source") == [
-        ("0_real/c.jpeg", 0, "real", "test", "unknown"),
+        ("0_real/c.jpeg", 0, "real", "test", ""),
         ("1_fake/sdxl/c.webp", 1, "sdxl", "test", ""),
         ("train/progan/car/0_real/a.b.PNG", 0, "real", "train", "progan"),
         ("train/progan/car/1_fake/a.jpg", 1, "progan", "train", ""),

@@ -102,7 +102,7 @@ def test_no_network_is_one_line(name, monkeypatch, tmp_path):
     monkeypatch.setattr(hub.constants, "ENDPOINT", "https://127.0.0.1:9")  # the discard port: refused at once
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before; `--weights`") as caught:
+    with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before; ") as caught:
         Backbone(resolve(name), CPU)
     assert "\n" not in str(caught.value)
     assert hub.constants.HF_HUB_OFFLINE is False
@@ -115,7 +115,7 @@ def test_weights_that_are_not_there(library, tmp_path):
         changes["pretrained"] = "openai"
     model = "ViT-B-32" if library == "open_clip" else "org/name"
     wanted = BackboneSettings(library=library, model=model, preprocess={"size": 32}, **changes)
-    with pytest.raises(InputError, match="cannot load .*nowhere: ") as caught:
+    with pytest.raises(InputError, match=r"cannot load .*nowhere: ") as caught:
         Backbone(wanted, CPU)
     assert "\n" not in str(caught.value)
 

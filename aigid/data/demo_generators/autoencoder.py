@@ -9,9 +9,9 @@ from aigid.data.demo_generators.layers import decoder, encoder
 class Autoencoder(nn.Module):
     """Encodes to a quarter of the resolution; ``adversarial`` > 0 makes it a GAN, trained against a patch critic."""
 
-    def __init__(self, width: int, mode: str, latent: int = 16, adversarial: float = 0.0) -> None:
+    def __init__(self, width: int, mode: str, latent: int = 6, depth: int = 1, adversarial: float = 0.0) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder(width, latent), decoder(width, latent, mode)
+        self.encoder, self.decoder = encoder(width, latent, depth), decoder(width, latent, depth, mode)
         self.adversarial = adversarial
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

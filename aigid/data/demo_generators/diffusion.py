@@ -12,7 +12,7 @@ class Diffusion(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, start: float = 0.25, num_levels: int = 5) -> None:
+    def __init__(self, width: int, start: float = 0.12, num_levels: int = 3) -> None:
         super().__init__()
         self.enter, self.leave = nn.Conv2d(13, 2 * width, 3, padding=1), nn.Conv2d(2 * width, 12, 3, padding=1)
         self.body = nn.Sequential(Residual(2 * width), Residual(2 * width), Residual(2 * width))

@@ -8,12 +8,11 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
+        self.enter = nn.Conv2d(channels, channels, 3, padding=1)
+        self.leave = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        return x + self.leave(self.enter(x).relu())
 
 
 def down(channels_in: int, channels_out: int) -> nn.Module:
@@ -22,7 +21,7 @@ def down(channels_in: int, channels_out: int) -> nn.Module:
 
 
 def up(channels_in: int, channels_out: int, mode: str) -> nn.Module:
-    """Twice the resolution: ``nearest`` or ``bilinear`` with a convolution, ``transposed`` or ``shuffle``."""
+    """Twice the resolution: ``transposed``, ``shuffle``, or ``nearest`` / ``bilinear`` and a convolution."""
     if mode == "transposed":
         return nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
     if mode == "shuffle":
@@ -30,19 +29,16 @@ def up(channels_in: int, channels_out: int, mode: str) -> nn.Module:
     return nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), nn.Conv2d(channels_in, channels_out, 3, padding=1))
 
 
-def encoder(width: int, latent: int) -> nn.Module:
-    """(B, 3, H, W) -> (B, latent, H/4, W/4)."""
-    return nn.Sequential(
-        down(3, width), Residual(width), down(width, 2 * width), Residual(2 * width), nn.Conv2d(2 * width, latent, 1)
-    )
+def encoder(width: int, latent: int, depth: int) -> nn.Module:
+    """(B, 3, H, W) -> (B, latent, H / 2**depth, W / 2**depth)."""
+    layers = [down(3, width), Residual(width)]
+    if depth == 2:
+        layers += [down(width, 2 * width), Residual(2 * width)]
+    return nn.Sequential(*layers, nn.Conv2d(depth * width, latent, 1))
 
 
-def decoder(width: int, latent: int, mode: str) -> nn.Module:
-    """(B, latent, H/4, W/4) -> (B, 3, H, W), by two up-samplings of a kind that ``up`` knows."""
-    return nn.Sequential(
-        nn.Conv2d(latent, 2 * width, 1),
-        Residual(2 * width),
-        up(2 * width, width, mode),
-        Residual(width),
-        up(width, 3, mode),
-    )
+def decoder(width: int, latent: int, depth: int, mode: str) -> nn.Module:
+    layers = [nn.Conv2d(latent, depth * width, 1), Residual(depth * width)]
+    if depth == 2:
+        layers += [up(2 * width, width, mode), Residual(width)]
+    return nn.Sequential(*layers, up(width, 3, mode))

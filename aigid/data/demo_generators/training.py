@@ -23,7 +23,8 @@ class Critic(nn.Module):
 def fit(model: nn.Module, tiles: np.ndarray, width: int, steps: int, batch: int, crop: int, rate: float) -> None:
     """Train ``model`` on random crops of ``tiles`` (N, S, S, 3) uint8."""
     pixels = to_tensor(tiles)
-    critic = Critic(width)
+    critic = Critic(width).to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)
     optimizers = [torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5 if net is critic else 0.9, 0.99)) for net in (model, critic)]
     schedules = [torch.optim.lr_scheduler.OneCycleLR(o, rate, total_steps=steps + 1, pct_start=0.1) for o in optimizers]
     for _ in range(steps):
@@ -48,7 +49,7 @@ def random_crops(pixels: Tensor, batch: int, crop: int) -> Tensor:
     rows = torch.randint(len(pixels), (batch,))
     top, left = torch.randint(pixels.shape[-1] - crop + 1, (2,)).tolist()
     x = pixels[rows, :, top : top + crop, left : left + crop]
-    return x.flip(-1) if torch.rand(()) < 0.5 else x
+    return (x.flip(-1) if torch.rand(()) < 0.5 else x).contiguous(memory_format=torch.channels_last)
 
 
 def to_tensor(tiles: np.ndarray) -> Tensor:

@@ -11,9 +11,9 @@ class VqVae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 16, levels: int = 9) -> None:
+    def __init__(self, width: int, latent: int = 4, depth: int = 1, levels: int = 9) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder(width, latent), decoder(width, latent, "transposed")
+        self.encoder, self.decoder = encoder(width, latent, depth), decoder(width, latent, depth, "transposed")
         self.half = levels // 2
 
     def quantise(self, z: Tensor) -> Tensor:

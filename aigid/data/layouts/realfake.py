@@ -26,5 +26,5 @@ def rows(root: Path) -> Iterator[dict[str, str | int]]:
             "label": label,
             "generator": name if label else "real",
             "split": next((folder for folder in folders if folder in SPLITS), "test"),
-            "source": "" if label else name,
+            "source": "" if label or name == "unknown" else name,
         }

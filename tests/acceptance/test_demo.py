@@ -1,0 +1,67 @@
+"""What the demo must show, read from a finished `dvc repro`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from aigid import params
+from aigid.data import manifest
+from aigid.detectors.protocol import DETECTORS, find
+from aigid.detectors.rows import Rows, open_dataset
+
+pytestmark = pytest.mark.acceptance
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return manifest.read(ROOT / "data/manifests/demo.csv")
+
+
+def auroc_per_generator(detector):
+    scores = pd.read_csv(ROOT / f"data/scores/{detector}/demo.csv")
+    scores = scores[(scores["split"] == "test") & (scores["view"] == "clean")]
+    real = scores["label"] == 0
+    return {
+        name: roc_auc_score(scores["label"][real | (scores["generator"] == name)],
+                            scores["score"][real | (scores["generator"] == name)])
+        for name in scores["generator"][~real].unique()
+    }  # fmt: skip
+
+
+def test_the_probe_sees_seen_generators_and_struggles_with_unseen(table):
+    aurocs = auroc_per_generator("probe")
+    seen = set(table["generator"][(table["split"] == "train") & (table["label"] == 1)])
+    assert len(seen) == 2
+    assert len(aurocs) >= 6
+    assert min(aurocs[name] for name in seen) >= 0.90
+    assert 0.55 <= np.mean([auroc for name, auroc in aurocs.items() if name not in seen]) <= 0.97
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_shuffled_training_labels_teach_nothing(detector, table):
+    settings = params.load(detector, find(detector).Settings, ROOT / "params.yaml")
+    dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/demo.h5"])
+    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    aurocs = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        shuffled = [Rows(rows.x, rng.permutation(rows.y)) for rows in (train, val)]
+        fitted = find(detector).fit(settings, *shuffled, seed)
+        aurocs.append(roc_auc_score(test.y, fitted.score(test.x)))
+    assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_metrics_are_flat_numbers_of_the_contract(detector):
+    metrics = json.loads((ROOT / f"results/metrics/{detector}/demo.json").read_text())
+    wanted = (
+        "ap map auroc acc_05 acc_val acc_oracle balanced_acc tpr_at_fpr1 tpr_at_fpr5 ece brier "
+        "worst_generator_auroc worst_source_fpr num_real num_fake"
+    )
+    assert set(wanted.split()) <= set(metrics)
+    assert all(isinstance(value, int | float) and np.isfinite(value) for value in metrics.values())

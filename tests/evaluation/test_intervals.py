@@ -1,0 +1,105 @@
+"""Bootstrap draws against scikit-learn on the resampled rows, and intervals against what they promise."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+from sklearn import metrics as sk
+
+from aigid.evaluation import intervals
+
+PART = st.tuples(
+    st.sampled_from(["real", "a", "b"]), st.sampled_from([0.0, 0.2, 0.2000001, 0.5, 1.0]), st.integers(0, 6)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(PART, min_size=4, max_size=40).filter(lambda rows: len({row[0] == "real" for row in rows}) == 2))
+def test_each_draw_is_scikit_learn_on_the_drawn_rows(rows: list[tuple[str, float, int]]) -> None:
+    parts, scores, groups = (np.array(column) for column in zip(*rows, strict=True))
+    groups = np.where(groups == 0, "", groups.astype(str))
+    population = intervals.population((parts != "real").astype(int), scores, parts, groups)
+    drawn = intervals.bootstrap(population, 5, np.random.default_rng(3))
+    for b, counts in enumerate(
+        np.concatenate(list(intervals._resample(population.strata, 5, np.random.default_rng(3))))
+    ):
+        weight = counts[population.units]
+        for part in range(len(set(parts) - {"real"})):
+            kept = np.isin(population.parts, (-1, part))
+            labels, score = (np.repeat(x[kept], weight[kept]) for x in (population.parts >= 0, population.scores))
+            if len(set(labels.tolist())) < 2:
+                assert np.isnan(drawn["auroc"][b, part])
+                continue
+            fpr, tpr, _ = sk.roc_curve(labels, score, drop_intermediate=False)
+            assert drawn["auroc"][b, part] == pytest.approx(sk.roc_auc_score(labels, score), abs=1e-12)
+            assert drawn["ap"][b, part] == pytest.approx(sk.average_precision_score(labels, score), abs=1e-12)
+            assert drawn["tpr_at_fpr5"][b, part] == pytest.approx(tpr[fpr <= 0.05].max(), abs=1e-12)
+
+
+def test_draws_keep_class_sizes_and_whole_groups() -> None:
+    labels = np.array([0] * 30 + [1] * 60)
+    groups = np.array([f"g{k % 30}" for k in range(90)])
+    rows = intervals.population(labels, np.random.default_rng(0).random(90), groups=groups)
+    for counts in np.concatenate(list(intervals._resample(rows.strata, 50, np.random.default_rng(0)))):
+        assert counts.sum() == 30
+        weight = counts[rows.units]
+        assert (weight[rows.parts < 0].sum(), weight[rows.parts == 0].sum()) == (30, 60)
+
+
+def test_row_order_changes_no_draw() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, 2, 200), rng.random(200).round(1)
+    parts = np.where(labels == 1, rng.choice(["a", "b"], 200), "real")
+    groups = rng.choice(["", "x", "y", "z"], 200)
+    shuffled = rng.permutation(200)
+    draws = [
+        intervals.bootstrap(
+            intervals.population(labels[order], scores[order], parts[order], groups[order]),
+            20,
+            np.random.default_rng(1),
+        )
+        for order in (np.arange(200), shuffled)
+    ]
+    for name in draws[0]:
+        np.testing.assert_array_equal(draws[0][name], draws[1][name])
+
+
+def test_the_interval_holds_the_true_auroc_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(7), 0
+    truth = norm.cdf(1 / np.sqrt(2))
+    for _ in range(200):
+        scores = norm.cdf(np.concatenate([rng.normal(0, 1, 80), rng.normal(1, 1, 80)]))
+        drawn = intervals.bootstrap(intervals.population(np.repeat([0, 1], 80), scores), 300, rng)["auroc"]
+        low, high = intervals.interval(drawn)[:, 0]
+        held += low <= truth <= high
+    assert 0.90 <= held / 200 <= 0.985
+
+
+def test_groups_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    photo = np.repeat(np.arange(40), 10)
+    scores = norm.cdf(np.repeat(rng.normal(0, 1, 40), 10) + rng.normal(0, 0.1, 400) + (photo % 2))
+    widths = [
+        np.diff(intervals.interval(intervals.bootstrap(rows, 300, np.random.default_rng(1))["auroc"])[:, 0])[0]
+        for rows in (intervals.population(photo % 2, scores, groups=groups) for groups in (None, photo.astype(str)))
+    ]
+    assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize(("hits", "num"), [(0, 20), (3, 20), (10, 10), (499, 1000)])
+def test_share_is_wilson_s_interval(hits: int, num: int) -> None:
+    expected = binomtest(hits, num).proportion_ci(method="wilson")
+    assert intervals.share(np.arange(num) < hits) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_copies_of_an_image_narrow_no_share() -> None:
+    hits = np.arange(50) < 13
+    copied = intervals.share(np.repeat(hits, 4), np.repeat(np.arange(50).astype(str), 4))
+    assert copied == pytest.approx(intervals.share(hits), abs=1e-12)
+    flawless = np.ones(80), np.repeat(np.arange(20).astype(str), 4)
+    assert intervals.share(*flawless) == pytest.approx(intervals.share(np.ones(20)), abs=1e-12)
+
+
+def test_flawless_bound_is_clopper_pearson_s() -> None:
+    assert intervals.flawless(25) == pytest.approx(binomtest(25, 25).proportion_ci(method="exact").low, abs=1e-12)

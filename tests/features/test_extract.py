@@ -1,0 +1,123 @@
+"""Row i of the embedding file is row i of the manifest, whatever happens to the images."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from aigid import store
+from aigid.data import manifest
+from aigid.data.images import decode
+from aigid.degrade import views
+from aigid.errors import InputError
+from aigid.features.backbones import BackboneSettings, JointSettings
+from aigid.features.encoder import Backbone
+from aigid.features.extract import extract
+from aigid.features.preprocess import to_square
+
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Eleven images of odd sizes below ``tmp_path/images``, three of them unreadable, and their manifest."""
+    root = tmp_path / "images"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(11):
+        pixels = rng.integers(0, 256, (40 + n, 60 - n, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / f"{n:02}.png")
+    (root / "03.png").write_bytes((root / "03.png").read_bytes()[:200])
+    (root / "06.png").write_text("<html></html>")
+    (root / "10.png").unlink()
+    table = pd.DataFrame({"path": [f"{n:02}.png" for n in range(11)], "label": 0, "generator": "real", "split": "test"})
+    return root, manifest.validate(table, "table")
+
+
+def test_rows_are_the_manifests(images, tmp_path):
+    root, table = images
+    found = extract(table, root, SETTINGS, ["clean", "jpeg65"], seed=0)
+    assert found.status[3] == "truncated"
+    assert found.status[6] == "not_an_image"
+    assert found.status[10] == "missing"
+    assert [sample.path for sample in found.failed] == ["03.png", "06.png", "10.png"]
+    backbone = Backbone(SETTINGS, torch.device("cpu"))
+    for n in (0, 1, 2, 4, 5, 7, 8, 9):
+        content = (root / f"{n:02}.png").read_bytes()
+        assert found.status[n] == "ok"
+        assert found.key[n] == hashlib.sha256(content).hexdigest()
+        for view, rows in found.views.items():
+            seen, _ = views.apply(view, decode(content), found.key[n], 0)
+            expected = backbone.encode(np.stack([to_square(seen, SETTINGS.preprocess)]))[0]
+            np.testing.assert_allclose(rows[n], expected, atol=2e-3)  # float16
+    for rows in found.views.values():
+        assert rows.dtype == np.float16
+        assert np.isnan(rows[[3, 6, 10]]).all()
+    found.write(tmp_path / "out.h5")
+    read = store.read(tmp_path / "out.h5")
+    assert read.status.tolist() == found.status
+    assert read.attributes["fingerprint"] == [backbone.fingerprint]
+    assert read.attributes["views"]["jpeg65"] == views.definition("jpeg65")
+
+
+def test_the_machine_changes_no_row(images, tmp_path, monkeypatch):
+    root, table = images
+    files = []
+    for batch, workers in ((64, 1), (64, 3), (1, 2), (3, 1)):
+        monkeypatch.setenv("AIGID_BATCH", str(batch))
+        monkeypatch.setenv("AIGID_WORKERS", str(workers))
+        found = extract(table, root, SETTINGS)
+        found.write(tmp_path / "out.h5")
+        files.append((tmp_path / "out.h5").read_bytes())
+        np.testing.assert_allclose(found.views["clean"], extract(table, root, SETTINGS).views["clean"], atol=2e-3)
+    assert files[0] == files[1]
+
+
+def test_several_towers_stand_side_by_side(images):
+    root, table = images
+    parts = [SETTINGS, SETTINGS.model_copy(update={"seed": 1, "preprocess": SETTINGS.preprocess.model_copy()})]
+    both = extract(table, root, JointSettings(library="joint", parts=parts))
+    assert both.views["clean"].shape == (11, 64)
+    assert len(both.attributes["fingerprint"]) == 2
+    for number, part in enumerate(parts):
+        alone = extract(table, root, part)
+        columns = slice(32 * number, 32 * number + 32)
+        np.testing.assert_array_equal(both.views["clean"][:, columns], alone.views["clean"])
+
+
+def test_a_changed_image_has_no_row(images):
+    root, table = images
+    hashes = [hashlib.sha256((root / path).read_bytes()).hexdigest() for path in table["path"][:2]]
+    table = table[:2].assign(sha256=[hashes[1], hashes[1]])
+    found = extract(table, root, SETTINGS)
+    assert found.status == ["changed", "ok"]
+    assert "in the manifest" in found.failed[0].message
+
+
+def test_values_that_float16_cannot_hold_are_refused(images, monkeypatch):
+    root, table = images
+    monkeypatch.setattr(Backbone, "encode", lambda self, batch: np.full((len(batch), 32), 1e5, np.float32))
+    with pytest.raises(InputError, match="an embedding reaches 100000, more than float16 holds"):
+        extract(table, root, SETTINGS)
+    wide = extract(table, root, SETTINGS.model_copy(update={"dtype": "float32"}))
+    assert wide.views["clean"][0, 0] == 1e5
+
+
+def test_bad_calls(images, tmp_path):
+    root, table = images
+    with pytest.raises(InputError, match="unknown view 'blurry'; known: clean"):
+        extract(table, root, SETTINGS, ["clean", "blurry"])
+    with pytest.raises(InputError, match="no such folder"):
+        extract(table, tmp_path / "nowhere", SETTINGS)

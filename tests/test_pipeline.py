@@ -1,0 +1,135 @@
+"""The pipeline file is honest: its deps are what its stages import, its parameters are read strictly."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from aigid import params
+from aigid.data.demo import DemoSettings
+from aigid.data.index import IndexSettings
+from aigid.detectors.protocol import DETECTORS, find
+from aigid.features.backbones import resolve
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
+
+
+def stages(text: str | None = None) -> dict[str, object]:
+    """The expanded stages by name, as DVC sees them."""
+    with Repo(ROOT) as repo:
+        return {stage.addressing: stage for stage in repo.index.stages}
+
+
+def module_file(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The project's own files that a file names in an import, anywhere in it, or loads by a dotted string."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {file for name in names if name.split(".")[0] in {"aigid", "stages"} and (file := module_file(name))}
+    return frozenset(found)
+
+
+def imported_files(path: Path) -> set[Path]:
+    seen, todo = set(), [path]
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            seen.add(file)
+            todo += imports(file)
+    return seen
+
+
+def test_stages_have_the_expected_names():
+    assert sorted(stages()) == sorted(
+        [
+            "demo@demo",
+            "extract@tiny_clip-demo",
+            "extract@tiny_siglip-demo",
+            *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in DETECTORS),
+            "report",
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", stages())
+def test_deps_are_exactly_the_imports(name):
+    """Each imported file is declared, each declared module is imported, each declared folder of code holds one."""
+    stage = stages()[name]
+    module = re.search(r"python -m (\S+)", stage.cmd).group(1)
+    needed = imported_files(module_file(module))
+    if detector := re.search(r"^(?:train|score)@(\w+)", name):
+        needed |= imported_files(module_file(DETECTORS[detector.group(1)].split(":")[0]))
+    needed = {file for file in needed if file.name != "__init__.py"}
+    declared = [Path(dep.fs_path) for dep in stage.deps if dep.fs_path.startswith((f"{ROOT}/aigid", f"{ROOT}/stages"))]
+    missing = {file for file in needed if not any(file == dep or dep in file.parents for dep in declared)}
+    unused = {dep for dep in declared if not any(file == dep or dep in file.parents for file in needed)}
+    assert not missing, f"{name} imports files that it does not declare"
+    assert not unused, f"{name} declares files that it does not import"
+
+
+def test_init_files_are_docstrings():
+    for file in ROOT.glob("aigid/**/__init__.py"):
+        assert len(ast.parse(file.read_text()).body) == 1, file
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("stages/*.py")), ids=lambda file: file.name)
+def test_a_stage_fits_on_a_screen(file):
+    assert len(file.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+def test_every_section_loads(path):
+    sections = yaml.safe_load(path.read_text())
+    assert set(sections) == {"seed", "datasets", "demo", "index", "backbones", "views", *DETECTORS}
+    assert params.load("seed", int, path) >= 0
+    made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
+    found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
+    assert sorted(params.load("datasets", list[str], path)) == sorted([*made, *found])
+    for name, changes in sections["backbones"].items():
+        resolve(name, changes)
+    for name in DETECTORS:
+        settings = params.load(name, find(name).Settings, path)
+        assert settings.backbone in sections["backbones"]
+        assert settings.train in sections["datasets"]
+
+
+@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+def test_params_are_plain_block_yaml(path):
+    """`dvc exp run -S` rewrites flow maps, and YAML 1.1 and 1.2 disagree on `1e-3`."""
+    for line in path.read_text().splitlines():
+        value = line.split(" #")[0]
+        assert not re.search(r"[\[{](?!\}|\])", value), f"flow style: {line}"
+        assert not re.search(r"(?<![\w.])\d+e[+-]?\d+", value), f"write 1.0e-3: {line}"
+
+
+@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+def test_names_can_be_stage_names(path):
+    sections = yaml.safe_load(path.read_text())
+    names = [*sections["datasets"], *sections["demo"], *sections["index"], *sections["backbones"]]
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in names)
+
+
+def test_the_default_is_the_demo_preset():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "aigid/presets/demo.yaml").read_text()
+
+
+def test_only_the_store_opens_hdf5_and_nothing_unpickles():
+    for file in [*ROOT.glob("aigid/**/*.py"), *ROOT.glob("stages/*.py")]:
+        text = file.read_text()
+        assert "h5py" not in text or file.name == "store.py", file
+        assert not re.search(r"pickle\.load|joblib\.load|weights_only=False", text), file
