@@ -123,7 +123,7 @@ def read_bytes(path: Path | str) -> bytes:
     """All bytes of a regular file, for hashing and decoding from one read."""
     with open_file(path) as file:
         try:
-            return file.read(MAX_BYTES)
+            return file.read()
         except OSError as error:
             raise ImageError(Status.UNREADABLE, error.strerror or str(error)) from None
 

@@ -4,8 +4,8 @@ from math import ceil, cos, radians, sin
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter
-from scipy.signal import oaconvolve
 
 from aigid.degrade.pixels import Pixels, Rng, from_pil, stored, unit
 
@@ -65,6 +65,11 @@ def _grid(half: int) -> np.ndarray:
 
 
 def _convolve(image: Pixels, kernel: np.ndarray) -> Pixels:
+    height, width = image.shape[:2]
     half = kernel.shape[0] // 2
     padded = np.pad(unit(image), ((half, half), (half, half), (0, 0)), mode="edge")
-    return stored(oaconvolve(padded, kernel[..., None].astype(np.float32), mode="valid", axes=(0, 1)))
+    size = [next_fast_len(side, real=True) for side in padded.shape[:2]]
+    spectrum = rfft2(kernel.astype(np.float32), size)
+    planes = [irfft2(rfft2(padded[..., channel], size) * spectrum, size) for channel in range(3)]
+    # The first 2 half rows and columns have wrapped round.
+    return stored(np.stack(planes, axis=2)[2 * half :, 2 * half :][:height, :width])

@@ -46,8 +46,8 @@ def saturation(image: Pixels, factor: float, rng: Rng = None) -> Pixels:
     """HSV saturation times a ``factor`` of at most 1; a negative factor counts as 0."""
     assert factor <= 1, factor
     x = unit(image)
-    value = x.max(axis=2, keepdims=True)
-    return stored(value - max(factor, 0) * (value - x))
+    value = np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])[..., None]
+    return stored(value - np.float32(max(factor, 0)) * (value - x))
 
 
 def grayscale(image: Pixels, rng: Rng = None) -> Pixels:

@@ -1,12 +1,13 @@
 """Where a detector fails: its metrics per view, per generator and per source of the reals, each with its interval."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from aigid import seeding
+from aigid.errors import InputError
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import rank
@@ -22,26 +23,29 @@ COLUMNS = [
 ]
 
 
-def tabulate(test: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int) -> pd.DataFrame:
+def tabulate(
+    test: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int, by: Sequence[str] = ()
+) -> pd.DataFrame:
     """One row per view and part with ``COLUMNS``; a cell that the row cannot have is empty.
 
-    ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals) or
-    one ``source`` of reals. ``test`` are checked rows of a scores file; ``thresholds`` are named ``05`` and ``val``.
+    ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals), one
+    ``source`` of reals, or the images with one value of a column named in ``by``, such as their size or compression.
+    ``test`` are checked rows of a scores file; ``thresholds`` are named ``05`` and ``val``.
     """
-    rows = [row for view, images in test.groupby("view") for row in _view(str(view), images, thresholds, seed, draws)]
+    if unknown := [column for column in by if column not in test]:
+        raise InputError(f"no column {unknown[0]!r} to break the scores down by; found {', '.join(test.columns)}")
+    rows = []
+    for view, images in test.groupby("view"):
+        rows += _view(str(view), images, thresholds, seed, draws)
+        for column in by:
+            for value, part in images.groupby(images[column].astype("str")):
+                rows.append(_pooled(str(view), column, str(value), part, thresholds, seed, draws))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[6:], "float64"))
 
 
 def _view(view: str, images: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int) -> Iterator[dict]:
     reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
-    drawn = _draw(images, "label", draws, seeding.generator("bootstrap", seed, view))
-    yield {
-        **_row(view, "all", "all", images),
-        **_ranked(images, drawn.get(1)),
-        **_shares("acc", images, thresholds),
-        **_shares("tpr", fakes, thresholds),
-        **_shares("fpr", reals, thresholds),
-    }
+    yield _pooled(view, "all", "all", images, thresholds, seed, draws)
     drawn = _draw(images, "generator", draws, seeding.generator("bootstrap", seed, view, "generator"))
     for name, part in fakes.groupby("generator"):
         both = pd.concat([reals, part])
@@ -53,6 +57,19 @@ def _view(view: str, images: pd.DataFrame, thresholds: dict[str, float], seed: i
     if "source" in images:
         for name, part in reals[reals["source"] != ""].groupby("source"):
             yield {**_row(view, "source", str(name), part), **_shares("fpr", part, thresholds)}
+
+
+def _pooled(
+    view: str, kind: str, name: str, images: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int
+) -> dict:
+    drawn = _draw(images, "label", draws, seeding.generator("bootstrap", seed, view, kind, name))
+    return {
+        **_row(view, kind, name, images),
+        **_ranked(images, drawn.get(1)),
+        **_shares("acc", images, thresholds),
+        **_shares("tpr", images[images["label"] == 1], thresholds),
+        **_shares("fpr", images[images["label"] == 0], thresholds),
+    }
 
 
 def _row(view: str, kind: str, name: str, images: pd.DataFrame) -> dict:

@@ -17,9 +17,10 @@ def roc(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
 
 
 def precision_recall(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Columns ``recall, precision``, recall ascending, at most ``points`` rows."""
-    recall = ranking.tp / len(ranking.fakes)
+    """Columns ``recall, precision``, recall ascending from 0 with the first precision; at most ``points`` rows."""
+    recall = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
     precision = ranking.tp / (ranking.tp + ranking.fp)
+    precision = np.concatenate([precision[:1], precision])
     kept = thin(recall, precision, points)
     return pd.DataFrame({"recall": recall[kept], "precision": precision[kept]})
 

@@ -1,9 +1,12 @@
 """The figures of a report, drawn without a display; equal results give equal bytes."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,51 +14,79 @@ from aigid.evaluation.judge import Judgement
 from aigid.files import atomic
 
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
-MOST = 10  # colours that can be told apart
+COLOURS = 10  # that can be told apart
 
 
 def save(figure: Figure, path: Path | str) -> None:
-    """Write ``figure`` as PNG or SVG by suffix, atomically and without a date."""
+    """Write ``figure`` as PNG, atomically."""
     with atomic(path) as part:
-        figure.savefig(part, dpi=150, metadata={"Software" if part.suffix == ".png" else "Date": None})
+        figure.savefig(part, dpi=150, metadata={"Software": None})
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as an SVG image whose text stays text, without a date."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "aigid"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def verdicts(judgements: Judgements) -> Figure:
+    """AUROC of every detector in the headline view, with its interval."""
+    return _intervals(
+        {name: _rows(judgement, "all").head(1) for name, judgement in judgements.items()}, "auroc", "AUROC"
+    )
 
 
 def roc(judgements: Judgements) -> Figure:
     """The ROC curve of every detector over the diagonal of chance."""
-    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
-    axes = figure.subplots()
+    axes = _square("reals called generated (FPR)", "fakes found (TPR)")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
-    for colour, (name, judgement) in enumerate(judgements.items()):
-        if len(curve := judgement.curves["roc"]):
-            label = f"{name}  {judgement.metrics['auroc']:.3f}"
-            axes.plot(curve["fpr"], curve["tpr"], label=label, **_style(colour))
-    axes.set(
-        xlabel="reals called generated (FPR)", ylabel="fakes found (TPR)", xlim=(0, 1), ylim=(0, 1), aspect="equal"
-    )
-    _legend(axes, "AUROC", "lower right")
-    return figure
+    _curves(axes, judgements, "roc", ("fpr", "tpr"), "auroc", "lower right")
+    return axes.figure
+
+
+def precision_recall(judgements: Judgements) -> Figure:
+    """The precision-recall curve of every detector."""
+    axes = _square("fakes found (recall)", "precision")
+    _curves(axes, judgements, "pr", ("recall", "precision"), "ap", "lower left")
+    return axes.figure
+
+
+def reliability(judgements: Judgements) -> Figure:
+    """The share of fakes among images of one score, over that score; a calibrated detector keeps to the diagonal."""
+    axes = _square("mean score in bin", "share generated in bin")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
+    _curves(axes, judgements, "reliability", ("score", "share"), "ece", "upper left", marker="o", markersize=4)
+    return axes.figure
+
+
+def views(judgements: Judgements) -> Figure:
+    """AUROC of every detector in each view, with its interval."""
+    tables = {}
+    for name, judgement in judgements.items():
+        rows = judgement.details[judgement.details["kind"] == "all"]
+        tables[name] = rows.assign(name=rows["view"])
+    return _intervals(tables, "auroc", "AUROC")
+
+
+def sources(judgements: Judgements) -> Figure:
+    """The share of each source's reals that every detector calls generated at 0.5, with its interval."""
+    tables = {name: _rows(judgement, "source") for name, judgement in judgements.items()}
+    return _intervals(tables, "fpr_05", "reals called generated at 0.5")
 
 
 def generators(judgements: Judgements) -> Figure:
     """The heat map of AUROC, one row per detector and one column per generator."""
-    rows = {}
-    for name, judgement in judgements.items():
-        table = judgement.details
-        here = table[(table["kind"] == "generator") & (table["view"] == judgement.view)]
-        rows[name] = dict(zip(here["name"], here["auroc"], strict=True))
-    columns = sorted({name for row in rows.values() for name in row})
-    values = np.array([[row.get(name, np.nan) for name in columns] for row in rows.values()], dtype=float)
-    return _heat_map(values.reshape(len(rows), len(columns)), list(rows), columns)
-
-
-def _heat_map(values: np.ndarray, rows: list[str], columns: list[str]) -> Figure:
-    figure = Figure(figsize=(2.5 + 0.75 * max(len(columns), 1), 1.6 + 0.45 * len(rows)), layout="constrained")
+    rows = {name: _rows(judgement, "generator").set_index("name")["auroc"] for name, judgement in judgements.items()}
+    table = pd.DataFrame(rows, dtype=float).T.sort_index(axis=1)
+    figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.45 * len(table)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(values, vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(rows)), rows)
+    image = axes.imshow(table.to_numpy(), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(table)), table.index)
     axes.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(values):
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
         if not np.isnan(value):
             colour = "black" if value > 0.8 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
@@ -63,17 +94,78 @@ def _heat_map(values: np.ndarray, rows: list[str], columns: list[str]) -> Figure
     return figure
 
 
-def _style(number: int) -> dict:
-    """Ten colours, then the same dashed."""
-    return {
-        "color": f"C{number % MOST}",
-        "linestyle": ("-", "--", ":")[number // MOST % 3],
-        "linewidth": 1.6,
-        "clip_on": False,
-    }
+# Name, how it is drawn, and what it shows.
+FIGURES: dict[str, tuple[Callable[[Judgements], Figure], str]] = {
+    "verdicts": (verdicts, "AUROC with its 95 % interval; 0.5 is chance."),
+    "roc": (roc, "Fakes found against reals called generated, over all thresholds."),
+    "pr": (precision_recall, "Precision against the share of fakes found, at the test set's own share of fakes."),
+    "reliability": (
+        reliability,
+        "Share of fakes among images of one score; a calibrated detector keeps to the diagonal.",
+    ),
+    "generators": (generators, "AUROC of each generator's fakes against all reals."),
+    "sources": (sources, "Share of each source's reals called generated at 0.5, with its 95 % interval."),
+    "views": (views, "AUROC in each view with its 95 % interval: what delivery costs."),
+}
 
 
-def _legend(axes: Axes, title: str, place: str) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
+def shows(name: str, judgements: Judgements) -> bool:
+    """Whether the figure has anything to show: parts to set side by side, or curves."""
+    details = pd.concat([judgement.details for judgement in judgements.values()])
+    if name == "views":
+        return details["view"].nunique() > 1
+    if name in ("generators", "sources"):
+        return bool((details["kind"] == name.removesuffix("s")).any())
+    return bool(details["auroc"].notna().any())
+
+
+def _rows(judgement: Judgement, kind: str) -> pd.DataFrame:
+    table = judgement.details
+    return table[(table["kind"] == kind) & (table["view"] == judgement.view)]
+
+
+def _square(x: str, y: str) -> Axes:
+    axes = Figure(figsize=(5.2, 5.2), layout="constrained").subplots()
+    axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _curves(
+    axes: Axes, judgements: Judgements, curve: str, columns: tuple[str, str], metric: str, place: str, **style: object
+) -> None:
+    for number, (name, judgement) in enumerate(judgements.items()):
+        points = judgement.curves[curve]
+        if len(points) and metric in judgement.metrics:
+            label = f"{judgement.metrics[metric]:.3f}  {name}"
+            axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number), **style)
+    if axes.get_legend_handles_labels()[0]:
+        title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE"}[metric]
+        axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
+
+
+def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> Figure:
+    """Dots with whiskers: parts from top to bottom, within each the detectors in their colours."""
+    names = list(dict.fromkeys(name for table in tables.values() for name in table["name"]))
+    figure = Figure(figsize=(6.4, 1.2 + (0.16 * len(tables) + 0.2) * max(len(names), 1)), layout="constrained")
+    axes = figure.subplots()
+    step = 0.8 / max(len(tables), 1)
+    for number, (detector, table) in enumerate(tables.items()):
+        table = table[table[metric].notna()]
+        place = [names.index(name) - 0.4 + step * (number + 0.5) for name in table["name"]]
+        low, high = (table[f"{metric}{end}"].fillna(table[metric]) for end in ("_low", "_high"))
+        colour = f"C{number % COLOURS}"
+        axes.hlines(place, low, high, color=colour, linewidth=1.5)
+        axes.plot(table[metric], place, "o", color=colour, markersize=4, label=detector)
+    axes.set_yticks(range(len(names)), ["" if name == "all" else name for name in names])
+    axes.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="x", color="0.9")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    return figure
+
+
+def _colour(number: int) -> dict[str, object]:
+    """Ten colours, then the same ones broken."""
+    return {"color": f"C{number % COLOURS}", "linestyle": ("-", "--", ":")[number // COLOURS % 3], "linewidth": 1.6}

@@ -1,6 +1,6 @@
 """The judge: from the scores of one detector on one dataset to everything that is said about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +8,7 @@ import pandas as pd
 from aigid.errors import InputError
 from aigid.evaluation import breakdown, calibration, curves, headline, thresholds
 from aigid.evaluation.ranking import Ranking, rank
+from aigid.evaluation.stability import stability
 
 CLEAN = "clean"
 DRAWS = 1000
@@ -32,11 +33,12 @@ class Judgement:
     hardest: pd.DataFrame
 
 
-def judge(scores: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> Judgement:
+def judge(scores: pd.DataFrame, seed: int = 0, draws: int = DRAWS, by: Sequence[str] = ()) -> Judgement:
     """Judge the test rows of a checked scores file; its validation rows only set the validation threshold.
 
     The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
-    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out.
+    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out;
+    ``by`` names columns to break the scores down by, beyond generator and source.
     """
     test = scores[scores["split"] == "test"]
     if test.empty:
@@ -46,11 +48,11 @@ def judge(scores: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> Judgement:
     ranking, validation = rank_rows(shown), rank_rows(scores[(scores["split"] == "val") & (scores["view"] == view)])
     cuts = {"05": 0.5, "val": _best(validation, "validation"), "oracle": _best(ranking, "test")}
     fixed = {name: cut for name, cut in cuts.items() if name != "oracle" and not isinstance(cut, str)}
-    details = breakdown.tabulate(test, fixed, seed, draws)
+    details = breakdown.tabulate(test, fixed, seed, draws, by)
     found = headline.ordering(ranking) | headline.probability(ranking) | headline.over_parts(details, view)
     for name, cut in cuts.items():
         found |= headline.decisions(ranking, cut, name)
-    found |= {"threshold_val": cuts["val"], "threshold_oracle": cuts["oracle"]}
+    found |= stability(test, 0.5) | {"threshold_val": cuts["val"], "threshold_oracle": cuts["oracle"]}
     if view:
         found |= {"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)}
     found["num_unreadable"] = int(test.loc[test["score"].isna(), "path"].nunique())

@@ -1,43 +1,50 @@
 """The report: every detector and dataset in one place, with what is missing and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from aigid.evaluation import figures, results, summary
+from aigid.evaluation import figures, page, results, summary
 from aigid.evaluation.judge import Judgement
+from aigid.evaluation.latex import latex
 from aigid.evaluation.results import Cell
 from aigid.evaluation.summary import Judgements
 from aigid.files import write_text
 
 READING = (
     "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "
-    "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. `acc @val` cuts where validation accuracy "
-    "is highest, as a user can; `acc @oracle` cuts where test accuracy is highest, which nobody knows in advance. "
-    "`other views` is the mean AUROC over all views but the headline one."
+    "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. 'acc @val' cuts where validation accuracy "
+    "is highest, as a user can; 'acc @oracle' cuts where test accuracy is highest, which nobody knows in advance. "
+    "'other views' is the mean AUROC over all views but the headline one."
 )
-TABLES = {
-    "AUROC per generator": summary.by_generator,
-    "Reals called generated at 0.5, per source": summary.by_source,
-    "AUROC per view": summary.by_view,
-}
-FIGURES = {"roc": figures.roc, "generators": figures.generators}
+PICTURES = ("roc", "generators")  # also as PNG, for a README
 
 
-def write(root: Path | str, out: Path | str, wanted: Iterable[Cell] | None = None) -> None:
-    """Write ``table.md`` and ``<dataset>-<figure>.png`` into ``out`` from the judgements below ``root``.
+def write(
+    root: Path | str,
+    out: Path | str,
+    wanted: Iterable[Cell] | None = None,
+    alarms: Iterable[str] = (),
+    facts: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``index.html``, ``table.md``, ``table.tex`` and two PNG a dataset into ``out``, from what lies in ``root``.
 
-    ``wanted`` names the detectors and datasets that must be there; InputError if one is not.
+    ``wanted`` names the detectors and datasets that must be there; InputError if one is not. ``alarms`` (the audit's
+    warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end.
     """
-    datasets = by_dataset(results.read(root, wanted))
-    write_text(Path(out, "table.md"), markdown(datasets))
+    datasets, alarms = by_dataset(results.read(root, wanted)), list(alarms)
+    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}))
+    write_text(Path(out, "table.md"), markdown(datasets, alarms))
+    tables = (latex(summary.verdicts(judgements), dataset) for dataset, judgements in datasets.items())
+    write_text(Path(out, "table.tex"), "\n\n".join(tables) + "\n")
     for dataset, judgements in datasets.items():
-        for name, draw in FIGURES.items():
+        for name in PICTURES:
+            draw, _ = figures.FIGURES[name]
             figures.save(draw(judgements), Path(out, f"{dataset}-{name}.png"))
 
 
-def by_dataset(judgements: dict[Cell, Judgement]) -> dict[str, Judgements]:
+def by_dataset(judgements: Mapping[Cell, Judgement]) -> dict[str, Judgements]:
     """The judgements of each dataset by detector, both in alphabetical order."""
     datasets: dict[str, dict[str, Judgement]] = {}
     for (detector, dataset), judgement in sorted(judgements.items(), key=lambda cell: cell[0]):
@@ -45,14 +52,14 @@ def by_dataset(judgements: dict[Cell, Judgement]) -> dict[str, Judgements]:
     return dict(sorted(datasets.items()))
 
 
-def markdown(datasets: dict[str, Judgements]) -> str:
+def markdown(datasets: Mapping[str, Judgements], alarms: Iterable[str] = ()) -> str:
     """The report as Markdown."""
-    parts = ["# How well the detectors do", READING]
+    parts = ["# How well the detectors do", *(f"> **Warning** {line}" for line in alarms), READING]
     for dataset, judgements in datasets.items():
         parts.append(f"## {dataset}")
         parts += [f"> **Warning** {line}" for line in summary.warnings(judgements)]
         parts.append(_table(summary.verdicts(judgements)))
-        tables = ((title, table(judgements)) for title, table in TABLES.items())
+        tables = ((title, table(judgements)) for title, table in summary.TABLES.items())
         parts += [f"### {title}\n\n{_table(table)}" for title, table in tables if len(table)]
         if lines := summary.omissions(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))

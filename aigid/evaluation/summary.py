@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from aigid.evaluation import controls
 from aigid.evaluation.judge import Judgement
 
 NONE = "-"
@@ -47,9 +48,27 @@ def omissions(judgements: Judgements) -> list[str]:
     return lines
 
 
+def hardest(judgements: Judgements) -> pd.DataFrame:
+    """The images that each detector scores most wrongly, three a class."""
+    rows = [pd.DataFrame(columns=["detector", "path", "generator", "score"])]
+    for detector, judgement in judgements.items():
+        worst = judgement.hardest.groupby("label").head(3)
+        rows.append(worst.assign(detector=detector, score=worst["score"].map("{:.3f}".format))[rows[0].columns])
+    return pd.concat(rows, ignore_index=True)
+
+
 def warnings(judgements: Judgements) -> list[str]:
-    """One line per detector and warning."""
-    return [f"{detector}: {line}" for detector, judgement in judgements.items() for line in judgement.warnings]
+    """What a leak betrays first of all, then one line per detector and warning."""
+    own = [f"{detector}: {line}" for detector, judgement in judgements.items() for line in judgement.warnings]
+    return controls.warnings(judgements) + own
+
+
+TABLES = {
+    "AUROC per generator": by_generator,
+    "Reals called generated at 0.5, per source": by_source,
+    "AUROC per view": by_view,
+    "Most wrongly scored images": hardest,
+}
 
 
 def ranged(row: pd.Series, name: str) -> str:

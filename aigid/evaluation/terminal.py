@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aigid.evaluation import report, summary
+from aigid.evaluation import summary
 from aigid.evaluation.summary import Judgements
 
 
@@ -15,7 +15,7 @@ def show(judgements: Judgements, console: Console) -> None:
     for line in summary.warnings(judgements):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
     _print(summary.verdicts(judgements).set_index("detector").T.rename_axis("").reset_index(), "", console)
-    for title, table in report.TABLES.items():
+    for title, table in summary.TABLES.items():
         if len(rows := table(judgements)):
             _print(rows, title, console)
     for line in summary.omissions(judgements):

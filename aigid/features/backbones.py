@@ -1,6 +1,8 @@
 """The backbones by name: what each one is, before anything is loaded."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from aigid.errors import InputError
 from aigid.features.preprocess import HALF, Preprocess
@@ -17,15 +19,22 @@ class BackboneSettings(Settings):
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
     config: dict[str, Any] | None = None  # build from this configuration with random weights drawn from ``seed``
     seed: int = 0
+    pool: Literal["own", "mean"] = "own"  # the architecture's embedding, or the mean of its last hidden states
     preprocess: Preprocess
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
+
+
+def _by_name(part: Any) -> Any:
+    if isinstance(part, str) and part in BACKBONES:
+        return BACKBONES[part]
+    return part
 
 
 class JointSettings(Settings):
     """Several towers that see the same image; their embeddings stand side by side."""
 
     library: Literal["joint"]
-    parts: list[BackboneSettings]
+    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(_by_name)]], Field(min_length=2)]
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -44,6 +53,41 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
+    # Random weights: they show the machinery, not the papers' accuracy.
+    "tiny_clip": {
+        "library": "open_clip",
+        "model": "tiny",
+        "config": {
+            "embed_dim": 192,
+            "vision_cfg": {
+                "image_size": 64,
+                "patch_size": 8,
+                "width": 192,
+                "layers": 2,
+                "head_width": 64,
+                "mlp_ratio": 2.0,
+                "no_ln_pre": True,
+                "pool_type": "avg",
+            },
+            "text_cfg": {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1},
+        },
+        "preprocess": {"size": 64},
+    },
+    "tiny_siglip": {
+        "library": "transformers",
+        "model": "tiny",
+        "config": {
+            "model_type": "siglip_vision_model",
+            "image_size": 64,
+            "patch_size": 8,
+            "hidden_size": 192,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 3,
+            "intermediate_size": 384,
+        },
+        "pool": "mean",
+        "preprocess": {"size": 64, "resize": "squash", "mean": HALF, "std": HALF},
+    },
 }
 
 

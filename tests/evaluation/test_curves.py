@@ -28,7 +28,8 @@ def test_precision_recall_keeps_the_points_of_scikit_learn() -> None:
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     full = {(round(r, 12), round(p, 12)) for r, p in zip(recall, precision, strict=True)}
     drawn = curves.precision_recall(rank(labels, scores))
-    assert {(round(r, 12), round(p, 12)) for r, p in drawn.to_numpy()} <= full
+    assert drawn.iloc[0].tolist() == [0, drawn["precision"][1]]
+    assert {(round(r, 12), round(p, 12)) for r, p in drawn.to_numpy()[1:]} <= full
     assert drawn["recall"].is_monotonic_increasing
 
 

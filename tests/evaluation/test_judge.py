@@ -138,3 +138,13 @@ def test_a_flawless_detector_has_an_honest_interval() -> None:
 def test_no_test_rows() -> None:
     with pytest.raises(InputError, match="split 'test'"):
         judge(made().query("split == 'val'"))
+
+
+def test_a_column_breaks_the_scores_down() -> None:
+    frame = made(views=("clean",)).assign(extra_width=lambda table: np.where(table.index % 3, 224, 512))
+    table = judge(frame, draws=20, by=["extra_width"]).details.query("kind == 'extra_width'").set_index("name")
+    part = frame[(frame["split"] == "test") & (frame["extra_width"] == 512)]
+    assert table.loc["512", "auroc"] == pytest.approx(sk.roc_auc_score(part["label"], part["score"]), abs=1e-12)
+    assert table["num_real"].sum() == 120
+    with pytest.raises(InputError, match="'width'"):
+        judge(frame, draws=0, by=["width"])

@@ -1,7 +1,11 @@
 """From judgements on disk to a report: nothing lost on the way, nothing missing unsaid."""
 
+import base64
 import io
 import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from aigid.errors import InputError
-from aigid.evaluation import report, results, scores, terminal
+from aigid.evaluation import latex, report, results, scores, summary, terminal
 from aigid.evaluation.judge import Judgement, judge
 
 
@@ -81,3 +85,53 @@ def test_the_terminal_takes_any_name(root: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     terminal.show({"[bold]probe": made(0)}, console)
     assert "[bold]probe" in console.export_text()
+
+
+class Tags(HTMLParser):
+    """Collects what a page would fetch, and whether its tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_fetches_nothing(root: Path) -> None:
+    report.write(root, root / "report", alarms=["size alone tells <b>"], facts={"command": "aigid evaluate & co"})
+    text = (root / "report/index.html").read_text()
+    tags = Tags(text)
+    assert tags.open == []
+    assert len(tags.fetched) == 5
+    assert all(value.startswith("data:image/svg+xml;base64,") for value in tags.fetched)
+    for value in tags.fetched:
+        drawing = base64.b64decode(value.split(",")[1]).decode()
+        assert not re.findall(r"(?:href|src)=[\"'](?!#|data:)", drawing)
+    assert "size alone tells &lt;b&gt;" in text
+    assert "aigid evaluate &amp; co" in text
+
+
+def test_latex_escapes_names_and_closes_rows(root: Path) -> None:
+    report.write(root, root / "report")
+    lines = (root / "report/table.tex").read_text().splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert len(rows) == 3
+    assert len({line.count(" & ") for line in rows}) == 1
+    assert r"TPR @5\% FPR" in rows[0]
+    assert latex._text("a_b\\c^~") == r"a\_b\textbackslash{}c\^{}\~{}"
+
+
+def test_controls_that_succeed_stand_on_top(root: Path) -> None:
+    probe, better = made(0), made(1)
+    auroc = {"control_noise": 0.61, "control_shuffled": 0.6, "control_shallow": 0.7, "probe": 0.7, "gendet": 0.71}
+    cells = {name: replace(probe, metrics={**better.metrics, "auroc": value}) for name, value in auroc.items()}
+    lines = summary.warnings(cells)
+    assert [line.split()[0] for line in lines[:2]] == ["control_noise", "probe"]
+    assert not any(line.startswith(("gendet does", "control_shuffled reaches")) for line in lines)

@@ -137,3 +137,18 @@ def test_devices():
     assert choose_device("cpu") == CPU
     with pytest.raises(InputError, match="AIGID_DEVICE='tpu9'"):
         choose_device("tpu9")
+
+
+def test_tiny_towers_and_their_joint():
+    both = resolve("both", {"library": "joint", "parts": ["tiny_clip", "tiny_siglip"]})
+    assert both.parts == [resolve("tiny_clip"), resolve("tiny_siglip")]
+    assert [Backbone(part, CPU).dim for part in both.parts] == [192, 192]
+    with pytest.raises(InputError, match=r"backbones\.both\.parts\.0: .*'tiny_clpi'"):
+        resolve("both", {"library": "joint", "parts": ["tiny_clpi", "tiny_siglip"]})
+
+
+def test_mean_pooling_is_the_mean_of_the_tokens():
+    backbone = Backbone(settings("transformers", config=SIGLIP, pool="mean"), CPU)
+    with torch.inference_mode():
+        hidden = backbone.tower.model(pixel_values=normalised(images())).last_hidden_state.numpy()
+    np.testing.assert_allclose(backbone.encode(images()), hidden.mean(axis=1), atol=1e-5)

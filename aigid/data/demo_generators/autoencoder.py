@@ -3,15 +3,15 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.data.demo_generators.layers import decoder, encoder
+from aigid.data.demo_generators.layers import Decoder, Encoder
 
 
 class Autoencoder(nn.Module):
     """Encodes to a quarter of the resolution; ``adversarial`` > 0 makes it a GAN, trained against a patch critic."""
 
-    def __init__(self, width: int, mode: str, latent: int = 6, depth: int = 1, adversarial: float = 0.0) -> None:
+    def __init__(self, width: int, mode: str, latent: int = 6, adversarial: float = 0.0) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder(width, latent, depth), decoder(width, latent, depth, mode)
+        self.encoder, self.decoder = Encoder(width, latent), Decoder(width, latent, mode)
         self.adversarial = adversarial
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

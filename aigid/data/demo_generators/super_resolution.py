@@ -14,7 +14,7 @@ class SuperResolution(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 2 * width, 3, padding=1), Residual(2 * width), Residual(2 * width), up(2 * width, 3, "shuffle")
+            nn.Conv2d(3, width, 3, padding=1), Residual(width), Residual(width), up(width, 3, "shuffle")
         )
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.data.demo_generators.layers import decoder, encoder
+from aigid.data.demo_generators.layers import Decoder, Encoder
 
 
 class Vae(nn.Module):
@@ -12,13 +12,14 @@ class Vae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 4, depth: int = 1, kl_weight: float = 1e-4) -> None:
+    def __init__(self, width: int, latent: int = 4, kl_weight: float = 1e-4) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder(width, 2 * latent, depth), decoder(width, latent, depth, "nearest")
+        self.encoder, self.decoder = Encoder(width, 2 * latent), Decoder(width, latent, "nearest")
         self.kl_weight = kl_weight
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
+        log_variance = log_variance - 6
         fake = self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean))
         kl = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
         return fake, functional.l1_loss(fake, real) + self.kl_weight * kl

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.data.demo_generators.layers import decoder, encoder
+from aigid.data.demo_generators.layers import Decoder, Encoder
 
 
 class VqVae(nn.Module):
@@ -11,14 +11,14 @@ class VqVae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 4, depth: int = 1, levels: int = 9) -> None:
+    def __init__(self, width: int, latent: int = 5, levels: int = 33) -> None:
         super().__init__()
-        self.encoder, self.decoder = encoder(width, latent, depth), decoder(width, latent, depth, "transposed")
+        self.encoder, self.decoder = Encoder(width, latent), Decoder(width, latent, "transposed")
         self.half = levels // 2
 
     def quantise(self, z: Tensor) -> Tensor:
         """Codes in [-1, 1]; the gradient passes the rounding unchanged (straight-through)."""
-        bounded = self.half * z.tanh()
+        bounded = self.half * z.clamp(-1, 1)
         return (bounded + (bounded.round() - bounded).detach()) / self.half
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

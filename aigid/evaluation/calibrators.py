@@ -1,0 +1,139 @@
+"""Calibrators: maps from a detector's scores to probabilities, fitted on validation images and kept as JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import isotonic_regression, minimize
+from scipy.special import expit, logit
+
+from aigid.errors import InputError
+from aigid.evaluation.judge import headline_view
+from aigid.evaluation.ranking import Floats
+from aigid.files import write_json
+
+EPS = np.finfo(np.float64).eps
+Parameters = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A monotone map of scores; ``population`` says on which images it was fitted and so for which it holds."""
+
+    kind: str
+    parameters: Parameters
+    population: dict[str, object]
+
+    def __call__(self, scores: ArrayLike) -> Floats:
+        """Calibrated scores (N,), in the order of the old ones."""
+        return _KINDS[self.kind][1](np.asarray(scores, np.float64), self.parameters)
+
+
+def fit(kind: str, scores: pd.DataFrame) -> Calibrator:
+    """The calibrator of a kind (``temperature``, ``platt``, ``beta``, ``isotonic``) on the validation rows.
+
+    Of checked scores, the readable rows of split ``val`` in their headline view; InputError where a class is missing.
+    """
+    if kind not in _KINDS:
+        raise InputError(f"calibrator {kind!r}: known are {', '.join(_KINDS)}")
+    rows = scores[(scores["split"] == "val") & scores["score"].notna()]
+    view = headline_view(rows) if len(rows) else ""
+    rows = rows[rows["view"] == view].sort_values("path")
+    num_real, num_fake = int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum())
+    if not num_real or not num_fake:
+        raise InputError(f"calibration needs validation rows of both classes; found {num_real} real, {num_fake} fake")
+    population = {"view": view, "num_real": num_real, "num_fake": num_fake}
+    population["generators"] = sorted(set(rows.loc[rows["label"] == 1, "generator"]))
+    return Calibrator(kind, _KINDS[kind][0](rows["score"].to_numpy(), rows["label"].to_numpy()), population)
+
+
+def save(calibrator: Calibrator, path: Path | str) -> None:
+    """Write the calibrator as JSON, atomically."""
+    write_json(path, asdict(calibrator))
+
+
+def load(path: Path | str) -> Calibrator:
+    """Read what ``save`` wrote."""
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        calibrator = Calibrator(**fields)
+        calibrator([0.0, 1.0])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a calibrator: {error}") from None
+    return calibrator
+
+
+def _logits(scores: Floats) -> Floats:
+    return logit(np.clip(scores, EPS, 1 - EPS))
+
+
+def _log_odds(scores: Floats) -> Floats:
+    """The two halves of the logit, (N, 2): ln s and -ln(1 - s)."""
+    scores = np.clip(scores, EPS, 1 - EPS)
+    return np.stack([np.log(scores), -np.log1p(-scores)], axis=1)
+
+
+def _regress(features: Floats, labels: Floats, slopes: int) -> list[float]:
+    """Logistic regression of features (N, F) whose first ``slopes`` weights may not be negative.
+
+    The labels are drawn in by one imaginary image a class (Platt 1999, 2.2), so that separable scores have a solution.
+    """
+    num = labels.sum(), len(labels) - labels.sum()
+    target = np.where(labels == 1, (num[0] + 1) / (num[0] + 2), 1 / (num[1] + 2))
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        z = features @ weights
+        return float(np.mean(np.logaddexp(0, z) - target * z)), features.T @ (expit(z) - target) / len(z)
+
+    start = np.where(np.arange(features.shape[1]) < slopes, 1.0, 0.0)
+    bounds = [(0, None)] * slopes + [(None, None)] * (features.shape[1] - slopes)
+    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x.tolist()
+
+
+def _fit_temperature(scores: Floats, labels: Floats) -> Parameters:
+    """Guo et al. 2017, eq. 9: one slope, 1 / temperature."""
+    return {"weights": _regress(_logits(scores)[:, None], labels, 1)}
+
+
+def _fit_platt(scores: Floats, labels: Floats) -> Parameters:
+    """Platt 1999, eq. 1, on the logit: slope and offset."""
+    return {"weights": _regress(np.stack([_logits(scores), np.ones(len(scores))], axis=1), labels, 1)}
+
+
+def _fit_beta(scores: Floats, labels: Floats) -> Parameters:
+    """Kull et al. 2017, eq. 5: a slope for ln s, one for -ln(1 - s), and an offset."""
+    return {"weights": _regress(np.column_stack([_log_odds(scores), np.ones(len(scores))]), labels, 2)}
+
+
+def _fit_isotonic(scores: Floats, labels: Floats) -> Parameters:
+    """Zadrozny and Elkan 2002: the best step function, drawn straight between the validation scores."""
+    knots, place, num = np.unique(scores, return_inverse=True, return_counts=True)
+    share = np.bincount(place, labels) / num
+    return {"scores": knots.tolist(), "shares": isotonic_regression(share, weights=num).x.tolist()}
+
+
+def _linear(scores: Floats, parameters: Parameters) -> Floats:
+    slope, offset = [*parameters["weights"], 0.0][:2]
+    return expit(slope * _logits(scores) + offset)
+
+
+def _beta(scores: Floats, parameters: Parameters) -> Floats:
+    weights = np.array(parameters["weights"])
+    return expit(_log_odds(scores) @ weights[:2] + weights[2])
+
+
+def _steps(scores: Floats, parameters: Parameters) -> Floats:
+    return np.interp(scores, parameters["scores"], parameters["shares"])
+
+
+_KINDS: dict[str, tuple[Callable[[Floats, Floats], Parameters], Callable[[Floats, Parameters], Floats]]] = {
+    "temperature": (_fit_temperature, _linear),
+    "platt": (_fit_platt, _linear),
+    "beta": (_fit_beta, _beta),
+    "isotonic": (_fit_isotonic, _steps),
+}

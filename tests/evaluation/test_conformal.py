@@ -1,0 +1,61 @@
+"""Promises about new images, kept on simulated ones."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, norm
+
+from aigid.errors import InputError
+from aigid.evaluation import conformal
+from aigid.evaluation.ranking import rank
+
+
+def draw(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.arange(num) % 2
+    return labels, norm.cdf(rng.normal(labels, 1))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3])
+def test_each_class_stays_possible_as_often_as_promised(alpha: float) -> None:
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(300):
+        found = conformal.abstainer(rank(*draw(rng, 60)), alpha)
+        measured = conformal.coverage(found, rank(*draw(rng, 400)))
+        held.append((measured["coverage_real"], measured["coverage_fake"]))
+        assert measured["wrong_real"] <= 1 - measured["coverage_real"] + 1e-12
+    # 30 calibration images a class: the expected coverage is ceil(31 (1 - alpha)) / 31
+    assert np.mean(held, axis=0) == pytest.approx(np.ceil(31 * (1 - alpha)) / 31, abs=0.015)
+
+
+def test_verdicts_by_hand() -> None:
+    ranking = rank([0] * 9 + [1] * 9, [*np.arange(1, 10) / 20, *np.arange(7, 16) / 20])
+    found = conformal.abstainer(ranking, 0.2)
+    assert (found.highest_real, found.lowest_fake) == (0.4, 0.4)
+    assert found.verdicts([0.39, 0.4, 0.41]).tolist() == ["real", "uncertain", "generated"]
+
+
+def test_too_few_images_rule_nothing_out() -> None:
+    found = conformal.abstainer(rank([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), 0.05)
+    assert found.verdicts([0.0, 0.5, 1.0]).tolist() == ["uncertain"] * 3
+
+
+def test_alpha_is_a_share() -> None:
+    with pytest.raises(InputError, match="alpha 5"):
+        conformal.abstainer(rank([0, 1], [0.1, 0.9]), 5)
+
+
+def test_the_bound_of_an_operating_point_is_clopper_pearson_s() -> None:
+    labels, values = draw(np.random.default_rng(1), 400)
+    point = conformal.operating_point(rank(labels, values), 0.05)
+    alarms = int(np.sum(values[labels == 0] > point.threshold))
+    assert (point.fpr, point.num_real, alarms) == (0.05, 200, 10)
+    expected = binomtest(alarms, 200).proportion_ci(0.9, method="exact").high
+    assert point.fpr_bound == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(300):
+        point = conformal.operating_point(rank(*draw(rng, 200)), 0.05, level=0.9)
+        held += norm.sf(norm.ppf(point.threshold)) <= point.fpr_bound
+    assert held / 300 > 0.86

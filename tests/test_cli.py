@@ -1,0 +1,170 @@
+"""The `aigid` command from outside: exit statuses, one clear line, nothing half-written."""
+
+import json
+import subprocess
+import sys
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from aigid import store
+from aigid.cli import main
+from aigid.data import manifest
+
+
+def aigid(*arguments: str, cwd: Path) -> Result:
+    with chdir(cwd):
+        return CliRunner().invoke(main, [*arguments], prog_name="aigid")
+
+
+def refused(done: Result, *said: str) -> None:
+    assert done.exit_code == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    for text in said:
+        assert text in done.stderr
+
+
+@pytest.fixture
+def images(tmp_path):
+    rng = np.random.default_rng(0)
+    for n in range(6):
+        folder = tmp_path / "images" / ("1_fake/sdxl" if n % 2 else "0_real")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)).save(folder / f"{n}.png")
+    return tmp_path
+
+
+def test_the_installed_command_ends_as_promised(images):
+    command = [Path(sys.executable).with_name("aigid"), "index", "nowhere", "--layout", "csv", "--out", "m.csv"]
+    done = subprocess.run(command, cwd=images, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "Error: nowhere: no such folder\n")
+
+
+def test_index_then_extract(images):
+    done = aigid("index", "images", "--layout", "realfake", "--out", "m.csv", cwd=images)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == ""
+    assert "sdxl: 3" in done.stderr
+    (images / "images/0_real/2.png").write_bytes(b"not an image")
+    table = manifest.read(images / "m.csv").drop(columns="sha256")
+    manifest.write(table, images / "m.csv")
+    done = aigid(
+        "extract", "m.csv", "--root", "images", "--backbone", "tiny_clip", "--view", "clean", "--view", "jpeg65",
+        "--out", "deep/e.h5", cwd=images,
+    )  # fmt: skip
+    assert done.exit_code == 1, done.stderr
+    assert "0_real/2.png: not_an_image" in done.stderr
+    read = store.read(images / "deep/e.h5")
+    assert list(read.views) == ["clean", "jpeg65"]
+    assert read.status[table["path"].tolist().index("0_real/2.png")] == "not_an_image"
+    assert read.ok.sum() == 5
+
+
+def test_calls_that_cannot_be(images):
+    refused(aigid("index", "nowhere", "--layout", "realfake", "--out", "m.csv", cwd=images), "nowhere: no such folder")
+    refused(aigid("index", "images", "--layout", "raelfake", "--out", "m.csv", cwd=images), "'raelfake'", "realfake")
+    refused(aigid("index", "images", "--layout", "realfake", "--out", "m.txt", cwd=images), "m.txt", ".csv")
+    refused(aigid("index", "images", "--layout", "realfake", "--out", "m.csv", "--val", "2", cwd=images), "val", "2")
+    refused(aigid("index", "images/0_real", "--layout", "realfake", "--out", "m.csv", cwd=images), "no image")
+    assert not (images / "m.csv").exists()
+    extract = ("extract", "m.csv", "--root", "images", "--out", "e.h5", "--backbone")
+    refused(aigid(*extract, "tiny_clip", cwd=images), "m.csv: no such file")
+    assert aigid("index", "images", "--layout", "realfake", "--out", "m.csv", cwd=images).exit_code == 0
+    refused(aigid(*extract, "clip_l", cwd=images), "'clip_l'", "tiny_clip")
+    refused(aigid(*extract, "tiny_clip", "--view", "blurry", cwd=images), "'blurry'", "clean")
+    refused(aigid(*extract, "siglip_b16", "--weights", "nowhere", cwd=images), "nowhere")
+    refused(
+        aigid("extract", "m.csv", "--root", "nowhere", "--out", "e.h5", "--backbone", "tiny_clip", cwd=images),
+        "no such",
+    )
+    assert sorted(path.name for path in images.iterdir()) == ["images", "m.csv"]
+
+
+@pytest.fixture
+def scores(tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(200) % 2
+    frame = pd.DataFrame(
+        {
+            "path": [f"{n}.png" for n in range(200)],
+            "label": label,
+            "generator": np.where(label, "sdxl", "real"),
+            "split": np.where(np.arange(200) < 60, "val", "test"),
+            "view": "clean",
+            "score": np.clip(rng.normal(0.4 + 0.2 * label, 0.2), 0, 1).round(2),
+        }
+    )
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    return tmp_path, frame
+
+
+def test_evaluate_prints_one_json_document(scores):
+    folder, frame = scores
+    done = aigid("evaluate", "s.csv", "--json", "--out", "out", cwd=folder)
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    test = frame[frame["split"] == "test"]
+    assert found["auroc"] == pytest.approx(roc_auc_score(test["label"], test["score"]), abs=1e-12)
+    assert found["acc_05"] == pytest.approx(((test["score"] > 0.5) == test["label"]).mean(), abs=1e-12)
+    assert found["num_real"] == found["num_fake"] == 70
+    assert "no worst_source_fpr: " in done.stderr
+    assert "worst_source_fpr" not in found
+    assert json.loads((folder / "out/metrics/s/scores.json").read_text()) == found
+    assert "0.5" in (folder / "out/report/table.md").read_text()
+
+
+def test_evaluate_compares_files_and_maps_columns(scores):
+    folder, frame = scores
+    frame.assign(score=1 - frame["score"]).rename(columns={"score": "prob_fake"}).to_parquet(folder / "other.parquet")
+    done = aigid("evaluate", "other.parquet", "--columns", "score=prob_fake", "--json", cwd=folder)
+    forth = json.loads(aigid("evaluate", "s.csv", "--json", cwd=folder).stdout)
+    assert json.loads(done.stdout)["auroc"] == pytest.approx(1 - forth["auroc"], abs=1e-12)
+    frame.to_csv(folder / "t.csv", index=False)
+    both = json.loads(aigid("evaluate", "s.csv", "t.csv", "--json", cwd=folder).stdout)
+    assert both == {"s": forth, "t": forth}
+    refused(aigid("evaluate", "s.csv", "--columns", "score", cwd=folder), "'score'", "OURS=THEIRS")
+
+
+def test_scores_that_cannot_be_judged(scores):
+    folder, frame = scores
+    refused(aigid("evaluate", "nothing.csv", "--out", "out", cwd=folder), "nothing.csv")
+    for column in ("path", "label", "generator", "split", "view", "score"):
+        frame.drop(columns=column).to_csv(folder / "less.csv", index=False)
+        refused(aigid("evaluate", "less.csv", "--out", "out", cwd=folder), f"no column '{column}'")
+    for column, value in (("label", 2), ("score", 1.5), ("score", "high"), ("score", ""), ("split", "dev")):
+        broken = frame.astype(object)
+        broken.loc[7, column] = value
+        broken.to_csv(folder / "broken.csv", index=False)
+        refused(aigid("evaluate", "broken.csv", "--out", "out", cwd=folder), "row 8 (line 9)", column, f"{value}")
+    assert not (folder / "out").exists()
+
+
+def test_unreadable_images_are_counted_and_exit_1(scores):
+    folder, frame = scores
+    frame = frame.astype({"score": object}).assign(status="ok")
+    frame.loc[100, ["score", "status"]] = ["", "truncated"]
+    frame.to_csv(folder / "u.csv", index=False)
+    done = aigid("evaluate", "u.csv", "--json", cwd=folder)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["num_unreadable"] == 1
+
+
+def test_presets(tmp_path):
+    done = aigid("preset", "demo", cwd=tmp_path)
+    assert done.exit_code == 0
+    first = (tmp_path / "params.yaml").read_text()
+    done = aigid("preset", "cifake", cwd=tmp_path)
+    assert "probe.train: demo -> cifake" in done.stdout
+    done = aigid("preset", "demo", cwd=tmp_path)
+    assert (tmp_path / "params.yaml").read_text() == first
+    assert "nothing changed" in aigid("preset", "demo", cwd=tmp_path).stdout
+    refused(aigid("preset", "dmeo", cwd=tmp_path), "'dmeo'", "cifake, demo, demo_clip")
+    assert (tmp_path / "params.yaml").read_text() == first

@@ -1,0 +1,105 @@
+"""The whole pipeline, small, in a Git repository of its own: what runs, what does not, and the same bytes again."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aigid.detectors.protocol import DETECTORS
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+SMALL = {}  # filled below
+
+
+def run(*command, cwd):
+    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def stages_run(output):
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """This project's files with a small demo, committed, and run once."""
+    folder = tmp_path_factory.mktemp("clone") / "aigid"
+    folder.mkdir()
+    for name in ("aigid", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    sections = yaml.safe_load((folder / "params.yaml").read_text())
+    sections["demo"]["demo"] |= SMALL
+    sections["views"] = ["clean"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    run("git", "init", "--quiet", cwd=folder)
+    run("git", "config", "user.name", "aigid tests", cwd=folder)
+    run("git", "config", "user.email", "tests@example.org", cwd=folder)
+    first = run("dvc", "repro", cwd=folder)
+    run("git", "add", "--all", cwd=folder)
+    run("git", "commit", "--quiet", "--message", "first run", cwd=folder)
+    return folder, first
+
+
+def digests(folder):
+    files = [*folder.glob("data/**/*"), *folder.glob("results/**/*")]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
+
+
+def test_one_command_runs_everything_and_a_second_nothing(workspace):
+    folder, first = workspace
+    everything = {
+        "demo@demo",
+        "extract@tiny_clip-demo",
+        "extract@tiny_siglip-demo",
+        *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
+        "report",
+    }
+    assert stages_run(first) == everything
+    assert stages_run(run("dvc", "repro", cwd=folder)) == set()
+
+
+def test_from_scratch_every_byte_is_the_same(workspace, tmp_path):
+    folder, _ = workspace
+    before = digests(folder)
+    assert len(before) > 20
+    again = tmp_path / "again"
+    run("git", "clone", "--quiet", folder, again, cwd=tmp_path)
+    assert len(stages_run(run("dvc", "repro", cwd=again))) > 5
+    assert digests(again) == before
+
+
+def test_one_parameter_runs_exactly_what_follows_it(workspace):
+    folder, _ = workspace
+    output = run("dvc", "exp", "run", "--set-param", "probe.c=0.5", cwd=folder)
+    assert stages_run(output) == {"train@probe", "score@probe", "evaluate@probe", "report"}
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", cwd=folder)
+    shown = run("dvc", "metrics", "show", cwd=folder)
+    assert "results/metrics/probe/demo.json" in shown.replace("\\", "/")
+    assert "auroc" in shown
+
+
+def test_a_bad_parameter_changes_nothing(workspace):
+    folder, _ = workspace
+    before = digests(folder)
+    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["dvc", "exp", "run", "--set-param", "probe.c=-1"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert re.search(r"probe\.c.*greater than 0.*-1", done.stdout + done.stderr)
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", cwd=folder)
+    assert digests(folder) == before
