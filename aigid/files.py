@@ -57,6 +57,11 @@ def dataset_root(dataset: str) -> Path:
     raise InputError(f"dataset {dataset!r}: no folder {looked}{hint}")
 
 
+def cache_folder() -> Path:
+    """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
+    return Path(os.environ.get("AIGID_CACHE") or "~/.cache/aigid").expanduser()
+
+
 def num_workers() -> int:
     """Threads for decoding: ``$AIGID_WORKERS``, else the cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

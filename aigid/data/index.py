@@ -1,7 +1,6 @@
 """From a folder of images to its manifest."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +8,49 @@ import pandas as pd
 from pydantic import Field
 
 from aigid.data import manifest
-from aigid.data.layouts import cifake, csv, realfake
+from aigid.data.hashes import sha256_of
+from aigid.data.layouts import (
+    aligned_pairs,
+    bfree_online,
+    chameleon,
+    cifake,
+    csv,
+    defactify,
+    drct2m,
+    embedded,
+    forensynths,
+    genimage,
+    ntire_shards,
+    realfake,
+    synthbuster,
+    synthwildx,
+    ufd,
+    wildrf,
+)
+from aigid.data.layouts.fit import explain, left_out
+from aigid.data.layouts.walk import Layout, walk
 from aigid.errors import InputError
-from aigid.files import num_workers, sha256
 from aigid.params import Settings
 from aigid.seeding import seed_of
 
-Rows = Callable[[Path], Iterator[dict[str, str | int]]]
-LAYOUTS: dict[str, Rows] = {"cifake": cifake.rows, "csv": csv.rows, "realfake": realfake.rows}
+LAYOUTS: dict[str, Layout] = {
+    "bfree_online": Layout(bfree_online.TREE, bfree_online.rows),
+    "chameleon": Layout(chameleon.TREE, chameleon.rows),
+    "cifake": Layout(cifake.TREE, cifake.rows),
+    "defactify": Layout(defactify.TREE, defactify.rows, unpack=embedded.unpack),
+    "drct2m": Layout(drct2m.TREE, drct2m.rows),
+    "forensynths": Layout(forensynths.TREE, forensynths.rows),
+    "genimage": Layout(genimage.TREE, genimage.rows),
+    "ntire_shards": Layout(ntire_shards.TREE, ntire_shards.rows),
+    "synthbuster": Layout(synthbuster.TREE, synthbuster.rows),
+    "synthwildx": Layout(synthwildx.TREE, synthwildx.rows),
+    "ufd": Layout(ufd.TREE, ufd.rows),
+    "wildrf": Layout(wildrf.TREE, wildrf.rows),
+    # and for images of one's own
+    "aligned_pairs": Layout(aligned_pairs.TREE, aligned_pairs.rows),
+    "csv": Layout(csv.TREE, csv.rows),
+    "realfake": Layout(realfake.TREE, realfake.rows),
+}
 
 
 class IndexSettings(Settings):
@@ -25,22 +59,33 @@ class IndexSettings(Settings):
     layout: str
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
     limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator
+    seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
 
-def index(root: Path, settings: IndexSettings, seed: int) -> tuple[pd.DataFrame, list[str]]:
+def index(
+    root: Path, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
+) -> tuple[pd.DataFrame, list[str]]:
     """The manifest of the images below ``root``, with their sha256, and the paths that could not be read.
 
     Which images become val, and which a limit keeps, depends only on the seed and on each image's group (or path).
+    A limit keeps as many reals of each ``source`` that fakes have too, as they are judged by it. ``tell`` gets a line
+    on what below ``root`` is left out.
     """
     if settings.layout not in LAYOUTS:
         raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    table = pd.DataFrame(LAYOUTS[settings.layout](root))
+    layout = LAYOUTS[settings.layout]
+    layout.unpack(root)
+    tree = walk(root)
+    table = pd.DataFrame(layout.rows(tree), dtype=object)
     if table.empty:
-        raise InputError(f"{root}: no image found in layout {settings.layout!r}")
-    table = manifest.validate(table.sort_values("path"), str(root))
-    _refuse_one_class(table, root)
+        raise InputError(explain(settings.layout, LAYOUTS, tree))
+    table = manifest.validate(table.fillna("").sort_values("path"), str(root))
+    _refuse_one_class(table, root, layout)
+    if line := left_out(tree, set(table["path"])):
+        tell(line)
+    table = _keep_seen(table, settings.seen, root)
     table = _hold_out(table, settings.val, seed)
     table = _limit(table, settings.limit, seed)
     return add_hashes(table.reset_index(drop=True), root)
@@ -48,9 +93,8 @@ def index(root: Path, settings: IndexSettings, seed: int) -> tuple[pd.DataFrame,
 
 def add_hashes(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
     """The manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
-    with ThreadPoolExecutor(num_workers()) as pool:
-        digests = list(pool.map(lambda path: _digest(root / path), table["path"]))
-    table = table.assign(sha256=digests)
+    folder = root.resolve()
+    table = table.assign(sha256=sha256_of([folder / path for path in table["path"]]))
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
@@ -60,10 +104,22 @@ def describe(table: pd.DataFrame) -> str:
     return "\n".join(f"{split:5} {generator}: {count}" for (split, generator), count in counts.items())
 
 
-def _refuse_one_class(table: pd.DataFrame, root: Path) -> None:
+def _refuse_one_class(table: pd.DataFrame, root: Path, layout: Layout) -> None:
     if table["label"].nunique() == 1:
         word = "generated" if table["label"].iloc[0] else "real"
-        raise InputError(f"{root}: one class only: all {len(table)} images are {word}")
+        raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.tree}")
+
+
+def _keep_seen(table: pd.DataFrame, seen: list[str] | None, root: Path) -> pd.DataFrame:
+    """Without the train and val images of other generators, and of the reals that only those are judged with."""
+    if seen is None:
+        return table
+    known = set(table["generator"]) - {"real"}
+    if unknown := sorted(set(seen) - known):
+        raise InputError(f"{root}: seen: no generator {unknown[0]!r}; found {', '.join(sorted(known))}")
+    paired, wanted = _paired(table), table["generator"].isin(seen)
+    reals = (table["label"] == 0) & ((paired == "") | paired.isin(set(paired[wanted])))
+    return table[(table["split"] == "test") | wanted | reals]
 
 
 def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
@@ -77,18 +133,18 @@ def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     if limit is None:
         return table
     order = _keys(table).map(lambda key: seed_of("limit", seed, key)).sort_values(kind="stable").index
-    kept = table.loc[order].groupby(["split", "generator"]).head(limit)
+    kept = table.loc[order].groupby(["split", "generator", _paired(table)]).head(limit)
     return kept.sort_values("path")
 
 
+def _paired(table: pd.DataFrame) -> pd.Series:
+    """The source of each image where fakes and reals share it, else ""."""
+    if "source" not in table:
+        return pd.Series("", index=table.index)
+    return table["source"].where(table["source"].isin(table["source"][table["label"] == 1]), "")
+
+
 def _keys(table: pd.DataFrame) -> pd.Series:
-    if "group" not in table:
-        return table["path"]
-    return table["group"].where(table["group"] != "", table["path"])
-
-
-def _digest(path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError:
-        return ""
+    """What decides over an image: its group or path, as text that can be encoded."""
+    keys = table["group"].where(table["group"] != "", table["path"]) if "group" in table else table["path"]
+    return keys.map(lambda key: key.encode(errors="backslashreplace").decode())

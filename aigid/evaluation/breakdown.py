@@ -97,13 +97,12 @@ def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str,
     if not ranking.has_both:
         return {}
     found = {name: metric(ranking) for name, metric in RANKED.items()}
+    num = intervals.num_independent(read["label"].to_numpy(), group_names(read))
     for name in RANKED if drawn else ():
-        low, high = intervals.interval(drawn[name])
+        low, high = intervals.interval(drawn[name], num)
         if low < high:
             found |= {f"{name}_low": low, f"{name}_high": high}
     if found["auroc"] == 1:
-        groups = group_names(read)
-        num = min(intervals.num_independent(groups[read["label"] == label]) for label in (0, 1))
         found |= {"auroc_low": intervals.flawless(num), "auroc_high": 1.0}
     return found
 

@@ -80,7 +80,7 @@ def _log_odds(scores: Floats) -> Floats:
 def _regress(features: Floats, labels: Floats, slopes: int) -> list[float]:
     """Logistic regression of features (N, F) whose first ``slopes`` weights may not be negative.
 
-    The labels are drawn in by one imaginary image a class (Platt 1999, 2.2), so that separable scores have a solution.
+    The labels are drawn in by one imaginary image a class (Platt 1999), so that separable scores have a solution.
     """
     num = labels.sum(), len(labels) - labels.sum()
     target = np.where(labels == 1, (num[0] + 1) / (num[0] + 2), 1 / (num[1] + 2))
@@ -96,17 +96,17 @@ def _regress(features: Floats, labels: Floats, slopes: int) -> list[float]:
 
 
 def _fit_temperature(scores: Floats, labels: Floats) -> Parameters:
-    """Guo et al. 2017, eq. 9: one slope, 1 / temperature."""
+    """Guo et al. 2017: one slope, 1 / temperature."""
     return {"weights": _regress(_logits(scores)[:, None], labels, 1)}
 
 
 def _fit_platt(scores: Floats, labels: Floats) -> Parameters:
-    """Platt 1999, eq. 1, on the logit: slope and offset."""
+    """Platt 1999, on the logit: slope and offset."""
     return {"weights": _regress(np.stack([_logits(scores), np.ones(len(scores))], axis=1), labels, 1)}
 
 
 def _fit_beta(scores: Floats, labels: Floats) -> Parameters:
-    """Kull et al. 2017, eq. 5: a slope for ln s, one for -ln(1 - s), and an offset."""
+    """Kull et al. 2017: a slope for ln s, one for -ln(1 - s), and an offset."""
     return {"weights": _regress(np.column_stack([_log_odds(scores), np.ones(len(scores))]), labels, 2)}
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from aigid import seeding
 from aigid.errors import InputError
@@ -53,7 +53,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int
     for name, metric in RANKED.items():
         difference = metric(rank(labels, pair[0])) - metric(rank(labels, pair[1]))
         draw = (drawn[0][name] - drawn[1][name])[:, 0]
-        low, high = intervals.interval(draw)
+        low, high = intervals.interval(draw, intervals.num_independent(labels, groups))
         p = 2 * (1 + min(np.sum(draw <= 0), np.sum(draw >= 0))) / (1 + draws)
         rows.append((name, difference, low, high, min(p, 1.0), len(both)))
     table = pd.DataFrame(rows, columns=COLUMNS[2:])
@@ -65,8 +65,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int
 def delong(labels: NDArray, scores: Floats) -> tuple[Floats, Floats]:
     """AUROC (D,) and its covariance (D, D) of D detectors that scored the same N images, ``scores`` (D, N).
 
-    From the placements of each fake among the reals and each real among the fakes, in O(N log N) (DeLong et al. 1988,
-    eq. 4-5; Sun and Xu 2014). Either class needs two images.
+    From the placements of each fake among the reals and each real among the fakes, in O(N log N) (DeLong et al. 1988;
+    Sun and Xu 2014). Either class needs two images.
     """
     fakes, reals = scores[:, labels == 1], scores[:, labels == 0]
     of_fakes = np.stack([_placements(fake, real) for fake, real in zip(fakes, reals, strict=True)])
@@ -80,7 +80,7 @@ def delong_p(aurocs: Floats, covariance: Floats) -> float:
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     if variance <= 0:
         return float(aurocs[0] == aurocs[1])
-    return float(2 * norm.sf(abs(aurocs[0] - aurocs[1]) / np.sqrt(variance)))
+    return float(2 * ndtr(-abs(aurocs[0] - aurocs[1]) / np.sqrt(variance)))
 
 
 def _placements(these: Floats, others: Floats) -> Floats:

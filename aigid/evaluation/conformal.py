@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from aigid.errors import InputError
 from aigid.evaluation import thresholds
@@ -33,7 +33,7 @@ def operating_point(ranking: Ranking, fpr: float, level: float = 0.95) -> Operat
     """
     threshold = thresholds.at_most_fpr(ranking, fpr)
     num, alarms = len(ranking.reals), int(np.sum(ranking.reals > threshold))
-    bound = float(beta.ppf(level, alarms + 1, num - alarms)) if alarms < num else 1.0
+    bound = float(betaincinv(alarms + 1, num - alarms, level)) if alarms < num else 1.0
     return OperatingPoint(threshold, alarms / num, bound, fake_accuracy(ranking, threshold), num)
 
 

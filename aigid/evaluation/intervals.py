@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri, stdtrit
 
 from aigid.evaluation.ranking import Floats
 
@@ -63,9 +63,15 @@ def bootstrap(rows: Population, draws: int, rng: np.random.Generator) -> Draws:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def interval(draws: Floats, level: float = LEVEL) -> Floats:
-    """The percentile interval of draws (B, C), as (2, C)."""
-    return np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+def interval(draws: Floats, num: int, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of draws (B,), widened for ``num``, the independent images of the smaller class.
+
+    Draws of n images spread too little by (n - 1) / n and as a normal, not as Student's t (Hesterberg 2015).
+    """
+    num = max(num, 2)
+    tail = ndtr(np.sqrt(num / (num - 1)) * stdtrit(num - 1, (1 - level) / 2))
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def flawless(num: int, level: float = LEVEL) -> float:
@@ -76,9 +82,11 @@ def flawless(num: int, level: float = LEVEL) -> float:
     return ((1 - level) / 2) ** (1 / num)
 
 
-def num_independent(groups: NDArray) -> int:
-    """How many units rows with these group names (N,) make, ``""`` standing alone."""
-    return len(np.unique(groups[groups != ""])) + int(np.sum(groups == ""))
+def num_independent(labels: NDArray, groups: NDArray) -> int:
+    """How many units the rows (N,) of the smaller class make by their group names, ``""`` standing alone."""
+    return min(
+        len(np.unique(own[own != ""])) + int(np.sum(own == "")) for own in (groups[labels == 0], groups[labels == 1])
+    )
 
 
 def share(hits: NDArray, groups: NDArray | None = None, level: float = LEVEL) -> tuple[float, float]:
@@ -92,7 +100,7 @@ def share(hits: NDArray, groups: NDArray | None = None, level: float = LEVEL) ->
         size, hit = _by_unit(hits, groups)
         between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
         num = num / max(between / within, 1.0) if within else float(len(size))
-    z2 = norm.ppf((1 + level) / 2) ** 2
+    z2 = ndtri((1 + level) / 2) ** 2
     middle = (mean + z2 / (2 * num)) / (1 + z2 / num)
     half = np.sqrt(z2 * mean * (1 - mean) / num + z2**2 / (4 * num**2)) / (1 + z2 / num)
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)

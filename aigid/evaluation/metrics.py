@@ -30,7 +30,7 @@ def tpr_at_fpr(ranking: Ranking, fpr: float) -> float:
 
 
 def partial_auroc(ranking: Ranking, fpr: float) -> float:
-    """Area under the ROC curve up to ``fpr``, standardised so that chance is 0.5 (McClish 1989, eq. 3)."""
+    """Area under the ROC curve up to ``fpr``, standardised so that chance is 0.5 (McClish 1989)."""
     x = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
     y = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
     stop = int(np.searchsorted(x, fpr, side="right"))

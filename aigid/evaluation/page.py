@@ -26,11 +26,17 @@ img { max-width: 100%; height: auto; } figcaption { font-size: .85rem; color: #5
 """
 
 
-def html(datasets: Mapping[str, Judgements], reading: str, alarms: list[str], facts: Mapping[str, str]) -> str:
+def html(
+    datasets: Mapping[str, Judgements],
+    reading: str,
+    alarms: list[str],
+    facts: Mapping[str, str],
+    differences: Mapping[str, pd.DataFrame],
+) -> str:
     """The page: ``alarms`` on top, then each dataset with tables and figures, last the ``facts`` of its making."""
     parts = ["<h1>How well the detectors do</h1>", *map(_warning, alarms), f"<p>{escape(reading)}</p>"]
     for dataset, judgements in datasets.items():
-        parts += _dataset(dataset, judgements)
+        parts += _dataset(dataset, judgements, differences.get(dataset))
     if facts:
         rows = pd.DataFrame(facts.items(), columns=["fact", "value"])
         parts += ["<h2>How this came about</h2>", _table(rows)]
@@ -40,14 +46,13 @@ def html(datasets: Mapping[str, Judgements], reading: str, alarms: list[str], fa
     return "\n".join([start, *parts, "</body></html>\n"])
 
 
-def _dataset(dataset: str, judgements: Judgements) -> list[str]:
+def _dataset(dataset: str, judgements: Judgements, differences: pd.DataFrame | None) -> list[str]:
     parts = [f"<h2>{escape(dataset)}</h2>", *map(_warning, summary.warnings(judgements))]
     parts.append(_table(summary.verdicts(judgements)))
     drawn = [_figure(dataset, name, judgements) for name in figures.FIGURES if figures.shows(name, judgements)]
     parts.append(f'<div class="figures">{"".join(drawn)}</div>')
-    for title, table in summary.TABLES.items():
-        if len(rows := table(judgements)):
-            parts += [f"<h3>{escape(title)}</h3>", _table(rows)]
+    for title, rows in summary.tables(judgements, differences).items():
+        parts += [f"<h3>{escape(title)}</h3>", _table(rows)]
     for line in summary.omissions(judgements):
         parts.append(f'<p class="small">Left out: {escape(line)}</p>')
     return parts

@@ -27,15 +27,17 @@ def write(
     wanted: Iterable[Cell] | None = None,
     alarms: Iterable[str] = (),
     facts: Mapping[str, str] | None = None,
+    differences: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write ``index.html``, ``table.md``, ``table.tex`` and two PNG a dataset into ``out``, from what lies in ``root``.
 
     ``wanted`` names the detectors and datasets that must be there; InputError if one is not. ``alarms`` (the audit's
-    warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end.
+    warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end; ``differences`` holds the table of
+    ``comparison.compare_all`` by dataset.
     """
-    datasets, alarms = by_dataset(results.read(root, wanted)), list(alarms)
-    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}))
-    write_text(Path(out, "table.md"), markdown(datasets, alarms))
+    datasets, alarms, differences = by_dataset(results.read(root, wanted)), list(alarms), differences or {}
+    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}, differences))
+    write_text(Path(out, "table.md"), markdown(datasets, alarms, differences))
     tables = (latex(summary.verdicts(judgements), dataset) for dataset, judgements in datasets.items())
     write_text(Path(out, "table.tex"), "\n\n".join(tables) + "\n")
     for dataset, judgements in datasets.items():
@@ -52,15 +54,19 @@ def by_dataset(judgements: Mapping[Cell, Judgement]) -> dict[str, Judgements]:
     return dict(sorted(datasets.items()))
 
 
-def markdown(datasets: Mapping[str, Judgements], alarms: Iterable[str] = ()) -> str:
+def markdown(
+    datasets: Mapping[str, Judgements],
+    alarms: Iterable[str] = (),
+    differences: Mapping[str, pd.DataFrame] | None = None,
+) -> str:
     """The report as Markdown."""
     parts = ["# How well the detectors do", *(f"> **Warning** {line}" for line in alarms), READING]
     for dataset, judgements in datasets.items():
         parts.append(f"## {dataset}")
         parts += [f"> **Warning** {line}" for line in summary.warnings(judgements)]
         parts.append(_table(summary.verdicts(judgements)))
-        tables = ((title, table(judgements)) for title, table in summary.TABLES.items())
-        parts += [f"### {title}\n\n{_table(table)}" for title, table in tables if len(table)]
+        tables = summary.tables(judgements, (differences or {}).get(dataset))
+        parts += [f"### {title}\n\n{_table(table)}" for title, table in tables.items()]
         if lines := summary.omissions(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
     return "\n\n".join(parts) + "\n"

@@ -63,12 +63,16 @@ def warnings(judgements: Judgements) -> list[str]:
     return controls.warnings(judgements) + own
 
 
-TABLES = {
-    "AUROC per generator": by_generator,
-    "Reals called generated at 0.5, per source": by_source,
-    "AUROC per view": by_view,
-    "Most wrongly scored images": hardest,
-}
+def tables(judgements: Judgements, differences: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Every table below the verdicts that has a row, by title; ``differences`` as of ``comparison.compare_all``."""
+    found = {} if differences is None else {"Differences, scored on the same images": _differences(differences)}
+    found |= {
+        "AUROC per generator": by_generator(judgements),
+        "Reals called generated at 0.5, per source": by_source(judgements),
+        "AUROC per view": by_view(judgements),
+        "Most wrongly scored images": hardest(judgements),
+    }
+    return {title: table for title, table in found.items() if len(table)}
 
 
 def ranged(row: pd.Series, name: str) -> str:
@@ -119,3 +123,13 @@ def _both(seen: str, num: str) -> str:
 def _framed(rows: dict[str, dict[str, str]], name: str, columns: Mapping | list[str]) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns)).fillna(NONE)
     return table.rename_axis(name).reset_index()
+
+
+def _differences(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of ``comparison.compare_all`` as text."""
+    pairs = table["first"].astype("str") + " - " + table["second"].astype("str")
+    values = [f"{d:+.3f} [{low:+.3f}, {high:+.3f}]" for d, low, high in table[["difference", "low", "high"]].to_numpy()]
+    p = ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in table["p"]]
+    return pd.DataFrame(
+        {"pair": pairs, "metric": table["metric"], "difference": values, "p": p, "images": table["num_images"]}
+    )

@@ -10,14 +10,13 @@ from aigid.evaluation import summary
 from aigid.evaluation.summary import Judgements
 
 
-def show(judgements: Judgements, console: Console) -> None:
+def show(judgements: Judgements, console: Console, differences: pd.DataFrame | None = None) -> None:
     """Print the verdict on each detector, where it fails, what is missing and every warning."""
     for line in summary.warnings(judgements):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
     _print(summary.verdicts(judgements).set_index("detector").T.rename_axis("").reset_index(), "", console)
-    for title, table in summary.TABLES.items():
-        if len(rows := table(judgements)):
-            _print(rows, title, console)
+    for title, rows in summary.tables(judgements, differences).items():
+        _print(rows, title, console)
     for line in summary.omissions(judgements):
         console.print(f"left out: {line}", style="dim", markup=False, highlight=False)
 

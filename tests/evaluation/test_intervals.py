@@ -71,7 +71,7 @@ def test_the_interval_holds_the_true_auroc_as_often_as_it_says() -> None:
     for _ in range(200):
         scores = norm.cdf(np.concatenate([rng.normal(0, 1, 80), rng.normal(1, 1, 80)]))
         drawn = intervals.bootstrap(intervals.population(np.repeat([0, 1], 80), scores), 300, rng)["auroc"]
-        low, high = intervals.interval(drawn)[:, 0]
+        low, high = intervals.interval(drawn[:, 0], 80)
         held += low <= truth <= high
     assert 0.90 <= held / 200 <= 0.985
 
@@ -81,7 +81,7 @@ def test_groups_widen_the_interval() -> None:
     photo = np.repeat(np.arange(40), 10)
     scores = norm.cdf(np.repeat(rng.normal(0, 1, 40), 10) + rng.normal(0, 0.1, 400) + (photo % 2))
     widths = [
-        np.diff(intervals.interval(intervals.bootstrap(rows, 300, np.random.default_rng(1))["auroc"])[:, 0])[0]
+        np.diff(intervals.interval(intervals.bootstrap(rows, 300, np.random.default_rng(1))["auroc"][:, 0], 20))[0]
         for rows in (intervals.population(photo % 2, scores, groups=groups) for groups in (None, photo.astype(str)))
     ]
     assert widths[1] > 2 * widths[0]

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from aigid.errors import InputError
-from aigid.evaluation import latex, report, results, scores, summary, terminal
+from aigid.evaluation import comparison, latex, report, results, scores, summary, terminal
 from aigid.evaluation.judge import Judgement, judge
 
 
@@ -135,3 +135,14 @@ def test_controls_that_succeed_stand_on_top(root: Path) -> None:
     lines = summary.warnings(cells)
     assert [line.split()[0] for line in lines[:2]] == ["control_noise", "probe"]
     assert not any(line.startswith(("gendet does", "control_shuffled reaches")) for line in lines)
+
+
+def test_differences_stand_in_every_form_of_the_report(root: Path) -> None:
+    table = pd.DataFrame([["probe", "knn", "auroc", 0.0312, -0.01, 0.07, 0.0004, 80]], columns=comparison.COLUMNS)
+    report.write(root, root / "report", differences={"demo": table})
+    console = Console(width=120, record=True, file=io.StringIO())
+    terminal.show({"probe": made(0)}, console, table)
+    texts = [(root / "report/table.md").read_text(), (root / "report/index.html").read_text(), console.export_text()]
+    for text in texts:
+        assert "+0.031 [-0.010, +0.070]" in text
+        assert "0.001" in text

@@ -9,9 +9,9 @@ from aigid.data.demo_generators.layers import Decoder, Encoder
 class Autoencoder(nn.Module):
     """Encodes to a quarter of the resolution; ``adversarial`` > 0 makes it a GAN, trained against a patch critic."""
 
-    def __init__(self, width: int, mode: str, latent: int = 6, adversarial: float = 0.0) -> None:
+    def __init__(self, width: int, mode: str, latent: int = 16, depth: int = 2, adversarial: float = 0.0) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(width, latent), Decoder(width, latent, mode)
+        self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, mode)
         self.adversarial = adversarial
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

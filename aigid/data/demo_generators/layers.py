@@ -17,24 +17,31 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, 3, H, W) -> (B, latent, H/2, W/2); the first three channels start as the halved photograph."""
+    """(B, 3, H, W) -> (B, latent, H/f, W/f), f = 2**depth; the first three channels start as the shrunken photograph."""
 
-    def __init__(self, width: int, latent: int) -> None:
+    def __init__(self, width: int, latent: int, depth: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(down(3, width), Residual(width), nn.Conv2d(width, latent, 1))
+        layers = [down(3, width), Residual(width)]
+        for _ in range(depth - 1):
+            layers += [down(width, width), Residual(width)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, latent, 1))
+        self.shrink = nn.AvgPool2d(2**depth)
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.body(x)
-        return z + functional.pad(functional.avg_pool2d(x, 2), (0, 0, 0, 0, 0, z.shape[1] - 3))
+        return z + functional.pad(self.shrink(x), (0, 0, 0, 0, 0, z.shape[1] - 3))
 
 
 class Decoder(nn.Module):
-    """(B, latent, H, W) -> (B, 3, 2H, 2W): the first three channels enlarged, plus what the convolutions add."""
+    """(B, latent, H, W) -> (B, 3, f H, f W): the first three channels enlarged, plus what the convolutions add."""
 
-    def __init__(self, width: int, latent: int, mode: str) -> None:
+    def __init__(self, width: int, latent: int, depth: int, mode: str) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(latent, width, 1), Residual(width), up(width, 3, mode))
-        self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear" if mode == "bilinear" else "nearest")
+        layers = [nn.Conv2d(latent, width, 1), Residual(width)]
+        for _ in range(depth - 1):
+            layers += [up(width, width, mode), Residual(width)]
+        self.body = nn.Sequential(*layers, up(width, 3, mode))
+        self.enlarge = nn.Upsample(scale_factor=2**depth, mode="nearest" if mode == "nearest" else "bilinear")
 
     def forward(self, z: Tensor) -> Tensor:
         return self.enlarge(z[:, :3]) + self.body(z)

@@ -12,9 +12,9 @@ class Vae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 4, kl_weight: float = 1e-4) -> None:
+    def __init__(self, width: int, latent: int = 12, depth: int = 2, kl_weight: float = 1e-4) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(width, 2 * latent), Decoder(width, latent, "nearest")
+        self.encoder, self.decoder = Encoder(width, 2 * latent, depth), Decoder(width, latent, depth, "nearest")
         self.kl_weight = kl_weight
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ class VqVae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 5, levels: int = 33) -> None:
+    def __init__(self, width: int, latent: int = 12, depth: int = 2, levels: int = 33) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(width, latent), Decoder(width, latent, "transposed")
+        self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, "transposed")
         self.half = levels // 2
 
     def quantise(self, z: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
-"""CIFAKE (Bird and Lotfi, 2023): ``{train,test}/{REAL,FAKE}/*.jpg``, CIFAR-10 against Stable Diffusion 1.4."""
+"""CIFAKE (Bird and Lotfi, 2023): CIFAR-10 against Stable Diffusion 1.4, 32 px, no val split of its own."""
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
 
-from aigid.data.layouts.walk import image_paths
+from aigid.data.layouts.walk import Row, Tree
 
+TREE = "{train,test}/{REAL,FAKE}/<image>"
 LABELS = {"REAL": 0, "FAKE": 1}
 
 
-def rows(root: Path) -> Iterator[dict[str, str | int]]:
-    """One row an image; it has no validation split of its own."""
-    for path in image_paths(root):
-        match PurePosixPath(path).parts:
+def rows(tree: Tree) -> Iterator[Row]:
+    """One row an image."""
+    for path in tree.images:
+        match path.split("/"):
             case [("train" | "test") as split, ("REAL" | "FAKE") as folder, _]:
                 label = LABELS[folder]
                 yield {

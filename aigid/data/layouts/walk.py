@@ -1,22 +1,93 @@
-"""The image files below a folder."""
+"""The files below a folder, and what a layout is: a reading of their paths."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-SUFFIXES = frozenset(["avif", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp"])
+SUFFIXES = frozenset(
+    [
+        "avif",
+        "bmp",
+        "gif",
+        "jfif",
+        "jpe",
+        "jpeg",
+        "jpg",
+        "mpo",
+        "pbm",
+        "pgm",
+        "png",
+        "pnm",
+        "ppm",
+        "tif",
+        "tiff",
+        "webp",
+    ]
+)
+Row = dict[str, str | int]  # of a manifest
 
 
-def image_paths(root: Path) -> Iterator[str]:
-    """POSIX paths relative to ``root`` of the files with an image suffix, in a fixed order; links are followed."""
-    seen: set[tuple[int, int]] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
+class Tree(NamedTuple):
+    """What lies below ``root``: sorted POSIX paths relative to it, told apart by their suffix alone."""
+
+    root: Path
+    images: list[str]
+    others: list[str]
+    closed: list[str]  # folders that may not be opened
+
+
+def no_table(_: Path) -> None:
+    """Of a layout whose images all lie in files of their own."""
+
+
+class Layout(NamedTuple):
+    """How a dataset lies on disk.
+
+    ``tree`` says it in words; ``rows`` gives a manifest row for each image of a ``Tree`` that stands where the layout
+    wants it; ``unpack`` writes images that lie inside a table to files, before the walk.
+    """
+
+    tree: str
+    rows: Callable[[Tree], Iterator[Row]]
+    unpack: Callable[[Path], None] = no_table
+
+
+def walk(root: Path) -> Tree:
+    """All files below ``root``; links to folders are followed, but not back to a folder above them.
+
+    Hidden folders are not entered, hidden files (``.DS_Store``, ``._a.png``) are no images.
+    """
+    tree = Tree(root, [], [], [])
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = (root / folder).stat()
+            here = (status.st_dev, status.st_ino)
+            entries = [] if here in above else list(os.scandir(root / folder))
+        except OSError:
+            tree.closed.append(folder)
             continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders.sort()
-        for name in sorted(names):
-            if name.rpartition(".")[2].lower() in SUFFIXES:
-                yield (Path(folder) / name).relative_to(root).as_posix()
+        for entry in entries:
+            path, hidden = folder + entry.name, entry.name.startswith(".")
+            if not _is_folder(entry):
+                (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
+            elif not hidden and entry.name != "__MACOSX":
+                waiting.append((f"{path}/", above | {here}))
+    for files in tree[1:]:
+        files.sort()
+    return tree
+
+
+def has_image_suffix(path: str) -> bool:
+    """Whether a name ends like an image's; what is in the file is found out when it is decoded."""
+    stem, dot, suffix = path.rpartition(".")
+    return bool(stem and dot) and suffix.lower() in SUFFIXES
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -1,0 +1,93 @@
+"""Defactify 4 (MS COCOAI): 7,000 COCO captions, each with its photograph and five generators' images of it.
+
+Three forms are read, side by side if need be: the tree of the wide train table, the flat folders of the competition
+with a table of labels, and the hub's Parquet tables, whose images are unpacked first (``embedded``). The tree is
+written from the description of NYCU's repository.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from aigid.data.layouts import embedded, labels
+from aigid.data.layouts.walk import Row, Tree
+from aigid.errors import InputError
+
+TREE = (
+    "train/{coco,sd21,sdxl,sd3,dalle,midjourney}_image/<i>.png; {val,test}/[image_]<i>.png with an "
+    ".xlsx or .csv table of Index, Label_A, Label_B; [data/]<split>-*.parquet with Caption, Image, Label_A, Label_B"
+)
+GENERATORS = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # by Label_B
+COLUMNS = {
+    "coco_image": "real",
+    "sd21_image": "sd21",
+    "sdxl_image": "sdxl",
+    "sd3_image": "sd3",
+    "dalle_image": "dalle3",
+    "midjourney_image": "midjourney",
+}
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+INDEX_COLUMNS = ("index", "id", "image_id", "image", "filename")
+NO_NUMBER = -1
+
+
+def rows(tree: Tree) -> Iterator[Row]:
+    """One row an image; the images of one caption are one ``group``; an image that no table labels is left out."""
+    flat: dict[tuple[str, str], list[str]] = {}
+    for path in tree.images:
+        match path.split("/"):
+            case [*_, column, name] if column in COLUMNS:
+                yield _row(path, COLUMNS[column], "train", f"train/{PurePosixPath(name).stem}", "")
+            case [*above, embedded.FOLDER, split, _, _] if split in SPLITS:
+                flat.setdefault(("/".join(above), split), []).append(path)
+            case [*above, split, _] if split in SPLITS:
+                flat.setdefault(("/".join(above), split), []).append(path)
+    for (above, split), paths in flat.items():
+        known = _labels(tree, above, split)
+        for path in paths:
+            cells = known.get(_number(path))
+            if cells and "label_a" in cells:
+                caption = cells.get("caption", "")
+                yield _row(path, _generator(cells, path), SPLITS[split], caption and f"{split}/{caption}", caption)
+
+
+def _row(path: str, generator: str, split: str, group: str, caption: str) -> Row:
+    label = int(generator != "real")
+    row = {"path": path, "label": label, "generator": generator, "split": split}
+    return row | {"source": "coco", "group": group, "caption": caption}
+
+
+def _generator(cells: dict[str, str], path: str) -> str:
+    """``real`` or the generator's name; ``unknown`` where only Label_A is told."""
+    label, number = labels.label_of(cells["label_a"]), cells.get("label_b", "").removesuffix(".0")
+    if label is not None and not number:
+        return "unknown" if label else "real"
+    generator = dict(zip("012345", GENERATORS, strict=True)).get(number)
+    if generator is None or label != int(generator != "real"):
+        raise InputError(f"{path}: Label_A {cells['label_a']!r} and Label_B {number!r} name no class")
+    return generator
+
+
+def _labels(tree: Tree, above: str, split: str) -> dict[int, dict[str, str]]:
+    """What the tables in the folder of a split, or beside it under its name, say of each image's number."""
+    known: dict[int, dict[str, str]] = defaultdict(dict)
+    for place in tree.others:
+        folder, _, name = place.rpartition("/")
+        inside = folder == f"{above}/{split}".strip("/")
+        beside = folder == above and name.lower().startswith(split[:3])
+        if name.endswith((".csv", ".xlsx")) and (inside or beside):
+            table = labels.read(tree.root / place)
+            index = labels.pick(table, INDEX_COLUMNS, tree.root / place)
+            for cells in table.to_dict("records"):
+                known[_number(cells[index])] |= cells
+    for row, cells in enumerate(embedded.texts(tree.root / above, split)):
+        known[row] |= cells
+    known.pop(NO_NUMBER, None)
+    return known
+
+
+def _number(name: str) -> int:
+    """12 of ``image_12.png``, ``000012.png``, ``12`` and ``12.0``."""
+    found = re.fullmatch(r"(?:.*/)?(?:image_)?(\d+)(?:\.\w+)?", name.strip())
+    return int(found.group(1)) if found else NO_NUMBER

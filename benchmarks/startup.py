@@ -1,0 +1,43 @@
+"""Start-up of every stage and of the command, as a ratio to `python -c "import torch"` in the same run."""
+
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from rich.console import Console
+from rich.table import Table
+
+ROUNDS = 5
+REFERENCE = "import torch"
+
+
+def seconds(code: str) -> float:
+    """Wall time of a fresh interpreter that runs ``code``."""
+    start = perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    return perf_counter() - start
+
+
+def main() -> None:
+    """Interleaved rounds, medians, one table."""
+    stages = sorted(file.stem for file in Path("stages").glob("[a-z]*.py"))
+    programs = {REFERENCE: REFERENCE, "aigid --help": "import aigid.cli"}
+    programs |= {f"stages.{name}": f"import stages.{name}" for name in stages}
+    programs["stages.extract, with its tower's library"] = (
+        "import stages.extract, aigid.features.extract, aigid.features.open_clip"
+    )
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(ROUNDS):
+        for name, code in programs.items():
+            times[name].append(seconds(code))
+    reference = median(times[REFERENCE])
+    table = Table("program", f"time / {REFERENCE}", title=f"start-up, median of {ROUNDS} interleaved rounds")
+    for name, found in times.items():
+        table.add_row(name, f"{median(found) / reference:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
