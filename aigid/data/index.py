@@ -94,7 +94,7 @@ def index(
 def add_hashes(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
     """The manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
     folder = root.resolve()
-    table = table.assign(sha256=sha256_of([folder / path for path in table["path"]]))
+    table = table.assign(sha256=sha256_of([f"{folder}/{path}" for path in table["path"]]))
     return table, table["path"][table["sha256"] == ""].tolist()
 
 

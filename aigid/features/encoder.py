@@ -12,11 +12,16 @@ from aigid.features.backbones import BackboneSettings
 
 
 class Backbone:
-    """One frozen tower on a device: square uint8 images in, embeddings of width ``dim`` out."""
+    """One frozen tower on a device: square uint8 images in, embeddings of width ``dim`` out.
 
-    def __init__(self, settings: BackboneSettings, device: torch.device) -> None:
+    It always encodes ``batch`` images at a time, the last ones padded: a matrix product's last bits depend on its size,
+    and an image's embedding must not depend on its company.
+    """
+
+    def __init__(self, settings: BackboneSettings, device: torch.device, batch: int = 1) -> None:
         self.settings = settings
         self.device = device
+        self.batch = batch
         self.tower = _load(settings).requires_grad_(False).eval()
         self.weights_sha256 = _sha256(self.tower)
         self.tower.to(device)
@@ -31,11 +36,17 @@ class Backbone:
         facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "seed"})
         return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
 
-    @torch.inference_mode()
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """(B, S, S, 3) uint8 to (B, D) float32, not L2-normalised."""
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
-        return self.tower((pixels - self._mean) / self._std).float().cpu().numpy()
+        """(N, S, S, 3) uint8 to (N, D) float32, not L2-normalised."""
+        starts = range(0, len(images), self.batch)
+        return np.concatenate([self._encode(images[start : start + self.batch]) for start in starts])
+
+    @torch.inference_mode()
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        padded = np.zeros((self.batch, *images.shape[1:]), np.uint8)
+        padded[: len(images)] = images
+        pixels = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float()
+        return self.tower((pixels - self._mean) / self._std)[: len(images)].float().cpu().numpy()
 
 
 def choose_device(name: str) -> torch.device:

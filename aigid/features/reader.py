@@ -1,4 +1,4 @@
-"""From a manifest row to a backbone's input: read once, decode once, every view and every size."""
+"""From a manifest row to the towers' inputs: read once, decode once, every view and size that is wanted."""
 
 import hashlib
 from collections import deque
@@ -19,48 +19,57 @@ CHANGED = "changed"  # not the file that the manifest was made from
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One image, ready for every tower in every view, or the reason why it is not."""
+class Request:
+    """A manifest row, its ``sha256`` there (or empty), and which input is wanted of it, each with its view's name."""
 
+    place: int
+    path: str
+    sha256: str
+    wanted: tuple[tuple[str, Preprocess], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a request gave: an (S, S, 3) uint8 square for each input, or the reason why there is none."""
+
+    place: int
     path: str
     sha256: str
     status: str = OK
     message: str = ""
-    squares: dict[str, list[np.ndarray]] = field(default_factory=dict)  # view: one (S, S, 3) uint8 a tower
+    squares: dict[tuple[str, Preprocess], np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads images below ``root`` into the ``names`` views, sized for each of the ``sizes``."""
+    """Reads images below ``root``; ``seed`` is that of the views."""
 
     root: Path
-    names: tuple[str, ...]
-    sizes: tuple[Preprocess, ...]
     seed: int
 
-    def read(self, path: str, expected: str) -> Sample:
-        """One image; ``expected`` is its sha256 in the manifest, or empty."""
+    def read(self, request: Request) -> Sample:
+        """One image; it never fails but by a status."""
+        known = (request.place, request.path, request.sha256)
         try:
-            content = read_bytes(self.root / path)
+            content = read_bytes(self.root / request.path)
             found = hashlib.sha256(content).hexdigest()
-            if expected and found != expected:
-                return Sample(path, expected, CHANGED, f"sha256 {found[:12]}..., in the manifest {expected[:12]}...")
+            if request.sha256 and found != request.sha256:
+                message = f"sha256 {found[:12]}..., in the manifest {request.sha256[:12]}..."
+                return Sample(*known, CHANGED, message)
             image = decode(content)
         except ImageError as error:
-            return Sample(path, expected, error.status, error.message)
-        squares = {}
-        for name in self.names:
-            seen, _ = views.apply(name, image, found, self.seed)
-            squares[name] = [to_square(seen, size) for size in self.sizes]
-        return Sample(path, found, squares=squares)
+            return Sample(*known, error.status, error.message)
+        seen = {name: views.apply(name, image, found, self.seed)[0] for name in {name for name, _ in request.wanted}}
+        squares = {(name, size): to_square(seen[name], size) for name, size in request.wanted}
+        return Sample(request.place, request.path, found, squares=squares)
 
-    def batches(self, rows: Iterable[tuple[str, str]], size: int, workers: int) -> Iterator[list[Sample]]:
-        """Samples of the (path, sha256) rows, in their order, ``size`` at a time, decoded ahead by threads."""
-        ahead: deque[Future[Sample]] = deque()
+    def batches(self, requests: Iterable[list[Request]], workers: int) -> Iterator[list[Sample]]:
+        """The samples of each list of requests, in order; threads read the next two lists meanwhile."""
+        ahead: deque[list[Future[Sample]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
-            for row in rows:
-                ahead.append(pool.submit(self.read, *row))
-                if len(ahead) == 3 * size:
-                    yield [ahead.popleft().result() for _ in range(size)]
+            for batch in requests:
+                ahead.append([pool.submit(self.read, request) for request in batch])
+                if len(ahead) == 3:
+                    yield [future.result() for future in ahead.popleft()]
             while ahead:
-                yield [ahead.popleft().result() for _ in range(min(size, len(ahead)))]
+                yield [future.result() for future in ahead.popleft()]
