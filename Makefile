@@ -1,6 +1,7 @@
 # Needs Python >= 3.11, make and a C library; everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: env lock repro test lint
 

@@ -28,7 +28,7 @@ def main() -> None:
 
 @main.command()
 @click.argument("root", type=FOLDER)
-@click.option("--layout", required=True, help="How the dataset lies on disk: cifake, csv, realfake.")
+@click.option("--layout", required=True, help="How the dataset lies on disk; an unknown name lists the known.")
 @click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
 @click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
 @click.option("--limit", type=int, help="Images to keep of each split and generator.")
@@ -42,7 +42,7 @@ def index(ctx: click.Context, root: Path, layout: str, out: Path, val: float, li
     from aigid.params import check
 
     settings = check({"layout": layout, "val": val, "limit": limit}, IndexSettings, "aigid index")
-    table, unreadable = make_manifest(root, settings, seed)
+    table, unreadable = make_manifest(root, settings, seed, tell)
     manifest.write(table, out)
     tell(describe(table))
     tell_failed([(path, "cannot be read") for path in unreadable])

@@ -8,7 +8,7 @@ import numpy as np
 def seed_of(*key: str | int) -> int:
     """A 63-bit seed from the parts of a key: equal keys give equal seeds on every machine."""
     text = "\x1f".join(str(part) for part in key)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:8], "big") >> 1
 
 
 def generator(*key: str | int) -> np.random.Generator:

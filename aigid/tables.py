@@ -36,7 +36,7 @@ def write(table: pd.DataFrame, path: Path | str) -> None:
         if path.suffix == ".csv":
             table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape")
         else:
-            table.to_parquet(part, index=False)
+            _write_parquet(table, part, path)
 
 
 def place(row: int) -> str:
@@ -64,6 +64,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a Parquet table: {str(error).splitlines()[0]}") from None
     table.columns = table.columns.astype(str)
     return table.astype(object).where(table.notna(), "").map(str)
+
+
+def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
+    try:
+        table.to_parquet(part, index=False)
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: {error.object!r} is not UTF-8, which Parquet wants; write a .csv") from None
 
 
 def _check_suffix(path: Path) -> None:

@@ -8,6 +8,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
 from aigid.data.demo import DemoSettings
+from aigid.data.hashes import sha256_of
 
 
 @click.command(cls=Command, help=__doc__)
@@ -18,7 +19,9 @@ def main(dataset: str, images: Path, out: Path) -> None:
     settings = params.load(f"demo.{dataset}", DemoSettings)
     from aigid.data.demo import build  # torch, once the parameters are known to be good
 
-    manifest.write(build(settings, images), out)
+    table = build(settings, images)
+    digests = sha256_of([str((images / path).absolute()) for path in table["path"]])
+    manifest.write(table.assign(sha256=digests), out)
 
 
 if __name__ == "__main__":

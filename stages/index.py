@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from aigid import params
-from aigid.command import Command, tell_failed
+from aigid.command import Command, tell, tell_failed
 from aigid.data import manifest
 from aigid.data.index import IndexSettings, index
 from aigid.files import dataset_root
@@ -16,7 +16,7 @@ from aigid.files import dataset_root
 @click.option("--out", type=Path, required=True, help="The manifest.")
 def main(dataset: str, out: Path) -> None:
     settings = params.load(f"index.{dataset}", IndexSettings)
-    table, unreadable = index(dataset_root(dataset), settings, params.load("seed", int))
+    table, unreadable = index(dataset_root(dataset), settings, params.load("seed", int), tell)
     tell_failed([(path, "cannot be read") for path in unreadable])
     manifest.write(table, out)
 

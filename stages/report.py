@@ -7,7 +7,7 @@ import click
 
 from aigid import params
 from aigid.command import Command
-from aigid.detectors.protocol import DETECTORS
+from aigid.detectors.registry import DETECTORS
 from aigid.evaluation import report
 
 

@@ -8,7 +8,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
 from aigid.detectors.models import Model, save
-from aigid.detectors.protocol import find
+from aigid.detectors.registry import find
 from aigid.detectors.rows import open_dataset
 
 

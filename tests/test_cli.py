@@ -85,7 +85,7 @@ def test_calls_that_cannot_be(images):
         aigid("extract", "m.csv", "--root", "nowhere", "--out", "e.h5", "--backbone", "tiny_clip", cwd=images),
         "no such",
     )
-    assert sorted(path.name for path in images.iterdir()) == ["images", "m.csv"]
+    assert sorted(path.name for path in images.iterdir()) == ["cache", "images", "m.csv"]
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aigid.detectors.protocol import DETECTORS
+from aigid.detectors.registry import DETECTORS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-SMALL = {}  # filled below
+SMALL = {"steps": 2, "tiles_per_photograph": 24, "width": 8}
 
 
 def run(*command, cwd):
@@ -54,7 +54,9 @@ def workspace(tmp_path_factory):
 
 def digests(folder):
     files = [*folder.glob("data/**/*"), *folder.glob("results/**/*")]
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
+    }
 
 
 def test_one_command_runs_everything_and_a_second_nothing(workspace):
@@ -63,6 +65,7 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
         "demo@demo",
         "extract@tiny_clip-demo",
         "extract@tiny_siglip-demo",
+        "extract@tiny_both-demo",
         *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
         "report",
     }
@@ -96,7 +99,12 @@ def test_a_bad_parameter_changes_nothing(workspace):
     before = digests(folder)
     env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["dvc", "exp", "run", "--set-param", "probe.c=-1"], cwd=folder, env=env, capture_output=True, text=True, check=False
+        ["dvc", "exp", "run", "--set-param", "probe.c=-1"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert re.search(r"probe\.c.*greater than 0.*-1", done.stdout + done.stderr)

@@ -58,7 +58,7 @@ class IndexSettings(Settings):
 
     layout: str
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
-    limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator
+    limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator (see `index` on reals)
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
 
@@ -145,6 +145,5 @@ def _paired(table: pd.DataFrame) -> pd.Series:
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
-    """What decides over an image: its group or path, as text that can be encoded."""
-    keys = table["group"].where(table["group"] != "", table["path"]) if "group" in table else table["path"]
-    return keys.map(lambda key: key.encode(errors="backslashreplace").decode())
+    """What decides over an image: its group or path."""
+    return table["group"].where(table["group"] != "", table["path"]) if "group" in table else table["path"]

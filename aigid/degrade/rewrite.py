@@ -47,7 +47,9 @@ def rewrite(table: pd.DataFrame, root: Path, view: str, seed: int, out: Path) ->
 
     with ThreadPoolExecutor(num_workers()) as pool:
         done = list(tqdm(pool.map(one, table["path"], paths), total=len(table), unit="image", disable=None))
-    lines = [json.dumps({"path": new, "drawn": drawn}) for new, (_, drawn, why) in zip(paths, done, strict=True) if not why]
+    lines = [
+        json.dumps({"path": new, "drawn": drawn}) for new, (_, drawn, why) in zip(paths, done, strict=True) if not why
+    ]
     write_text(out / "drawn.jsonl", "\n".join([*lines, ""]))
     kept = [not why for _, _, why in done]
     manifest.write(written.assign(sha256=[digest for digest, _, _ in done])[kept], out / "manifest.csv")

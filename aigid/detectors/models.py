@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigid.detectors.protocol import Detector, find
+from aigid.detectors.protocol import Detector
+from aigid.detectors.registry import find
 from aigid.errors import InputError
 from aigid.files import sha256, write_json
 

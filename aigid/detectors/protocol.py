@@ -1,15 +1,11 @@
-"""What a detector is, and where each one is found."""
+"""What a detector is."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from aigid.detectors.rows import Rows
-from aigid.errors import InputError
-
-DETECTORS = {"knn": "aigid.detectors.knn:NearestNeighbours", "probe": "aigid.detectors.probe:LinearProbe"}
 
 
 class Detector(Protocol):
@@ -30,11 +26,3 @@ class Detector(Protocol):
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
         """What ``save`` wrote."""
-
-
-def find(name: str) -> type[Detector]:
-    """The detector's class; InputError that lists the known names."""
-    if name not in DETECTORS:
-        raise InputError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
-    module, attribute = DETECTORS[name].split(":")
-    return getattr(import_module(module), attribute)

@@ -19,6 +19,7 @@ class BackboneSettings(Settings):
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
     config: dict[str, Any] | None = None  # build from this configuration with random weights drawn from ``seed``
     seed: int = 0
+    high_pass: bool = False  # take the mean off each random patch filter, as forensic networks do (Bayar & Stamm, 2016)
     pool: Literal["own", "mean"] = "own"  # the architecture's embedding, or the mean of its last hidden states
     preprocess: Preprocess
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
@@ -60,33 +61,34 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "config": {
             "embed_dim": 192,
             "vision_cfg": {
-                "image_size": 64,
-                "patch_size": 8,
+                "image_size": 32,
+                "patch_size": 4,
                 "width": 192,
                 "layers": 2,
                 "head_width": 64,
                 "mlp_ratio": 2.0,
-                "no_ln_pre": True,
                 "pool_type": "avg",
             },
             "text_cfg": {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1},
         },
-        "preprocess": {"size": 64},
+        "high_pass": True,
+        "preprocess": {"size": 32},
     },
     "tiny_siglip": {
         "library": "transformers",
         "model": "tiny",
         "config": {
             "model_type": "siglip_vision_model",
-            "image_size": 64,
-            "patch_size": 8,
+            "image_size": 32,
+            "patch_size": 4,
             "hidden_size": 192,
             "num_hidden_layers": 2,
             "num_attention_heads": 3,
             "intermediate_size": 384,
         },
+        "high_pass": True,
         "pool": "mean",
-        "preprocess": {"size": 64, "resize": "squash", "mean": HALF, "std": HALF},
+        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
     },
 }
 

@@ -62,11 +62,18 @@ def choose_device(name: str) -> torch.device:
 
 
 def _load(settings: BackboneSettings) -> nn.Module:
+    if settings.high_pass and settings.config is None:
+        raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
     if settings.library == "open_clip":
         from aigid.features import open_clip as library
     else:
         from aigid.features import transformers as library
-    return library.load(settings)
+    tower = library.load(settings)
+    if settings.high_pass:
+        patches = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
+        with torch.no_grad():
+            patches.weight -= patches.weight.mean(dim=(2, 3), keepdim=True)
+    return tower
 
 
 def _sha256(tower: nn.Module) -> str:

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants
@@ -14,6 +15,8 @@ from aigid.errors import InputError
 @contextmanager
 def loading(what: str, local: bool) -> Iterator[None]:
     """Turn any failure to load ``what`` into one line, and do not retry a hub that cannot be reached."""
+    if local and not Path(what).exists():
+        raise InputError(f"weights {what}: no such file or folder")
     offline = constants.HF_HUB_OFFLINE
     if not local and not offline and not _reachable():
         constants.HF_HUB_OFFLINE = True  # files of an earlier download are still found

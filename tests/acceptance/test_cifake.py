@@ -22,7 +22,7 @@ def test_cifake_as_it_stands(tmp_path):
         archive.extractall(tmp_path / "data", filter="data")
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{ROOT}", clone], check=True)
-    env = os.environ | {"AIGID_DATA": str(tmp_path / "data")}
+    env = os.environ | {"AIGID_DATA": str(tmp_path / "data"), "PATH": f"{BIN}:{os.environ['PATH']}"}
     subprocess.run([BIN / "aigid", "preset", "cifake"], cwd=clone, env=env, check=True)
     subprocess.run([BIN / "dvc", "repro"], cwd=clone, env=env, check=True)
     metrics = json.loads((clone / "results/metrics/probe/cifake.json").read_text())

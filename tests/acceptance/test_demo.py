@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from aigid import params
 from aigid.data import manifest
-from aigid.detectors.protocol import DETECTORS, find
+from aigid.detectors.registry import DETECTORS, find
 from aigid.detectors.rows import Rows, open_dataset
 
 pytestmark = pytest.mark.acceptance

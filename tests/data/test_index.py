@@ -1,11 +1,18 @@
 """Folders become manifests: layouts, splits, limits, and folders that cannot."""
 
 import hashlib
+import os
 
 import pytest
 
+from aigid.data import manifest
 from aigid.data.index import IndexSettings, index
 from aigid.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def tree(root, *paths):
@@ -103,5 +110,54 @@ def test_folders_that_are_no_dataset(tmp_path):
     tree(tmp_path, "1_fake/a.png")
     with pytest.raises(InputError, match="one class only: all 1 images are generated"):
         index(tmp_path, IndexSettings(layout="realfake"), seed=0)
-    with pytest.raises(InputError, match="unknown layout 'real'; known: cifake, csv, realfake"):
+    with pytest.raises(InputError, match=r"unknown layout 'real'; known: bfree_online, chameleon, .*, csv, realfake"):
         index(tmp_path, IndexSettings(layout="real"), seed=0)
+
+
+def test_names_that_are_not_utf8_travel(tmp_path):
+    names = [
+        b"0_real/\xff\xe9.png",
+        "0_real/\u00e9.png".encode(),
+        b'1_fake/a, "b"\n.png',
+        b"1_fake/ c .PNG",
+        b"1_fake/\xf0.jpg",
+    ]
+    root = tmp_path / "images"
+    for name in names:
+        file = root / os.fsdecode(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(name)
+    table, unreadable = index(root, IndexSettings(layout="realfake", val=0.5, limit=4), seed=0)
+    assert unreadable == []
+    manifest.write(table, tmp_path / "m.csv")
+    again = manifest.read(tmp_path / "m.csv")
+    assert again["path"].tolist() == table["path"].tolist()
+    assert {os.fsencode(path) for path in again["path"]} == set(names)
+    assert again["sha256"].tolist() == [
+        hashlib.sha256((root / path).read_bytes()).hexdigest() for path in again["path"]
+    ]
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    tree(tmp_path, "0_real/a.png", "1_fake/b.png", "docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT")
+    lines = []
+    table, _ = index(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    assert table["path"].tolist() == ["0_real/a.png", "1_fake/b.png"]
+    assert lines == [
+        "left out: 1 images that stand outside the layout, such as docs/d.png; "
+        "3 files that are no images by their names (2 .txt, 1 without suffix)"
+    ]
+    for path in ("docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT"):
+        (tmp_path / path).unlink()
+    index(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    assert len(lines) == 1
+
+
+def test_files_that_are_no_files_keep_their_rows(tmp_path):
+    tree(tmp_path, "0_real/a.png", "1_fake/b.png")
+    os.mkfifo(tmp_path / "1_fake/pipe.png")
+    (tmp_path / "1_fake/self.png").symlink_to(tmp_path / "1_fake/self.png")
+    (tmp_path / "1_fake/folder.png").mkdir()
+    table, unreadable = index(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    assert unreadable == ["1_fake/pipe.png", "1_fake/self.png"]
+    assert len(table) == 4

@@ -9,7 +9,7 @@ import pytest
 from aigid import store
 from aigid.data import manifest
 from aigid.detectors import models
-from aigid.detectors.protocol import DETECTORS, find
+from aigid.detectors.registry import DETECTORS, find
 from aigid.detectors.rows import open_dataset
 from aigid.detectors.scoring import score
 from aigid.errors import InputError

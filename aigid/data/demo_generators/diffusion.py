@@ -8,7 +8,7 @@ from aigid.data.demo_generators.layers import Residual
 
 
 class Diffusion(nn.Module):
-    """Predicts the noise added at a level sigma in (0, ``start``]; sampling walks ``num_levels`` steps down from ``start``."""
+    """Predicts the noise of level sigma in (0, ``start``]; sampling walks ``num_levels`` steps down from ``start``."""
 
     adversarial = 0.0
 
@@ -32,7 +32,7 @@ class Diffusion(nn.Module):
         return x - sigma * predicted, functional.mse_loss(predicted, noise)
 
     def forward(self, real: Tensor) -> Tensor:
-        """Ancestral sampling: from level s to t, jump to ``t**2/s`` and add noise of variance ``t**2 - (t**2/s)**2``."""
+        """Ancestral sampling: from level s to t, jump to t**2/s and add noise of variance t**2 - (t**2/s)**2."""
         x = real + self.levels[0] * torch.randn_like(real)
         for s, t in zip(self.levels[:-1], self.levels[1:], strict=True):
             direction = self.noise(x, s.expand(len(x), 1, 1, 1))

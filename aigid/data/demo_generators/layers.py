@@ -17,7 +17,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, 3, H, W) -> (B, latent, H/f, W/f), f = 2**depth; the first three channels start as the shrunken photograph."""
+    """(B, 3, H, W) -> (B, latent, H/f, W/f), f = 2**depth; three channels start as the shrunken photograph."""
 
     def __init__(self, width: int, latent: int, depth: int) -> None:
         super().__init__()

@@ -1,60 +1,99 @@
-"""Train a generator on photographs' tiles, and let it make fakes of others."""
+"""Train a generator on tiles of photographs, and let it remake a whole photograph."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid.data.demo_generators.layers import down
+from aigid import seeding
+from aigid.data.demo import DemoSettings, Photograph
+from aigid.data.demo_generators.autoencoder import Autoencoder
+from aigid.data.demo_generators.critic import Critic
+from aigid.data.demo_generators.diffusion import Diffusion
+from aigid.data.demo_generators.super_resolution import SuperResolution
+from aigid.data.demo_generators.vae import Vae
+from aigid.data.demo_generators.vqvae import VqVae
+
+# Width -> a module that maps (B, 3, H, W) in [-1, 1] to its fakes, with `objective(real) -> (fake, loss)` and the
+# weight `adversarial` of a critic's opinion in that loss.
+GENERATORS: dict[str, Callable[[int], nn.Module]] = {
+    "bilinear": lambda width: Autoencoder(width, "bilinear"),
+    "dcgan": lambda width: Autoencoder(width, "transposed", adversarial=0.003),
+    "diffusion": Diffusion,
+    "srgan": SuperResolution,
+    "vae": Vae,
+    "vqvae": VqVae,
+}
+THREADS = 2  # fixed, for sums of floats depend on it
 
 
-class Critic(nn.Module):
-    """PatchGAN: one judgement per 4x4 pixels (Isola et al. 2017)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            down(3, width), nn.LeakyReLU(0.2), down(width, 2 * width), nn.LeakyReLU(0.2), nn.Conv2d(2 * width, 1, 3, padding=1)
+def fit(name: str, tiles: np.ndarray, settings: DemoSettings) -> nn.Module:
+    """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8."""
+    with _repeatable("demo fit", name, settings.seed):
+        generator, critic = (
+            net.to(memory_format=torch.channels_last)
+            for net in (GENERATORS[name](settings.width), Critic(settings.width))
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
-def fit(model: nn.Module, tiles: np.ndarray, width: int, steps: int, batch: int, crop: int, rate: float) -> None:
-    """Train ``model`` on random crops of ``tiles`` (N, S, S, 3) uint8."""
-    pixels = to_tensor(tiles)
-    critic = Critic(width).to(memory_format=torch.channels_last)
-    model.to(memory_format=torch.channels_last)
-    optimizers = [torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5 if net is critic else 0.9, 0.99)) for net in (model, critic)]
-    schedules = [torch.optim.lr_scheduler.OneCycleLR(o, rate, total_steps=steps + 1, pct_start=0.1) for o in optimizers]
-    for _ in range(steps):
-        real = random_crops(pixels, batch, crop)
-        fake, loss = model.objective(real)
-        if model.adversarial:
-            loss = loss - model.adversarial * critic(fake).mean()
-        step(optimizers[0], loss)
-        if model.adversarial:
-            step(optimizers[1], (1 - critic(real)).relu().mean() + (1 + critic(fake.detach())).relu().mean())
-        for s in schedules:
-            s.step()
+        improve = _descent(generator, settings)
+        improve_critic = _descent(critic, settings)
+        pixels = _tensor(tiles)
+        for _ in range(settings.steps):
+            real = _batch(pixels, settings.batch_size)
+            fake, loss = generator.objective(real)
+            if generator.adversarial:
+                loss = loss - generator.adversarial * critic(fake).mean()
+            improve(loss)
+            if generator.adversarial:
+                improve_critic(critic.objective(real, fake.detach()))
+    return generator
 
 
-def step(optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+@torch.no_grad()
+def remake(generator: nn.Module, photograph: Photograph, settings: DemoSettings) -> np.ndarray:
+    """The generator's version of a photograph, (H, W, 3) uint8; H and W lose what exceeds a multiple of four."""
+    height, width = (side // 4 * 4 for side in photograph.image.shape[:2])
+    with _repeatable("demo remake", type(generator).__name__, settings.seed, photograph.name):
+        fake = generator(_tensor(photograph.image[None, :height, :width]))[0]
+    return ((fake.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
-def random_crops(pixels: Tensor, batch: int, crop: int) -> Tensor:
-    rows = torch.randint(len(pixels), (batch,))
-    top, left = torch.randint(pixels.shape[-1] - crop + 1, (2,)).tolist()
-    x = pixels[rows, :, top : top + crop, left : left + crop]
-    return (x.flip(-1) if torch.rand(()) < 0.5 else x).contiguous(memory_format=torch.channels_last)
+@contextmanager
+def _repeatable(*key: str | int) -> Iterator[None]:
+    """Random numbers that depend on the key alone, sums that do not depend on the machine's cores."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.seed_of(*key))
+        torch.set_num_threads(THREADS)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
-def to_tensor(tiles: np.ndarray) -> Tensor:
-    return torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _descent(net: nn.Module, settings: DemoSettings) -> Callable[[Tensor], None]:
+    """A function that takes one step down a loss: Adam, its rate warmed up and annealed to nothing."""
+    adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        adam, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.1
+    )
+
+    def descend(loss: Tensor) -> None:
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        rate.step()
+
+    return descend
 
 
-def to_pixels(x: Tensor) -> np.ndarray:
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+def _tensor(images: np.ndarray) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1], laid out channels last (several times faster)."""
+    return (torch.tensor(images).float() / 127.5 - 1).permute(0, 3, 1, 2)
+
+
+def _batch(pixels: Tensor, size: int) -> Tensor:
+    """Random tiles, mirrored together or not."""
+    batch = pixels[torch.randint(len(pixels), (size,))]
+    return (batch.flip(-1) if torch.rand(()) < 0.5 else batch).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,7 @@
-"""Photographs and their reconstructions (DDA, SEF): ``real/`` and ``fake/``, matched by stem, to train on."""
+"""Photographs and their reconstructions (DDA, SEF): ``real/`` and ``fake/``, matched by stem, to train on.
+
+The tree is that of DDA, written from the description.
+"""
 
 from collections.abc import Iterator
 

@@ -34,15 +34,15 @@ NO_NUMBER = -1
 
 def rows(tree: Tree) -> Iterator[Row]:
     """One row an image; the images of one caption are one ``group``; an image that no table labels is left out."""
-    flat: dict[tuple[str, str], list[str]] = {}
+    flat: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in tree.images:
         match path.split("/"):
             case [*_, column, name] if column in COLUMNS:
                 yield _row(path, COLUMNS[column], "train", f"train/{PurePosixPath(name).stem}", "")
             case [*above, embedded.FOLDER, split, _, _] if split in SPLITS:
-                flat.setdefault(("/".join(above), split), []).append(path)
+                flat["/".join(above), split].append(path)
             case [*above, split, _] if split in SPLITS:
-                flat.setdefault(("/".join(above), split), []).append(path)
+                flat["/".join(above), split].append(path)
     for (above, split), paths in flat.items():
         known = _labels(tree, above, split)
         for path in paths:
@@ -75,7 +75,7 @@ def _labels(tree: Tree, above: str, split: str) -> dict[int, dict[str, str]]:
     for place in tree.others:
         folder, _, name = place.rpartition("/")
         inside = folder == f"{above}/{split}".strip("/")
-        beside = folder == above and name.lower().startswith(split[:3])
+        beside = folder in (above, f"{above}/data".strip("/")) and name.lower().startswith(split[:3])
         if name.endswith((".csv", ".xlsx")) and (inside or beside):
             table = labels.read(tree.root / place)
             index = labels.pick(table, INDEX_COLUMNS, tree.root / place)

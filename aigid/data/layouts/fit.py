@@ -1,7 +1,7 @@
 """What a layout does not read of a folder; and where it reads nothing, which layout would fit."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import PurePosixPath
 from zlib import crc32
@@ -37,35 +37,38 @@ def left_out(tree: Tree, taken: set[str]) -> str:
 
 
 def suggestions(name: str, layouts: Mapping[str, Layout], tree: Tree, most: int = 3) -> list[str]:
-    """The layouts that fit best: the one asked for in a folder above or below first, then others here by images."""
+    """What fits best: the layout that was asked for on a folder near by, then others here, then others near by."""
     tree = _thin(tree)
-    elsewhere = [(near.root, _num_rows(layouts[name], near)) for near in _nearby(tree)]
-    found = [f"{name} on {root} ({num} images)" for root, num in elsewhere if num]
-    here = [(other, _num_rows(layout, tree)) for other, layout in layouts.items() if other != name]
-    ranked = sorted((fit for fit in here if fit[1]), key=lambda fit: -fit[1])
-    return [*found, *(f"{other} ({num} images)" for other, num in ranked)][:most]
+    near = list(_nearby(tree))
+    others = {other: layout for other, layout in layouts.items() if other != name}
+    found = [(name, place, _share(layouts[name], place)) for place in near]
+    for places in ([tree], near):
+        shares = [(other, place, _share(layout, place)) for place in places for other, layout in others.items()]
+        found += sorted(shares, key=lambda fit: -fit[2])
+    return [
+        other + ("" if place is tree else f" on {place.root}") + f" ({share:.0%} of the images)"
+        for other, place, share in found
+        if share > 0
+    ][:most]
 
 
-def _num_rows(layout: Layout, tree: Tree) -> int:
+def _share(layout: Layout, tree: Tree) -> float:
+    """Of the images, how many the layout reads."""
     images = set(tree.images)
     try:
-        return sum(row["path"] in images for row in layout.rows(tree))
+        return sum(row["path"] in images for row in layout.rows(tree)) / max(len(images), 1)
     except InputError:
         return 0
 
 
-def _nearby(tree: Tree) -> list[Tree]:
+def _nearby(tree: Tree) -> Iterator[Tree]:
     """The folder above, as far as it leads here, and the folders directly below."""
     root = tree.root.resolve()
-    above = Tree(root.parent, *([f"{root.name}/{path}" for path in paths] for paths in tree[1:]))
-    names = sorted({path.partition("/")[0] for path in chain(tree.images, tree.others) if "/" in path})
-    return [above] + [
-        Tree(
-            tree.root / name,
-            *([path[len(name) + 1 :] for path in paths if path.startswith(f"{name}/")] for paths in tree[1:]),
-        )
-        for name in names[:MOST_FOLDERS]
-    ]
+    yield Tree(root.parent, *([f"{root.name}/{path}" for path in paths] for paths in tree[1:]))
+    starts = {path.partition("/")[0] + "/" for path in chain(tree.images, tree.others) if "/" in path}
+    for start in sorted(starts)[:MOST_FOLDERS]:
+        below = ([path.removeprefix(start) for path in paths if path.startswith(start)] for paths in tree[1:])
+        yield Tree(tree.root / start, *below)
 
 
 def _thin(tree: Tree) -> Tree:

@@ -1,7 +1,8 @@
 """GenImage (Zhu et al., NeurIPS 2023): eight generators, each with ImageNet photographs of its own.
 
 ``source`` is the generator, on its reals and on its fakes: the paper judges a generator's ``ai`` with its own
-``nature``. Its ``val`` is what papers test on, so here it is the test split. Names: GenImage and DRCT repositories.
+``nature``. Its ``val`` is what papers test on, so here it is the test split. The tree is
+written from the description, with the names of the GenImage and DRCT repositories.
 """
 
 from collections.abc import Iterator

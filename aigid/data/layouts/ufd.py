@@ -3,6 +3,7 @@
 ``source`` names the reals that a test set is judged with, on its reals and on its fakes: a set of CNNDetection has its
 own, ``guided`` has ``imagenet``, the other seven share ``laion`` (``dataset_paths.py`` of the repository). So each
 photograph stands once, and the metric of a generator is that of its fakes with the reals of the same source.
+The tree is written from the description.
 """
 
 from collections.abc import Iterator

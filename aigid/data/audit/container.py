@@ -1,0 +1,59 @@
+"""What the file around the pixels tells: it must not know the label."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain
+from zlib import crc32
+
+import pandas as pd
+from tqdm import tqdm
+
+from aigid.data.audit.record import Unreadable
+from aigid.data.formats import ImageError
+from aigid.data.headers import Header, header
+from aigid.files import num_workers
+
+CONTAINER: dict[str, Callable[[Header], float | str]] = {
+    "format": lambda head: head.format,
+    "width": lambda head: head.width,
+    "height": lambda head: head.height,
+    "aspect": lambda head: round(head.width / head.height, 4),
+    "JPEG quality": lambda head: head.quality or -1,  # -1: no JPEG
+    "JPEG table": lambda head: _fingerprint(head.tables) if head.tables else "none",
+    "chroma subsampling": lambda head: head.subsampling or "none",
+    "progressive": lambda head: "yes" if head.progressive else "no",
+    "mode": lambda head: head.mode,
+    "bit depth": lambda head: head.bits,
+    "EXIF": lambda head: "yes" if head.exif else "no",
+    "software": lambda head: head.software or "none",
+    "ICC profile": lambda head: "yes" if head.icc else "no",
+}
+BYTES, PIXELS = "file size", "pixels"  # also in the table, for the shallow cues
+SLICE = 64  # files that a thread takes at once
+
+
+def describe(paths: Sequence[str], root: str) -> tuple[pd.DataFrame, list[Unreadable]]:
+    """A column for each of ``CONTAINER``, ``BYTES`` and ``PIXELS``, a row for each path with a header, by position."""
+    slices = [paths[start : start + SLICE] for start in range(0, len(paths), SLICE)]
+    with ThreadPoolExecutor(num_workers()) as pool:
+        done = pool.map(lambda part: [_describe(path, root) for path in part], slices)
+        ahead = tqdm(chain.from_iterable(done), total=len(paths), desc="headers", unit="file", disable=None)
+        found = list(ahead)
+    rows = {place: row for place, row in enumerate(found) if isinstance(row, dict)}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*CONTAINER, BYTES, PIXELS])
+    return table, [row for row in found if isinstance(row, Unreadable)]
+
+
+def _describe(path: str, root: str) -> dict | Unreadable:
+    try:
+        head = header(f"{root}/{path}")
+    except ImageError as error:
+        return Unreadable(path, str(error.status), error.message)
+    values = {name: value(head) for name, value in CONTAINER.items()}
+    return values | {BYTES: head.num_bytes, PIXELS: head.width * head.height}
+
+
+@lru_cache(maxsize=4096)
+def _fingerprint(tables: tuple[tuple[int, ...], ...]) -> str:
+    return f"{crc32(repr(tables).encode()):08x}"

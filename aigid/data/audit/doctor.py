@@ -1,0 +1,94 @@
+"""The examination of a dataset before anyone trains on it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from aigid.data.audit import container, cues, duplicates, sampling, verdict
+from aigid.data.audit.predictability import FOLDS, each_and_together
+from aigid.data.audit.record import TOGETHER, Association, Audit, Count, Part, Unreadable
+from aigid.data.audit.values import summary
+from aigid.data.formats import Status
+from aigid.data.hashes import sha256_of
+from aigid.errors import InputError
+from aigid.params import Settings
+
+MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 is then known to 0.02
+
+
+class AuditSettings(Settings):
+    """How closely a dataset is looked at, and what is too much."""
+
+    sample: Annotated[int, Field(ge=1)] = 2000  # images whose pixels are looked at
+    limit: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # AUROC of the container above which the dataset is refused
+
+
+def examine(table: pd.DataFrame, root: Path, settings: AuditSettings, seed: int) -> Audit:
+    """The audit of a manifest whose images lie below ``root``; InputError where none of them does.
+
+    All headers are read, and the pixels of ``settings.sample`` images, drawn evenly from classes and generators. Where
+    the manifest has no ``sha256``, all files are read too.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    table, folder = table.reset_index(drop=True), str(root.resolve())
+    headers, unreadable = container.describe(table["path"].tolist(), folder)
+    _refuse_other_root(table, root, unreadable)
+    if "sha256" not in table:
+        table = table.assign(sha256=sha256_of([f"{folder}/{path}" for path in table["path"]]))
+    line = sampling.ranks(table, seed)
+    sample = sampling.draw(table, headers.index.to_numpy(), line, settings.sample)
+    shallow, hashes, broken = cues.describe(table["path"].iloc[sample].tolist(), folder, headers.loc[sample])
+    counts = table.groupby(["split", "generator"], sort=True).size()
+    return verdict.give(
+        settings.limit,
+        num_sampled=len(sample),
+        counts=[Count(split, generator, int(num)) for (split, generator), num in counts.items()],
+        parts=_judge_parts(table, headers[[*container.CONTAINER]], shallow, line, seed),
+        copies=duplicates.exact(table) + duplicates.near(table.loc[shallow.index], hashes),
+        straddling=duplicates.straddling(table),
+        unreadable=unreadable + broken,
+    )
+
+
+def _refuse_other_root(table: pd.DataFrame, root: Path, unreadable: list[Unreadable]) -> None:
+    if all(one.status == Status.MISSING for one in unreadable) and len(unreadable) == len(table):
+        raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
+
+
+def _judge_parts(
+    table: pd.DataFrame, headers: pd.DataFrame, shallow: pd.DataFrame, line: np.ndarray, seed: int
+) -> list[Part]:
+    found: dict[bytes, tuple[list[Association], list[str]]] = {}
+    units = sampling.units(table)
+
+    def judge(features: pd.DataFrame, rows: np.ndarray, family: str) -> tuple[list[Association], list[str]]:
+        rows = sampling.draw(table, rows[np.isin(rows, features.index)], line, MOST_ROWS)
+        key = family.encode() + rows.tobytes()
+        if key not in found:  # one generator in one split is all there is
+            found[key] = _judge(features.loc[rows], table["label"].to_numpy()[rows], units[rows], family, seed)
+        return found[key]
+
+    parts = []
+    for kind, name, rows in sampling.parts(table):
+        (outside, why), (inside, why_too) = judge(headers, rows, "container"), judge(shallow, rows, "shallow")
+        fakes = int(table["label"].iloc[rows].sum())
+        parts.append(Part(kind, name, len(rows) - fakes, fakes, outside, inside, why + why_too))
+    return parts
+
+
+def _judge(
+    features: pd.DataFrame, labels: np.ndarray, units: np.ndarray, family: str, seed: int
+) -> tuple[list[Association], list[str]]:
+    reals, fakes = (len(np.unique(units[labels == label])) for label in (0, 1))
+    if min(reals, fakes) < FOLDS:
+        return [], [f"{family}: {reals} real and {fakes} generated images that can be read, want {FOLDS} of each"]
+    alone, together = each_and_together(features, labels, units, seed)
+    found = [Association(TOGETHER, together.auroc, together.low, together.high, together.p)]
+    for name, one in zip(features, alone, strict=True):
+        real, fake = (summary(features[name][labels == label]) for label in (0, 1))
+        found.append(Association(name, one.auroc, one.low, one.high, one.p, real, fake))
+    return found, []

@@ -1,0 +1,130 @@
+"""An audit for people: the verdict first, then what stands out and how to mend it, then the tables."""
+
+import textwrap
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aigid.data.audit.record import TOGETHER, Association, Audit, Part
+from aigid.data.audit.verdict import LEVELS, ranged
+
+STYLES = {"leaks": "bold red", "suspicious": "bold yellow", "undecided": "bold yellow", "clean": "bold green"}
+NONE = "-"
+MOST_UNREADABLE = 20
+
+
+def headline(audit: Audit) -> str:
+    """The verdict and its reason, in a line."""
+    whole = audit.parts[0].container
+    if audit.verdict in LEVELS:
+        reason = audit.findings[0].text
+    elif not whole:
+        reason = "; ".join(audit.parts[0].omitted)
+    elif all(tie.p == 1 for tie in whole):
+        reason = "every image has the same container, so that it cannot tell generated from real"
+    else:
+        reason = f"nothing in the container tells generated from real; all of it together has AUROC {ranged(whole[0])}"
+    return f"{audit.verdict}: {reason}"
+
+
+def alarms(audit: Audit, dataset: str) -> list[str]:
+    """A line for each finding that a reader of results on this dataset has to know."""
+    return [f"{dataset}: {finding.text}" for finding in audit.findings if finding.level != "note"]
+
+
+def tables(audit: Audit) -> dict[str, pd.DataFrame]:
+    """Every table that has a row, by title, all cells text."""
+    whole = audit.parts[0]
+    found = {
+        "Container: AUROC of what must not know the label": _features(whole.container),
+        f"Shallow cues: AUROC of the floor, on {audit.num_sampled} images": _features(whole.shallow),
+        "By split and generator": pd.DataFrame([_part(part) for part in audit.parts]),
+        "Images": _images(audit),
+        "Copies": pd.DataFrame(
+            [
+                {
+                    "copies": one.kind,
+                    "across": one.across,
+                    "images": f"{one.num_images} of {one.num_searched}",
+                    "such as": "; ".join(" = ".join(paths) for paths in one.examples),
+                }
+                for one in audit.copies
+            ]
+        ),
+        "Cannot be read": pd.DataFrame(
+            [(one.path, one.status, one.message) for one in audit.unreadable[:MOST_UNREADABLE]],
+            columns=["path", "status", "reason"],
+        ),
+    }
+    return {title: table for title, table in found.items() if len(table)}
+
+
+def show(audit: Audit, console: Console) -> None:
+    """Print the audit."""
+    console.print(Text(textwrap.fill(headline(audit), console.width), style=STYLES[audit.verdict]))
+    for line in _lines(audit):
+        console.print(Text(textwrap.fill(line, console.width, subsequent_indent="  ")))
+    for title, rows in tables(audit).items():
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for column in rows:
+            table.add_column(Text(column), overflow="fold")
+        for row in rows.itertuples(index=False):
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+
+def markdown(audit: Audit, title: str) -> str:
+    """The audit as a section of a report."""
+    parts = [f"## {title}", f"**{headline(audit)}**", "\n".join(_lines(audit))]
+    for name, table in tables(audit).items():
+        rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+        lines = [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+        parts.append("\n".join([f"### {name}", "", *lines]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _lines(audit: Audit) -> list[str]:
+    """Findings, each remedy after the last finding that it mends."""
+    lines = []
+    for place, finding in enumerate(audit.findings):
+        lines.append(f"- {finding.level}: {finding.text}")
+        if finding.mend and finding.mend not in [later.mend for later in audit.findings[place + 1 :]]:
+            lines.append(f"  to mend it: {finding.mend}")
+    return lines
+
+
+def _features(ties: list[Association]) -> pd.DataFrame:
+    rows = [
+        {
+            "feature": tie.feature,
+            "AUROC": "0.500, one value" if tie.p == 1 else ranged(tie),
+            "real": tie.real or NONE,
+            "generated": tie.fake or NONE,
+        }
+        for tie in sorted(ties, key=lambda tie: (tie.feature != TOGETHER, -tie.auroc))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _part(part: Part) -> dict[str, str]:
+    alone = [tie for tie in part.container if tie.feature != TOGETHER and tie.p < 1]
+    best = max(alone, key=lambda tie: tie.auroc, default=None)
+    cells = {"part": part.name if part.kind == "all" else f"{part.kind} {part.name}"}
+    cells |= {"real": str(part.num_real), "generated": str(part.num_fake)}
+    cells["container"] = _together(part.container)
+    cells["its best feature"] = f"{best.feature} {ranged(best)}" if best else NONE
+    return cells | {"shallow cues": _together(part.shallow)}
+
+
+def _together(ties: list[Association]) -> str:
+    return ranged(ties[0]) if ties else NONE
+
+
+def _images(audit: Audit) -> pd.DataFrame:
+    counts = pd.DataFrame([(c.split, c.generator, c.num_images) for c in audit.counts], columns=["split", "by", "num"])
+    table = counts.pivot_table(index="by", columns="split", values="num", aggfunc="sum", fill_value=0)
+    order = [split for split in ("train", "val", "test") if split in table]
+    return table[order].astype(str).rename_axis("generator", axis=0).rename_axis(None, axis=1).reset_index()

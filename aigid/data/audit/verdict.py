@@ -1,0 +1,151 @@
+"""From measurements to a verdict: what stands out, how bad it is, how to mend it."""
+
+from collections.abc import Iterator
+
+from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Count, Finding, Part, Unreadable
+
+LEVELS = ("leaks", "suspicious", "note")
+ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts
+HINT = 0.55  # AUROC of the container from which a proven tie is worth a word
+MANY = 0.01  # share of copies that makes a split or a label meaningless
+UNEVEN = 10  # images of one class for each of the other
+
+Tie = tuple[Part, Association]
+
+RENCODE = (
+    "re-encode both classes alike: `aigid degrade MANIFEST --root ROOT --view normalize512 --out DIR`, then "
+    "`aigid audit DIR/manifest.csv --root DIR`; what an old size or JPEG left in the pixels stays, and shows in the "
+    "shallow cues"
+)
+RESPLIT = "keep one of each, or give them one `group` and one split"
+RELABEL = "find out which label is right, and drop the others"
+REGROUP = (
+    "if the fakes were made from these photographs, name one `group` for each pair; if not, see which label is right"
+)
+REFETCH = "fetch them anew or drop their rows"
+
+
+def give(
+    limit: float,
+    num_sampled: int,
+    counts: list[Count],
+    parts: list[Part],
+    copies: list[Copies],
+    straddling: list[str],
+    unreadable: list[Unreadable],
+) -> Audit:
+    """The audit with its findings, gravest first, and the verdict that they amount to."""
+    ties = proven(parts)
+    found = [*_of_container(ties, limit), *_of_copies(copies), *_of_groups(straddling), *_of_unreadable(unreadable)]
+    found += [*_of_counts(counts), *_of_cues(parts), *_of_doubt(parts, limit)]
+    found.sort(key=lambda finding: LEVELS.index(finding.level))
+    testable = any(part.container for part in parts if part.kind == "all")
+    verdict = found[0].level if found and found[0].level != "note" else "clean" if testable else "undecided"
+    highest = max((tie.auroc for _, tie in ties), default=0.5)
+    return Audit(verdict, highest, limit, num_sampled, counts, found, parts, copies, straddling, unreadable)
+
+
+def proven(parts: list[Part]) -> list[Tie]:
+    """The container's ties to the label that chance does not explain, highest first.
+
+    All ties of all parts share one ``ERROR`` (Bonferroni); features with one value are no tie.
+    """
+    ties = [(part, tie) for part in parts for tie in part.container if tie.p < 1]
+    distinct = len({id(tie) for _, tie in ties})
+    kept = [(part, tie) for part, tie in ties if tie.p * distinct < ERROR]
+    return sorted(kept, key=lambda pair: -pair[1].auroc)
+
+
+def name_of(tie: Association) -> str:
+    """The feature, as the subject of a sentence."""
+    return "the container's features together" if tie.feature == TOGETHER else f"{tie.feature} alone"
+
+
+def ranged(tie: Association) -> str:
+    """``0.912 [0.898, 0.925]``."""
+    return f"{tie.auroc:.3f} [{tie.low:.3f}, {tie.high:.3f}]"
+
+
+def _of_container(ties: list[Tie], limit: float) -> Iterator[Finding]:
+    if not ties or ties[0][1].auroc <= min(HINT, limit):
+        return
+    part, tie = ties[0]
+    where = "" if part.kind == "all" else f", in {part.kind} {part.name}"
+    what = f": real {tie.real}; generated {tie.fake}" if tie.real else ""
+    verb = "tell" if tie.feature == TOGETHER else "tells"
+    beyond = "above" if tie.auroc > limit else "below"
+    text = (
+        f"{name_of(tie)} {verb} generated from real with AUROC {ranged(tie)}, {beyond} the limit {limit:g}{where}{what}"
+    )
+    yield Finding("leaks" if tie.auroc > limit else "suspicious", text, RENCODE)
+    alone = dict.fromkeys(other.feature for _, other in ties if other.auroc > limit and other.feature != TOGETHER)
+    others = [name for name in alone if name != tie.feature]
+    if others:
+        yield Finding("leaks", f"also above the limit, each alone: {', '.join(others)}", RENCODE)
+    generators = dict.fromkeys(p.name for p, other in ties if other.auroc > limit and p.kind == "generator")
+    if generators:
+        yield Finding("leaks", f"generators that the container gives away: {', '.join(generators)}", RENCODE)
+
+
+def _of_copies(copies: list[Copies]) -> Iterator[Finding]:
+    words: dict[tuple[str, str], tuple[str, str]] = {
+        ("exact", "splits"): ("stand in more than one split, byte for byte", RESPLIT),
+        ("exact", "classes"): ("stand under both labels, byte for byte", RELABEL),
+        ("exact", "nothing"): ("stand twice in one split and class, byte for byte", RESPLIT),
+        ("near", "splits"): ("look like one in another split", RESPLIT),
+        ("near", "classes"): ("look like one of the other class, in no common group", REGROUP),
+        ("near", "group"): ("look like one of the other class in their own group, as a fake and its source should", ""),
+        ("near", "nothing"): ("look like another of their split and class", ""),
+    }
+    for one in copies:
+        what, mend = words[one.kind, one.across]
+        share = one.num_images / one.num_searched
+        grave = one.across in ("splits", "classes")
+        level = "leaks" if share >= MANY and (one.kind, one.across) != ("near", "classes") else "suspicious"
+        example = " = ".join(one.examples[0])
+        text = f"{one.num_images} of {one.num_searched} images {what} ({share:.1%}), such as {example}".replace(
+            "%", " %"
+        )
+        yield Finding(level if grave else "note", text, mend)
+
+
+def _of_groups(straddling: list[str]) -> Iterator[Finding]:
+    if straddling:
+        text = f"{len(straddling)} groups stand in more than one split, such as {straddling[0]}"
+        yield Finding("leaks", text, "give each group one split")
+
+
+def _of_unreadable(unreadable: list[Unreadable]) -> Iterator[Finding]:
+    if unreadable:
+        first = unreadable[0]
+        text = f"{len(unreadable)} images cannot be read, such as {first.path}: {first.status}"
+        yield Finding("suspicious", text, REFETCH)
+
+
+def _of_counts(counts: list[Count]) -> Iterator[Finding]:
+    for split in dict.fromkeys(count.split for count in counts):
+        own = [count for count in counts if count.split == split]
+        reals, fakes = (sum(c.num_images for c in own if (c.generator == "real") == real) for real in (True, False))
+        if min(reals, fakes) == 0:
+            missing = "real" if reals == 0 else "generated"
+            yield Finding("suspicious", f"split {split} has no {missing} image: nothing can be measured on it")
+        elif max(reals, fakes) > UNEVEN * min(reals, fakes):
+            text = f"split {split} has {reals} real and {fakes} generated images: accuracy says little there"
+            yield Finding("note", text, "judge by AUROC and balanced accuracy")
+
+
+def _of_cues(parts: list[Part]) -> Iterator[Finding]:
+    for part in parts[:1]:
+        for tie in part.shallow[:1]:
+            yield Finding(
+                "note", f"shallow cues reach AUROC {ranged(tie)}: a detector has to beat that to have seen more"
+            )
+
+
+def _of_doubt(parts: list[Part], limit: float) -> Iterator[Finding]:
+    for part in parts:
+        if part.omitted:
+            yield Finding("note", f"{part.kind} {part.name}: not judged: {'; '.join(part.omitted)}")
+    for tie in parts[0].container[:1]:
+        if tie.auroc <= limit < tie.high:
+            yield Finding("note", f"so few images cannot rule out that the container reaches AUROC {tie.high:.2f}")

@@ -1,0 +1,131 @@
+"""The demo dataset: photographs that ship inside installed packages, and what small generators make of them."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pydantic import Field, model_validator
+from tqdm import tqdm
+
+from aigid import seeding
+from aigid.errors import InputError
+from aigid.params import Settings
+
+# Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
+# pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
+# of a stereo pair, whose right half shows the same scene again.
+PHOTOGRAPHS = {
+    "astronaut": ("skimage", "data/astronaut.png", "camera"),
+    "chelsea": ("skimage", "data/chelsea.png", "camera"),
+    "china": ("sklearn", "datasets/images/china.jpg", "camera"),
+    "coffee": ("skimage", "data/coffee.png", "camera"),
+    "flower": ("sklearn", "datasets/images/flower.jpg", "camera"),
+    "ihc": ("skimage", "data/ihc.png", "microscope"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png", "camera"),
+    "retina": ("skimage", "data/retina.jpg", "fundus_camera"),
+    "rocket": ("skimage", "data/rocket.jpg", "camera"),
+}
+Name = Literal[*PHOTOGRAPHS]
+GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae"]
+COLUMNS = ["path", "label", "generator", "split", "source", "group"]
+
+
+class DemoSettings(Settings):
+    """What the demo dataset is made of."""
+
+    seed: int = 0
+    train: tuple[Name, ...] = ("astronaut", "coffee", "motorcycle", "retina", "rocket")
+    val: tuple[Name, ...] = ("flower",)
+    test: tuple[Name, ...] = ("china", "chelsea", "ihc")
+    seen: tuple[GeneratorName, ...] = ("vae", "vqvae")  # make fakes for every split
+    unseen: tuple[GeneratorName, ...] = ("bilinear", "dcgan", "diffusion", "srgan")  # make fakes for test alone
+    tile_size: int = Field(32, ge=16, multiple_of=4)  # px
+    tiles_per_photograph: int = Field(256, ge=1)
+    min_detail: float = 1.5  # grey levels between neighbouring pixels, on average over a tile
+    width: int = Field(32, ge=1)  # channels in a generator
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        for names in (self.train + self.val + self.test, self.seen + self.unseen):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"{twice[0]!r} stands twice")
+        return self
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph, (H, W, 3) uint8, and the kind of camera that took it."""
+
+    name: str
+    image: np.ndarray
+    source: str
+
+
+def photographs() -> list[Photograph]:
+    """The colour photographs of the installed packages, by name; nothing is downloaded."""
+    found = []
+    for name, (package, file, source) in PHOTOGRAPHS.items():
+        with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
+            found.append(Photograph(name, np.array(image.convert("RGB")), source))
+    return found
+
+
+def tiles(image: np.ndarray, photograph: Photograph, settings: DemoSettings) -> np.ndarray:
+    """The squares of ``image`` that lie where ``photograph`` is tiled, (N, S, S, 3) uint8."""
+    size = settings.tile_size
+    return np.stack([image[y : y + size, x : x + size] for y, x in places(photograph, settings)])
+
+
+def places(photograph: Photograph, settings: DemoSettings) -> list[tuple[int, int]]:
+    """Top left corners (y, x) of the tiles: a grid less its flat squares, at most ``tiles_per_photograph`` of it."""
+    image, size = photograph.image, settings.tile_size
+    height, width = image.shape[:2]
+    grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
+    rich = [(y, x) for y, x in grid if detail(image[y : y + size, x : x + size]) >= settings.min_detail]
+    order = seeding.generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
+    return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
+
+
+def detail(image: np.ndarray) -> float:
+    """Mean absolute difference of neighbouring pixels, in grey levels."""
+    grey = image.mean(axis=2)
+    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
+
+
+def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
+    """Write the images below ``root`` (``<split>/<generator>/<photograph>_<tile>.png``); the manifest, sorted by path.
+
+    A fake is the whole photograph remade by a generator, cut at the places where the photograph itself is cut.
+    """
+    from aigid.data.demo_generators.training import fit, remake  # torch
+
+    if root.is_dir() and any(root.iterdir()):
+        raise InputError(f"{root}: not empty; the demo dataset wants a folder of its own")
+    known = {photograph.name: photograph for photograph in photographs()}
+    splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
+    lessons = np.concatenate([tiles(photograph.image, photograph, settings) for photograph in splits["train"]])
+    rows = []
+    for name in tqdm(["real", *settings.seen, *settings.unseen], desc="demo", unit="generator", disable=None):
+        generator = None if name == "real" else fit(name, lessons, settings)
+        for split in ["test"] if name in settings.unseen else splits:
+            for photograph in splits[split]:
+                image = remake(generator, photograph, settings) if generator else photograph.image
+                paths = _write(tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
+                rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values("path", ignore_index=True)
+
+
+def _write(images: np.ndarray, root: Path, stem: str) -> list[str]:
+    """Write (N, S, S, 3) uint8 as PNG; the paths below ``root``."""
+    paths = [f"{stem}_{number:03d}.png" for number in range(len(images))]
+    (root / stem).parent.mkdir(parents=True, exist_ok=True)
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(root / path)
+    return paths

@@ -1,0 +1,77 @@
+"""The demo dataset, at a small size: the same bytes twice, and nothing but pixels tells fakes from photographs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigid.data import manifest
+from aigid.data.demo import DemoSettings, build, photographs
+from aigid.data.headers import Header, header
+from aigid.errors import InputError
+from aigid.params import check
+
+SMALL = DemoSettings(steps=2, width=8, tiles_per_photograph=6)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo") / "images"
+    return root, build(SMALL, root)
+
+
+def test_two_builds_are_byte_identical(built, tmp_path):
+    root, table = built
+    again = build(SMALL, tmp_path / "images")
+    assert again.equals(table)
+    files = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+    assert [str(path) for path in files] == sorted(table["path"])
+    assert all((root / path).read_bytes() == (tmp_path / "images" / path).read_bytes() for path in files)
+
+
+def test_the_manifest_keeps_its_promises(built):
+    _, table = built
+    manifest.validate(table, "demo")  # no group straddles a split, a path stands once
+    fakes = table[table["label"] == 1]
+    assert set(fakes["generator"][fakes["split"] != "test"]) == {"vae", "vqvae"}
+    assert set(fakes["generator"][fakes["split"] == "test"]) == {
+        "bilinear",
+        "dcgan",
+        "diffusion",
+        "srgan",
+        "vae",
+        "vqvae",
+    }
+    per_cell = table.groupby(["split", "group", "generator"]).size()
+    assert set(per_cell) == {6}
+    assert set(table["group"]) == {photograph.name for photograph in photographs()}
+
+
+def test_only_the_pixels_differ(built):
+    root, table = built
+    outside = set()
+    for path in table["path"]:
+        found = header(root / path)
+        outside.add(
+            (found.format, found.width, found.height, found.mode, found.bits, found.exif, found.icc, found.software)
+        )
+    assert outside == {("PNG", 32, 32, "RGB", 8, False, False, "")}
+
+
+def test_a_fake_shows_what_its_photograph_shows(built):
+    root, table = built
+    for path in table["path"][(table["generator"] == "srgan")]:
+        fake = np.asarray(Image.open(root / path)).astype(float)
+        real = np.asarray(Image.open(root / path.replace("srgan", "real"))).astype(float)
+        assert 0 < np.abs(fake - real).mean() < 25
+
+
+def test_bad_settings_and_folders(built):
+    root, _ = built
+    with pytest.raises(InputError, match="not empty"):
+        build(SMALL, root)
+    with pytest.raises(InputError, match="'china' stands twice"):
+        check({"train": ["china"]}, DemoSettings, "demo.demo")
+    with pytest.raises(InputError, match=r"demo\.demo\.train\.0: .*'lena'"):
+        check({"train": ["lena"]}, DemoSettings, "demo.demo")
