@@ -85,6 +85,55 @@ def extract(
 
 
 @main.command()
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--sample", default=2000, show_default=True, help="Images whose pixels are looked at.")
+@click.option("--fail-above", type=float, help="End with status 1 where the container tells the label better (AUROC).")
+@click.option("--json", "as_json", is_flag=True, help="Print the audit as one JSON document.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample and the folds.")
+@click.pass_context
+def audit(
+    ctx: click.Context, manifest_path: Path, root: Path, sample: int, fail_above: float | None, as_json: bool, seed: int
+) -> None:
+    """Examine a dataset before anyone trains on it: does the file format give the label away?"""
+    import json
+
+    from rich.console import Console
+
+    from aigid.data import manifest
+    from aigid.data.audit import page, record
+    from aigid.data.audit.doctor import AuditSettings, examine
+    from aigid.params import check
+
+    limit = {} if fail_above is None else {"limit": fail_above}
+    settings = check({"sample": sample} | limit, AuditSettings, "aigid audit")
+    found = examine(manifest.read(manifest_path), root, settings, seed)
+    if as_json:
+        click.echo(json.dumps(record.document(found), allow_nan=False))
+    else:
+        page.show(found, Console())
+    tell_failed([(one.path, f"{one.status}: {one.message}") for one in found.unreadable])
+    ctx.exit(1 if found.unreadable or (fail_above is not None and found.refused) else 0)
+
+
+@main.command()
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--view", required=True, help="A named degradation; an unknown name lists the known.")
+@click.option("--seed", default=0, show_default=True, help="Of views that draw at random.")
+@click.option("--out", type=FOLDER, required=True, help="Gets the images as PNG, manifest.csv and drawn.jsonl.")
+@click.pass_context
+def degrade(ctx: click.Context, manifest_path: Path, root: Path, view: str, seed: int, out: Path) -> None:
+    """Write the images of MANIFEST as they look in a view, and what was drawn for each."""
+    from aigid.data import manifest
+    from aigid.degrade.rewrite import rewrite
+
+    failed = rewrite(manifest.read(manifest_path), root, view, seed, out)
+    tell_failed(failed)
+    ctx.exit(1 if failed else 0)
+
+
+@main.command()
 @click.argument("files", metavar="SCORES...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--columns", "columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."

@@ -1,4 +1,4 @@
-"""Put the judgements of all detectors on all datasets into one report."""
+"""Put the judgements of all detectors on all datasets, and the audits of these, into one report."""
 
 from itertools import product
 from pathlib import Path
@@ -7,15 +7,20 @@ import click
 
 from aigid import params
 from aigid.command import Command
+from aigid.data.audit import page, record
 from aigid.detectors.registry import DETECTORS
 from aigid.evaluation import report
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--results", type=Path, required=True, help="Holds metrics/, details/ and plots/.")
+@click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/ and audit/.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
 def main(results: Path, out: Path) -> None:
-    report.write(results, out, wanted=product(DETECTORS, params.load("datasets", list[str])))
+    datasets = params.load("datasets", list[str])
+    audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
+    alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
+    sections = {f"Audit of {dataset}": (page.headline(audit), page.tables(audit)) for dataset, audit in audits.items()}
+    report.write(results, out, product(DETECTORS, datasets), alarms, sections=sections)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import yaml
 from dvc.repo import Repo
 
 from aigid import params
+from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.index import IndexSettings
 from aigid.detectors.registry import DETECTORS, find
@@ -59,6 +60,7 @@ def test_stages_have_the_expected_names():
     assert sorted(stages()) == sorted(
         [
             "demo@demo",
+            "audit@demo",
             "extract@tiny_clip-demo",
             "extract@tiny_siglip-demo",
             "extract@tiny_both-demo",
@@ -97,11 +99,12 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    assert set(sections) == {"seed", "datasets", "demo", "index", "backbones", "views", *DETECTORS}
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *DETECTORS}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
     assert sorted(params.load("datasets", list[str], path)) == sorted([*made, *found])
+    params.load("audit", AuditSettings, path)
     for name, changes in sections["backbones"].items():
         resolve(name, changes)
     for name in DETECTORS:

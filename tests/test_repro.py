@@ -63,6 +63,7 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
     folder, first = workspace
     everything = {
         "demo@demo",
+        "audit@demo",
         "extract@tiny_clip-demo",
         "extract@tiny_siglip-demo",
         "extract@tiny_both-demo",

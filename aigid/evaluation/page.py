@@ -9,6 +9,8 @@ import pandas as pd
 from aigid.evaluation import figures, summary
 from aigid.evaluation.summary import Judgements
 
+Section = tuple[str, Mapping[str, pd.DataFrame]]  # what it says in one line, and its tables by title
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; } h3 { margin-top: 1.6rem; }
@@ -32,11 +34,16 @@ def html(
     alarms: list[str],
     facts: Mapping[str, str],
     differences: Mapping[str, pd.DataFrame],
+    sections: Mapping[str, Section],
 ) -> str:
-    """The page: ``alarms`` on top, then each dataset with tables and figures, last the ``facts`` of its making."""
+    """The page: ``alarms``, each dataset with tables and figures, more ``sections``, the ``facts`` of its making."""
     parts = ["<h1>How well the detectors do</h1>", *map(_warning, alarms), f"<p>{escape(reading)}</p>"]
     for dataset, judgements in datasets.items():
         parts += _dataset(dataset, judgements, differences.get(dataset))
+    for title, (line, tables) in sections.items():
+        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(line)}</p>"]
+        for name, rows in tables.items():
+            parts += [f"<h3>{escape(name)}</h3>", _table(rows)]
     if facts:
         rows = pd.DataFrame(facts.items(), columns=["fact", "value"])
         parts += ["<h2>How this came about</h2>", _table(rows)]

@@ -8,6 +8,7 @@ import pandas as pd
 from aigid.evaluation import figures, page, results, summary
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.latex import latex
+from aigid.evaluation.page import Section
 from aigid.evaluation.results import Cell
 from aigid.evaluation.summary import Judgements
 from aigid.files import write_text
@@ -28,16 +29,18 @@ def write(
     alarms: Iterable[str] = (),
     facts: Mapping[str, str] | None = None,
     differences: Mapping[str, pd.DataFrame] | None = None,
+    sections: Mapping[str, Section] | None = None,
 ) -> None:
     """Write ``index.html``, ``table.md``, ``table.tex`` and two PNG a dataset into ``out``, from what lies in ``root``.
 
     ``wanted`` names the detectors and datasets that must be there; InputError if one is not. ``alarms`` (the audit's
     warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end; ``differences`` holds the table of
-    ``comparison.compare_all`` by dataset.
+    ``comparison.compare_all`` by dataset; ``sections`` (the audits) follow the datasets.
     """
     datasets, alarms, differences = by_dataset(results.read(root, wanted)), list(alarms), differences or {}
-    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}, differences))
-    write_text(Path(out, "table.md"), markdown(datasets, alarms, differences))
+    sections = sections or {}
+    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}, differences, sections))
+    write_text(Path(out, "table.md"), markdown(datasets, alarms, differences, sections))
     tables = (latex(summary.verdicts(judgements), dataset) for dataset, judgements in datasets.items())
     write_text(Path(out, "table.tex"), "\n\n".join(tables) + "\n")
     for dataset, judgements in datasets.items():
@@ -58,6 +61,7 @@ def markdown(
     datasets: Mapping[str, Judgements],
     alarms: Iterable[str] = (),
     differences: Mapping[str, pd.DataFrame] | None = None,
+    sections: Mapping[str, Section] | None = None,
 ) -> str:
     """The report as Markdown."""
     parts = ["# How well the detectors do", *(f"> **Warning** {line}" for line in alarms), READING]
@@ -69,6 +73,9 @@ def markdown(
         parts += [f"### {title}\n\n{_table(table)}" for title, table in tables.items()]
         if lines := summary.omissions(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
+    for title, (line, tables) in (sections or {}).items():
+        parts += [f"## {title}", line]
+        parts += [f"### {name}\n\n{_table(table)}" for name, table in tables.items()]
     return "\n\n".join(parts) + "\n"
 
 

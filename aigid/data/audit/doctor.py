@@ -29,24 +29,22 @@ class AuditSettings(Settings):
 def examine(table: pd.DataFrame, root: Path, settings: AuditSettings, seed: int) -> Audit:
     """The audit of a manifest whose images lie below ``root``; InputError where none of them does.
 
-    All headers are read, and the pixels of ``settings.sample`` images, drawn evenly from classes and generators. Where
-    the manifest has no ``sha256``, all files are read too.
+    All headers are read, and the pixels of ``settings.sample`` images, drawn evenly from classes, splits and
+    generators; also whole files where the manifest gives no ``sha256``.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     table, folder = table.reset_index(drop=True), str(root.resolve())
     headers, unreadable = container.describe(table["path"].tolist(), folder)
     _refuse_other_root(table, root, unreadable)
-    if "sha256" not in table:
-        table = table.assign(sha256=sha256_of([f"{folder}/{path}" for path in table["path"]]))
+    table = _with_hashes(table, folder)
     line = sampling.ranks(table, seed)
     sample = sampling.draw(table, headers.index.to_numpy(), line, settings.sample)
     shallow, hashes, broken = cues.describe(table["path"].iloc[sample].tolist(), folder, headers.loc[sample])
-    counts = table.groupby(["split", "generator"], sort=True).size()
     return verdict.give(
         settings.limit,
         num_sampled=len(sample),
-        counts=[Count(split, generator, int(num)) for (split, generator), num in counts.items()],
+        counts=_count(table, unreadable + broken),
         parts=_judge_parts(table, headers[[*container.CONTAINER]], shallow, line, seed),
         copies=duplicates.exact(table) + duplicates.near(table.loc[shallow.index], hashes),
         straddling=duplicates.straddling(table),
@@ -57,6 +55,19 @@ def examine(table: pd.DataFrame, root: Path, settings: AuditSettings, seed: int)
 def _refuse_other_root(table: pd.DataFrame, root: Path, unreadable: list[Unreadable]) -> None:
     if all(one.status == Status.MISSING for one in unreadable) and len(unreadable) == len(table):
         raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
+
+
+def _with_hashes(table: pd.DataFrame, folder: str) -> pd.DataFrame:
+    known = table["sha256"] if "sha256" in table else pd.Series("", table.index, dtype=object)
+    unknown = np.flatnonzero(known == "")
+    found = sha256_of([f"{folder}/{table['path'][row]}" for row in unknown]) if len(unknown) else []
+    return table.assign(sha256=known.mask(known == "", pd.Series(found, unknown, dtype=object)))
+
+
+def _count(table: pd.DataFrame, unreadable: list[Unreadable]) -> list[Count]:
+    bad = table["path"].isin({one.path for one in unreadable})
+    cells = bad.groupby([table["split"], table["generator"]], sort=True)
+    return [Count(split, generator, len(own), int(own.sum())) for (split, generator), own in cells]
 
 
 def _judge_parts(

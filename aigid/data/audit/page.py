@@ -97,16 +97,13 @@ def _lines(audit: Audit) -> list[str]:
 
 
 def _features(ties: list[Association]) -> pd.DataFrame:
-    rows = [
-        {
-            "feature": tie.feature,
-            "AUROC": "0.500, one value" if tie.p == 1 else ranged(tie),
-            "real": tie.real or NONE,
-            "generated": tie.fake or NONE,
-        }
-        for tie in sorted(ties, key=lambda tie: (tie.feature != TOGETHER, -tie.auroc))
-    ]
-    return pd.DataFrame(rows)
+    """The family, then its features from the highest AUROC down, then in one row those with one value."""
+    varying = sorted((tie for tie in ties if tie.p < 1), key=lambda tie: (tie.feature != TOGETHER, -tie.auroc))
+    rows = [(tie.feature, ranged(tie), tie.real or NONE, tie.fake or NONE) for tie in varying]
+    fixed = [tie.feature for tie in ties if tie.p == 1 and tie.feature != TOGETHER]
+    if fixed:
+        rows.append((", ".join(fixed), "0.500", "one value", "the same"))
+    return pd.DataFrame(rows, columns=["feature", "AUROC", "real", "generated"])
 
 
 def _part(part: Part) -> dict[str, str]:

@@ -12,6 +12,7 @@ from aigid import seeding
 from aigid.evaluation import intervals
 
 FOLDS = 5  # also the fewest independent images of a class
+SHARED = 1 + FOLDS / (FOLDS - 1)  # folds learn from each other's images, so they err alike (Nadeau and Bengio 2003)
 BINS = (2, 4, 8, 16, 32, 64)
 PRIOR = 4  # images' worth of the overall share that each bin is mixed with
 MOST_VALUES = 100  # of a name; rarer ones become one
@@ -63,20 +64,21 @@ def assign_folds(labels: Ints, units: Ints, seed: int) -> Ints:
 def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> Estimate:
     """The AUROC over the pairs of a real and a fake within a fold, as scores of two folds cannot be compared.
 
-    Its variance is that of the sum of the images' placements, added up within units (DeLong et al. 1988; Obuchowski
-    1997), the interval symmetric on the logit scale. ``p`` takes no less than the variance of independent images
-    without a difference (Mann and Whitney 1947).
+    Its variance is that of the images' placements, added up within units (DeLong et al. 1988; Obuchowski 1997), times
+    ``SHARED``; the interval is symmetric on the logit scale. ``p`` takes no less than the variance of independent
+    images without a difference (Mann and Whitney 1947). Where no pair is wrong, all that is known is that the pairs
+    of independent images, as many as the smaller class has, were right.
     """
     auroc, influence = _auroc_and_influence(labels, scores, folds)
     _, rows = np.unique(units, return_inverse=True)
-    num = len(np.unique(rows))
-    variance = num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
+    num = rows.max() + 1
     reals, fakes = (len(np.unique(rows[labels == label])) for label in (0, 1))
-    chance = (reals + fakes + FOLDS) / (12 * reals * fakes)
-    p = float(ndtr((0.5 - auroc) / np.sqrt(max(variance, chance))))
     if auroc in (0, 1):
-        edge = intervals.flawless(min(reals, fakes))
-        return Estimate(auroc, *((edge, 1.0) if auroc else (0.0, 1 - edge)), p)
+        edge, chance = intervals.flawless(min(reals, fakes)), 0.5 ** min(reals, fakes)
+        return Estimate(1.0, edge, 1.0, chance) if auroc else Estimate(0.0, 0.0, 1 - edge, 1 - chance)
+    variance = SHARED * num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
+    chance = SHARED * (reals + fakes + FOLDS) / (12 * reals * fakes)
+    p = float(ndtr((0.5 - auroc) / np.sqrt(max(variance, chance))))
     reach = ndtri((1 + intervals.LEVEL) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
     return Estimate(auroc, float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach)), p)
 

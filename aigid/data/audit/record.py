@@ -69,11 +69,12 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Count:
-    """How many images a split has of a generator."""
+    """How many images a split has of a generator, and how many of them cannot be read."""
 
     split: str
     generator: str
     num_images: int
+    num_unreadable: int
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Count,
 LEVELS = ("leaks", "suspicious", "note")
 ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts
 HINT = 0.55  # AUROC of the container from which a proven tie is worth a word
+SLIGHT = 0.02  # AUROC within which the plainer of two explanations is told
 MANY = 0.01  # share of copies that makes a split or a label meaningless
 UNEVEN = 10  # images of one class for each of the other
 
@@ -23,6 +24,15 @@ REGROUP = (
     "if the fakes were made from these photographs, name one `group` for each pair; if not, see which label is right"
 )
 REFETCH = "fetch them anew or drop their rows"
+COPIES = {  # kind, across: what such images do, and the remedy
+    ("exact", "splits"): ("stand in more than one split, byte for byte", RESPLIT),
+    ("exact", "classes"): ("stand under both labels, byte for byte", RELABEL),
+    ("exact", "nothing"): ("stand twice in one split and class, byte for byte", RESPLIT),
+    ("near", "splits"): ("look like one in another split", RESPLIT),
+    ("near", "classes"): ("look like one of the other class, in no common group", REGROUP),
+    ("near", "group"): ("look like one of the other class in their own group, as a fake and its source should", ""),
+    ("near", "nothing"): ("look like another of their split and class", ""),
+}
 
 
 def give(
@@ -36,8 +46,13 @@ def give(
 ) -> Audit:
     """The audit with its findings, gravest first, and the verdict that they amount to."""
     ties = proven(parts)
-    found = [*_of_container(ties, limit), *_of_copies(copies), *_of_groups(straddling), *_of_unreadable(unreadable)]
-    found += [*_of_counts(counts), *_of_cues(parts), *_of_doubt(parts, limit)]
+    found = [
+        *_of_container(ties, limit),
+        *_of_copies(copies),
+        *_of_groups(straddling),
+        *_of_unreadable(unreadable, counts),
+    ]
+    found += [*_of_counts(counts), *_of_cues(parts[0]), *_of_doubt(parts, limit)]
     found.sort(key=lambda finding: LEVELS.index(finding.level))
     testable = any(part.container for part in parts if part.kind == "all")
     verdict = found[0].level if found and found[0].level != "note" else "clean" if testable else "undecided"
@@ -48,17 +63,13 @@ def give(
 def proven(parts: list[Part]) -> list[Tie]:
     """The container's ties to the label that chance does not explain, highest first.
 
-    All ties of all parts share one ``ERROR`` (Bonferroni); features with one value are no tie.
+    All ties of all parts share one ``ERROR`` (Bonferroni). Features with one value are no tie, and those that sort the
+    images alike, such as format and JPEG table, or one generator in one split and all images, are one.
     """
     ties = [(part, tie) for part in parts for tie in part.container if tie.p < 1]
-    distinct = len({id(tie) for _, tie in ties})
-    kept = [(part, tie) for part, tie in ties if tie.p * distinct < ERROR]
+    num = len({(tie.auroc, tie.low, tie.p) for _, tie in ties})
+    kept = [(part, tie) for part, tie in ties if tie.p * num < ERROR]
     return sorted(kept, key=lambda pair: -pair[1].auroc)
-
-
-def name_of(tie: Association) -> str:
-    """The feature, as the subject of a sentence."""
-    return "the container's features together" if tie.feature == TOGETHER else f"{tie.feature} alone"
 
 
 def ranged(tie: Association) -> str:
@@ -69,44 +80,37 @@ def ranged(tie: Association) -> str:
 def _of_container(ties: list[Tie], limit: float) -> Iterator[Finding]:
     if not ties or ties[0][1].auroc <= min(HINT, limit):
         return
-    part, tie = ties[0]
-    where = "" if part.kind == "all" else f", in {part.kind} {part.name}"
+    beyond = [(part, tie) for part, tie in ties if tie.auroc > limit]
+    part, tie = _plainest(beyond or ties)
+    where = "" if part.kind == "all" else f" in {part.kind} {part.name}"
+    who = "the container's features together tell" if tie.feature == TOGETHER else f"{tie.feature} alone tells"
     what = f": real {tie.real}; generated {tie.fake}" if tie.real else ""
-    verb = "tell" if tie.feature == TOGETHER else "tells"
-    beyond = "above" if tie.auroc > limit else "below"
-    text = (
-        f"{name_of(tie)} {verb} generated from real with AUROC {ranged(tie)}, {beyond} the limit {limit:g}{where}{what}"
-    )
-    yield Finding("leaks" if tie.auroc > limit else "suspicious", text, RENCODE)
-    alone = dict.fromkeys(other.feature for _, other in ties if other.auroc > limit and other.feature != TOGETHER)
-    others = [name for name in alone if name != tie.feature]
+    side = f"above the limit {limit:g}" if beyond else f"within the limit {limit:g}"
+    text = f"{who} generated from real{where} with AUROC {ranged(tie)}, {side}{what}"
+    yield Finding("leaks" if beyond else "suspicious", text, RENCODE)
+    others = dict.fromkeys(other.feature for _, other in beyond if other.feature not in (TOGETHER, tie.feature))
     if others:
         yield Finding("leaks", f"also above the limit, each alone: {', '.join(others)}", RENCODE)
-    generators = dict.fromkeys(p.name for p, other in ties if other.auroc > limit and p.kind == "generator")
+    generators = dict.fromkeys(part.name for part, _ in beyond if part.kind == "generator")
     if generators:
         yield Finding("leaks", f"generators that the container gives away: {', '.join(generators)}", RENCODE)
 
 
+def _plainest(ties: list[Tie]) -> Tie:
+    """Of the highest ties, one feature's before the family's, and that in all images before that in a part."""
+    near = [(part, tie) for part, tie in ties if tie.auroc > ties[0][1].auroc - SLIGHT]
+    return min(near, key=lambda pair: (pair[1].feature == TOGETHER, pair[0].kind != "all", -pair[1].auroc))
+
+
 def _of_copies(copies: list[Copies]) -> Iterator[Finding]:
-    words: dict[tuple[str, str], tuple[str, str]] = {
-        ("exact", "splits"): ("stand in more than one split, byte for byte", RESPLIT),
-        ("exact", "classes"): ("stand under both labels, byte for byte", RELABEL),
-        ("exact", "nothing"): ("stand twice in one split and class, byte for byte", RESPLIT),
-        ("near", "splits"): ("look like one in another split", RESPLIT),
-        ("near", "classes"): ("look like one of the other class, in no common group", REGROUP),
-        ("near", "group"): ("look like one of the other class in their own group, as a fake and its source should", ""),
-        ("near", "nothing"): ("look like another of their split and class", ""),
-    }
     for one in copies:
-        what, mend = words[one.kind, one.across]
+        what, mend = COPIES[one.kind, one.across]
         share = one.num_images / one.num_searched
-        grave = one.across in ("splits", "classes")
-        level = "leaks" if share >= MANY and (one.kind, one.across) != ("near", "classes") else "suspicious"
-        example = " = ".join(one.examples[0])
-        text = f"{one.num_images} of {one.num_searched} images {what} ({share:.1%}), such as {example}".replace(
-            "%", " %"
-        )
-        yield Finding(level if grave else "note", text, mend)
+        level = "note" if one.across in ("group", "nothing") else "suspicious"
+        if level == "suspicious" and share >= MANY and (one.kind, one.across) != ("near", "classes"):
+            level = "leaks"
+        number = f"{one.num_images} of {one.num_searched} images ({100 * share:.1f} %)"
+        yield Finding(level, f"{number} {what}, such as {' = '.join(one.examples[0])}", mend)
 
 
 def _of_groups(straddling: list[str]) -> Iterator[Finding]:
@@ -115,11 +119,12 @@ def _of_groups(straddling: list[str]) -> Iterator[Finding]:
         yield Finding("leaks", text, "give each group one split")
 
 
-def _of_unreadable(unreadable: list[Unreadable]) -> Iterator[Finding]:
+def _of_unreadable(unreadable: list[Unreadable], counts: list[Count]) -> Iterator[Finding]:
     if unreadable:
-        first = unreadable[0]
-        text = f"{len(unreadable)} images cannot be read, such as {first.path}: {first.status}"
-        yield Finding("suspicious", text, REFETCH)
+        reals = sum(count.num_unreadable for count in counts if count.generator == "real")
+        split = f"{reals} real, {len(unreadable) - reals} generated"
+        first = f"{unreadable[0].path}: {unreadable[0].status}"
+        yield Finding("suspicious", f"{len(unreadable)} images cannot be read ({split}), such as {first}", REFETCH)
 
 
 def _of_counts(counts: list[Count]) -> Iterator[Finding]:
@@ -134,12 +139,9 @@ def _of_counts(counts: list[Count]) -> Iterator[Finding]:
             yield Finding("note", text, "judge by AUROC and balanced accuracy")
 
 
-def _of_cues(parts: list[Part]) -> Iterator[Finding]:
-    for part in parts[:1]:
-        for tie in part.shallow[:1]:
-            yield Finding(
-                "note", f"shallow cues reach AUROC {ranged(tie)}: a detector has to beat that to have seen more"
-            )
+def _of_cues(whole: Part) -> Iterator[Finding]:
+    for tie in whole.shallow[:1]:
+        yield Finding("note", f"shallow cues reach AUROC {ranged(tie)}: a detector has to beat that to have seen more")
 
 
 def _of_doubt(parts: list[Part], limit: float) -> Iterator[Finding]:
