@@ -31,17 +31,20 @@ def main() -> None:
 @click.option("--layout", required=True, help="How the dataset lies on disk; an unknown name lists the known.")
 @click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
 @click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
+@click.option("--test", default=0.0, show_default=True, help="Share of train that becomes test where there is no test.")
 @click.option("--limit", type=int, help="Images to keep of each split and generator.")
 @click.option("--seed", default=0, show_default=True)
 @click.pass_context
-def index(ctx: click.Context, root: Path, layout: str, out: Path, val: float, limit: int | None, seed: int) -> None:
+def index(
+    ctx: click.Context, root: Path, layout: str, out: Path, val: float, test: float, limit: int | None, seed: int
+) -> None:
     """List the images below ROOT in a manifest."""
     from aigid.data import manifest
     from aigid.data.index import IndexSettings, describe
     from aigid.data.index import index as make_manifest
     from aigid.params import check
 
-    settings = check({"layout": layout, "val": val, "limit": limit}, IndexSettings, "aigid index")
+    settings = check({"layout": layout, "val": val, "test": test, "limit": limit}, IndexSettings, "aigid index")
     table, unreadable = make_manifest(root, settings, seed, tell)
     manifest.write(table, out)
     tell(describe(table))
@@ -193,7 +196,7 @@ def _pair(text: str) -> tuple[str, str]:
 @main.command()
 @click.argument("name")
 def preset(name: str) -> None:
-    """Write params.yaml for a known setting: demo, demo_clip, cifake."""
+    """Write params.yaml for a known setting; an unknown name lists the known."""
     from aigid import preset as presets
 
     for line in presets.write(name, Path("params.yaml")):

@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from aigid.data.index import LAYOUTS
+from aigid.data.sources import SOURCES
 from aigid.errors import InputError
-from aigid.files import write_text
+from aigid.files import dataset_root, write_text
 
 
 def names() -> list[str]:
@@ -28,7 +30,18 @@ def write(name: str, path: Path) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
-    return [f"{path}: preset {name}", *(changes or ["nothing changed"])]
+    return [f"{path}: preset {name}", *(changes or ["nothing changed"]), *_missing(yaml.safe_load(text)["index"])]
+
+
+def _missing(index: dict[str, dict[str, Any]]) -> list[str]:
+    """What is expected of each dataset that is not there, and where it is published."""
+    lines = []
+    for dataset, settings in index.items():
+        try:
+            dataset_root(dataset)
+        except InputError as error:
+            lines += [f"{error}; there belongs {LAYOUTS[settings['layout']].tree}", f"  {SOURCES[dataset]}"]
+    return lines
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

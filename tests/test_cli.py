@@ -166,5 +166,39 @@ def test_presets(tmp_path):
     done = aigid("preset", "demo", cwd=tmp_path)
     assert (tmp_path / "params.yaml").read_text() == first
     assert "nothing changed" in aigid("preset", "demo", cwd=tmp_path).stdout
-    refused(aigid("preset", "dmeo", cwd=tmp_path), "'dmeo'", "cifake, demo, demo_clip")
+    refused(aigid("preset", "dmeo", cwd=tmp_path), "'dmeo'", "cifake, defactify, demo, demo_clip")
     assert (tmp_path / "params.yaml").read_text() == first
+
+
+def test_a_preset_says_what_is_missing_and_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_DATA", str(tmp_path / "data"))
+    said = aigid("preset", "genimage", cwd=tmp_path).stdout
+    assert "data/genimage" in said
+    assert "{train,val}/{ai,nature}" in said
+    assert "GenImage-Dataset/GenImage" in said
+    (tmp_path / "data/genimage").mkdir(parents=True)
+    assert "GenImage-Dataset" not in aigid("preset", "genimage", cwd=tmp_path).stdout
+
+
+def test_audit_is_a_gate(images):
+    assert aigid("index", "images", "--layout", "realfake", "--out", "m.csv", cwd=images).exit_code == 0
+    done = aigid("audit", "m.csv", "--root", "images", "--json", cwd=images)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "undecided"  # six images
+    rng = np.random.default_rng(0)
+    for n in range(200):  # fakes are 8 px higher
+        folder = images / "leak" / ("1_fake/sdxl" if n % 2 else "0_real")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (64 + 8 * (n % 2), 64, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{n}.png")
+    aigid("index", "leak", "--layout", "realfake", "--out", "leak.csv", cwd=images)
+    done = aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "0.6", cwd=images)
+    assert done.exit_code == 1
+    assert "height" in done.stdout
+    done = aigid("degrade", "leak.csv", "--root", "leak", "--view", "normalize512", "--out", "mended", cwd=images)
+    assert done.exit_code == 0, done.stderr
+    done = aigid("audit", "mended/manifest.csv", "--root", "mended", "--fail-above", "0.6", cwd=images)
+    assert done.exit_code == 0, done.stdout
+    refused(aigid("audit", "leak.csv", "--root", "nowhere", cwd=images), "nowhere: no such folder")
+    refused(aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "2", cwd=images), "limit", "2")
+    refused(aigid("degrade", "leak.csv", "--root", "leak", "--view", "x", "--out", "o", cwd=images), "'x'", "jpeg65")

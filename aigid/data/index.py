@@ -58,6 +58,7 @@ class IndexSettings(Settings):
 
     layout: str
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
     limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator (see `index` on reals)
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
@@ -86,7 +87,8 @@ def index(
     if line := left_out(tree, set(table["path"])):
         tell(line)
     table = _keep_seen(table, settings.seen, root)
-    table = _hold_out(table, settings.val, seed)
+    table = _hold_out(table, "test", settings.test, seed)
+    table = _hold_out(table, "val", settings.val, seed)
     table = _limit(table, settings.limit, seed)
     return add_hashes(table.reset_index(drop=True), root)
 
@@ -122,11 +124,11 @@ def _keep_seen(table: pd.DataFrame, seen: list[str] | None, root: Path) -> pd.Da
     return table[(table["split"] == "test") | wanted | reals]
 
 
-def _hold_out(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    if share == 0 or (table["split"] == "val").any():
+def _hold_out(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
+    if share == 0 or (table["split"] == split).any():
         return table
-    draw = _keys(table).map(lambda key: seed_of("val", seed, key) / 2**63)
-    return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), "val"))
+    draw = _keys(table).map(lambda key: seed_of(split, seed, key) / 2**63)
+    return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), split))
 
 
 def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

@@ -52,6 +52,11 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
     "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
     "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
+    "dinov2_vit_l14": {
+        "library": "transformers",
+        "model": "facebook/dinov2-large",
+        "preprocess": {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
     # Random weights: they show the machinery, not the papers' accuracy.

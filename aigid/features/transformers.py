@@ -1,4 +1,4 @@
-"""CLIP and SigLIP image towers through transformers."""
+"""CLIP, DINOv2 and SigLIP image towers through transformers."""
 
 import torch
 import transformers
@@ -11,6 +11,7 @@ from aigid.features.backbones import BackboneSettings
 TOWERS = {  # model_type: (class of the image tower, which of its outputs is the embedding)
     "clip": ("CLIPVisionModelWithProjection", "image_embeds"),
     "clip_vision_model": ("CLIPVisionModelWithProjection", "image_embeds"),
+    "dinov2": ("Dinov2Model", "pooler_output"),
     "siglip": ("SiglipVisionModel", "pooler_output"),
     "siglip_vision_model": ("SiglipVisionModel", "pooler_output"),
 }

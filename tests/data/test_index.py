@@ -161,3 +161,11 @@ def test_files_that_are_no_files_keep_their_rows(tmp_path):
     table, unreadable = index(tmp_path, IndexSettings(layout="realfake"), seed=0)
     assert unreadable == ["1_fake/pipe.png", "1_fake/self.png"]
     assert len(table) == 4
+
+
+def test_train_can_give_test_and_val(tmp_path):
+    tree(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("0_real", "1_fake") for n in range(500)))
+    table, _ = index(tmp_path, IndexSettings(layout="realfake", val=0.2, test=0.2), seed=0)
+    counts = table.groupby("split").size()
+    assert 150 < counts["test"] < 250  # 200 expected, standard deviation 12.6
+    assert 110 < counts["val"] < 210  # a fifth of the other 800

@@ -30,6 +30,7 @@ SIGLIP = {
     "patch_size": 8,
 }
 CLIP_VISION = SIGLIP | {"model_type": "clip_vision_model", "projection_dim": 24}
+DINOV2 = SIGLIP | {"model_type": "dinov2", "mlp_ratio": 2}
 
 
 def settings(library, **changes):
@@ -47,7 +48,12 @@ def normalised(batch):
 
 @pytest.mark.parametrize(
     ("library", "config", "dim"),
-    [("open_clip", CLIP, 24), ("transformers", SIGLIP, 32), ("transformers", CLIP_VISION, 24)],
+    [
+        ("open_clip", CLIP, 24),
+        ("transformers", SIGLIP, 32),
+        ("transformers", CLIP_VISION, 24),
+        ("transformers", DINOV2, 32),
+    ],
 )
 def test_a_configuration_and_a_seed_make_a_tower(library, config, dim):
     torch.manual_seed(1)
@@ -85,6 +91,7 @@ def test_an_open_clip_checkpoint_gives_the_librarys_embedding(tmp_path):
     [
         ("SiglipVisionModel", SIGLIP, "pooler_output"),
         ("CLIPVisionModelWithProjection", CLIP_VISION, "image_embeds"),
+        ("Dinov2Model", DINOV2, "pooler_output"),
     ],
 )
 def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, config, output):

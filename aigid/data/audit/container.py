@@ -14,12 +14,13 @@ from aigid.data.formats import ImageError
 from aigid.data.headers import Header, header
 from aigid.files import num_workers
 
+ABSENT = -1  # in place of a number
 CONTAINER: dict[str, Callable[[Header], float | str]] = {
     "format": lambda head: head.format,
     "width": lambda head: head.width,
     "height": lambda head: head.height,
     "aspect": lambda head: round(head.width / head.height, 4),
-    "JPEG quality": lambda head: head.quality or -1,  # -1: no JPEG
+    "JPEG quality": lambda head: head.quality or ABSENT,
     "JPEG table": lambda head: _fingerprint(head.tables) if head.tables else "none",
     "chroma subsampling": lambda head: head.subsampling or "none",
     "progressive": lambda head: "yes" if head.progressive else "no",

@@ -64,9 +64,11 @@ def tables(audit: Audit) -> dict[str, pd.DataFrame]:
 
 def show(audit: Audit, console: Console) -> None:
     """Print the audit."""
-    console.print(Text(textwrap.fill(headline(audit), console.width), style=STYLES[audit.verdict]))
+    console.print(
+        Text(textwrap.fill(headline(audit), console.width, break_on_hyphens=False), style=STYLES[audit.verdict])
+    )
     for line in _lines(audit):
-        console.print(Text(textwrap.fill(line, console.width, subsequent_indent="  ")))
+        console.print(Text(textwrap.fill(line, console.width, subsequent_indent="  ", break_on_hyphens=False)))
     for title, rows in tables(audit).items():
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for column in rows:
@@ -87,12 +89,13 @@ def markdown(audit: Audit, title: str) -> str:
 
 
 def _lines(audit: Audit) -> list[str]:
-    """Findings, each remedy after the last finding that it mends."""
+    """The findings that the headline does not tell, each remedy after the last that it mends."""
     lines = []
     for place, finding in enumerate(audit.findings):
-        lines.append(f"- {finding.level}: {finding.text}")
+        if place or audit.verdict not in LEVELS:
+            lines.append(f"- {finding.level}: {finding.text}")
         if finding.mend and finding.mend not in [later.mend for later in audit.findings[place + 1 :]]:
-            lines.append(f"  to mend it: {finding.mend}")
+            lines.append(f"- to mend it: {finding.mend}")
     return lines
 
 

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from aigid.data.audit.container import ABSENT
+
 MOST = 2
 
 
@@ -17,4 +19,6 @@ def summary(values: pd.Series) -> str:
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
+    if value == ABSENT:
+        return "none"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
