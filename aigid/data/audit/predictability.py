@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from aigid import seeding
 from aigid.evaluation import intervals
@@ -145,5 +146,6 @@ def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, fol
             categorical_features=is_name,
             early_stopping=False,
         )
-        scores[~seen] = model.fit(values[seen], labels[seen]).predict_proba(values[~seen])[:, 1]
+        with threadpool_limits(1):  # trees this small only wait for each other's threads
+            scores[~seen] = model.fit(values[seen], labels[seen]).predict_proba(values[~seen])[:, 1]
     return scores
