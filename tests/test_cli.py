@@ -133,6 +133,26 @@ def test_evaluate_compares_files_and_maps_columns(scores):
     refused(aigid("evaluate", "s.csv", "--columns", "score", cwd=folder), "'score'", "OURS=THEIRS")
 
 
+def test_evaluate_speaks_of_differences_and_protocols(scores):
+    folder, frame = scores
+    rng = np.random.default_rng(1)
+    frame.assign(score=np.clip(frame["score"] + rng.normal(0, 0.3, len(frame)), 0, 1)).to_csv(folder / "t.csv")
+    done = aigid("evaluate", "s.csv", "t.csv", "--out", "out", cwd=folder)
+    assert done.exit_code == 0, done.stderr
+    assert "s" in done.stdout
+    assert "difference" in done.stdout.lower()
+    assert "difference" in (folder / "out/report/index.html").read_text().lower()
+    frame[:-2].to_csv(folder / "u.csv", index=False)
+    assert "not compared: s and u: " in aigid("evaluate", "s.csv", "u.csv", "--json", cwd=folder).stderr
+    pd.concat([frame, frame.assign(view="jpeg65")]).to_csv(folder / "v.csv", index=False)
+    judged = json.loads(aigid("evaluate", "v.csv", "--json", "--protocol", "ntire", cwd=folder).stdout)
+    assert judged["ntire_auroc_robust"] == judged["ntire_auroc_clean"] == judged["auroc"]
+    refused(aigid("evaluate", "s.csv", "--protocol", "ntire", cwd=folder), "s.csv", "ntire", "distorted")
+    frame[frame["split"] == "val"].to_csv(folder / "w.csv", index=False)
+    refused(aigid("evaluate", "w.csv", cwd=folder), "w.csv", "no rows of split 'test'")
+    refused(aigid("evaluate", "s.csv", "--protocol", "none", cwd=folder), "'none'", "ufd")
+
+
 def test_scores_that_cannot_be_judged(scores):
     folder, frame = scores
     refused(aigid("evaluate", "nothing.csv", "--out", "out", cwd=folder), "nothing.csv")

@@ -1,0 +1,93 @@
+"""Commands on datasets: list their images, examine them, degrade them, choose a preset."""
+
+from pathlib import Path
+
+import click
+
+from aigid.command import Command, tell, tell_failed
+from aigid.commands.paths import FILE, FOLDER
+
+
+@click.command(cls=Command)
+@click.argument("root", type=FOLDER)
+@click.option("--layout", required=True, help="How the dataset lies on disk; an unknown name lists the known.")
+@click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
+@click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
+@click.option("--test", default=0.0, show_default=True, help="Share of train that becomes test where there is no test.")
+@click.option("--limit", type=int, help="Images to keep of each split and generator.")
+@click.option("--seed", default=0, show_default=True)
+@click.pass_context
+def index(
+    ctx: click.Context, root: Path, layout: str, out: Path, val: float, test: float, limit: int | None, seed: int
+) -> None:
+    """List the images below ROOT in a manifest."""
+    from aigid.data import manifest
+    from aigid.data.index import IndexSettings, describe
+    from aigid.data.index import index as make_manifest
+    from aigid.params import check
+
+    settings = check({"layout": layout, "val": val, "test": test, "limit": limit}, IndexSettings, "aigid index")
+    table, unreadable = make_manifest(root, settings, seed, tell)
+    manifest.write(table, out)
+    tell(describe(table))
+    tell_failed([(path, "cannot be read") for path in unreadable])
+    ctx.exit(1 if unreadable else 0)
+
+
+@click.command(cls=Command)
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--sample", default=2000, show_default=True, help="Images whose pixels are looked at.")
+@click.option("--fail-above", type=float, help="End with status 1 where the container tells the label better (AUROC).")
+@click.option("--json", "as_json", is_flag=True, help="Print the audit as one JSON document.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample and the folds.")
+@click.pass_context
+def audit(
+    ctx: click.Context, manifest_path: Path, root: Path, sample: int, fail_above: float | None, as_json: bool, seed: int
+) -> None:
+    """Examine a dataset before anyone trains on it: does the file format give the label away?"""
+    import json
+
+    from rich.console import Console
+
+    from aigid.data import manifest
+    from aigid.data.audit import page, record
+    from aigid.data.audit.doctor import AuditSettings, examine
+    from aigid.params import check
+
+    limit = {} if fail_above is None else {"limit": fail_above}
+    settings = check({"sample": sample} | limit, AuditSettings, "aigid audit")
+    found = examine(manifest.read(manifest_path), root, settings, seed)
+    if as_json:
+        click.echo(json.dumps(record.document(found), allow_nan=False))
+    else:
+        page.show(found, Console())
+    tell_failed([(one.path, f"{one.status}: {one.message}") for one in found.unreadable])
+    ctx.exit(1 if found.unreadable or (fail_above is not None and found.refused) else 0)
+
+
+@click.command(cls=Command)
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--view", required=True, help="A named degradation; an unknown name lists the known.")
+@click.option("--seed", default=0, show_default=True, help="Of views that draw at random.")
+@click.option("--out", type=FOLDER, required=True, help="Gets the images as PNG, manifest.csv and drawn.jsonl.")
+@click.pass_context
+def degrade(ctx: click.Context, manifest_path: Path, root: Path, view: str, seed: int, out: Path) -> None:
+    """Write the images of MANIFEST as they look in a view, and what was drawn for each."""
+    from aigid.data import manifest
+    from aigid.degrade.rewrite import rewrite
+
+    failed = rewrite(manifest.read(manifest_path), root, view, seed, out)
+    tell_failed(failed)
+    ctx.exit(1 if failed else 0)
+
+
+@click.command(cls=Command)
+@click.argument("name")
+def preset(name: str) -> None:
+    """Write params.yaml for a known setting; an unknown name lists the known."""
+    from aigid import preset as presets
+
+    for line in presets.write(name, Path("params.yaml")):
+        click.echo(line)
