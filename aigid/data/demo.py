@@ -38,7 +38,7 @@ class DemoSettings(Settings):
     """What the demo dataset is made of."""
 
     seed: int = 0
-    train: tuple[Name, ...] = ("astronaut", "coffee", "motorcycle", "retina", "rocket")
+    train: tuple[Name, ...] = Field(("astronaut", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
     val: tuple[Name, ...] = ("flower",)
     test: tuple[Name, ...] = ("china", "chelsea", "ihc")
     seen: tuple[GeneratorName, ...] = ("vae", "vqvae")  # make fakes for every split
@@ -89,6 +89,8 @@ def places(photograph: Photograph, settings: DemoSettings) -> list[tuple[int, in
     height, width = image.shape[:2]
     grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
     rich = [(y, x) for y, x in grid if detail(image[y : y + size, x : x + size]) >= settings.min_detail]
+    if not rich:
+        raise InputError(f"demo: no {size} px tile of {photograph.name!r} has min_detail={settings.min_detail}")
     order = seeding.generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
     return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
 

@@ -1,4 +1,4 @@
-"""Small diffusion model (Ho et al. 2020), used image to image: noise half-way, then denoise (Meng et al. 2022)."""
+"""Small diffusion model (Ho et al. 2020), used image to image: add some noise, then denoise (Meng et al. 2022)."""
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ class Diffusion(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, start: float = 0.12, num_levels: int = 3) -> None:
+    def __init__(self, width: int, start: float = 0.06, num_levels: int = 3) -> None:
         super().__init__()
         self.enter, self.leave = nn.Conv2d(13, width, 3, padding=1), nn.Conv2d(width, 12, 3, padding=1)
         self.body = nn.Sequential(Residual(width), Residual(width))
