@@ -24,13 +24,13 @@ OF_THUMBNAIL: dict[str, Callable[[Pixels], float]] = {  # (32, 32, 3)
     "mean blue": lambda small: small[..., 2].mean(),
     "contrast": lambda small: small.mean(axis=2).std(),
 }
-OF_LUMA: dict[str, Callable[[Pixels], float]] = {  # (H, W)
+OF_LUMA: dict[str, Callable[[Pixels], float]] = {  # (H, W), the middle of the image
     "Laplacian energy": lambda luma: laplacian_energy(luma),
     "JPEG grid": lambda luma: jpeg_grid(luma),
 }
 HASH = "hash"
 FLAT = 4.0  # contrast below which a perceptual hash is noise
-SIDE = 32
+SIDE, MIDDLE = 32, 256
 
 
 def describe(
@@ -52,11 +52,17 @@ def glance(pixels: Pixels) -> dict:
     """The cues and the ``HASH`` of pixels (H, W, 3)."""
     image = Image.fromarray(pixels)
     thumbnail = image.resize((SIDE, SIDE), Image.Resampling.BOX)
-    small, luma = np.asarray(thumbnail), np.asarray(image.convert("L"))
+    small, luma = np.asarray(thumbnail), np.asarray(Image.fromarray(_middle(pixels)).convert("L"))
     values = {name: float(cue(small)) for name, cue in OF_THUMBNAIL.items()}
     values |= {name: float(cue(luma)) for name, cue in OF_LUMA.items()}
     flat = values["contrast"] < FLAT
     return values | {HASH: 0 if flat else perceptual_hash(np.asarray(thumbnail.convert("L")))}
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    """The middle (256, 256, 3) or less, starting where a block of a JPEG would."""
+    top, left = (max(side - MIDDLE, 0) // 16 * 8 for side in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + MIDDLE, left : left + MIDDLE])
 
 
 def perceptual_hash(thumbnail: Pixels) -> int:

@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field
 
 from aigid.data.audit import container, cues, duplicates, sampling, verdict
-from aigid.data.audit.predictability import FOLDS, each_and_together
+from aigid.data.audit.predictability import each_and_together, num_units
 from aigid.data.audit.record import TOGETHER, Association, Audit, Count, Part, Unreadable
 from aigid.data.audit.values import summary
 from aigid.data.formats import Status
@@ -22,7 +22,7 @@ MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 i
 class AuditSettings(Settings):
     """How closely a dataset is looked at, and what is too much."""
 
-    sample: Annotated[int, Field(ge=1)] = 2000  # images whose pixels are looked at
+    sample: Annotated[int, Field(ge=1)] = 1500  # images whose pixels are looked at
     limit: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # AUROC of the container above which the dataset is refused
 
 
@@ -74,29 +74,31 @@ def _judge_parts(
     table: pd.DataFrame, headers: pd.DataFrame, shallow: pd.DataFrame, line: np.ndarray, seed: int
 ) -> list[Part]:
     found: dict[bytes, tuple[list[Association], list[str]]] = {}
-    units = sampling.units(table)
+    labels, units = table["label"].to_numpy(), sampling.units(table)
 
     def judge(features: pd.DataFrame, rows: np.ndarray, family: str) -> tuple[list[Association], list[str]]:
         rows = sampling.draw(table, rows[np.isin(rows, features.index)], line, MOST_ROWS)
         key = family.encode() + rows.tobytes()
         if key not in found:  # one generator in one split is all there is
-            found[key] = _judge(features.loc[rows], table["label"].to_numpy()[rows], units[rows], family, seed)
+            found[key] = _judge(features.loc[rows], labels[rows], units[rows], family, seed)
         return found[key]
 
     parts = []
     for kind, name, rows in sampling.parts(table):
         (outside, why), (inside, why_too) = judge(headers, rows, "container"), judge(shallow, rows, "shallow")
-        fakes = int(table["label"].iloc[rows].sum())
-        parts.append(Part(kind, name, len(rows) - fakes, fakes, outside, inside, why + why_too))
+        own = labels[rows]
+        counts = int((own == 0).sum()), int((own == 1).sum()), min(num_units(own, units[rows]))
+        parts.append(Part(kind, name, *counts, outside, inside, why + why_too))
     return parts
 
 
 def _judge(
     features: pd.DataFrame, labels: np.ndarray, units: np.ndarray, family: str, seed: int
 ) -> tuple[list[Association], list[str]]:
-    reals, fakes = (len(np.unique(units[labels == label])) for label in (0, 1))
-    if min(reals, fakes) < FOLDS:
-        return [], [f"{family}: {reals} real and {fakes} generated images that can be read, want {FOLDS} of each"]
+    reals, fakes = num_units(labels, units)
+    want = 2 if (features.nunique() > 1).any() else 1
+    if min(reals, fakes) < want:
+        return [], [f"{family}: {reals} real and {fakes} generated independent images (a group is one), want {want}"]
     alone, together = each_and_together(features, labels, units, seed)
     found = [Association(TOGETHER, together.auroc, together.low, together.high, together.p)]
     for name, one in zip(features, alone, strict=True):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from aigid.data.audit.record import Copies
 
-NEAR = 6  # of 64 bits that may differ: what JPEG, resizing and blur change; of 79,800 pairs of photographs 2 do so
+NEAR = 4  # of 64 bits that may differ: JPEG, resizing and blur change fewer; no two of 7,000 photo tiles are so near
 MOST_EXAMPLES = 3
 CHUNK = 2**24  # pairs compared at once
 
@@ -70,8 +70,8 @@ def _compare(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> Iterator[tuple[
             {
                 "splits": apart & ~equal(split),
                 "classes": apart & ~equal(label),
-                "group": close & grouped & ~equal(label),
-                "nothing": close & equal(split) & equal(label),
+                "group": close & grouped,
+                "nothing": apart & equal(split) & equal(label),
             },
         )
 

@@ -1,6 +1,7 @@
 """An audit for people: the verdict first, then what stands out and how to mend it, then the tables."""
 
 import textwrap
+from functools import partial
 
 import pandas as pd
 from rich import box
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aigid.data.audit.record import TOGETHER, Association, Audit, Part
+from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Part
 from aigid.data.audit.verdict import LEVELS, ranged
 
 STYLES = {"leaks": "bold red", "suspicious": "bold yellow", "undecided": "bold yellow", "clean": "bold green"}
@@ -21,18 +22,19 @@ def headline(audit: Audit) -> str:
     whole = audit.parts[0].container
     if audit.verdict in LEVELS:
         reason = audit.findings[0].text
-    elif not whole:
-        reason = "; ".join(audit.parts[0].omitted)
+    elif audit.verdict == "undecided":
+        few = f"{audit.parts[0].num_independent} independent images of a class are too few to tell"
+        reason = "; ".join([few, *audit.parts[0].omitted])
     elif all(tie.p == 1 for tie in whole):
         reason = "every image has the same container, so that it cannot tell generated from real"
     else:
         reason = f"nothing in the container tells generated from real; all of it together has AUROC {ranged(whole[0])}"
-    return f"{audit.verdict}: {reason}"
+    return _printable(f"{audit.verdict}: {reason}")
 
 
 def alarms(audit: Audit, dataset: str) -> list[str]:
     """A line for each finding that a reader of results on this dataset has to know."""
-    return [f"{dataset}: {finding.text}" for finding in audit.findings if finding.level != "note"]
+    return [_printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
 
 
 def tables(audit: Audit) -> dict[str, pd.DataFrame]:
@@ -43,19 +45,9 @@ def tables(audit: Audit) -> dict[str, pd.DataFrame]:
         f"Shallow cues: AUROC of the floor, on {audit.num_sampled} images": _features(whole.shallow),
         "By split and generator": pd.DataFrame([_part(part) for part in audit.parts]),
         "Images": _images(audit),
-        "Copies": pd.DataFrame(
-            [
-                {
-                    "copies": one.kind,
-                    "across": one.across,
-                    "images": f"{one.num_images} of {one.num_searched}",
-                    "such as": "; ".join(" = ".join(paths) for paths in one.examples),
-                }
-                for one in audit.copies
-            ]
-        ),
+        "Copies": pd.DataFrame([_copies(one) for one in audit.copies]),
         "Cannot be read": pd.DataFrame(
-            [(one.path, one.status, one.message) for one in audit.unreadable[:MOST_UNREADABLE]],
+            [(_printable(one.path), one.status, one.message) for one in audit.unreadable[:MOST_UNREADABLE]],
             columns=["path", "status", "reason"],
         ),
     }
@@ -64,11 +56,10 @@ def tables(audit: Audit) -> dict[str, pd.DataFrame]:
 
 def show(audit: Audit, console: Console) -> None:
     """Print the audit."""
-    console.print(
-        Text(textwrap.fill(headline(audit), console.width, break_on_hyphens=False), style=STYLES[audit.verdict])
-    )
+    wrap = partial(textwrap.fill, width=console.width, subsequent_indent="  ", break_on_hyphens=False)
+    console.print(Text(wrap(headline(audit)), style=STYLES[audit.verdict]))
     for line in _lines(audit):
-        console.print(Text(textwrap.fill(line, console.width, subsequent_indent="  ", break_on_hyphens=False)))
+        console.print(Text(wrap(line)))
     for title, rows in tables(audit).items():
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for column in rows:
@@ -93,7 +84,7 @@ def _lines(audit: Audit) -> list[str]:
     lines = []
     for place, finding in enumerate(audit.findings):
         if place or audit.verdict not in LEVELS:
-            lines.append(f"- {finding.level}: {finding.text}")
+            lines.append(_printable(f"- {finding.level}: {finding.text}"))
         if finding.mend and finding.mend not in [later.mend for later in audit.findings[place + 1 :]]:
             lines.append(f"- to mend it: {finding.mend}")
     return lines
@@ -113,10 +104,16 @@ def _part(part: Part) -> dict[str, str]:
     alone = [tie for tie in part.container if tie.feature != TOGETHER and tie.p < 1]
     best = max(alone, key=lambda tie: tie.auroc, default=None)
     cells = {"part": part.name if part.kind == "all" else f"{part.kind} {part.name}"}
-    cells |= {"real": str(part.num_real), "generated": str(part.num_fake)}
+    cells |= {"real": str(part.num_real), "generated": str(part.num_fake), "independent": str(part.num_independent)}
     cells["container"] = _together(part.container)
     cells["its best feature"] = f"{best.feature} {ranged(best)}" if best else NONE
     return cells | {"shallow cues": _together(part.shallow)}
+
+
+def _copies(copies: Copies) -> dict[str, str]:
+    cells = {"copies": copies.kind, "across": copies.across}
+    cells["images"] = f"{copies.num_images} of {copies.num_searched}"
+    return cells | {"such as": _printable("; ".join(" = ".join(paths) for paths in copies.examples))}
 
 
 def _together(ties: list[Association]) -> str:
@@ -128,3 +125,8 @@ def _images(audit: Audit) -> pd.DataFrame:
     table = counts.pivot_table(index="by", columns="split", values="num", aggfunc="sum", fill_value=0)
     order = [split for split in ("train", "val", "test") if split in table]
     return table[order].astype(str).rename_axis("generator", axis=0).rename_axis(None, axis=1).reset_index()
+
+
+def _printable(text: str) -> str:
+    """Without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

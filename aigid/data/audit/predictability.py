@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_limits
 from aigid import seeding
 from aigid.evaluation import intervals
 
-FOLDS = 5  # also the fewest independent images of a class
-SHARED = 1 + FOLDS / (FOLDS - 1)  # folds learn from each other's images, so they err alike (Nadeau and Bengio 2003)
+FOLDS = 5  # or as many as a class has units
 BINS = (2, 4, 8, 16, 32, 64)
 PRIOR = 4  # images' worth of the overall share that each bin is mixed with
 MOST_VALUES = 100  # of a name; rarer ones become one
@@ -35,50 +34,59 @@ class Estimate:
 def each_and_together(features: pd.DataFrame, labels: Ints, units: Ints, seed: int) -> tuple[list[Estimate], Estimate]:
     """The estimate of every column alone and of all together; rows of one of the ``units`` (N,) share a fold.
 
-    A column with one value predicts nothing, exactly. A column never counts by being wrong: the direction is learnt
-    on the other folds, so an AUROC below 0.5 is chance.
+    Where a column varies, each class needs two units. A column with one value predicts nothing, exactly. A column never
+    counts by being wrong: the direction is learnt on the other folds, so an AUROC below 0.5 is chance.
     """
     columns = [_numbers(features[name]) for name in features]
     varying = [place for place, (values, _) in enumerate(columns) if np.ptp(values) > 0]
-    folds = assign_folds(labels, units, seed)
     alone = [Estimate()] * len(columns)
+    if not varying:
+        return alone, Estimate()
+    folds = assign_folds(labels, units, seed)
     for place in varying:
         alone[place] = estimate(labels, _out_of_fold_alone(*columns[place], labels, folds), folds, units)
-    if len(varying) < 2:
-        return alone, alone[varying[0]] if varying else Estimate()
+    if len(varying) == 1:
+        return alone, alone[varying[0]]
     values = np.stack([columns[place][0] for place in varying], axis=1)
     names = [columns[place][1] for place in varying]
     return alone, estimate(labels, _out_of_fold_together(values, names, labels, folds), folds, units)
 
 
+def num_units(labels: Ints, units: Ints) -> tuple[int, int]:
+    """How many units hold a real, and how many a fake."""
+    return len(np.unique(units[labels == 0])), len(np.unique(units[labels == 1]))
+
+
 def assign_folds(labels: Ints, units: Ints, seed: int) -> Ints:
-    """The fold 0 to ``FOLDS`` - 1 of each row: units whole, dealt out in turn among those of the same classes."""
+    """The fold of each row (N,), from 0: whole units, those that hold the same classes dealt out in turn."""
     _, rows = np.unique(units, return_inverse=True)
     fakes, sizes = np.bincount(rows, labels), np.bincount(rows)
     stratum = np.where(fakes == 0, 0, np.where(fakes == sizes, 2, 1))
     order = np.lexsort((seeding.generator("audit folds", seed).permutation(len(sizes)), stratum))
     fold = np.empty(len(sizes), np.int64)
-    fold[order] = np.arange(len(sizes)) % FOLDS
+    fold[order] = np.arange(len(sizes)) % min(FOLDS, *num_units(labels, units))
     return fold[rows]
 
 
 def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> Estimate:
     """The AUROC over the pairs of a real and a fake within a fold, as scores of two folds cannot be compared.
 
-    Its variance is that of the images' placements, added up within units (DeLong et al. 1988; Obuchowski 1997), times
-    ``SHARED``; the interval is symmetric on the logit scale. ``p`` takes no less than the variance of independent
-    images without a difference (Mann and Whitney 1947). Where no pair is wrong, all that is known is that the pairs
-    of independent images, as many as the smaller class has, were right.
+    Its variance is that of the images' placements, added up within units (DeLong et al. 1988; Obuchowski 1997), and
+    widened because folds learn from each other's images and so err alike (Nadeau and Bengio 2003); the interval is
+    symmetric on the logit scale. ``p`` takes no less than the variance of independent images without a difference
+    (Mann and Whitney 1947). Where no pair is wrong, all that is known is that the pairs of independent images, as
+    many as the smaller class has, were right.
     """
     auroc, influence = _auroc_and_influence(labels, scores, folds)
-    _, rows = np.unique(units, return_inverse=True)
-    num = rows.max() + 1
-    reals, fakes = (len(np.unique(rows[labels == label])) for label in (0, 1))
+    reals, fakes = num_units(labels, units)
     if auroc in (0, 1):
         edge, chance = intervals.flawless(min(reals, fakes)), 0.5 ** min(reals, fakes)
         return Estimate(1.0, edge, 1.0, chance) if auroc else Estimate(0.0, 0.0, 1 - edge, 1 - chance)
-    variance = SHARED * num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
-    chance = SHARED * (reals + fakes + FOLDS) / (12 * reals * fakes)
+    _, rows = np.unique(units, return_inverse=True)
+    num, num_folds = rows.max() + 1, folds.max() + 1
+    widened = 1 + num_folds / max(num_folds - 1, 1)
+    variance = widened * num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
+    chance = widened * (reals + fakes + num_folds) / (12 * reals * fakes)
     p = float(ndtr((0.5 - auroc) / np.sqrt(max(variance, chance))))
     reach = ndtri((1 + intervals.LEVEL) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
     return Estimate(auroc, float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach)), p)
@@ -87,7 +95,7 @@ def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> Estimate
 def _auroc_and_influence(labels: Ints, scores: Floats, folds: Ints) -> tuple[float, Floats]:
     """The AUROC of pairs within folds, and what each row (N,) adds to its deviation."""
     won, met = np.zeros(len(labels)), np.zeros(len(labels))  # the pairs of each row
-    for fold in range(FOLDS):
+    for fold in range(folds.max() + 1):
         own = folds == fold
         ranks = rankdata(scores[own])
         for label in (0, 1):
@@ -115,7 +123,7 @@ def _out_of_fold_alone(values: Floats, is_name: bool, labels: Ints, folds: Ints)
     so that trends, bands and single values all show.
     """
     scores = np.zeros(len(labels))
-    for fold in range(FOLDS):
+    for fold in range(folds.max() + 1):
         seen, own = folds != fold, folds == fold
         ordered, base = np.sort(values[seen]), labels[seen].mean()
         cuts = [np.arange(MOST_VALUES)] if is_name else [_quantiles(ordered, num) for num in BINS]
@@ -136,16 +144,16 @@ def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, fol
     from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
 
     scores = np.zeros(len(labels))
-    for fold in range(FOLDS):
-        seen = folds != fold
-        model = HistGradientBoostingClassifier(
-            max_iter=40,
-            learning_rate=0.15,
-            max_leaf_nodes=4,
-            min_samples_leaf=int(np.clip(seen.sum() // 20, 2, 20)),
-            categorical_features=is_name,
-            early_stopping=False,
-        )
-        with threadpool_limits(1):  # trees this small only wait for each other's threads
+    with threadpool_limits(1):  # trees this small only wait for each other's threads
+        for fold in range(folds.max() + 1):
+            seen = folds != fold
+            model = HistGradientBoostingClassifier(
+                max_iter=25,
+                learning_rate=0.2,
+                max_leaf_nodes=4,
+                min_samples_leaf=int(np.clip(seen.sum() // 20, 2, 20)),
+                categorical_features=is_name,
+                early_stopping=False,
+            )
             scores[~seen] = model.fit(values[seen], labels[seen]).predict_proba(values[~seen])[:, 1]
     return scores

@@ -30,13 +30,14 @@ class Association:
 class Part:
     """All images, one split, or one generator beside the reals of its splits (and of its ``source``, if it has one).
 
-    A family is empty where ``omitted`` says why.
+    ``num_independent`` counts the smaller class, a group as one image. A family is empty where ``omitted`` says why.
     """
 
     kind: str  # all, split, generator
     name: str
     num_real: int
     num_fake: int
+    num_independent: int
     container: list[Association]
     shallow: list[Association]
     omitted: list[str]
@@ -47,8 +48,8 @@ class Copies:
     """Images that have an equal or similar one elsewhere.
 
     ``kind`` is ``exact`` (sha256, among all images) or ``near`` (perceptual hash, among the sample). ``across`` is
-    ``splits``, ``classes``, ``group`` (both classes, but in one group: a fake and the photograph that it was made
-    from) or ``nothing`` (same split and class).
+    ``splits``, ``classes``, ``group`` (near ones only: no fault, as in a photograph and the fakes made from it) or
+    ``nothing`` (same split and class).
     """
 
     kind: str
@@ -90,7 +91,7 @@ class Finding:
 class Audit:
     """The examination of one dataset.
 
-    ``verdict`` is ``clean``, ``suspicious``, ``leaks`` or ``undecided`` (too few images of a class to say).
+    ``verdict`` is ``clean``, ``suspicious``, ``leaks`` or ``undecided`` (too few images of a class to prove a thing).
     ``highest`` is the highest AUROC of a container feature, alone or together, in any part, that chance does not
     explain; 0.5 where chance explains all. ``limit`` is how high it may be.
     """

@@ -31,7 +31,7 @@ def parts(table: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
 
 def ranks(table: pd.DataFrame, seed: int) -> NDArray[np.int64]:
     """A place in line (N,) for each row, drawn by the seed and its path, whatever other rows there are."""
-    return np.array([seed_of("audit", seed, path.encode(errors="backslashreplace").hex()) for path in table["path"]])
+    return np.array([seed_of("audit", seed, path.encode(errors="backslashreplace").decode()) for path in table["path"]])
 
 
 def draw(table: pd.DataFrame, rows: Rows, line: NDArray[np.int64], num: int) -> Rows:

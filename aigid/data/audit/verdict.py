@@ -6,6 +6,7 @@ from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Count,
 
 LEVELS = ("leaks", "suspicious", "note")
 ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts
+FEWEST = 5  # independent images of a class; fewer may be told apart by chance
 HINT = 0.55  # AUROC of the container from which a proven tie is worth a word
 SLIGHT = 0.02  # AUROC within which the plainer of two explanations is told
 MANY = 0.01  # share of copies that makes a split or a label meaningless
@@ -30,7 +31,7 @@ COPIES = {  # kind, across: what such images do, and the remedy
     ("exact", "nothing"): ("stand twice in one split and class, byte for byte", RESPLIT),
     ("near", "splits"): ("look like one in another split", RESPLIT),
     ("near", "classes"): ("look like one of the other class, in no common group", REGROUP),
-    ("near", "group"): ("look like one of the other class in their own group, as a fake and its source should", ""),
+    ("near", "group"): ("look like another of their group, as a photograph and the fakes made from it should", ""),
     ("near", "nothing"): ("look like another of their split and class", ""),
 }
 
@@ -54,8 +55,7 @@ def give(
     ]
     found += [*_of_counts(counts), *_of_cues(parts[0]), *_of_doubt(parts, limit)]
     found.sort(key=lambda finding: LEVELS.index(finding.level))
-    testable = any(part.container for part in parts if part.kind == "all")
-    verdict = found[0].level if found and found[0].level != "note" else "clean" if testable else "undecided"
+    verdict = found[0].level if found and found[0].level != "note" else "clean" if _tells(parts[0]) else "undecided"
     highest = max((tie.auroc for _, tie in ties), default=0.5)
     return Audit(verdict, highest, limit, num_sampled, counts, found, parts, copies, straddling, unreadable)
 
@@ -72,8 +72,15 @@ def proven(parts: list[Part]) -> list[Tie]:
     return sorted(kept, key=lambda pair: -pair[1].auroc)
 
 
+def _tells(whole: Part) -> bool:
+    """Whether a container that gives the label away would be found out."""
+    return bool(whole.container) and (whole.num_independent >= FEWEST or all(tie.p == 1 for tie in whole.container))
+
+
 def ranged(tie: Association) -> str:
-    """``0.912 [0.898, 0.925]``."""
+    """``0.912 [0.898, 0.925]``, the number alone where there is nothing to doubt."""
+    if tie.p == 1:
+        return f"{tie.auroc:.3f}"
     return f"{tie.auroc:.3f} [{tie.low:.3f}, {tie.high:.3f}]"
 
 
@@ -97,9 +104,11 @@ def _of_container(ties: list[Tie], limit: float) -> Iterator[Finding]:
 
 
 def _plainest(ties: list[Tie]) -> Tie:
-    """Of the highest ties, one feature's before the family's, and that in all images before that in a part."""
+    """Of the highest ties one feature's before the family's, in all images before in a part, in their order."""
     near = [(part, tie) for part, tie in ties if tie.auroc > ties[0][1].auroc - SLIGHT]
-    return min(near, key=lambda pair: (pair[1].feature == TOGETHER, pair[0].kind != "all", -pair[1].auroc))
+    return min(
+        near, key=lambda pair: (pair[1].feature == TOGETHER, pair[0].kind != "all", pair[0].container.index(pair[1]))
+    )
 
 
 def _of_copies(copies: list[Copies]) -> Iterator[Finding]:
