@@ -37,7 +37,7 @@ def index(
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 @click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
-@click.option("--sample", default=2000, show_default=True, help="Images whose pixels are looked at.")
+@click.option("--sample", default=1500, show_default=True, help="Images whose pixels are looked at.")
 @click.option("--fail-above", type=float, help="End with status 1 where the container tells the label better (AUROC).")
 @click.option("--json", "as_json", is_flag=True, help="Print the audit as one JSON document.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample and the folds.")
