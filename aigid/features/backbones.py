@@ -17,10 +17,11 @@ class BackboneSettings(Settings):
     pretrained: str | None = None  # open_clip's tag of the weights
     revision: str | None = None  # of the hub's repository; None takes its newest
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
-    config: dict[str, Any] | None = None  # build from this configuration with random weights drawn from ``seed``
+    config: dict[str, Any] | None = None  # build from this; without ``weights``, random ones are drawn from ``seed``
     seed: int = 0
     high_pass: bool = False  # take the mean off each random patch filter, as forensic networks do (Bayar & Stamm, 2016)
-    pool: Literal["own", "mean"] = "own"  # the architecture's embedding, or the mean of its last hidden states
+    # The architecture's embedding, what CLIP projects it from, or (transformers) the mean of the last hidden states.
+    pool: Literal["own", "before_projection", "mean"] = "own"
     preprocess: Preprocess
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
@@ -52,6 +53,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
     "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
     "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
+    "clip_vit_l14_336_before_projection": _clip("ViT-L-14-336-quickgelu", 336) | {"pool": "before_projection"},
     "dinov2_vit_l14": {
         "library": "transformers",
         "model": "facebook/dinov2-large",

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from aigid.errors import InputError
+from aigid.features import weights
 from aigid.features.backbones import BackboneSettings
 
 
@@ -19,11 +21,12 @@ class Backbone:
     """
 
     def __init__(self, settings: BackboneSettings, device: torch.device, batch: int = 1) -> None:
-        self.settings = settings
+        self.settings = settings = _as_it_lies(settings)
         self.device = device
         self.batch = batch
         self.tower = _load(settings).requires_grad_(False).eval()
         self.weights_sha256 = _sha256(self.tower)
+        self.weights_files = weights.hashes(settings.weights)
         self.tower.to(device)
         scale = torch.tensor([settings.preprocess.mean, settings.preprocess.std], device=device) * 255
         self._mean, self._std = scale.view(2, 1, 3, 1, 1)
@@ -61,8 +64,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _as_it_lies(settings: BackboneSettings) -> BackboneSettings:
+    """A CLIP whose local snapshot is in transformers' format is loaded by transformers."""
+    folder = Path(settings.weights or "/dev/null")
+    known = {name for name in ("config.json", "open_clip_config.json") if (folder / name).is_file()}
+    return settings.model_copy(update={"library": "transformers"}) if known == {"config.json"} else settings
+
+
 def _load(settings: BackboneSettings) -> nn.Module:
-    if settings.high_pass and settings.config is None:
+    if settings.high_pass and (settings.config is None or settings.weights is not None):
         raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
     if settings.library == "open_clip":
         from aigid.features import open_clip as library

@@ -152,6 +152,7 @@ def _attributes(
         "backbone": settings.model_dump(mode="json"),
         "fingerprint": [tower.fingerprint for tower in towers],
         "weights_sha256": [tower.weights_sha256 for tower in towers],
+        "weights_files": [tower.weights_files for tower in towers],
         "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in towers],
         "views": definitions,
         "seed": seed,

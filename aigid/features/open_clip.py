@@ -1,33 +1,74 @@
 """CLIP towers through open_clip."""
 
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
+from open_clip.factory import _find_checkpoint_in_dir
 from torch import nn
 
-from aigid.features import hub
+from aigid.errors import InputError
+from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings
+
+
+def architecture(model: str) -> dict[str, Any]:
+    """The configuration of an architecture that open_clip knows by name."""
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise InputError(f"open_clip knows no model {model!r}")
+    return config
 
 
 def load(settings: BackboneSettings) -> nn.Module:
     """The image tower: normalised (B, 3, S, S) to its projection (B, D), not L2-normalised.
 
-    ``weights`` is a file of open_clip's state dict, or a folder with ``open_clip_config.json`` as its
-    ``push_to_hf_hub`` writes it.
+    ``weights`` is a file of open_clip's state dict (``.safetensors``, ``.pt``, ``.bin``), or a folder with
+    ``open_clip_config.json`` as its ``push_to_hf_hub`` writes it.
     """
-    if settings.config is not None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            model = open_clip.CLIP(**settings.config)
+    if settings.pool == "mean":
+        raise InputError(f"{settings.model}: pool: mean is for transformers' towers; want own or before_projection")
+    if settings.weights is not None:
+        model = _local(settings, Path(settings.weights))
+    elif settings.config is not None:
+        model = _random(settings)
     else:
         model = _pretrained(settings)
+    if settings.pool == "before_projection":
+        model.visual.proj = None
     return model.visual
 
 
+def _random(settings: BackboneSettings) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return open_clip.CLIP(**settings.config)
+
+
 def _pretrained(settings: BackboneSettings) -> nn.Module:
-    local = settings.weights
-    with hub.loading(local or f"{settings.model} {settings.pretrained}", local=local is not None):
-        if local and Path(local).is_dir():
-            return open_clip.create_model(f"local-dir:{local}", require_pretrained=True)
-        return open_clip.create_model(settings.model, local or settings.pretrained, require_pretrained=True)
+    known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
+    wanted = (known.get("hf_hub") or known.get("url") or "").rstrip("/")
+    with hub.loading(f"{settings.model} {settings.pretrained}", f"open_clip_model.safetensors of {wanted}"):
+        return open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
+
+
+def _local(settings: BackboneSettings, path: Path) -> nn.Module:
+    hub.require(path)
+    file = path
+    with weights.reading(path):
+        if path.is_dir():
+            model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
+            file = _find_checkpoint_in_dir(path)
+        elif settings.config is not None:
+            model = _random(settings)
+        else:
+            model = open_clip.create_model(settings.model, load_weights=False)
+    if file is None:
+        raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
+    with weights.reading(file):
+        keys = open_clip.load_checkpoint(model, str(file), strict=False)
+    if any(key.startswith("vision_model.") for key in keys.unexpected_keys):
+        raise InputError(f"weights {file}: in transformers' format; name its folder, which holds config.json too")
+    weights.check(file, [key for key in keys.missing_keys if key.startswith("visual.")], keys.unexpected_keys)
+    return model

@@ -1,11 +1,14 @@
 """CLIP, DINOv2 and SigLIP image towers through transformers."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
 import transformers
 from torch import Tensor, nn
 
 from aigid.errors import InputError
-from aigid.features import hub
+from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings
 
 TOWERS = {  # model_type: (class of the image tower, which of its outputs is the embedding)
@@ -14,6 +17,30 @@ TOWERS = {  # model_type: (class of the image tower, which of its outputs is the
     "dinov2": ("Dinov2Model", "pooler_output"),
     "siglip": ("SiglipVisionModel", "pooler_output"),
     "siglip_vision_model": ("SiglipVisionModel", "pooler_output"),
+}
+CLIP_VISION = ("CLIPVisionModel", "pooler_output")  # before its projection
+OTHER_TOWER = ("text_model.", "text_projection.", "visual_projection.", "logit_")  # of a whole CLIP or SigLIP
+
+# The published configurations, for checkpoints that come as one file.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "facebook/dinov2-large": {
+        "model_type": "dinov2",
+        "hidden_size": 1024,
+        "image_size": 518,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
+    },
+    "google/siglip-base-patch16-224": {"model_type": "siglip_vision_model"},
+    "google/siglip-so400m-patch14-384": {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 1152,
+        "image_size": 384,
+        "intermediate_size": 4304,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 27,
+        "patch_size": 14,
+    },
 }
 
 
@@ -31,25 +58,71 @@ class Embedding(nn.Module):
         return outputs.last_hidden_state.mean(dim=1) if self.output is None else outputs[self.output]
 
 
+def architecture(model: str) -> dict[str, Any]:
+    """The published configuration of a repository's image tower; InputError that lists the known."""
+    if model not in ARCHITECTURES:
+        raise InputError(f"no configuration of {model!r} at hand; known: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[model]
+
+
 def load(settings: BackboneSettings) -> nn.Module:
-    """The image tower; ``weights`` is a folder with ``config.json`` and ``model.safetensors``."""
-    if settings.config is not None:
+    """The image tower.
+
+    ``weights`` is a folder with ``config.json`` and ``model.safetensors``, or one file (``.safetensors``, ``.pt``,
+    ``.bin``) that has ``config.json`` beside it or belongs to ``config`` or to a known architecture.
+    """
+    if settings.weights is None and settings.config is not None:
         config = transformers.AutoConfig.for_model(**settings.config)
-        kind, output = _tower(config.model_type)
+        kind, output = _tower(config.model_type, settings.pool)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             model = kind(config)
+    elif settings.weights is None:
+        wanted = f"config.json and model.safetensors of {settings.model}"
+        with hub.loading(settings.model, wanted + (f" at {settings.revision}" if settings.revision else "")):
+            model, output = _folder(settings.model, settings)
     else:
-        source = settings.weights or settings.model
-        with hub.loading(source, local=settings.weights is not None):
-            config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
-            kind, output = _tower(config.model_type)
-            model = kind.from_pretrained(source, revision=settings.revision, use_safetensors=True, dtype=torch.float32)
-    return Embedding(model, None if settings.pool == "mean" else output)
+        model, output = _local(settings, Path(settings.weights))
+    return Embedding(model, output)
 
 
-def _tower(model_type: str) -> tuple[type[transformers.PreTrainedModel], str]:
+def _tower(model_type: str, pool: str) -> tuple[type[transformers.PreTrainedModel], str | None]:
     if model_type not in TOWERS:
         raise InputError(f"transformers model_type {model_type!r}; known: {', '.join(TOWERS)}")
     name, output = TOWERS[model_type]
-    return getattr(transformers, name), output
+    if pool == "before_projection":
+        if output != "image_embeds":
+            raise InputError(f"pool: before_projection: {model_type} has no projection; want own or mean")
+        name, output = CLIP_VISION
+    return getattr(transformers, name), None if pool == "mean" else output
+
+
+def _local(settings: BackboneSettings, path: Path) -> tuple[nn.Module, str | None]:
+    hub.require(path)
+    if path.is_dir():
+        with weights.reading(path):
+            return _folder(str(path), settings)
+    if settings.config is None and (path.parent / "config.json").exists():
+        config = transformers.AutoConfig.from_pretrained(path.parent)
+    else:
+        config = transformers.AutoConfig.for_model(**settings.config or architecture(settings.model))
+    kind, output = _tower(config.model_type, settings.pool)
+    config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
+    return _checked(kind, path, None, config=config, state_dict=weights.read(path)), output
+
+
+def _folder(source: str, settings: BackboneSettings) -> tuple[nn.Module, str | None]:
+    """From a hub's repository or a folder like one."""
+    config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
+    kind, output = _tower(config.model_type, settings.pool)
+    return _checked(kind, source, source, revision=settings.revision, use_safetensors=True), output
+
+
+def _checked(kind: type[transformers.PreTrainedModel], name: object, *source: object, **options: object) -> nn.Module:
+    """A model all of whose weights come from the checkpoint; transformers itself would fill gaps at random."""
+    model, found = kind.from_pretrained(
+        *source, **options, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    unexpected = [key for key in found["unexpected_keys"] if not key.startswith(OTHER_TOWER)]
+    weights.check(name, found["missing_keys"], unexpected, [key for key, *_ in found["mismatched_keys"]])
+    return model

@@ -104,13 +104,21 @@ def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, 
     np.testing.assert_allclose(backbone.encode(images()), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["clip_vit_b16", "siglip_b16"])
-def test_no_network_is_one_line(name, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("clip_vit_b16", "open_clip_model.safetensors of timm/vit_base_patch16_clip_224.openai"),
+        ("siglip_b16", "config.json and model.safetensors of google/siglip-base-patch16-224"),
+    ],
+)
+def test_no_network_is_one_line_that_names_what_is_wanted(name, wanted, monkeypatch, tmp_path):
     monkeypatch.setattr(hub.constants, "ENDPOINT", "https://127.0.0.1:9")  # the discard port: refused at once
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before; ") as caught:
+    with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before: ") as caught:
         Backbone(resolve(name), CPU)
+    assert wanted in str(caught.value)
+    assert "`--weights` or `weights:` names a local copy" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert hub.constants.HF_HUB_OFFLINE is False
 

@@ -1,0 +1,63 @@
+"""Checkpoints on disk: told by their bytes, refused where they hold more than tensors or do not fit."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aigid.errors import InputError
+from aigid.files import sha256
+
+NAMED = 3  # keys that a message names before it counts the rest
+
+
+def hashes(path: str | None) -> dict[str, str]:
+    """The sha256 of a checkpoint's file, or of each file in its folder; none where there is no local one."""
+    if path is None:
+        return {}
+    files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
+    return {file.name: sha256(file) for file in files if file.is_file() and not file.name.startswith(".")}
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``."""
+    with reading(path):
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a file that is no checkpoint, or one that would run code, into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UnpicklingError as error:
+        if "GLOBAL" not in str(error):
+            raise InputError(f"weights {path}: not a checkpoint, or damaged") from None
+        name = str(error).partition("GLOBAL ")[2].split()[0]
+        raise InputError(f"weights {path}: refused: it holds {name}, not tensors alone") from None
+    except Exception as error:  # safetensors, zipfile, torch and open_clip each raise their own
+        if "TorchScript" in str(error):
+            how = "torch.save(torch.jit.load(PATH).state_dict(), OTHER) takes its tensors out, if you trust it"
+            raise InputError(f"weights {path}: refused: a TorchScript program; {how}") from None
+        raise InputError(f"weights {path}: {' '.join(str(error).split())[:300] or type(error).__name__}") from None
+
+
+def check(path: Path | str, missing: Iterable[str], unexpected: Iterable[str], misshapen: Iterable[str] = ()) -> None:
+    """InputError that names the first keys of each kind, and how many there are, unless all are empty."""
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    told = [f"{kind}: {_some(sorted(keys))}" for kind, keys in kinds.items() if keys]
+    if told:
+        raise InputError(f"weights {path}: do not fit this backbone; keys {'; '.join(told)}")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more
