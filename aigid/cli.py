@@ -14,5 +14,6 @@ def main() -> None:
     """
 
 
-for command in (data.index, data.audit, data.degrade, features.extract, evaluation.evaluate, data.preset):
+COMMANDS = (data.index, data.audit, data.degrade, data.preset, features.extract, features.cache, evaluation.evaluate)
+for command in COMMANDS:
     main.add_command(command)

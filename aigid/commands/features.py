@@ -1,11 +1,16 @@
 """Commands on embeddings."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from aigid.command import Command, tell_failed
+from aigid.command import Command, tell, tell_failed
 from aigid.commands.paths import FILE, FOLDER
+from aigid.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @click.command(cls=Command)
@@ -41,3 +46,74 @@ def extract(
     extraction.write(out)
     tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
     ctx.exit(1 if extraction.failed else 0)
+
+
+@click.group()
+def cache() -> None:
+    """Look after the rows that extractions have computed, in $AIGID_CACHE."""
+
+
+@cache.command(cls=Command)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def info(as_json: bool) -> None:
+    """Rows and bytes of each backbone and view."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from aigid.features import inventory
+    from aigid.files import cache_folder
+
+    rows = [entry.row() for entry in inventory.entries()]
+    total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}
+    if as_json:
+        click.echo(json.dumps({"folder": str(cache_folder()), **total, "shelves": rows}))
+        return
+    table = Table("backbone", "tower", "view", "seed", "rows", "MB", "shards", "damaged", title=str(cache_folder()))
+    for row in sorted(rows, key=lambda row: (row["backbone"], row["tower"], row["view"])):
+        cells = [row["seed"], row["rows"], f"{row['bytes'] / 1e6:.1f}", row["shards"], row["damaged"]]
+        table.add_row(row["backbone"], row["tower"][:8], row["view"], *map(str, cells))
+    table.add_row("all", "", "", "", str(total["rows"]), f"{total['bytes'] / 1e6:.1f}", "", str(total["damaged"]))
+    Console().print(table)
+    for row in rows:
+        if row["fault"]:
+            tell(row["fault"])
+
+
+@cache.command(cls=Command)
+@click.option("--root", type=FOLDER, help="With --manifest: compute a sample of rows again from these images.")
+@click.option("--manifest", "manifest_path", type=FILE, help="Names the images below --root.")
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows of each backbone and view.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample.")
+@click.pass_context
+def verify(ctx: click.Context, root: Path | None, manifest_path: Path | None, sample: int, seed: int) -> None:
+    """Hash every shard again; ends with status 1 and names what is damaged or differs. Changes nothing."""
+    from aigid.data import manifest
+    from aigid.features import inventory
+
+    if (root is None) != (manifest_path is None):
+        raise InputError("--root and --manifest go together")
+    entries, faults, again = inventory.entries(), [], 0
+    table = None if root is None else _with_sha256(manifest.read(manifest_path), root)
+    for entry in entries:
+        found = [entry.fault] if entry.fault else list(inventory.damaged(entry))
+        if table is not None and not entry.fault:
+            num_rows, differing = inventory.differing(entry, table, root, sample, seed)
+            again += num_rows
+            found += differing
+        for fault in found:
+            tell(fault)
+        faults += found
+    recomputed = "" if table is None else f", {again} rows computed again"
+    shards = sum(len(entry.shelf.shards()) for entry in entries)
+    click.echo(f"{len(entries)} shelves, {shards} shards{recomputed}; faults: {len(faults)}")
+    ctx.exit(1 if faults else 0)
+
+
+def _with_sha256(table: "DataFrame", root: Path) -> "DataFrame":
+    from aigid.data.hashes import sha256_of
+
+    if "sha256" in table:
+        return table
+    return table.assign(sha256=sha256_of([str((root / path).absolute()) for path in table["path"]]))

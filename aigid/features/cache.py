@@ -21,6 +21,7 @@ from aigid.files import atomic, cache_folder, write_json
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
+ABOUT = "about.json"
 DAMAGED = ".damaged"  # behind the name of a shard that was set aside
 KEY = "S64"
 LOG = logging.getLogger(__name__)
@@ -92,17 +93,29 @@ class Writer:
             self._key, self._rows = [], []
 
 
-def shelf(about: dict[str, object]) -> Shelf:
-    """The shelf of a tower and view; ``about`` holds all that decides its rows, and is written beside them."""
+def shelf(about: dict[str, object], made_by: dict[str, object]) -> Shelf:
+    """The shelf of a tower and view; ``about`` holds all that decides its rows, and is written beside them.
+
+    ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing.
+    """
     about = {"schema_version": SCHEMA_VERSION} | about
-    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder() / "embeddings" / name
+    folder = embeddings_folder() / shelf_name(about)
     try:
-        if not (folder / "about.json").exists():
-            write_json(folder / "about.json", about)
+        if not (folder / ABOUT).exists():
+            write_json(folder / ABOUT, about | {"made_by": made_by})
     except OSError as error:
         raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
     return Shelf(folder)
+
+
+def embeddings_folder() -> Path:
+    """The folder of the shelves."""
+    return cache_folder() / "embeddings"
+
+
+def shelf_name(about: dict[str, object]) -> str:
+    """The folder's name that a shelf's ``about`` gives it."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def check(path: Path) -> tuple[np.ndarray, np.ndarray] | None:

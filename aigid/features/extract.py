@@ -93,7 +93,8 @@ def _blocks(
     start = 0
     for tower in towers:
         out = rows[:, start : start + tower.dim]
-        shelf = cache.shelf({"tower": tower.fingerprint, "view": definition, "seed": seed})
+        about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
+        shelf = cache.shelf(about, tower.settings.model_dump(mode="json"))
         yield Block(view, tower, out, shelf, shelf.fill(key, out))
         start += tower.dim
 

@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import torch
 import transformers
+from towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
 
 from aigid.errors import InputError
 from aigid.features import hub
@@ -15,30 +16,10 @@ from aigid.features.encoder import Backbone, choose_device
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 
 CPU = torch.device("cpu")
-CLIP = {
-    "embed_dim": 24,
-    "vision_cfg": {"layers": 2, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32},
-    "text_cfg": {"layers": 1, "width": 16, "heads": 2, "context_length": 4, "vocab_size": 16},
-}
-SIGLIP = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "patch_size": 8,
-}
-CLIP_VISION = SIGLIP | {"model_type": "clip_vision_model", "projection_dim": 24}
-DINOV2 = SIGLIP | {"model_type": "dinov2", "mlp_ratio": 2}
 
 
 def settings(library, **changes):
     return BackboneSettings(library=library, model="tiny", preprocess={"size": 32}, **changes)
-
-
-def images(n=3):
-    return np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
 
 
 def normalised(batch):
@@ -167,3 +148,15 @@ def test_mean_pooling_is_the_mean_of_the_tokens():
     with torch.inference_mode():
         hidden = backbone.tower.model(pixel_values=normalised(images())).last_hidden_state.numpy()
     np.testing.assert_allclose(backbone.encode(images()), hidden.mean(axis=1), atol=1e-5)
+
+
+def test_before_the_projection(tmp_path):
+    own = Backbone(settings("open_clip", config=CLIP), CPU)
+    before = Backbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
+    assert (own.dim, before.dim) == (24, 32)
+    np.testing.assert_allclose(before.encode(images()) @ own.tower.proj.numpy(), own.encode(images()), atol=1e-5)
+    assert before.fingerprint != own.fingerprint
+    with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
+        Backbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)
+    with pytest.raises(InputError, match="pool: mean is for transformers' towers"):
+        Backbone(settings("open_clip", config=CLIP, pool="mean"), CPU)

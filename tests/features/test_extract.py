@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from towers import SIGLIP
 
 from aigid import store
 from aigid.data import manifest
@@ -18,15 +19,6 @@ from aigid.features.encoder import Backbone
 from aigid.features.extract import extract
 from aigid.features.preprocess import to_square
 
-SIGLIP = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "patch_size": 8,
-}
 SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
 
 
