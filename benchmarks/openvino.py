@@ -16,8 +16,8 @@ from aigid.features import open_clip
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.features.encoder import Backbone
 
-ROUNDS = 5
-SECONDS = 0.4  # of each measurement
+ROUNDS = 3
+SECONDS = 0.3  # of each measurement
 
 
 def towers() -> dict[str, BackboneSettings]:
@@ -56,7 +56,7 @@ def main() -> None:
     )
     for name, settings in towers().items():
         tower = Backbone(settings, torch.device("cpu")).tower
-        for batch in (1, 64 if name.startswith("tiny") else 16):
+        for batch in (1, 64 if name.startswith("tiny") else 8):
             size = settings.preprocess.size
             pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
             other = compiled(tower, pixels)

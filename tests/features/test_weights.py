@@ -178,6 +178,7 @@ def test_what_is_no_checkpoint(library, config, name, content, tmp_path):
     assert refusal(library, tmp_path / name, config=config).startswith(f"weights {tmp_path / name}: ")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:.*TorchScript")
 def test_a_torchscript_program_is_refused(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "jit.pt")
     assert "a TorchScript program; torch.save(" in refusal("open_clip", tmp_path / "jit.pt", config=CLIP)
