@@ -31,7 +31,10 @@ def test_import_aigid_is_light():
     assert not loaded & {*HEAVY, "numpy", "pandas", "sklearn"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["index", "--help"], ["extract", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["index", "--help"], ["extract", "--help"], ["cache", "verify", "--help"], ["evaluate", "--help"]],
+)
 def test_help_is_light(arguments):
     loaded, done = modules_after("from aigid.cli import main; main()", *arguments)
     assert done.returncode == 0
