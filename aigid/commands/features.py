@@ -59,9 +59,9 @@ def info(as_json: bool) -> None:
     """Rows and bytes of each backbone and view."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
+    from aigid.commands.terminal import console
     from aigid.features import inventory
     from aigid.files import cache_folder
 
@@ -75,7 +75,7 @@ def info(as_json: bool) -> None:
         cells = [row["seed"], row["rows"], f"{row['bytes'] / 1e6:.1f}", row["shards"], row["damaged"]]
         table.add_row(row["backbone"], row["tower"][:8], row["view"], *map(str, cells))
     table.add_row("all", "", "", "", str(total["rows"]), f"{total['bytes'] / 1e6:.1f}", "", str(total["damaged"]))
-    Console().print(table)
+    console().print(table)
     for row in rows:
         if row["fault"]:
             tell(row["fault"])
