@@ -11,9 +11,10 @@ from scipy.special import ndtr
 from aigid import seeding
 from aigid.errors import InputError
 from aigid.evaluation import intervals
-from aigid.evaluation.judge import DRAWS, headline_view
+from aigid.evaluation.judge import DRAWS
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import Floats, rank
+from aigid.evaluation.scores import headline_view
 
 COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p", "num_images"]
 

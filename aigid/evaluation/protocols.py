@@ -10,8 +10,8 @@ import pandas as pd
 
 from aigid.errors import InputError
 from aigid.evaluation import metrics, thresholds
-from aigid.evaluation.judge import CLEAN, rank_rows
 from aigid.evaluation.ranking import rank
+from aigid.evaluation.scores import CLEAN, rank_rows
 
 GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
 DDA_VIEW = "jpeg96"

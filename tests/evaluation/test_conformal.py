@@ -59,3 +59,16 @@ def test_the_bound_holds_as_often_as_it_says() -> None:
         point = conformal.operating_point(rank(*draw(rng, 200)), 0.05, level=0.9)
         held += norm.sf(norm.ppf(point.threshold)) <= point.fpr_bound
     assert held / 300 > 0.86
+
+
+def test_a_bound_from_copies_is_that_of_the_originals() -> None:
+    labels, values = draw(np.random.default_rng(3), 200)
+    reals = np.sort(values[labels == 0])
+    names = np.arange(100).astype(str)
+    one = conformal.operating_point(rank(labels, values), 0.05)
+    copied = rank(np.repeat(labels, 10), np.repeat(values, 10))
+    again = conformal.operating_point(copied, 0.05, groups=np.repeat(names, 10))
+    assert (reals == np.sort(copied.reals)[::10]).all()
+    assert (again.threshold, again.fpr) == (one.threshold, one.fpr)
+    assert again.fpr_bound == pytest.approx(one.fpr_bound, abs=1e-12)
+    assert conformal.operating_point(copied, 0.05).fpr_bound < one.fpr_bound
