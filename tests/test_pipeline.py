@@ -12,8 +12,13 @@ from dvc.repo import Repo
 from aigid import params
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
+from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.registry import DETECTORS, find
+from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.deployment import EvaluationSettings
 from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +70,10 @@ def test_stages_have_the_expected_names():
             "extract@tiny_siglip-demo",
             "extract@tiny_both-demo",
             *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in DETECTORS),
+            "describe@demo",
+            "controls",
+            *(f"evaluate@{control}" for control in CONTROLS),
+            "cross",
             "report",
         ]
     )
@@ -76,8 +85,8 @@ def test_deps_are_exactly_the_imports(name):
     stage = stages()[name]
     module = re.search(r"python -m (\S+)", stage.cmd).group(1)
     needed = imported_files(module_file(module))
-    if detector := re.search(r"^(?:train|score)@(\w+)", name):
-        needed |= imported_files(module_file(DETECTORS[detector.group(1)].split(":")[0]))
+    if detector := re.search(r"^(?:train|score)@(\w+)|^cross .*--detector (\w+)", f"{name} {stage.cmd}"):
+        needed |= imported_files(module_file(DETECTORS[detector.group(1) or detector.group(2)].split(":")[0]))
     needed = {file for file in needed if file.name != "__init__.py"}
     declared = [Path(dep.fs_path) for dep in stage.deps if dep.fs_path.startswith((f"{ROOT}/aigid", f"{ROOT}/stages"))]
     missing = {file for file in needed if not any(file == dep or dep in file.parents for dep in declared)}
@@ -99,12 +108,19 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *DETECTORS}
+    others = {"evaluation", "describe", "controls", "crossing"}
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *DETECTORS}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
     assert sorted(params.load("datasets", list[str], path)) == sorted([*made, *found])
     params.load("audit", AuditSettings, path)
+    params.load("evaluation", EvaluationSettings, path)
+    params.load("describe", DescriptionSettings, path)
+    params.load("crossing", CrossingSettings, path)
+    controls = params.load("controls", ControlSettings, path)
+    assert controls.backbone in sections["backbones"]
+    assert controls.train in sections["datasets"]
     for name, changes in sections["backbones"].items():
         resolve(name, changes)
     for name in DETECTORS:

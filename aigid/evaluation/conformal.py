@@ -73,7 +73,7 @@ def abstainer(ranking: Ranking, alpha: float) -> Abstainer:
 
 
 def coverage(found: Abstainer, ranking: Ranking) -> dict[str, float]:
-    """Measured on test images: how often a class stays possible, is called wrongly, is left uncertain; if it is there."""
+    """Measured on test images, per class there is: how often it stays possible, is called wrongly, left uncertain."""
     shares = {}
     for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
         if len(scores):

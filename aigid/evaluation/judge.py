@@ -91,7 +91,7 @@ def _best(ranking: Ranking, where: str) -> headline.Finding:
 
 
 def _curves(ranking: Ranking, deployed: Deployment | None) -> dict[str, pd.DataFrame]:
-    """ROC, precision-recall and reliability, before and after calibration; without rows where there is no such curve."""
+    """ROC, precision-recall, reliability before and after calibration; without rows where there is no such curve."""
     both, width = ranking.has_both, calibration.equal_width()
     reliability = calibration.reliability(ranking, width)
     return {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from aigid.evaluation import figures, page, results, summary
+from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.latex import latex
 from aigid.evaluation.page import Section
@@ -50,9 +51,11 @@ def write(
 
 
 def by_dataset(judgements: Mapping[Cell, Judgement]) -> dict[str, Judgements]:
-    """The judgements of each dataset by detector, both in alphabetical order."""
+    """The judgements of each dataset by detector, both in alphabetical order, the controls last."""
     datasets: dict[str, dict[str, Judgement]] = {}
-    for (detector, dataset), judgement in sorted(judgements.items(), key=lambda cell: cell[0]):
+    for (detector, dataset), judgement in sorted(
+        judgements.items(), key=lambda cell: (cell[0][0] in CONTROLS, cell[0])
+    ):
         datasets.setdefault(dataset, {})[detector] = judgement
     return dict(sorted(datasets.items()))
 
