@@ -108,7 +108,7 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    others = {"evaluation", "describe", "controls", "crossing"}
+    others = {"evaluation", "describe", "controls", "crossing", "thumbnails"}
     assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *DETECTORS}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
@@ -118,6 +118,7 @@ def test_every_section_loads(path):
     params.load("evaluation", EvaluationSettings, path)
     params.load("describe", DescriptionSettings, path)
     params.load("crossing", CrossingSettings, path)
+    assert set(params.load("thumbnails", list[str], path)) <= set(sections["datasets"])
     controls = params.load("controls", ControlSettings, path)
     assert controls.backbone in sections["backbones"]
     assert controls.train in sections["datasets"]

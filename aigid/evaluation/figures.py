@@ -10,11 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
 from aigid.files import atomic
 
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
 COLOURS = 10  # that can be told apart
+DIAGONAL = {"color": "0.7", "linewidth": 1, "linestyle": "--"}
 
 
 def save(figure: Figure, path: Path | str) -> None:
@@ -41,52 +43,84 @@ def verdicts(judgements: Judgements) -> Figure:
 def roc(judgements: Judgements) -> Figure:
     """The ROC curve of every detector over the diagonal of chance."""
     axes = _square("reals called generated (FPR)", "fakes found (TPR)")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
+    axes.plot([0, 1], [0, 1], **DIAGONAL)
     _curves(axes, judgements, "roc", ("fpr", "tpr"), "auroc", "lower right")
     return axes.figure
 
 
 def precision_recall(judgements: Judgements) -> Figure:
     """The precision-recall curve of every detector."""
+    judgements = own(judgements)
     axes = _square("fakes found (recall)", "precision")
     _curves(axes, judgements, "pr", ("recall", "precision"), "ap", "lower left")
     return axes.figure
 
 
 def reliability(judgements: Judgements) -> Figure:
-    """The share of fakes among images of one score, over that score; a calibrated detector keeps to the diagonal."""
-    axes = _square("mean score in bin", "share generated in bin")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
-    _curves(axes, judgements, "reliability", ("score", "share"), "ece", "upper left", marker="o", markersize=4)
-    return axes.figure
+    """The share of fakes among images of one score, over that score, as it is and calibrated."""
+    judgements = own(judgements)
+    after = any(len(judgement.curves["calibrated"]) for judgement in judgements.values())
+    curves = {
+        "reliability": ("as scored", "ece"),
+        **({"calibrated": ("calibrated", "ece_calibrated")} if after else {}),
+    }
+    figure = Figure(figsize=(4.6 * len(curves), 4.9), layout="constrained")
+    for axes, (curve, (title, metric)) in zip(
+        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
+    ):
+        _unit(axes, "mean score in bin", "share generated in bin")
+        axes.set_title(title, fontsize=10)
+        axes.plot([0, 1], [0, 1], **DIAGONAL)
+        _curves(axes, judgements, curve, ("score", "share"), metric, "upper left", marker="o", markersize=4)
+    return figure
 
 
 def views(judgements: Judgements) -> Figure:
-    """AUROC of every detector in each view, with its interval."""
-    tables = {}
-    for name, judgement in judgements.items():
-        rows = judgement.details[judgement.details["kind"] == "all"]
-        tables[name] = rows.assign(name=rows["view"])
-    return _intervals(tables, "auroc", "AUROC")
+    """AUROC of every detector from view to view, with its interval; views stand by name and falling quality."""
+    judgements = own(judgements)
+    tables = {
+        name: judgement.details[judgement.details["kind"] == "all"].set_index("view")
+        for name, judgement in judgements.items()
+    }
+    first = {judgement.view for judgement in judgements.values()}
+    names = sorted({view for table in tables.values() for view in table.index}, key=lambda view: _severity(view, first))
+    figure = Figure(figsize=(max(4.5, 1.6 + 0.6 * len(names)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0.5, **DIAGONAL)
+    for number, (name, table) in enumerate(tables.items()):
+        table = table.reindex(names)
+        place = np.arange(len(names)) + 0.08 * (number - (len(tables) - 1) / 2)
+        axes.vlines(place, table["auroc_low"], table["auroc_high"], color=f"C{number % COLOURS}", linewidth=1)
+        axes.plot(place, table["auroc"], marker="o", markersize=4, label=name, **_colour(number, name))
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set(ylabel="AUROC", ylim=(min(axes.get_ylim()[0], 0.45), 1.01))
+    axes.grid(axis="y", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    return figure
 
 
 def sources(judgements: Judgements) -> Figure:
     """The share of each source's reals that every detector calls generated at 0.5, with its interval."""
-    tables = {name: _rows(judgement, "source") for name, judgement in judgements.items()}
+    tables = {name: _rows(judgement, "source") for name, judgement in own(judgements).items()}
     return _intervals(tables, "fpr_05", "reals called generated at 0.5")
 
 
 def generators(judgements: Judgements) -> Figure:
     """The heat map of AUROC, one row per detector and one column per generator."""
     rows = {name: _rows(judgement, "generator").set_index("name")["auroc"] for name, judgement in judgements.items()}
-    table = pd.DataFrame(rows, dtype=float).T.sort_index(axis=1)
-    figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.45 * len(table)), layout="constrained")
+    return heat_map(pd.DataFrame(rows, dtype=float).T.sort_index(axis=1))
+
+
+def heat_map(table: pd.DataFrame) -> Figure:
+    """AUROC by row and column, each cell with its number; where there is none it stays empty."""
+    figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.4 * len(table)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(table.to_numpy(), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
+    image = axes.imshow(table.to_numpy(float), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(table)), table.index)
     axes.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
+    for (row, column), value in np.ndenumerate(table.to_numpy(float)):
         if not np.isnan(value):
             colour = "black" if value > 0.8 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
@@ -101,7 +135,7 @@ FIGURES: dict[str, tuple[Callable[[Judgements], Figure], str]] = {
     "pr": (precision_recall, "Precision against the share of fakes found, at the test set's own share of fakes."),
     "reliability": (
         reliability,
-        "Share of fakes among images of one score; a calibrated detector keeps to the diagonal.",
+        "Share of fakes among images of one score, before and after calibration; honest scores keep to the diagonal.",
     ),
     "generators": (generators, "AUROC of each generator's fakes against all reals."),
     "sources": (sources, "Share of each source's reals called generated at 0.5, with its 95 % interval."),
@@ -124,8 +158,23 @@ def _rows(judgement: Judgement, kind: str) -> pd.DataFrame:
     return table[(table["kind"] == kind) & (table["view"] == judgement.view)]
 
 
+def own(judgements: Judgements) -> Judgements:
+    """The detectors that are no controls; all where there is nothing else."""
+    return {name: one for name, one in judgements.items() if name not in CONTROLS} or judgements
+
+
+def _severity(view: str, first: set[str]) -> tuple:
+    """The headline first, then by name; among numbers, stronger blur and lower quality or size come later."""
+    letters = view.rstrip("0123456789")
+    number = int(view[len(letters) :] or 0)
+    return view not in first, letters, number if letters == "blur" else -number
+
+
 def _square(x: str, y: str) -> Axes:
-    axes = Figure(figsize=(5.2, 5.2), layout="constrained").subplots()
+    return _unit(Figure(figsize=(5.2, 5.2), layout="constrained").subplots(), x, y)
+
+
+def _unit(axes: Axes, x: str, y: str) -> Axes:
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     return axes
@@ -138,9 +187,9 @@ def _curves(
         points = judgement.curves[curve]
         if len(points) and metric in judgement.metrics:
             label = f"{judgement.metrics[metric]:.3f}  {name}"
-            axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number), **style)
+            axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number, name), **style)
     if axes.get_legend_handles_labels()[0]:
-        title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE"}[metric]
+        title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE", "ece_calibrated": "ECE"}[metric]
         axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
 
 
@@ -154,7 +203,7 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
         table = table[table[metric].notna()]
         place = [names.index(name) - 0.4 + step * (number + 0.5) for name in table["name"]]
         low, high = (table[f"{metric}{end}"].fillna(table[metric]) for end in ("_low", "_high"))
-        colour = f"C{number % COLOURS}"
+        colour = _colour(number, detector)["color"]
         axes.hlines(place, low, high, color=colour, linewidth=1.5)
         axes.plot(table[metric], place, "o", color=colour, markersize=4, label=detector)
     axes.set_yticks(range(len(names)), ["" if name == "all" else name for name in names])
@@ -166,6 +215,9 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
     return figure
 
 
-def _colour(number: int) -> dict[str, object]:
-    """Ten colours, then the same ones broken."""
+def _colour(number: int, detector: str) -> dict[str, object]:
+    """Ten colours, then the same ones broken; controls are grey, each in a pattern of its own."""
+    if detector in CONTROLS:
+        pattern = ("-", "--", ":", "-.")[CONTROLS.index(detector)]
+        return {"color": "0.55", "linestyle": pattern, "linewidth": 1.2}
     return {"color": f"C{number % COLOURS}", "linestyle": ("-", "--", ":")[number // COLOURS % 3], "linewidth": 1.6}
