@@ -25,7 +25,7 @@ def submission(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> list[d
     captions = images["caption"] if "caption" in images else pd.Series("", images.index)
     names = attributed(images)
     if unknown := sorted(set(names) - set(classes)):
-        raise InputError(f"class {unknown[0]!r}: Label_B numbers {', '.join(classes)}")
+        raise InputError(f"class {str(unknown[0])!r}: Label_B numbers {', '.join(classes)}")
     label_b = [list(classes).index(name) for name in names]
     rows = zip(index.astype(int), captions, (images["score"] > 0.5).astype(int), label_b, strict=True)
     return [dict(zip(("index", "caption", "Label_A", "Label_B"), row, strict=True)) for row in sorted(rows)]
