@@ -10,6 +10,11 @@ CONTROLS = (*BLIND, SHALLOW)
 CHANCE = 0.6  # AUROC up to which a blind control passes for chance
 
 
+def others(judgements: Mapping[str, Judgement]) -> Mapping[str, Judgement]:
+    """The detectors that are no controls; all where there is nothing else."""
+    return {name: one for name, one in judgements.items() if name not in CONTROLS} or judgements
+
+
 def warnings(judgements: Mapping[str, Judgement]) -> list[str]:
     """One line per blind control above chance and per detector no better than the shallow cues, on one dataset."""
     auroc = {name: judgement.metrics["auroc"] for name, judgement in judgements.items() if "auroc" in judgement.metrics}

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.controls import CONTROLS, others
 from aigid.evaluation.judge import Judgement
 from aigid.files import atomic
 
@@ -50,41 +50,32 @@ def roc(judgements: Judgements) -> Figure:
 
 def precision_recall(judgements: Judgements) -> Figure:
     """The precision-recall curve of every detector."""
-    judgements = own(judgements)
+    judgements = others(judgements)
     axes = _square("fakes found (recall)", "precision")
     _curves(axes, judgements, "pr", ("recall", "precision"), "ap", "lower left")
     return axes.figure
 
 
 def reliability(judgements: Judgements) -> Figure:
-    """The share of fakes among images of one score, over that score, as it is and calibrated."""
-    judgements = own(judgements)
-    after = any(len(judgement.curves["calibrated"]) for judgement in judgements.values())
-    curves = {
-        "reliability": ("as scored", "ece"),
-        **({"calibrated": ("calibrated", "ece_calibrated")} if after else {}),
-    }
-    figure = Figure(figsize=(4.6 * len(curves), 4.9), layout="constrained")
-    for axes, (curve, (title, metric)) in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-    ):
-        _unit(axes, "mean score in bin", "share generated in bin")
-        axes.set_title(title, fontsize=10)
-        axes.plot([0, 1], [0, 1], **DIAGONAL)
-        _curves(axes, judgements, curve, ("score", "share"), metric, "upper left", marker="o", markersize=4)
-    return figure
+    """The share of fakes among images of one score, over that score; honest scores keep to the diagonal."""
+    return _reliability(judgements, "reliability", "ece")
+
+
+def calibrated(judgements: Judgements) -> Figure:
+    """The same of the calibrated scores."""
+    return _reliability(judgements, "calibrated", "ece_calibrated")
 
 
 def views(judgements: Judgements) -> Figure:
     """AUROC of every detector from view to view, with its interval; views stand by name and falling quality."""
-    judgements = own(judgements)
+    judgements = others(judgements)
     tables = {
         name: judgement.details[judgement.details["kind"] == "all"].set_index("view")
         for name, judgement in judgements.items()
     }
     first = {judgement.view for judgement in judgements.values()}
     names = sorted({view for table in tables.values() for view in table.index}, key=lambda view: _severity(view, first))
-    figure = Figure(figsize=(max(4.5, 1.6 + 0.6 * len(names)), 4.2), layout="constrained")
+    figure = Figure(figsize=(max(6.4, 2.8 + 0.6 * len(names)), 4.2), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0.5, **DIAGONAL)
     for number, (name, table) in enumerate(tables.items()):
@@ -96,13 +87,13 @@ def views(judgements: Judgements) -> Figure:
     axes.set(ylabel="AUROC", ylim=(min(axes.get_ylim()[0], 0.45), 1.01))
     axes.grid(axis="y", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return figure
 
 
 def sources(judgements: Judgements) -> Figure:
     """The share of each source's reals that every detector calls generated at 0.5, with its interval."""
-    tables = {name: _rows(judgement, "source") for name, judgement in own(judgements).items()}
+    tables = {name: _rows(judgement, "source") for name, judgement in others(judgements).items()}
     return _intervals(tables, "fpr_05", "reals called generated at 0.5")
 
 
@@ -135,8 +126,9 @@ FIGURES: dict[str, tuple[Callable[[Judgements], Figure], str]] = {
     "pr": (precision_recall, "Precision against the share of fakes found, at the test set's own share of fakes."),
     "reliability": (
         reliability,
-        "Share of fakes among images of one score, before and after calibration; honest scores keep to the diagonal.",
+        "Share of fakes among images of one score, as scored; honest scores keep to the diagonal.",
     ),
+    "calibrated": (calibrated, "The same after calibration on the validation images."),
     "generators": (generators, "AUROC of each generator's fakes against all reals."),
     "sources": (sources, "Share of each source's reals called generated at 0.5, with its 95 % interval."),
     "views": (views, "AUROC in each view with its 95 % interval: what delivery costs."),
@@ -148,6 +140,8 @@ def shows(name: str, judgements: Judgements) -> bool:
     details = pd.concat([judgement.details for judgement in judgements.values()])
     if name == "views":
         return details["view"].nunique() > 1
+    if name == "calibrated":
+        return any(len(judgement.curves[name]) for judgement in judgements.values())
     if name in ("generators", "sources"):
         return bool((details["kind"] == name.removesuffix("s")).any())
     return bool(details["auroc"].notna().any())
@@ -158,11 +152,6 @@ def _rows(judgement: Judgement, kind: str) -> pd.DataFrame:
     return table[(table["kind"] == kind) & (table["view"] == judgement.view)]
 
 
-def own(judgements: Judgements) -> Judgements:
-    """The detectors that are no controls; all where there is nothing else."""
-    return {name: one for name, one in judgements.items() if name not in CONTROLS} or judgements
-
-
 def _severity(view: str, first: set[str]) -> tuple:
     """The headline first, then by name; among numbers, stronger blur and lower quality or size come later."""
     letters = view.rstrip("0123456789")
@@ -170,11 +159,15 @@ def _severity(view: str, first: set[str]) -> tuple:
     return view not in first, letters, number if letters == "blur" else -number
 
 
+def _reliability(judgements: Judgements, curve: str, metric: str) -> Figure:
+    axes = _square("mean score in bin", "share generated in bin")
+    axes.plot([0, 1], [0, 1], **DIAGONAL)
+    _curves(axes, others(judgements), curve, ("score", "share"), metric, "upper left", marker="o", markersize=4)
+    return axes.figure
+
+
 def _square(x: str, y: str) -> Axes:
-    return _unit(Figure(figsize=(5.2, 5.2), layout="constrained").subplots(), x, y)
-
-
-def _unit(axes: Axes, x: str, y: str) -> Axes:
+    axes = Figure(figsize=(5.2, 5.2), layout="constrained").subplots()
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
     return axes

@@ -115,12 +115,15 @@ def num_effective(hits: NDArray, groups: NDArray | None = None) -> float:
     """How many independent images tell as much about the mean of ``hits`` (N,) of 0 and 1.
 
     Images of one group agree with each other; N is divided by the design effect, the variance between groups over
-    that of independent images (Kish 1965). If all hits are equal, each group counts as one image.
+    that of independent images (Kish 1965). If all hits are equal, each group counts as one image; one group alone
+    counts as one.
     """
     num, mean = float(len(hits)), float(np.mean(hits))
     if groups is None:
         return num
     size, hit = _by_unit(hits, groups)
+    if len(size) == 1:
+        return 1.0
     between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
     return num / max(between / within, 1.0) if within else float(len(size))
 

@@ -25,7 +25,7 @@ def verdicts(judgements: Judgements) -> pd.DataFrame:
 def omissions(judgements: Judgements) -> list[str]:
     """One line per detector and reason: which metrics are missing because of it."""
     lines = []
-    for detector, judgement in judgements.items():
+    for detector, judgement in controls.others(judgements).items():
         reasons: dict[str, list[str]] = {}
         for name, reason in judgement.omitted.items():
             reasons.setdefault(reason, []).append(name)
@@ -36,10 +36,9 @@ def omissions(judgements: Judgements) -> list[str]:
 def hardest(judgements: Judgements) -> pd.DataFrame:
     """The images that each detector scores most wrongly, three a class: ``detector, path, generator, score``."""
     rows = [pd.DataFrame(columns=["detector", "path", "generator", "score"])]
-    for detector, judgement in judgements.items():
-        if detector not in controls.CONTROLS:
-            worst = judgement.hardest.groupby("label").head(3)
-            rows.append(worst.assign(detector=detector, score=worst["score"].map("{:.3f}".format))[rows[0].columns])
+    for detector, judgement in controls.others(judgements).items():
+        worst = judgement.hardest.groupby("label").head(3)
+        rows.append(worst.assign(detector=detector, score=worst["score"].map("{:.3f}".format))[rows[0].columns])
     return pd.concat(rows, ignore_index=True)
 
 
@@ -47,8 +46,7 @@ def warnings(judgements: Judgements) -> list[str]:
     """What a leak betrays first of all, then one line per detector and warning."""
     own = [
         f"{detector}: {line}"
-        for detector, judgement in judgements.items()
-        if detector not in controls.CONTROLS
+        for detector, judgement in controls.others(judgements).items()
         for line in judgement.warnings
     ]
     return controls.warnings(judgements) + own
@@ -57,8 +55,8 @@ def warnings(judgements: Judgements) -> list[str]:
 def calibrations(judgements: Judgements) -> pd.DataFrame:
     """One row per detector: its calibrator, the validation images it was fitted on, the errors before and after."""
     rows = []
-    for detector, judgement in judgements.items():
-        if judgement.deployment and detector not in controls.CONTROLS:
+    for detector, judgement in controls.others(judgements).items():
+        if judgement.deployment:
             calibrator, found = judgement.deployment.calibrator, judgement.metrics
             rows.append({"detector": detector, "calibrator": calibrator.kind, "fitted on": _population(calibrator)})
             for name, title in (("ece", "ECE"), ("brier", "Brier"), ("nll", "NLL")):
@@ -104,7 +102,7 @@ def tables(judgements: Judgements, differences: pd.DataFrame | None = None) -> d
     found |= {
         "AUROC per generator": parts.by_generator(judgements),
         "Reals called generated at 0.5, per source": parts.by_source(judgements),
-        "AUROC per view, and what it loses": parts.by_view(judgements),
+        "AUROC per view, and what it loses": parts.by_view(controls.others(judgements)),
         **parts.by_columns(judgements),
         "Verdicts at 0.5 that flip between an image's views": stabilities(judgements),
         "Calibration, before and after": calibrations(judgements),
@@ -146,9 +144,9 @@ def _first(rows: pd.DataFrame) -> pd.Series:
 def _numbers(judgements: Judgements, titles: Mapping[str, str]) -> pd.DataFrame:
     """The metrics of each detector by title; detectors with none of them, and controls, are left out."""
     rows = []
-    for detector, judgement in judgements.items():
+    for detector, judgement in controls.others(judgements).items():
         cells = {title: f"{judgement.metrics[key]:.3f}" for title, key in titles.items() if key in judgement.metrics}
-        if cells and detector not in controls.CONTROLS:
+        if cells:
             rows.append({"detector": detector, **dict.fromkeys(titles, NONE), **cells})
     return pd.DataFrame(rows)
 
@@ -156,7 +154,7 @@ def _numbers(judgements: Judgements, titles: Mapping[str, str]) -> pd.DataFrame:
 def _population(calibrator: Calibrator) -> str:
     about = calibrator.population
     groups, images = about["num_groups"], about["num_real"] + about["num_fake"]
-    return f"{about['num_real']} + {about['num_fake']} images" + (f" of {groups} groups" if groups < images else "")
+    return f"{about['num_real']} + {about['num_fake']} images" + (f", {groups} independent" if groups < images else "")
 
 
 def _change(found: Mapping[str, float], before: str, after: str) -> str:
