@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from aigid.detectors.registry import DETECTORS
+from aigid.evaluation.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -68,6 +69,10 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
         "extract@tiny_siglip-demo",
         "extract@tiny_both-demo",
         *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
+        "describe@demo",
+        "controls",
+        *(f"evaluate@{control}" for control in CONTROLS),
+        "cross",
         "report",
     }
     assert stages_run(first) == everything
@@ -87,7 +92,7 @@ def test_from_scratch_every_byte_is_the_same(workspace, tmp_path):
 def test_one_parameter_runs_exactly_what_follows_it(workspace):
     folder, _ = workspace
     output = run("dvc", "exp", "run", "--set-param", "probe.c=0.5", cwd=folder)
-    assert stages_run(output) == {"train@probe", "score@probe", "evaluate@probe", "report"}
+    assert stages_run(output) == {"train@probe", "score@probe", "evaluate@probe", "cross", "report"}
     run("git", "checkout", "--quiet", ".", cwd=folder)
     run("dvc", "checkout", cwd=folder)
     shown = run("dvc", "metrics", "show", cwd=folder)

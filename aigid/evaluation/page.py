@@ -38,7 +38,8 @@ figcaption { font-size: .85rem; color: #555; }
 .warning { background: #fff4d6; border-left: 4px solid #d99a00; padding: .4rem .8rem; margin: .4rem 0; }
 .small { font-size: .85rem; color: #555; margin: .4rem 0; }
 @media print { body { max-width: none; font-size: 10pt; padding: 0; } .wide { overflow: visible; }
-  table { font-size: 7pt; } th, td { padding: .15rem .25rem; } .range { font-size: 6pt; white-space: nowrap; } td { white-space: normal; }
+  table { font-size: 7pt; } th, td { padding: .15rem .25rem; } .range { font-size: 6pt; white-space: nowrap; }
+  td { white-space: normal; }
   figure, tr, .warning { break-inside: avoid; } h2, h3 { break-after: avoid; } figure { flex: 0 0 47%; }
   .thumbnails figure { flex: 0 0 22%; } h2 ~ h2 { break-before: page; } }
 """
