@@ -56,10 +56,10 @@ class Browser:
             self.call(f"{domain}.enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
         self.call("Page.navigate", url=path.as_uri())
-        script = """new Promise(done => { const all = [...document.images];
+        script = """new Promise(done => { const all = document.images;
           const look = () => document.readyState != "complete" ? setTimeout(look, 50) : done(JSON.stringify({
             page: document.documentElement.scrollWidth, window: innerWidth, images: all.length,
-            broken: all.filter(one => !one.naturalWidth).length})); setTimeout(look, 200); })"""
+            broken: [...all].filter(one => !one.naturalWidth).length})); setTimeout(look, 200); })"""
         found = self.call("Runtime.evaluate", expression=script, awaitPromise=True)
         return json.loads(found["result"]["value"])
 
