@@ -41,7 +41,9 @@ def test_help_is_light(arguments):
     assert not loaded & {*HEAVY, "numpy", "pandas", "sklearn"}
 
 
-@pytest.mark.parametrize("stage", ["audit", "index", "train", "score", "evaluate", "report"])
+@pytest.mark.parametrize(
+    "stage", ["audit", "index", "train", "score", "evaluate", "report", "describe", "controls", "cross"]
+)
 def test_stages_without_images_need_no_torch(stage):
     loaded, done = modules_after(f"import stages.{stage}")
     assert done.returncode == 0
