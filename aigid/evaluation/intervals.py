@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 from aigid.evaluation.ranking import Floats
 
 LEVEL = 0.95
+DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 200, 200_000_000  # the last in rows
 CHUNK = 1 << 17  # weights held at once: few enough to stay in the processor's cache
 
 Ints = NDArray[np.int64]
@@ -68,6 +69,11 @@ def bootstrap_error(rows: Population, edges: Floats, draws: int, rng: np.random.
     """The expected calibration error of each draw, (draws,): reals and fakes pooled, in the bins between ``edges``."""
     error = _Error(rows, edges)
     return np.concatenate([error(counts) for counts in _resample(rows.strata, draws, rng)])
+
+
+def affordable(draws: int, num: int) -> int:
+    """At most ``draws`` of ``num`` rows: fewer of so many that a draw costs a tenth of a second and adds little."""
+    return min(draws, max(MOST_DRAWN // max(num, 1), FEWEST_DRAWS))
 
 
 def mirrored(draws: Floats, value: float, level: float = LEVEL) -> tuple[float, float]:

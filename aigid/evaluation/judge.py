@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from aigid.errors import InputError
-from aigid.evaluation import breakdown, calibration, curves, headline, thresholds
+from aigid.evaluation import breakdown, calibration, curves, headline, intervals, thresholds
 from aigid.evaluation.deployment import KEYS, Deployment, EvaluationSettings, calibrated, deploy, measure
 from aigid.evaluation.ranking import Ranking
 from aigid.evaluation.scores import CLEAN, headline_view, rank_rows
 from aigid.evaluation.stability import stability
 
-DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 200, 200_000_000
 HARDEST = 8  # images a class
 
 
@@ -40,16 +39,16 @@ class Judgement:
 def judge(
     scores: pd.DataFrame,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = intervals.DRAWS,
     by: Sequence[str] = (),
     settings: EvaluationSettings | None = None,
 ) -> Judgement:
     """Judge the test rows of a checked scores file; its validation rows only set thresholds and calibrators.
 
     The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
-    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out, and more
-    than ``MOST_DRAWN`` rows in all are not drawn, though ``FEWEST_DRAWS`` are always made; ``by`` names columns to
-    break the scores down by, beyond generator and source.
+    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out, and of very
+    many rows fewer are made (``intervals.affordable``); ``by`` names columns to break the scores down by, beyond
+    generator and source.
     """
     test = scores[scores["split"] == "test"]
     if test.empty:
@@ -58,7 +57,7 @@ def judge(
     shown, held = test[test["view"] == view], scores[(scores["split"] == "val") & (scores["view"] == view)]
     ranking, validation = rank_rows(shown), rank_rows(held)
     cuts = {"05": 0.5, "val": _best(validation, "validation"), "oracle": _best(ranking, "test")}
-    draws = min(draws, max(MOST_DRAWN // max(test["view"].value_counts()), FEWEST_DRAWS))
+    draws = intervals.affordable(draws, max(test["view"].value_counts()))
     details = breakdown.tabulate(test, _numbers(cuts), seed, draws, by)
     found = headline.ordering(ranking) | headline.probability(ranking) | headline.over_parts(details, view)
     for name, cut in cuts.items():

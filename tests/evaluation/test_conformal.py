@@ -15,16 +15,18 @@ def draw(rng: np.random.Generator, num: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3])
-def test_each_class_stays_possible_as_often_as_promised(alpha: float) -> None:
+@pytest.mark.parametrize("num", [300, pytest.param(3000, marks=pytest.mark.slow)])
+def test_each_class_stays_possible_as_often_as_promised(alpha: float, num: int) -> None:
     rng = np.random.default_rng(0)
     held = []
-    for _ in range(300):
+    for _ in range(num):
         found = conformal.abstainer(rank(*draw(rng, 60)), alpha)
         measured = conformal.coverage(found, rank(*draw(rng, 400)))
         held.append((measured["coverage_real"], measured["coverage_fake"]))
         assert measured["wrong_real"] <= 1 - measured["coverage_real"] + 1e-12
     # 30 calibration images a class: the expected coverage is ceil(31 (1 - alpha)) / 31
-    assert np.mean(held, axis=0) == pytest.approx(np.ceil(31 * (1 - alpha)) / 31, abs=0.015)
+    print(f"coverage of reals and fakes {np.mean(held, axis=0).round(4)}, promised {1 - alpha}")
+    assert np.mean(held, axis=0) == pytest.approx(np.ceil(31 * (1 - alpha)) / 31, abs=0.015 * np.sqrt(300 / num))
 
 
 def test_verdicts_by_hand() -> None:
