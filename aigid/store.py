@@ -6,6 +6,8 @@ attributes.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +53,29 @@ def write(
     attributes: dict[str, object],
 ) -> None:
     """Write an embedding file atomically; equal arguments give equal bytes."""
+    shapes = {name: (rows.shape[1], str(rows.dtype)) for name, rows in views.items() if rows.ndim == 2}
+    assert views.keys() == shapes.keys()
+    assert all(len(rows) == len(key) for rows in views.values())
+    with create(path, shapes, key, status, attributes) as out:
+        for name in sorted(views):
+            out[name][:] = views[name]
+
+
+@contextmanager
+def create(
+    path: Path | str,
+    views: dict[str, tuple[int, str]],
+    key: list[str] | np.ndarray,
+    status: list[str] | np.ndarray,
+    attributes: dict[str, object],
+) -> Iterator[dict[str, h5py.Dataset]]:
+    """An embedding file to fill, that stands at ``path`` when the block ends; ``views`` gives width and dtype of each.
+
+    The block writes every row of each view, in the same order each time, and has them nowhere in memory.
+    """
     key, status = np.asarray(key, KEY), np.asarray(status, STATUS)
     assert views, "an embedding file has at least one view"
-    assert all(rows.dtype in DTYPES and rows.ndim == 2 and len(rows) == len(key) for rows in views.values())
+    assert all(dtype in DTYPES for _, dtype in views.values())
     assert len(status) == len(key)
     with atomic(path) as part, h5py.File(part, "w", libver=("earliest", "v110")) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
@@ -61,8 +83,10 @@ def write(
             file.attrs[name] = json.dumps(value, sort_keys=True)
         file["key"] = key
         file["status"] = status
-        for name, rows in sorted(views.items()):
-            file.create_dataset(f"views/{name}", data=rows)
+        yield {
+            name: file.create_dataset(f"views/{name}", (len(key), width), dtype)
+            for name, (width, dtype) in sorted(views.items())
+        }
 
 
 def read(path: Path | str) -> Embeddings:
