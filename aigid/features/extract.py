@@ -53,7 +53,7 @@ class Extraction:
         with store.create(path, shapes, self.key, self.status, self.attributes) as out:
             for name in sorted(self.rows):
                 for start in range(0, len(self.key), WINDOW):
-                    out[name][start : start + WINDOW] = self._read(name, start, start + WINDOW)
+                    out[name].write(start, self._read(name, start, start + WINDOW))
 
     def _read(self, view: str, start: int, stop: int) -> np.ndarray:
         status = np.array(self.status[start:stop])

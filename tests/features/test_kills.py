@@ -43,7 +43,7 @@ def report(tmp_path_factory):
 @pytest.fixture
 def whole(report):
     assert report["undisturbed"]["code"] == 1  # done, but for the unreadable image
-    assert report["undisturbed"]["digests"].keys() == {"tiny_clip.h5", "tiny_siglip.h5"}
+    assert report["undisturbed"]["digests"].keys() == {"one.h5", "two.h5"}
     return report["undisturbed"]["digests"]
 
 
@@ -77,8 +77,9 @@ def test_a_cache_on_another_filesystem(report, whole):
     assert report["elsewhere"] == {"code": 1, "digests": whole, "other": True}
 
 
-def test_no_room_for_the_file_leaves_none(report):
+def test_a_disk_that_fills_up_is_one_line(report):
+    if not report["starved"]["mounted"]:
+        pytest.skip("may not mount a small disk")
     assert report["starved"]["code"] == 2
-    assert report["starved"]["told"].startswith("Error: ")
-    assert report["starved"]["told"].count("\n") == 1
-    assert report["starved"]["left"] == []
+    assert report["starved"]["told"] in [f"Error: out/{name}.h5: No space left on device\n" for name in ("one", "two")]
+    assert report["starved"]["left"] in ([], ["one.h5"])  # the first may just fit; nothing is half-written
