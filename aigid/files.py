@@ -20,7 +20,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path in the same folder that becomes ``path`` when the block ends, and vanishes when it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    sweep(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)
@@ -32,9 +32,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers of ``path`` that were killed left behind, once it is so old that none can still be at it."""
-    for part in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove temporary files that killed writers left behind, once they are so old that none can still be at them."""
+    for part in folder.glob(pattern):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > ABANDONED:
                 part.unlink()

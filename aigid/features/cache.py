@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from aigid.errors import InputError
-from aigid.files import atomic, cache_folder, write_json
+from aigid.files import atomic, cache_folder, sweep, write_json
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
@@ -50,7 +50,8 @@ class Shelf:
             part.write_bytes(content)
 
     def require_writable(self) -> None:
-        """InputError where no shard could be added."""
+        """InputError where no shard could be added; what killed writers left is cleared away."""
+        sweep(self.folder, ".*.safetensors")
         with _told(), tempfile.TemporaryFile(dir=self.folder):
             pass
 

@@ -47,6 +47,18 @@ def test_a_shard_is_closed_when_full_or_old(tmp_path, monkeypatch):
     assert cache.header(writer.shelf.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
 
 
+def test_half_written_shards_of_the_killed_go_when_old(tmp_path):
+    shelf = cache.shelf(ABOUT, {})
+    shelf.add(key(1), np.zeros((1, 2), np.float16))
+    old, young = shelf.folder / ".ab-x.safetensors", shelf.folder / ".cd-x.safetensors"
+    old.write_text("half")
+    young.write_text("half")
+    os.utime(old, (0, 0))
+    assert len(shelf.shards()) == 1
+    shelf.require_writable()
+    assert (old.exists(), young.exists(), len(shelf.shards())) == (False, True, 1)
+
+
 def test_another_schema_version(tmp_path, caplog):
     shelf = cache.shelf(ABOUT, {})
     about = shelf.folder / cache.ABOUT
