@@ -48,6 +48,9 @@ def extract(
         raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
     if len(names) > 1 and BACKBONE not in out:
         raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
+    for path in (Path(out.replace(BACKBONE, name)) for name in names):
+        if path.is_dir():
+            raise InputError(f"--out {path}: is a folder")
     changes = {"weights": weights, "decode": decode}
     backbones = {name: resolve(name, {key: value for key, value in changes.items() if value}) for name in names}
     table = manifest.read(manifest_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from aigid import store
 from aigid.data.hashes import sha256_of
@@ -114,14 +115,14 @@ def extract(
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def _load(settings: BackboneSettings, device: object, num_images: int) -> Backbone:
+def _load(settings: BackboneSettings, device: torch.device, num_images: int) -> Backbone:
     tower = Backbone(settings, device)
     batch.settle(tower, batch_size(), num_images)
     return tower
 
 
 def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
-    """(N,) S64: the sha256 of the images' files, where the manifest does not tell read from the files themselves."""
+    """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")
     paths = manifest["path"].iloc[unknown]
@@ -135,19 +136,24 @@ def _rows(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cac
 
 
 def _alongside(
-    others: list[BackboneSettings], device: object, definitions: dict, seed: int, keys: cache.Keys, missing: np.ndarray
+    others: list[BackboneSettings],
+    device: torch.device,
+    definitions: dict,
+    seed: int,
+    keys: cache.Keys,
+    missing: np.ndarray,
 ) -> list[engine.Block]:
     """What the other towers lack of the images that must be decoded anyway."""
     blocks = []
     for settings in others:
         try:
             tower = _load(settings, device, len(keys))
+            rows = {name: _rows(tower, definition, seed, keys) for name, definition in definitions.items()}
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)
             continue
-        for name, definition in definitions.items():
-            rows = _rows(tower, definition, seed, keys)
-            blocks.append(engine.Block(name, tower, rows.shelf, missing & ~rows.have, asked=False))
+        for name, found in rows.items():
+            blocks.append(engine.Block(name, tower, found.shelf, missing & ~found.have, asked=False))
     return blocks
 
 

@@ -156,6 +156,13 @@ def test_bad_calls_of_several(images, tmp_path):
     assert "--weights w.pt: belong to one backbone, and 2 are named" in done.stderr
 
 
+def test_a_folder_is_no_file_to_write(images, decoded, tmp_path):
+    done = call(tmp_path, "--backbone", "tiny_clip", "--out", str(tmp_path))
+    assert done.exit_code == 2
+    assert f"--out {tmp_path}: is a folder" in done.stderr
+    assert not decoded
+
+
 def test_too_little_space_is_said_before_the_first_image(images, decoded, monkeypatch, tmp_path):
     usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 5000))
