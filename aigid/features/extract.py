@@ -14,10 +14,11 @@ from tqdm import tqdm
 from aigid import store
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
+from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import cache
 from aigid.features.backbones import BackboneSettings, JointSettings
-from aigid.features.encoder import Backbone, choose_device
+from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Request, Sample
 from aigid.files import batch_size, device_name, num_workers
 
@@ -152,6 +153,7 @@ def _attributes(
     return {
         "backbone": settings.model_dump(mode="json"),
         "fingerprint": [tower.fingerprint for tower in towers],
+        "widths": [tower.dim for tower in towers],
         "weights_sha256": [tower.weights_sha256 for tower in towers],
         "weights_files": [tower.weights_files for tower in towers],
         "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in towers],
