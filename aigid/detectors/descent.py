@@ -18,9 +18,11 @@ def generator(*key: str | int) -> torch.Generator:
 
 
 def initialise(network: nn.Module, draw: torch.Generator) -> nn.Module:
-    """Every linear layer as PyTorch does it, uniform in +-1/sqrt(inputs), but from ``draw``; returns the network."""
+    """Every layer as PyTorch starts it, linear ones uniform in +-1/sqrt(inputs), but from ``draw``; the network."""
     for layer in network.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.LayerNorm):
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
             for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=draw)

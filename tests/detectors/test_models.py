@@ -124,5 +124,5 @@ def test_a_damaged_model_is_refused(dataset, tmp_path):
         models.load(folder)
     about = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(about | {"detector": "oracle", "files": {}}))
-    with pytest.raises(InputError, match="unknown detector 'oracle'; known: averaging, .*probe"):
+    with pytest.raises(InputError, match=r"unknown detector 'oracle'; known: averaging, .*probe"):
         models.load(folder)
