@@ -60,7 +60,7 @@ def imported_files(path: Path) -> set[Path]:
 def needed_files(name: str) -> frozenset[Path]:
     """The project's own files that a stage comes to import."""
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
-    if detector := re.search(r"^(?:train|score)@(\w+)", name):
+    if detector := re.search(r"^(?:train@|score@|draw_)(\w+)", name):
         needed |= imported_files(module_file(DETECTORS[detector.group(1)].split(":")[0]))
     return frozenset(file for file in needed if file.name != "__init__.py")
 
@@ -80,7 +80,7 @@ def test_stages_have_the_expected_names():
             "extract@tiny_siglip-demo",
             "extract@tiny_both-demo",
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
-            *("train_gendet_teacher", "train_gendet"),
+            *("train_gendet_teacher", "train_gendet", "draw_gendet"),
             *(f"{verb}@{detector}" for verb in ("score", "evaluate") for detector in DETECTORS),
             "report",
         ]

@@ -68,7 +68,7 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
         "extract@tiny_siglip-demo",
         "extract@tiny_both-demo",
         *(f"train@{name}" for name in DETECTORS if name != "gendet"),
-        *("train_gendet_teacher", "train_gendet"),
+        *("train_gendet_teacher", "train_gendet", "draw_gendet"),
         *(f"{verb}@{name}" for verb in ("score", "evaluate") for name in DETECTORS),
         "report",
     }
