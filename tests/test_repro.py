@@ -97,6 +97,18 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     assert "auroc" in shown
 
 
+def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
+    folder, _ = workspace
+    margin = ("dvc", "exp", "run", "--set-param", "gendet.margin=4.0")
+    follows = {"train_gendet", "draw_gendet", "score@gendet", "evaluate@gendet", "report"}
+    assert stages_run(run(*margin, cwd=folder)) == follows
+    assert stages_run(run(*margin, cwd=folder)) == set()
+    log = (folder / "results/training/gendet/rotations.csv").read_text().splitlines()
+    assert len(log) == 1 + yaml.safe_load((folder / "params.yaml").read_text())["gendet"]["rotations"]
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", cwd=folder)
+
+
 def test_a_bad_parameter_changes_nothing(workspace):
     folder, _ = workspace
     before = digests(folder)
