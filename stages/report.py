@@ -9,7 +9,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import DETECTORS
-from aigid.evaluation import report
+from aigid.evaluation import ledger, report
 
 
 @click.command(cls=Command, help=__doc__)
@@ -21,6 +21,7 @@ def main(results: Path, out: Path) -> None:
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
     sections = {f"Audit of {dataset}": (page.headline(audit), page.tables(audit)) for dataset, audit in audits.items()}
     report.write(results, out, product(DETECTORS, datasets), alarms, sections=sections)
+    ledger.write(results, out)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ import torch
 from aigid import store
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
+from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import batch, cache, engine, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
-from aigid.features.encoder import Backbone, choose_device
+from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
 from aigid.files import batch_size, device_name, num_workers
 
@@ -179,6 +180,7 @@ def _attributes(
     return {
         "backbone": settings.model_dump(mode="json"),
         "fingerprint": [tower.fingerprint for tower in backbones],
+        "widths": [tower.dim for tower in backbones],
         "weights_sha256": [tower.weights_sha256 for tower in backbones],
         "weights_files": [tower.weights_files for tower in backbones],
         "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in backbones],

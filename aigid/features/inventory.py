@@ -96,8 +96,9 @@ def differing(entry: Entry, manifest: pd.DataFrame, root: Path, num_rows: int, s
 def _encoder(entry: Entry, root: Path) -> Callable[[str, str], np.ndarray | str]:
     """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
     from aigid.degrade import views
+    from aigid.device import choose_device
     from aigid.features.backbones import BackboneSettings
-    from aigid.features.encoder import Backbone, choose_device
+    from aigid.features.encoder import Backbone
     from aigid.features.reader import Input, Reader, Request
     from aigid.files import device_name
     from aigid.params import check
