@@ -1,4 +1,4 @@
-"""Judge one detector's scores of every dataset."""
+"""Judge one detector's scores of every dataset; one named after a protocol gets the protocol's numbers too."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data import traits
-from aigid.evaluation import results, scores
+from aigid.errors import InputError
+from aigid.evaluation import protocols, results, scores
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.evaluation.judge import judge
 from aigid.files import sha256
@@ -26,6 +27,13 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
         by = [name for name in ("size", "compression") if rows[name].nunique() > 1]
         found = judge(rows, seed, by=by, settings=settings)
         found.facts["sha256 of the scores"] = sha256(path)
+        if dataset in protocols.PROTOCOLS:
+            found.facts["protocol"] = dataset
+            try:
+                numbers = protocols.find(dataset).apply(rows)
+                found.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
+            except InputError as error:
+                found.omitted[f"{dataset}_protocol"] = str(error)
         results.write(found, out, detector, dataset)
 
 

@@ -9,7 +9,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import DETECTORS
-from aigid.evaluation import crosstable, report
+from aigid.evaluation import crosstable, ledger, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.page import Section
 from aigid.files import dataset_root, sha256
@@ -30,6 +30,7 @@ def main(results: Path, out: Path) -> None:
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in shown}
     wanted = product((*DETECTORS, *CONTROLS), datasets)
     report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
+    ledger.write(results, out)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
         "extract@tiny_clip-demo",
         "extract@tiny_siglip-demo",
         "extract@tiny_both-demo",
-        *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
+        *(f"train@{name}" for name in DETECTORS if name != "gendet"),
+        *("train_gendet_teacher", "train_gendet", "draw_gendet"),
+        *(f"{verb}@{name}" for verb in ("score", "evaluate") for name in DETECTORS),
         "describe@demo",
         "controls",
         *(f"evaluate@{control}" for control in CONTROLS),
@@ -98,6 +100,18 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     shown = run("dvc", "metrics", "show", cwd=folder)
     assert "results/metrics/probe/demo.json" in shown.replace("\\", "/")
     assert "auroc" in shown
+
+
+def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
+    folder, _ = workspace
+    margin = ("dvc", "exp", "run", "--set-param", "gendet.margin=4.0")
+    follows = {"train_gendet", "draw_gendet", "score@gendet", "evaluate@gendet", "report"}
+    assert stages_run(run(*margin, cwd=folder)) == follows
+    assert stages_run(run(*margin, cwd=folder)) == set()
+    log = (folder / "results/training/gendet/rotations.csv").read_text().splitlines()
+    assert len(log) == 1 + yaml.safe_load((folder / "params.yaml").read_text())["gendet"]["rotations"]
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", cwd=folder)
 
 
 def test_a_bad_parameter_changes_nothing(workspace):

@@ -4,7 +4,14 @@ from importlib import import_module
 
 from aigid.errors import InputError
 
-DETECTORS = {"knn": "aigid.detectors.knn:NearestNeighbours", "probe": "aigid.detectors.probe:LinearProbe"}
+DETECTORS = {
+    "averaging": "aigid.detectors.fusion.detector:AveragedTowers",
+    "concatenation": "aigid.detectors.fusion.detector:ConcatenatedTowers",
+    "gate": "aigid.detectors.fusion.detector:GatedTowers",
+    "gendet": "aigid.detectors.gendet.detector:GenDet",
+    "knn": "aigid.detectors.knn:NearestNeighbours",
+    "probe": "aigid.detectors.probe:LinearProbe",
+}
 
 
 def find(name: str) -> type:
