@@ -1,5 +1,6 @@
 """Domain R: photographs through the autoencoder of a latent diffusion model and back (DDA, SEF)."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.seed = seed
-        self.architecture = {key: value for key, value in network.config.items() if not key.startswith("_")}
+        plain = json.loads(json.dumps(network.config))  # no tuples
+        self.architecture = {key: value for key, value in plain.items() if not key.startswith("_")}
         self.multiple = 2 ** (len(network.config.block_out_channels) - 1)
 
     def forward(self, photographs: Tensor, digests: list[str]) -> Tensor:
