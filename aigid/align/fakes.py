@@ -10,6 +10,7 @@ from aigid.align.domains import AlignSettings
 from aigid.align.maker import Maker
 from aigid.align.photographs import Photograph
 from aigid.align.shelf import Shelf, shelf
+from aigid.errors import InputError
 from aigid.features import weights
 from aigid.files import batch_size
 
@@ -65,7 +66,13 @@ class Fakes:
         batch[: len(waiting)] = list(waiting.values())
         digests = [*waiting, *[""] * (len(batch) - len(waiting))]
         pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
-        fakes = (self.maker(pixels, digests).clamp(0, 1) * 255).round().byte()
+        try:
+            fakes = (self.maker(pixels, digests).clamp(0, 1) * 255).round().byte()
+        except torch.OutOfMemoryError:
+            what = f"{len(batch)} photographs of {shape[1]} x {shape[0]} px at once"
+            raise InputError(
+                f"{what} are too much for the memory of {self.device}; AIGID_BATCH sets how many"
+            ) from None
         return iter(fakes.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -73,14 +74,24 @@ def align(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -
         raise InputError(
             f"{root}: none of the manifest's {len(reals)} photographs can be aligned, such as {path}: {why}"
         )
-    part = out.absolute().with_name(f".{out.absolute().name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    rows = [row._asdict() for row in reals[~reals["path"].isin(unread.keys())].itertuples(index=False)]
-    done = list(_ahead(lambda row: _write(row, root, part, fakes, settings), rows, "pairs"))
-    _finish(part, done, settings, fakes)
-    shutil.rmtree(out, ignore_errors=True)
-    part.replace(out)
+    rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
+    with _replacing(out) as part:
+        done = list(_ahead(lambda row: _write(row, root, part, fakes, settings), rows, "pairs"))
+        _finish(part, done, settings, fakes)
     return Pairs(list(unread.items()), [record["psnr"] for record, _ in done], fakes.num_made)
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when the block ends, and vanishes when it fails."""
+    part = out.absolute().with_name(f".{out.absolute().name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
+    try:
+        yield part
+        shutil.rmtree(out, ignore_errors=True)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _make(fakes: Fakes, root: Path, paths: list[str]) -> dict[str, str]:
@@ -142,11 +153,11 @@ def _finish(out: Path, done: list[tuple[dict, list[dict]]], settings: AlignSetti
     manifest.write(pd.DataFrame([row for _, rows in done for row in rows]).fillna(""), out / MANIFEST)
 
 
-def _ahead(work: Callable[[object], T], items: list, unit: str) -> Iterator[T]:
+def _ahead(work: Callable[[object], T], items: list, name: str) -> Iterator[T]:
     """``work`` of each item in order, by threads that are at most ``CHUNK`` items ahead."""
     with (
         ThreadPoolExecutor(num_workers()) as pool,
-        tqdm(total=len(items), unit="image", desc=unit, disable=None) as bar,
+        tqdm(total=len(items), unit="image", desc=name, disable=None) as bar,
     ):
         for start in range(0, len(items), CHUNK):
             for done in pool.map(work, items[start : start + CHUNK]):

@@ -13,11 +13,13 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from makers import autoencoder, pictures
 from PIL import Image
 
 from aigid.align import fit
+from aigid.align.gan import Upsampling
 from aigid.align.pairs import PSNR
 from aigid.cli import main
 from aigid.data import manifest
@@ -295,7 +297,11 @@ def test_calls_that_are_wrong(weights, tmp_path):
     dataset(tmp_path, {"a.png": b""}, label=1, generator="sdxl")
     refused("holds no photograph")
     autoencoder().save_pretrained(tmp_path / "random")
-    dataset(tmp_path, {"a.png": file(pictures(1, 40, 40)[0], "PNG")})
+    picture = pictures(1, 40, 40)[0]
+    dataset(tmp_path, {"a.png": file(picture, "JPEG"), "a.png.jpg": file(picture, "JPEG")})
+    refused("'train/fake/a.png.jpg': stands twice")
+    assert not list(tmp_path.glob(".out*"))
+    dataset(tmp_path, {"a.png": file(picture, "PNG")})
     done = align(tmp_path, "vae", str(tmp_path / "random"))
     assert "PSNR is not within 15 to 50 dB: are these the right weights?" in done.stderr
 
@@ -307,3 +313,15 @@ def test_makers_are_trained_alike_each_time(weights, tmp_path):
         fit.fit_vae(lessons, settings, tmp_path / name / "vae")
         fit.fit_sr(lessons, settings, tmp_path / name / "gan.safetensors")
     assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_batch_beyond_the_memory(weights, tmp_path, monkeypatch):
+    def full(self, photographs, digests):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Upsampling, "forward", full)
+    dataset(tmp_path, {"a.png": file(pictures(1, 72, 80)[0], "PNG")})
+    done = align(tmp_path, "gan", weights["gan"])
+    assert done.exit_code == 2
+    assert "45 photographs of 80 x 72 px at once are too much for the memory of" in done.stderr
+    assert "AIGID_BATCH" in done.stderr

@@ -2,10 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from makers import autoencoder, pictures
+from PIL import Image
 from safetensors.torch import save_file
+from spandrel.architectures.ESRGAN import ESRGAN
 from torch.nn import functional
 
 from aigid.align import gan, srgan, vae
@@ -207,8 +210,6 @@ def test_the_classic_srgan_in_both_spellings(tmp_path):
 
 @pytest.mark.parametrize("spelling", ["old", "new"])
 def test_an_esrgan_is_loaded_by_spandrel(tmp_path, spelling):
-    from spandrel.architectures.ESRGAN import ESRGAN
-
     torch.manual_seed(0)
     network = ESRGAN(num_filters=8, num_blocks=1, scale=4)
     state = network.state_dict()
@@ -233,9 +234,6 @@ def test_an_esrgan_is_loaded_by_spandrel(tmp_path, spelling):
 
 def test_shrinking_is_antialiased_bicubic():
     """Pillow's bicubic, which rounds between its two passes."""
-    import numpy as np
-    from PIL import Image
-
     for picture in pictures(3, 48, 64):
         pillow = np.asarray(Image.fromarray(picture).resize((16, 12), Image.Resampling.BICUBIC)).astype(int)
         ours = gan.shrink(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255)

@@ -1,5 +1,6 @@
 """Both members of a pair are encoded alike, and as the photograph's own file."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -8,6 +9,7 @@ from makers import pictures
 from PIL import Image
 
 from aigid.align import container
+from aigid.align.pairs import psnr
 from aigid.data.headers import header
 from aigid.data.images import decode
 
@@ -64,8 +66,6 @@ def test_a_jpeg_as_png_on_demand():
 
 def test_jpegs_that_pillow_would_not_write():
     """Four layers, and sixteen-bit tables, are brought to what it writes."""
-    from dataclasses import replace
-
     picture = pictures(1, 32, 48)[0]
     cmyk = header(file(picture, "JPEG", mode="CMYK"))
     assert header(container.like(cmyk, picture, "own").encode(picture)).mode == "RGB"
@@ -76,8 +76,6 @@ def test_jpegs_that_pillow_would_not_write():
 
 
 def test_psnr_by_hand():
-    from aigid.align.pairs import psnr
-
     black = np.zeros((4, 4, 3), np.uint8)
     assert psnr(black, black + np.uint8(255)) == 0
     assert psnr(black, black + np.uint8(51)) == pytest.approx(20 * np.log10(5))

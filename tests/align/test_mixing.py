@@ -1,10 +1,14 @@
 """Mixes of a photograph and its fake against the definitions and a slow transform."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from makers import pictures
+from PIL import Image
 from scipy.fft import dctn, idctn
 
+from aigid.align import container
 from aigid.align.mixing import align_quality, dct_mix, pixel_mix
 from aigid.data.headers import header
 from aigid.data.images import decode
@@ -46,12 +50,6 @@ def test_quality_alignment():
 
 def test_a_photograph_compressed_twice_alike_is_as_if_once():
     """Why both members may be encoded: the photograph's own tables on its own grid change next to nothing."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    from aigid.align import container
-
     for picture in pictures(3, 64, 96):
         for options in ({"quality": 60, "subsampling": "4:4:4"}, {"quality": 88, "subsampling": "4:2:0"}):
             buffer = BytesIO()
