@@ -24,7 +24,7 @@ from aigid.data.formats import ImageError
 from aigid.data.images import decode
 from aigid.errors import InputError
 from aigid.features import weights
-from aigid.features.encoder import choose_device
+from aigid.device import choose_device
 from aigid.files import atomic, device_name, num_workers, write_json, write_text
 
 T = TypeVar("T")
