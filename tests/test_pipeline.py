@@ -17,6 +17,8 @@ from aigid.detectors.registry import DETECTORS, find
 from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
+DATASETS = ("demo", "demo6")
+BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
 
 
@@ -59,11 +61,8 @@ def imported_files(path: Path) -> set[Path]:
 def test_stages_have_the_expected_names():
     assert sorted(stages()) == sorted(
         [
-            "demo@demo",
-            "audit@demo",
-            "extract@tiny_clip-demo",
-            "extract@tiny_siglip-demo",
-            "extract@tiny_both-demo",
+            *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in DATASETS),
+            *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in DETECTORS),
             "report",
         ]

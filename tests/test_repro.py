@@ -15,6 +15,7 @@ from aigid.detectors.registry import DETECTORS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 SMALL = {"steps": 2, "tiles_per_photograph": 24, "width": 8}
 
 
@@ -40,7 +41,8 @@ def workspace(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     sections = yaml.safe_load((folder / "params.yaml").read_text())
-    sections["demo"]["demo"] |= SMALL
+    for demo in sections["demo"].values():
+        demo |= SMALL
     sections["views"] = ["clean"]
     (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     run("git", "init", "--quiet", cwd=folder)
@@ -62,11 +64,8 @@ def digests(folder):
 def test_one_command_runs_everything_and_a_second_nothing(workspace):
     folder, first = workspace
     everything = {
-        "demo@demo",
-        "audit@demo",
-        "extract@tiny_clip-demo",
-        "extract@tiny_siglip-demo",
-        "extract@tiny_both-demo",
+        *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in ("demo", "demo6")),
+        *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
         *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
         "report",
     }

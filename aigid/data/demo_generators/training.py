@@ -12,6 +12,7 @@ from aigid.data.demo import DemoSettings, Photograph
 from aigid.data.demo_generators.autoencoder import Autoencoder
 from aigid.data.demo_generators.critic import Critic
 from aigid.data.demo_generators.diffusion import Diffusion
+from aigid.data.demo_generators.kept import trained
 from aigid.data.demo_generators.super_resolution import SuperResolution
 from aigid.data.demo_generators.vae import Vae
 from aigid.data.demo_generators.vqvae import VqVae
@@ -30,24 +31,29 @@ THREADS = 1  # fixed, for sums of floats depend on it; layers this small gain no
 
 
 def fit(name: str, tiles: np.ndarray, settings: DemoSettings) -> nn.Module:
-    """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8."""
+    """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8, or as it was trained on them before."""
     with _repeatable("demo fit", name, settings.seed):
         generator, critic = (
             net.to(memory_format=torch.channels_last)
             for net in (GENERATORS[name](settings.width), Critic(settings.width))
         )
-        improve = _descent(generator, settings)
-        improve_critic = _descent(critic, settings)
-        pixels = _tensor(tiles)
-        for _ in range(settings.steps):
-            real = _batch(pixels, settings.batch_size)
-            fake, loss = generator.objective(real)
-            if generator.adversarial:
-                loss = loss - generator.adversarial * critic(fake).mean()
-            improve(loss)
-            if generator.adversarial:
-                improve_critic(critic.objective(real, fake.detach()))
+        facts = settings.model_dump(include={"seed", "width", "steps", "batch_size", "learning_rate"})
+        trained(generator, lambda: _train(generator, critic, tiles, settings), tiles, name, facts)
     return generator
+
+
+def _train(generator: nn.Module, critic: Critic, tiles: np.ndarray, settings: DemoSettings) -> None:
+    improve = _descent(generator, settings)
+    improve_critic = _descent(critic, settings)
+    pixels = _tensor(tiles)
+    for _ in range(settings.steps):
+        real = _batch(pixels, settings.batch_size)
+        fake, loss = generator.objective(real)
+        if generator.adversarial:
+            loss = loss - generator.adversarial * critic(fake).mean()
+        improve(loss)
+        if generator.adversarial:
+            improve_critic(critic.objective(real, fake.detach()))
 
 
 @torch.no_grad()
