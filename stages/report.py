@@ -8,7 +8,7 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
-from aigid.detectors.registry import DETECTORS
+from aigid.detectors.registry import JUDGED
 from aigid.evaluation import report
 
 
@@ -20,7 +20,7 @@ def main(results: Path, out: Path) -> None:
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
     sections = {f"Audit of {dataset}": (page.headline(audit), page.tables(audit)) for dataset, audit in audits.items()}
-    report.write(results, out, product(DETECTORS, datasets), alarms, sections=sections)
+    report.write(results, out, product(JUDGED, datasets), alarms, sections=sections)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,14 @@ from aigid.errors import InputError
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled embeddings: ``x`` (N, D) float32, ``y`` (N,) int64 (0 real, 1 generated)."""
+    """Labelled embeddings: ``x`` (N, D) float32, ``y`` (N,) int64 (0 real, 1 generated).
+
+    ``generators`` (N,) say which, ``real`` for photographs; only detectors that name the generator need them.
+    """
 
     x: np.ndarray
     y: np.ndarray
+    generators: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -55,7 +59,14 @@ class EmbeddedDataset:
     def split(self, name: str, view: str = "clean") -> Rows:
         """The readable rows of one split."""
         places = np.flatnonzero((self.manifest["split"] == name).to_numpy() & (self.status == store.OK))
-        return Rows(self.embeddings(view, places), self.manifest["label"].to_numpy()[places])
+        labels, generators = (self.manifest[column].to_numpy()[places] for column in ("label", "generator"))
+        return Rows(self.embeddings(view, places), labels, generators=generators.astype(str))
+
+    def split_in(self, name: str, views: Sequence[str]) -> Rows:
+        """The readable rows of one split in several views, one view below the other."""
+        parts = [self.split(name, view) for view in views]
+        x, y, generators = (np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "generators"))
+        return Rows(x, y, generators=generators)
 
 
 def open_dataset(manifest: pd.DataFrame, paths: Sequence[Path]) -> EmbeddedDataset:
@@ -77,3 +88,20 @@ def require_both_classes(rows: Rows, split: str) -> None:
     if len(rows) == 0 or rows.y.min() == rows.y.max():
         num_fake = int(rows.y.sum())
         raise InputError(f"split {split}: {len(rows) - num_fake} real and {num_fake} generated images; need both")
+
+
+def class_names(generators: np.ndarray, split: str) -> list[str]:
+    """``real`` and then the generators of a split, sorted; InputError unless there are both."""
+    names = sorted(set(generators.tolist()) - {"real"})
+    if "real" not in generators or not names:
+        raise InputError(f"split {split}: no {'generated' if not names else 'real'} images; need both")
+    return ["real", *names]
+
+
+def class_numbers(generators: np.ndarray, classes: list[str], split: str) -> np.ndarray:
+    """(N,) int64, the place of each row's generator in ``classes``; InputError where a class or a name has no other."""
+    if lacking := [name for name in classes if name not in generators]:
+        raise InputError(f"split {split}: no image of class {lacking[0]!r}, which train has")
+    if unknown := sorted(set(generators.tolist()) - set(classes)):
+        raise InputError(f"split {split}: generator {unknown[0]!r} is not in train; known: {', '.join(classes)}")
+    return np.array([classes.index(name) for name in generators], np.int64)
