@@ -6,12 +6,14 @@ from aigid.errors import InputError
 
 
 class Command(click.Command):
-    """A click command that turns a user's mistake into one line on stderr and exit status 2."""
+    """A click command that turns a user's mistake into one line on stderr and exit status 2, and Ctrl-C into 1."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise click.ClickException(str(stop) or "stopped") from None
         except (InputError, OSError) as error:
             failure = click.ClickException(" ".join(str(error).split()))
             failure.exit_code = 2

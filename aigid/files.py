@@ -1,14 +1,18 @@
 """Files written whole or not at all, and the folders and machine settings that the environment names."""
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aigid.errors import InputError
+
+ABANDONED = 86400  # seconds after which no one writes to a temporary file any more
 
 
 @contextmanager
@@ -16,6 +20,7 @@ def atomic(path: Path | str) -> Iterator[Path]:
     """A temporary path in the same folder that becomes ``path`` when the block ends, and vanishes when it fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     part = Path(name)
@@ -25,6 +30,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove temporary files that killed writers left behind, once they are so old that none can still be at them."""
+    for part in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -68,9 +81,9 @@ def num_workers() -> int:
     return _whole("AIGID_WORKERS", cores or 1)
 
 
-def batch_size() -> int:
-    """Images per batch: ``$AIGID_BATCH``, else 64."""
-    return _whole("AIGID_BATCH", 64)
+def batch_size() -> int | None:
+    """Images per batch: ``$AIGID_BATCH``, or None, which leaves it to the tower and its device."""
+    return _whole("AIGID_BATCH", 0) if "AIGID_BATCH" in os.environ else None
 
 
 def device_name() -> str:

@@ -6,7 +6,11 @@ attributes.
 """
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import h5py
@@ -51,18 +55,88 @@ def write(
     attributes: dict[str, object],
 ) -> None:
     """Write an embedding file atomically; equal arguments give equal bytes."""
+    shapes = {name: (rows.shape[1], str(rows.dtype)) for name, rows in views.items() if rows.ndim == 2}
+    assert views.keys() == shapes.keys()
+    assert all(len(rows) == len(key) for rows in views.values())
+    with create(path, shapes, key, status, attributes) as out:
+        for name in sorted(views):
+            out[name].write(0, views[name])
+
+
+@contextmanager
+def create(
+    path: Path | str,
+    views: dict[str, tuple[int, str]],
+    key: list[str] | np.ndarray,
+    status: list[str] | np.ndarray,
+    attributes: dict[str, object],
+) -> Iterator[dict[str, "Column"]]:
+    """An embedding file to fill, that stands at ``path`` when the block ends; ``views`` gives width and dtype of each.
+
+    The block writes every row of each view. Rows go past HDF5 to their places in the file, so that nothing of them
+    stays in memory, and a full disk is one line (InputError).
+    """
     key, status = np.asarray(key, KEY), np.asarray(status, STATUS)
     assert views, "an embedding file has at least one view"
-    assert all(rows.dtype in DTYPES and rows.ndim == 2 and len(rows) == len(key) for rows in views.values())
+    assert all(dtype in DTYPES for _, dtype in views.values())
     assert len(status) == len(key)
-    with atomic(path) as part, h5py.File(part, "w", libver=("earliest", "v110")) as file:
+    with atomic(path) as part:
+        with _told(path):
+            columns = _lay_out(part, views, len(key), attributes)
+        with part.open("r+b", buffering=0) as file:
+            for column in columns.values():
+                column.path, column.file = Path(path), file
+            columns.pop("key").write(0, key)
+            columns.pop("status").write(0, status)
+            yield columns
+
+
+@dataclass
+class Column:
+    """A contiguous array's place in an embedding file."""
+
+    offset: int
+    dtype: np.dtype
+    path: Path | None = None
+    file: FileIO | None = None
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        """Put ``rows`` at row ``start``."""
+        assert rows.dtype == self.dtype.base
+        self.file.seek(self.offset + start * self.dtype.itemsize)
+        left = memoryview(np.ascontiguousarray(rows)).cast("B")
+        with _told(self.path):
+            while left:
+                left = left[self.file.write(left) :]
+
+
+@contextmanager
+def _told(path: Path | str) -> Iterator[None]:
+    """Turn what the disk says, or HDF5 in many words, into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
+
+
+def _lay_out(
+    part: Path, views: dict[str, tuple[int, str]], num: int, attributes: dict[str, object]
+) -> dict[str, Column]:
+    """Write all of a file but its arrays; where those belong."""
+    wanted = {"key": ((num,), KEY), "status": ((num,), STATUS)}
+    wanted |= {f"views/{name}": ((num, width), dtype) for name, (width, dtype) in sorted(views.items())}
+    allocate = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    allocate.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    allocate.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(part, "w", libver=("earliest", "v110")) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         for name, value in sorted(attributes.items()):
             file.attrs[name] = json.dumps(value, sort_keys=True)
-        file["key"] = key
-        file["status"] = status
-        for name, rows in sorted(views.items()):
-            file.create_dataset(f"views/{name}", data=rows)
+        columns = {}
+        for name, (shape, dtype) in wanted.items():
+            offset = file.create_dataset(name, shape, dtype, dcpl=allocate).id.get_offset()
+            columns[name.removeprefix("views/")] = Column(offset, np.dtype((dtype, shape[1:])))
+    return columns
 
 
 def read(path: Path | str) -> Embeddings:

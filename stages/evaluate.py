@@ -1,4 +1,4 @@
-"""Judge one detector's scores of every dataset."""
+"""Judge one detector's scores of every dataset; one named after a protocol gets the protocol's numbers too."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import click
 
 from aigid import params
 from aigid.command import Command
-from aigid.evaluation import results, scores
+from aigid.evaluation import attribution, protocols, results, scores
 from aigid.evaluation.judge import judge
 
 
@@ -17,7 +17,16 @@ from aigid.evaluation.judge import judge
 def main(detector: str, folder: Path, out: Path) -> None:
     seed = params.load("seed", int)
     for dataset in params.load("datasets", list[str]):
-        results.write(judge(scores.read(folder / f"{dataset}.csv"), seed), out, detector, dataset)
+        table = scores.read(folder / f"{dataset}.csv")
+        judgement = judge(table, seed)
+        if dataset in protocols.PROTOCOLS:
+            numbers = protocols.apply(dataset, table)
+            judgement.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
+        if attribution.classes_of(table):
+            named = attribution.attribute(table, judgement.view, seed)
+            judgement.metrics.update(named.metrics)
+            attribution.write(named, out, detector, dataset)
+        results.write(judgement, out, detector, dataset)
 
 
 if __name__ == "__main__":

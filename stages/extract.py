@@ -1,4 +1,7 @@
-"""Embed every image of a dataset with one frozen backbone."""
+"""Embed every image of a dataset with one frozen backbone.
+
+While an image is decoded for it, the other backbones of params.yaml that lack it are served too, through the cache.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import click
 from aigid import params
 from aigid.command import Command, tell_failed
 from aigid.data import manifest
-from aigid.features.backbones import resolve
+from aigid.features.backbones import companions, resolve
 from aigid.files import dataset_root
 
 
@@ -18,11 +21,12 @@ from aigid.files import dataset_root
 @click.option("--out", type=Path, required=True, help="The embedding file.")
 def main(backbone: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings = resolve(backbone, params.load(f"backbones.{backbone}", dict))
+    alongside = companions(params.load("backbones", dict), backbone)  # its own file does not depend on them
     views, seed = params.load("views", list[str]), params.load("seed", int)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.features.extract import extract  # torch, once the parameters are known to be good
 
-    extraction = extract(table, root, settings, views, seed)
+    extraction = extract(table, root, settings, views, seed, alongside, out)
     tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
     extraction.write(out)
 

@@ -9,7 +9,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import JUDGED
-from aigid.evaluation import report
+from aigid.evaluation import attribution, ledger, report
 
 
 @click.command(cls=Command, help=__doc__)
@@ -20,7 +20,10 @@ def main(results: Path, out: Path) -> None:
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
     sections = {f"Audit of {dataset}": (page.headline(audit), page.tables(audit)) for dataset, audit in audits.items()}
+    named = {f"Attribution on {dataset}": attribution.section(results, JUDGED, dataset) for dataset in datasets}
+    sections = {title: part for title, part in named.items() if part} | sections
     report.write(results, out, product(JUDGED, datasets), alarms, sections=sections)
+    ledger.write(results, out)
 
 
 if __name__ == "__main__":

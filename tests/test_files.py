@@ -1,6 +1,7 @@
 """Files appear whole or not at all; the environment names the machine."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -47,3 +48,13 @@ def test_machine_settings(monkeypatch):
     assert files.num_workers() == 3
     with pytest.raises(InputError, match="AIGID_BATCH='many'"):
         files.batch_size()
+
+
+def test_what_killed_writers_left_is_cleared_away_when_old(tmp_path):
+    names = (".a-x.h5", ".b-x.h5", ".a-x.csv", "a-x.h5")
+    for name in names:
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".a-young.h5").write_text("")
+    files.write_text(tmp_path / "a.h5", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a.h5", ".a-young.h5", *names} - {".a-x.h5"})

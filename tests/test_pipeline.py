@@ -13,7 +13,9 @@ from aigid import params
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.index import IndexSettings
-from aigid.detectors.registry import DETECTORS, find
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.cnn.vae import VaeSettings
+from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,12 +60,30 @@ def imported_files(path: Path) -> set[Path]:
     return seen
 
 
+@cache
+def needed_files(name: str) -> frozenset[Path]:
+    """The project's own files that a stage comes to import."""
+    needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
+    if detector := re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name):
+        needed |= imported_files(module_file((DETECTORS | IMAGE_DETECTORS)[detector.group(1)].split(":")[0]))
+    return frozenset(file for file in needed if file.name != "__init__.py")
+
+
+def declared_files(name: str) -> set[Path]:
+    """The files and folders of code among a stage's deps."""
+    paths = [dep.fs_path for dep in stages()[name].deps]
+    return {Path(path) for path in paths if path.startswith((f"{ROOT}/aigid", f"{ROOT}/stages"))}
+
+
 def test_stages_have_the_expected_names():
     assert sorted(stages()) == sorted(
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in DETECTORS),
+            *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
+            *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+            *(f"score@{detector}" for detector in DETECTORS),
+            *(f"evaluate@{detector}" for detector in JUDGED),
             "report",
         ]
     )
@@ -71,16 +91,20 @@ def test_stages_have_the_expected_names():
 
 @pytest.mark.parametrize("name", stages())
 def test_deps_are_exactly_the_imports(name):
-    """Each imported file is declared, each declared module is imported, each declared folder of code holds one."""
-    stage = stages()[name]
-    module = re.search(r"python -m (\S+)", stage.cmd).group(1)
-    needed = imported_files(module_file(module))
-    if detector := re.search(r"^(?:train|score)@(\w+)", name):
-        needed |= imported_files(module_file(DETECTORS[detector.group(1)].split(":")[0]))
-    needed = {file for file in needed if file.name != "__init__.py"}
-    declared = [Path(dep.fs_path) for dep in stage.deps if dep.fs_path.startswith((f"{ROOT}/aigid", f"{ROOT}/stages"))]
+    """Each imported file is declared, each declared module is imported, each declared folder of code holds one.
+
+    The detectors share one list: what any of them imports is declared for all.
+    """
+    needed, declared = needed_files(name), declared_files(name)
+    siblings = [other for other in stages() if other.split("@")[0] == name.split("@")[0]]
+    shared = set.intersection(*(declared_files(other) for other in siblings))
+    used = frozenset.union(*(needed_files(other) for other in siblings))
     missing = {file for file in needed if not any(file == dep or dep in file.parents for dep in declared)}
-    unused = {dep for dep in declared if not any(file == dep or dep in file.parents for file in needed)}
+    unused = {
+        dep
+        for dep in declared
+        if not any(file == dep or dep in file.parents for file in (used if dep in shared else needed))
+    }
     assert not missing, f"{name} imports files that it does not declare"
     assert not unused, f"{name} declares files that it does not import"
 
@@ -98,7 +122,7 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *DETECTORS}
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", "vae", *JUDGED}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
@@ -110,6 +134,8 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
+    for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
+        assert params.load(name, model, path).train in sections["datasets"]
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)

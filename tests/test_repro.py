@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aigid.detectors.registry import DETECTORS
+from aigid.detectors.registry import DETECTORS, JUDGED
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -66,7 +66,10 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
     everything = {
         *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in ("demo", "demo6")),
         *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
-        *(f"{verb}@{name}" for verb in ("train", "score", "evaluate") for name in DETECTORS),
+        *(f"train@{name}" for name in DETECTORS if name != "gendet"),
+        *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+        *(f"score@{name}" for name in DETECTORS),
+        *(f"evaluate@{name}" for name in JUDGED),
         "report",
     }
     assert stages_run(first) == everything
@@ -92,6 +95,18 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     shown = run("dvc", "metrics", "show", cwd=folder)
     assert "results/metrics/probe/demo.json" in shown.replace("\\", "/")
     assert "auroc" in shown
+
+
+def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
+    folder, _ = workspace
+    margin = ("dvc", "exp", "run", "--set-param", "gendet.margin=4.0")
+    follows = {"train_gendet", "draw_gendet", "score@gendet", "evaluate@gendet", "report"}
+    assert stages_run(run(*margin, cwd=folder)) == follows
+    assert stages_run(run(*margin, cwd=folder)) == set()
+    log = (folder / "results/training/gendet/rotations.csv").read_text().splitlines()
+    assert len(log) == 1 + yaml.safe_load((folder / "params.yaml").read_text())["gendet"]["rotations"]
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", cwd=folder)
 
 
 def test_a_bad_parameter_changes_nothing(workspace):

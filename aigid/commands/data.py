@@ -48,8 +48,7 @@ def audit(
     """Examine a dataset before anyone trains on it: does the file format give the label away?"""
     import json
 
-    from rich.console import Console
-
+    from aigid.commands.terminal import console
     from aigid.data import manifest
     from aigid.data.audit import page, record
     from aigid.data.audit.doctor import AuditSettings, examine
@@ -61,7 +60,7 @@ def audit(
     if as_json:
         click.echo(json.dumps(record.document(found), allow_nan=False))
     else:
-        page.show(found, Console())
+        page.show(found, console())
     tell_failed([(one.path, f"{one.status}: {one.message}") for one in found.unreadable])
     ctx.exit(1 if found.unreadable or (fail_above is not None and found.refused) else 0)
 

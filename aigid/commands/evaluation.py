@@ -37,8 +37,7 @@ def evaluate(
     """
     import json
 
-    from rich.console import Console
-
+    from aigid.commands.terminal import console
     from aigid.evaluation import comparison, protocols, report, results, scores, terminal
     from aigid.evaluation.judge import judge
 
@@ -66,7 +65,7 @@ def evaluate(
             for key, reason in judgement.omitted.items():
                 tell(f"{name}: no {key}: {reason}")
     else:
-        terminal.show(found, Console(), differences)
+        terminal.show(found, console(), differences)
     for line in refused:
         tell(f"not compared: {line}")
     ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)

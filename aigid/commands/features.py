@@ -9,6 +9,8 @@ from aigid.command import Command, tell, tell_failed
 from aigid.commands.paths import FILE, FOLDER
 from aigid.errors import InputError
 
+BACKBONE = "{backbone}"
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -16,36 +18,53 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 @click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
-@click.option("--backbone", required=True, help="A name; an unknown one lists the known.")
+@click.option(
+    "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
+)
 @click.option("--weights", help="A local file or folder in the library's format, instead of the hub.")
+@click.option("--decode", type=click.Choice(["exact", "fast"]), help="Pillow, or libjpeg-turbo and torch.")
 @click.option(
     "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
-@click.option("--out", type=FILE, required=True, help="The embedding file, .h5.")
+@click.option("--out", required=True, help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
 @click.pass_context
 def extract(
     ctx: click.Context,
     manifest_path: Path,
     root: Path,
-    backbone: str,
+    names: tuple[str, ...],
     weights: str | None,
+    decode: str | None,
     views: tuple[str, ...],
     seed: int,
-    out: Path,
+    out: str,
 ) -> None:
-    """Embed the images of MANIFEST with a frozen backbone."""
+    """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
     from aigid.data import manifest
-    from aigid.features.backbones import resolve
+    from aigid.features.backbones import resolve, towers
 
-    settings = resolve(backbone, {"weights": weights} if weights else {})
+    if len(names) > 1 and weights:
+        raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
+    if len(names) > 1 and BACKBONE not in out:
+        raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
+    for path in (Path(out.replace(BACKBONE, name)) for name in names):
+        if path.is_dir():
+            raise InputError(f"--out {path}: is a folder")
+    changes = {"weights": weights, "decode": decode}
+    backbones = {name: resolve(name, {key: value for key, value in changes.items() if value}) for name in names}
     table = manifest.read(manifest_path)
     from aigid.features.extract import extract as embed  # torch, once the call is known to be good
 
-    extraction = embed(table, root, settings, views, seed)
-    extraction.write(out)
-    tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
-    ctx.exit(1 if extraction.failed else 0)
+    failed = {}
+    for number, (name, settings) in enumerate(backbones.items()):
+        others = [tower for other in list(backbones.values())[number + 1 :] for tower in towers(other)]
+        path = Path(out.replace(BACKBONE, name))
+        extraction = embed(table, root, settings, views, seed, others, path)
+        extraction.write(path)
+        failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
+    tell_failed(list(failed.items()))
+    ctx.exit(1 if failed else 0)
 
 
 @click.group()
@@ -59,9 +78,9 @@ def info(as_json: bool) -> None:
     """Rows and bytes of each backbone and view."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
+    from aigid.commands.terminal import console
     from aigid.features import inventory
     from aigid.files import cache_folder
 
@@ -75,7 +94,7 @@ def info(as_json: bool) -> None:
         cells = [row["seed"], row["rows"], f"{row['bytes'] / 1e6:.1f}", row["shards"], row["damaged"]]
         table.add_row(row["backbone"], row["tower"][:8], row["view"], *map(str, cells))
     table.add_row("all", "", "", "", str(total["rows"]), f"{total['bytes'] / 1e6:.1f}", "", str(total["damaged"]))
-    Console().print(table)
+    console().print(table)
     for row in rows:
         if row["fault"]:
             tell(row["fault"])

@@ -18,6 +18,7 @@ MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and t
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole image
 BACKGROUND = (255, 255, 255)
 SLOW_CODECS = {"bmp_rle", "ppm", "ppm_plain"}  # written in Python: minutes for a large image
+LAST = (1, 2, 5, 8)  # pixels from the end of the last row
 NOISE = bytes(range(1, 255))
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,6 +52,29 @@ def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarr
         raise named(error) from None
 
 
+def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether ``decode`` adds nothing to libjpeg's pixels: a JPEG in grey or colour, upright, within every limit.
+
+    What is not plain, or wrong in any way, is ``decode``'s to judge.
+    """
+    try:
+        if format_of(data[:1024]) != "JPEG":
+            return False
+        with open_lazily(data, "JPEG") as image:
+            _check_size(*image.size, max_pixels)
+            _check_cost(image, data, max_pixels)
+            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+            return plain and _orientation(image) not in TRANSPOSE
+    except Exception:
+        return False
+
+
+def ends_flat(image: np.ndarray) -> bool:
+    """Whether (H, W, 3) ends in equal pixels, as where ``decode`` looks twice for coded pixels that stop early."""
+    last = image[-1, [max(image.shape[1] - step, 0) for step in LAST]]
+    return bool((last == last[0]).all())
+
+
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels")
@@ -74,7 +98,7 @@ def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
     Decoded again with noise after the last code (JPEG) or over a canvas that is not black (PNG), a whole image stays
     the same. Only an image whose last pixels are equal, as in that filling, needs this second look.
     """
-    last = {image.getpixel((max(image.width - step, 0), image.height - 1)) for step in (1, 2, 5, 8)}
+    last = {image.getpixel((max(image.width - step, 0), image.height - 1)) for step in LAST}
     if name == "PNG" and last in ({0}, {(0, 0)}, {(0, 0, 0)}, {(0, 0, 0, 0)}):
         again = open_lazily(data, name)
         again.im = Image.new(again.mode, again.size, 1).im

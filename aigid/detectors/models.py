@@ -9,6 +9,7 @@ from typing import Any
 
 from aigid.detectors.protocol import Detector
 from aigid.detectors.registry import find
+from aigid.detectors.rows import EmbeddedDataset
 from aigid.errors import InputError
 from aigid.files import sha256, write_json
 
@@ -50,3 +51,12 @@ def load(folder: Path) -> Model:
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise InputError(f"{folder}: no whole model: {error}") from None
     return Model(about["detector"], detector, about["settings"], about["fingerprints"])
+
+
+def require_same_backbone(model: Model, dataset: EmbeddedDataset) -> None:
+    """InputError unless the dataset's embeddings are made as those that the model was trained on."""
+    if dataset.fingerprints != model.fingerprints:
+        raise InputError(
+            f"{', '.join(str(file.path) for file in dataset.files)}: made by another backbone, weights or "
+            f"preprocessing than the embeddings that {model.name} was trained on"
+        )

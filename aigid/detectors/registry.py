@@ -4,7 +4,15 @@ from importlib import import_module
 
 from aigid.errors import InputError
 
-DETECTORS = {"knn": "aigid.detectors.knn:NearestNeighbours", "probe": "aigid.detectors.probe:LinearProbe"}
+DETECTORS = {
+    "averaging": "aigid.detectors.fusion.detector:AveragedTowers",
+    "concatenation": "aigid.detectors.fusion.detector:ConcatenatedTowers",
+    "gate": "aigid.detectors.fusion.detector:GatedTowers",
+    "gendet": "aigid.detectors.gendet.detector:GenDet",
+    "knn": "aigid.detectors.knn:NearestNeighbours",
+    "probe": "aigid.detectors.probe:LinearProbe",
+    "svm": "aigid.detectors.svm.detector:KernelSvm",
+}
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
 IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}

@@ -15,11 +15,14 @@ from aigid.errors import InputError
 class Rows:
     """Labelled embeddings: ``x`` (N, D) float32, ``y`` (N,) int64 (0 real, 1 generated).
 
-    ``generators`` (N,) say which, ``real`` for photographs; only detectors that name the generator need them.
+    ``paths`` (N,) name the rows; ``widths`` are those of the towers whose embeddings stand side by side. ``generators``
+    (N,) say which, ``real`` for photographs; only detectors that name the generator need them.
     """
 
     x: np.ndarray
     y: np.ndarray
+    paths: np.ndarray | None = None
+    widths: tuple[int, ...] = ()
     generators: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -47,6 +50,12 @@ class EmbeddedDataset:
         return [fingerprint for file in self.files for fingerprint in file.attributes["fingerprint"]]
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Of every tower, in the order of the columns; an older file of several towers counts as one."""
+        widths = [file.attributes.get("widths", [file.view(self.views[0]).shape[1]]) for file in self.files]
+        return tuple(width for of_file in widths for width in of_file)
+
+    @property
     def views(self) -> list[str]:
         """The views that all files hold, ``clean`` first."""
         common = set.intersection(*(set(file.views) for file in self.files))
@@ -59,14 +68,18 @@ class EmbeddedDataset:
     def split(self, name: str, view: str = "clean") -> Rows:
         """The readable rows of one split."""
         places = np.flatnonzero((self.manifest["split"] == name).to_numpy() & (self.status == store.OK))
-        labels, generators = (self.manifest[column].to_numpy()[places] for column in ("label", "generator"))
-        return Rows(self.embeddings(view, places), labels, generators=generators.astype(str))
+        labels, paths, generators = (
+            self.manifest[column].to_numpy()[places] for column in ("label", "path", "generator")
+        )
+        return Rows(self.embeddings(view, places), labels, paths, self.widths, generators.astype(str))
 
     def split_in(self, name: str, views: Sequence[str]) -> Rows:
         """The readable rows of one split in several views, one view below the other."""
         parts = [self.split(name, view) for view in views]
-        x, y, generators = (np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "generators"))
-        return Rows(x, y, generators=generators)
+        x, y, paths, generators = (
+            np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "paths", "generators")
+        )
+        return Rows(x, y, paths, self.widths, generators)
 
 
 def open_dataset(manifest: pd.DataFrame, paths: Sequence[Path]) -> EmbeddedDataset:
@@ -88,6 +101,22 @@ def require_both_classes(rows: Rows, split: str) -> None:
     if len(rows) == 0 or rows.y.min() == rows.y.max():
         num_fake = int(rows.y.sum())
         raise InputError(f"split {split}: {len(rows) - num_fake} real and {num_fake} generated images; need both")
+
+
+def require_finite(rows: Rows, split: str) -> None:
+    """InputError that names the rows whose embeddings hold NaN or infinity."""
+    places = np.flatnonzero(~np.isfinite(rows.x).all(axis=1))
+    if len(places):
+        names = [f"row {place + 1}" if rows.paths is None else str(rows.paths[place]) for place in places[:5]]
+        more = f" and {len(places) - len(names)} more" if len(places) > len(names) else ""
+        raise InputError(f"split {split}: NaN or infinity in the embedding of {', '.join(names)}{more}")
+
+
+def standardization(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse deviation of each column, (D,) float64; a constant column keeps its size."""
+    mean, std = rows.x.mean(axis=0, dtype=np.float64), rows.x.std(axis=0, dtype=np.float64)
+    std[std == 0] = 1
+    return mean, 1 / std
 
 
 def class_names(generators: np.ndarray, split: str) -> list[str]:

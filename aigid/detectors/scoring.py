@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 
 from aigid import store
-from aigid.detectors.models import Model
+from aigid.detectors.models import Model, require_same_backbone
 from aigid.detectors.protocol import Attributor
 from aigid.detectors.rows import EmbeddedDataset
-from aigid.errors import InputError
 
 BLOCK = 8192  # rows in memory at a time
 KEPT = ("path", "label", "generator", "split")
@@ -18,11 +17,7 @@ KEPT_IF_THERE = ("source", "group")
 
 def score(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame:
     """One row for each val and test image and view; an image without an embedding has a status and no score."""
-    if dataset.fingerprints != model.fingerprints:
-        raise InputError(
-            f"{', '.join(str(file.path) for file in dataset.files)}: made by another backbone, weights or "
-            f"preprocessing than the embeddings that {model.name} was trained on"
-        )
+    require_same_backbone(model, dataset)
     return pd.concat([_score_view(model, dataset, view) for view in dataset.views], ignore_index=True)
 
 

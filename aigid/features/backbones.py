@@ -1,5 +1,6 @@
 """The backbones by name: what each one is, before anything is loaded."""
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -23,6 +24,7 @@ class BackboneSettings(Settings):
     # The architecture's embedding, what CLIP projects it from, or (transformers) the mean of the last hidden states.
     pool: Literal["own", "before_projection", "mean"] = "own"
     preprocess: Preprocess
+    decode: Literal["exact", "fast"] = "exact"  # a key of DECODINGS in aigid/features/decoding.py
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
@@ -37,6 +39,7 @@ class JointSettings(Settings):
 
     library: Literal["joint"]
     parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(_by_name)]], Field(min_length=2)]
+    decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves each its own
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -107,3 +110,20 @@ def resolve(name: str, changes: dict[str, Any] | None = None) -> BackboneSetting
         raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
     model = JointSettings if changes.get("library") == "joint" else BackboneSettings
     return check(BACKBONES.get(name, {}) | changes, model, f"backbones.{name}")
+
+
+def towers(settings: BackboneSettings | JointSettings) -> list[BackboneSettings]:
+    """The towers behind a backbone, with what a joint one decides for all of them."""
+    if isinstance(settings, BackboneSettings):
+        return [settings]
+    changes = {"dtype": settings.dtype} | ({"decode": settings.decode} if settings.decode else {})
+    return [part.model_copy(update=changes) for part in settings.parts]
+
+
+def companions(sections: dict[str, Any], name: str) -> list[BackboneSettings]:
+    """The towers of all backbones but ``name``, each once; a section that does not hold is its own stage's to tell."""
+    found: list[BackboneSettings] = []
+    for other, changes in sections.items():
+        with suppress(InputError):
+            found += [tower for tower in towers(resolve(other, changes)) if other != name and tower not in found]
+    return found

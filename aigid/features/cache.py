@@ -8,8 +8,12 @@ may add shards at once: a row that stands in two of them stands there twice the 
 import hashlib
 import json
 import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Self
 
 import numpy as np
@@ -17,10 +21,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from aigid.errors import InputError
-from aigid.files import atomic, cache_folder, write_json
+from aigid.files import atomic, cache_folder, sweep, write_json
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
+SHARD_SECONDS = 300  # a slow tower's shard is closed after that long, so that a kill loses no more
 ABOUT = "about.json"
 DAMAGED = ".damaged"  # behind the name of a shard that was set aside
 KEY = "S64"
@@ -33,46 +38,99 @@ class Shelf:
 
     folder: Path
 
-    def fill(self, key: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Put the rows that are cached into ``out`` (N, D); returns (N,) bool, which they are.
-
-        A damaged shard is renamed, so that its rows count as missing.
-        """
-        wanted, places = np.unique(key, return_inverse=True)
-        found = np.zeros(len(key), bool)
-        for path in self.shards():
-            content = check(path)
-            if content is None:
-                LOG.warning("%s is damaged: set aside, its rows are computed again", path)
-                path.rename(path.with_suffix(DAMAGED))
-                continue
-            have, rows = content
-            at = np.minimum(np.searchsorted(wanted, have), len(wanted) - 1)
-            source = np.full(len(wanted), -1)
-            source[at[wanted[at] == have]] = np.flatnonzero(wanted[at] == have)
-            source = source[places]
-            out[source >= 0] = rows[source[source >= 0]]
-            found |= source >= 0
-        return found
-
     def shards(self) -> list[Path]:
         """The whole shards, in a fixed order."""
         return sorted(self.folder.glob("[!.]*.safetensors"))
 
-    def add(self, key: np.ndarray, rows: np.ndarray) -> None:
+    def add(self, key: np.ndarray, rows: np.ndarray, computed_on: str = "") -> None:
         """Write one shard: ``key`` (n,) S64 and ``rows`` (n, D)."""
-        content = save({"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows})
-        with atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors") as part:
+        arrays = {"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}
+        content = save(arrays, {"computed_on": computed_on})
+        with _told(), atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors") as part:
             part.write_bytes(content)
+
+    def require_writable(self) -> None:
+        """InputError where no shard could be added; what killed writers left is cleared away."""
+        sweep(self.folder, ".*.safetensors")
+        with _told(), tempfile.TemporaryFile(dir=self.folder):
+            pass
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn an OSError into a line that says which variable names the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
+
+
+class Keys:
+    """The images of a manifest, for looking them up in shards; several rows may be the same image."""
+
+    def __init__(self, key: np.ndarray) -> None:
+        self.distinct, self.places = np.unique(key, return_inverse=True)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def find(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of ``key`` (n,) are wanted, and where each of those stands in ``distinct``."""
+        at = np.minimum(np.searchsorted(self.distinct, key), len(self.distinct) - 1)
+        wanted = np.flatnonzero(self.distinct[at] == key)
+        return wanted, at[wanted]
+
+
+class Rows:
+    """The rows of a shelf that belong to a manifest: where each one stands, and nothing of it in memory."""
+
+    def __init__(self, shelf: Shelf, keys: Keys) -> None:
+        self.shelf = shelf
+        self._keys = keys
+        self._shards: list[Path] = []
+        self._seen: set[Path] = set()
+        self._shard = np.full(len(keys.distinct), -1, np.int32)
+        self._row = np.zeros(len(keys.distinct), np.int32)
+        self.update()
+
+    def update(self) -> None:
+        """Look at the shards that are new; a damaged one is set aside, so that its rows count as missing."""
+        for path in self.shelf.shards():
+            if path in self._seen:
+                continue
+            content = check(path)
+            if content is None:
+                _set_aside(path)
+                continue
+            self._seen.add(path)
+            wanted, at = self._keys.find(content[0])
+            self._shard[at], self._row[at] = len(self._shards), wanted
+            self._shards.append(path)
+
+    @property
+    def have(self) -> np.ndarray:
+        """(N,) bool: the manifest's rows that are cached."""
+        return (self._shard >= 0)[self._keys.places]
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Put the cached ones of the manifest's rows ``start`` to ``stop`` into ``out`` (stop - start, D)."""
+        places = self._keys.places[start:stop]
+        shard, row = self._shard[places], self._row[places]
+        for number in np.unique(shard[shard >= 0]):
+            here = np.flatnonzero(shard == number)
+            out[here] = _mapped(self._shards[number])[row[here]]
 
 
 class Writer:
-    """Collects computed rows for a shelf, and writes a shard whenever one is full and at the end, however it comes."""
+    """Collects computed rows for a shelf, and writes a shard when one is full and at the end, however it comes."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
         self.shelf = shelf
+        self.computed_on = computed_on
+        self._clock = clock
         self._key: list[bytes] = []
         self._rows: list[np.ndarray] = []
+        self._opened = clock()
 
     def __enter__(self) -> Self:
         return self
@@ -82,14 +140,16 @@ class Writer:
 
     def add(self, key: bytes, row: np.ndarray) -> None:
         """Keep one row (D,)."""
+        if not self._key:
+            self._opened = self._clock()
         self._key.append(key)
         self._rows.append(row)
-        if len(self._key) == SHARD_ROWS:
+        if len(self._key) == SHARD_ROWS or self._clock() - self._opened >= SHARD_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
         if self._key:
-            self.shelf.add(np.array(self._key, KEY), np.stack(self._rows))
+            self.shelf.add(np.array(self._key, KEY), np.stack(self._rows), self.computed_on)
             self._key, self._rows = [], []
 
 
@@ -100,12 +160,23 @@ def shelf(about: dict[str, object], made_by: dict[str, object]) -> Shelf:
     """
     about = {"schema_version": SCHEMA_VERSION} | about
     folder = embeddings_folder() / shelf_name(about)
-    try:
+    with _told():
         if not (folder / ABOUT).exists():
             write_json(folder / ABOUT, about | {"made_by": made_by})
-    except OSError as error:
-        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
+    version = read_about(folder / ABOUT).get("schema_version")
+    if version != SCHEMA_VERSION:
+        reads = f"schema version {version}, this code reads {SCHEMA_VERSION}"
+        raise InputError(f"cache {folder}: {reads}; remove it, or let $AIGID_CACHE name another folder")
     return Shelf(folder)
+
+
+def tell_other_versions() -> None:
+    """One line for the shelves that another version of this code wrote, and that are passed over."""
+    versions = [read_about(path).get("schema_version") for path in embeddings_folder().glob(f"*/{ABOUT}")]
+    others = sorted({str(version) for version in versions if version != SCHEMA_VERSION})
+    if others:
+        reads = f"schema version {', '.join(others)}, this code reads {SCHEMA_VERSION}"
+        LOG.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), reads)
 
 
 def embeddings_folder() -> Path:
@@ -118,6 +189,15 @@ def shelf_name(about: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def read_about(path: Path) -> dict[str, object]:
+    """What a shelf says of itself; empty where that cannot be read."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def check(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """``key`` (n,) S64 and ``rows`` (n, D) of a shard, or None where it is not what was written."""
     content = path.read_bytes()
@@ -128,3 +208,26 @@ def check(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     except SafetensorError:
         return None
     return arrays["key"].reshape(-1).view(KEY), arrays["rows"]
+
+
+def header(path: Path) -> tuple[dict, int]:
+    """A shard's table of contents, and where its data start; ValueError, LookupError and more where it has none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)), 8 + length
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The rows (n, D) of a shard that was checked, left on disk."""
+    table, start = header(path)
+    entry = table["rows"]
+    dtype = {"F16": np.float16, "F32": np.float32}[entry["dtype"]]
+    return np.memmap(path, dtype, "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
+
+
+def _set_aside(path: Path) -> None:
+    LOG.warning("%s is damaged: set aside, its rows are computed again", path)
+    try:
+        path.rename(path.with_suffix(DAMAGED))
+    except OSError:  # a cache that only others may change
+        LOG.warning("%s cannot be renamed: passed over", path)

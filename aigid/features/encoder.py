@@ -1,12 +1,14 @@
 """A loaded backbone: pixels in, embeddings out, and a fingerprint of all that decides them."""
 
+import copy
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aigid.errors import InputError
 from aigid.features import weights
@@ -17,21 +19,34 @@ class Backbone:
     """One frozen tower on a device: square uint8 images in, embeddings of width ``dim`` out.
 
     It always encodes ``batch`` images at a time, the last ones padded: a matrix product's last bits depend on its size,
-    and an image's embedding must not depend on its company.
+    and an image's embedding must not depend on its company. Where the device has too little memory for them, ``batch``
+    is halved. With ``half`` it computes in float16, and again in float32 what overflows; bfloat16, whose noise is that
+    of recompressing the image, is never used.
     """
 
-    def __init__(self, settings: BackboneSettings, device: torch.device, batch: int = 1) -> None:
+    def __init__(
+        self, settings: BackboneSettings, device: torch.device, batch: int = 1, half: bool | None = None
+    ) -> None:
         self.settings = settings = _as_it_lies(settings)
         self.device = device
         self.batch = batch
+        self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
         self.tower = _load(settings).requires_grad_(False).eval()
         self.weights_sha256 = _sha256(self.tower)
         self.weights_files = weights.hashes(settings.weights)
-        self.tower.to(device)
+        if self.half:
+            self._narrow = copy.deepcopy(self.tower).half().to(device)  # the wide one waits where it was loaded
+        else:
+            self.tower.to(device)
         scale = torch.tensor([settings.preprocess.mean, settings.preprocess.std], device=device) * 255
         self._mean, self._std = scale.view(2, 1, 3, 1, 1)
         size = settings.preprocess.size
         self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
+
+    @property
+    def computes_on(self) -> str:
+        """Device and precision, for the record."""
+        return f"{self.device.type} {'float16' if self.half else 'float32'}"
 
     @property
     def fingerprint(self) -> str:
@@ -40,28 +55,72 @@ class Backbone:
         return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """(N, S, S, 3) uint8 to (N, D) float32, not L2-normalised."""
-        starts = range(0, len(images), self.batch)
-        return np.concatenate([self._encode(images[start : start + self.batch]) for start in starts])
+        """(N, S, S, 3) uint8 to (N, D) float32, not L2-normalised; InputError where one image is too much memory."""
+        return self.submit(images)()
+
+    def submit(self, images: np.ndarray) -> Callable[[], np.ndarray]:
+        """Start ``encode``; calling what is returned waits for the embeddings. Only CUDA goes on meanwhile."""
+        jobs = self._start_all(images, self.half)
+        return lambda: np.concatenate([self._finish(*job) for job in jobs])
+
+    def _start_all(self, images: np.ndarray, half: bool) -> list[tuple[np.ndarray, "_Underway"]]:
+        """Parts of the images, each with its embeddings on their way."""
+        jobs, start = [], 0
+        while start < len(images):
+            part = images[start : start + self.batch]
+            try:
+                jobs.append((part, self._start(part, half)))
+            except torch.OutOfMemoryError:
+                self._halve()
+            else:
+                start += len(part)
+        return jobs
 
     @torch.inference_mode()
-    def _encode(self, images: np.ndarray) -> np.ndarray:
+    def _start(self, images: np.ndarray, half: bool) -> "_Underway":
+        """Embed at most ``batch`` images, padded, without waiting."""
         padded = np.zeros((self.batch, *images.shape[1:]), np.uint8)
         padded[: len(images)] = images
-        pixels = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float()
-        return self.tower((pixels - self._mean) / self._std)[: len(images)].float().cpu().numpy()
+        pixels = torch.from_numpy(padded)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        pixels = pixels.to(self.device).permute(0, 3, 1, 2).float()  # in memory still channels-last
+        pixels = (pixels - self._mean) / self._std
+        embedded = self._narrow(pixels.half()) if half else self.tower(pixels)
+        return _Underway(embedded[: len(images)].float())
+
+    def _finish(self, images: np.ndarray, underway: "_Underway") -> np.ndarray:
+        embedded = underway.wait()
+        if not self.half or np.isfinite(embedded).all():
+            return embedded
+        self.tower.to(self.device)
+        return np.concatenate([again.wait() for _, again in self._start_all(images, half=False)])
+
+    def _halve(self) -> None:
+        if self.batch == 1:
+            raise InputError(f"{self.settings.model}: {self.device} has too little memory for one image at a time")
+        self.batch //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"AIGID_DEVICE={name!r}: {str(error).splitlines()[0]}") from None
-    return device
+class _Underway:
+    """(N, D) float32 on their way from the device."""
+
+    def __init__(self, embedded: Tensor) -> None:
+        self._arrived = None
+        if embedded.device.type == "cuda":
+            self._host = torch.empty(embedded.shape, pin_memory=True)
+            self._host.copy_(embedded, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+        else:
+            self._host = embedded.cpu()
+
+    def wait(self) -> np.ndarray:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return self._host.numpy()
 
 
 def _as_it_lies(settings: BackboneSettings) -> BackboneSettings:

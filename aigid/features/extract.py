@@ -1,54 +1,70 @@
 """From a manifest to the embedding file of one backbone, computing only what the row cache does not hold."""
 
+import logging
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+import torch
 
 from aigid import store
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
+from aigid.device import choose_device
 from aigid.errors import InputError
-from aigid.features import cache
-from aigid.features.backbones import BackboneSettings, JointSettings
-from aigid.features.encoder import Backbone, choose_device
-from aigid.features.reader import Reader, Request, Sample
+from aigid.features import batch, cache, engine, space
+from aigid.features.backbones import BackboneSettings, JointSettings, towers
+from aigid.features.encoder import Backbone
+from aigid.features.reader import Reader, Sample
 from aigid.files import batch_size, device_name, num_workers
 
-LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "transformers")
+LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
+WINDOW = 4096  # rows that are in memory at once when a file is put together
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The rows of an embedding file, and the samples that have none."""
+    """The rows of an embedding file, still in the cache, and the samples that have none."""
 
-    views: dict[str, np.ndarray]  # (N, D) each, NaN where the image failed
+    rows: dict[str, list[cache.Rows]]  # of each view, those of the towers, side by side
+    widths: list[int]  # of the towers
     key: np.ndarray  # (N,) S64
     status: list[str]
     attributes: dict[str, object]
     failed: list[Sample]
     num_computed: int  # images of which the cache did not hold everything
 
+    @property
+    def dtype(self) -> str:
+        """Of the rows."""
+        return self.attributes["backbone"]["dtype"]
+
+    @property
+    def views(self) -> dict[str, np.ndarray]:
+        """(N, D) each, NaN where the image failed; all of them in memory."""
+        return {name: self._read(name, 0, len(self.key)) for name in self.rows}
+
     def write(self, path: Path) -> None:
-        """Write the embedding file, atomically."""
-        store.write(path, self.views, self.key, self.status, self.attributes)
+        """Write the embedding file, atomically, and without having it in memory."""
+        shapes = {name: (sum(self.widths), self.dtype) for name in self.rows}
+        with store.create(path, shapes, self.key, self.status, self.attributes) as out:
+            for name in sorted(self.rows):
+                for start in range(0, len(self.key), WINDOW):
+                    out[name].write(start, self._read(name, start, start + WINDOW))
 
-
-@dataclass(frozen=True)
-class Block:
-    """One tower in one view: its columns of the view's rows, and which of them are there."""
-
-    view: str
-    tower: Backbone
-    out: np.ndarray  # (N, d), a part of the view's rows
-    shelf: cache.Shelf
-    have: np.ndarray  # (N,) bool
+    def _read(self, view: str, start: int, stop: int) -> np.ndarray:
+        status = np.array(self.status[start:stop])
+        out = np.full((len(status), sum(self.widths)), np.nan, self.dtype)
+        ends = np.cumsum(self.widths)
+        for rows, width, end in zip(self.rows[view], self.widths, ends, strict=True):
+            rows.read(start, stop, out[:, end - width : end])
+        out[status != store.OK] = np.nan
+        return out
 
 
 def extract(
@@ -57,104 +73,117 @@ def extract(
     settings: BackboneSettings | JointSettings,
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
+    alongside: Iterable[BackboneSettings] = (),
+    out: Path | None = None,
 ) -> Extraction:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
-    Raises InputError for an unknown view, a root that is no folder, weights that cannot be loaded, an embedding that
-    ``settings.dtype`` cannot hold.
+    Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
+    cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space.
+
+    Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
+    cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
+    written, too little space.
     """
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    parts = settings.parts if isinstance(settings, JointSettings) else [settings]
-    device, batch = choose_device(device_name()), min(batch_size(), len(manifest))
-    towers = [Backbone(part.model_copy(update={"dtype": settings.dtype}), device, batch) for part in parts]
-    width = sum(tower.dim for tower in towers)
-    rows = {name: np.full((len(manifest), width), np.nan, settings.dtype) for name in definitions}
-    if "sha256" not in manifest:
-        manifest = manifest.assign(sha256=sha256_of([str((root / path).absolute()) for path in manifest["path"]]))
-    key = manifest["sha256"].to_numpy().astype(cache.KEY)
+    device = choose_device(device_name())
+    cache.tell_other_versions()
+    backbones = [_load(tower, device, len(manifest)) for tower in towers(settings)]
+    key = _key(manifest, root)
+    keys = cache.Keys(key)
+    rows = {name: [_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
     blocks = [
-        block for name in definitions for block in _blocks(name, definitions[name], seed, towers, rows[name], key)
+        engine.Block(name, tower, found.shelf, ~found.have)
+        for name in definitions
+        for tower, found in zip(backbones, rows[name], strict=True)
     ]
-    failed, num_computed = _compute(blocks, Reader(root, seed), manifest["path"].tolist(), key, batch)
+    missing = np.any([block.missing for block in blocks], axis=0)
+    if missing.any():
+        others = [other for other in alongside if other not in towers(settings)]
+        blocks += _alongside(others, device, definitions, seed, keys, missing)
+    _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
+    failed = engine.run(blocks, Reader(root, seed), manifest["path"].tolist(), key, num_workers())
     status = np.full(len(manifest), store.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
-        for out in rows.values():
-            out[sample.place] = np.nan
-    attributes = _attributes(settings, towers, definitions, seed)
-    return Extraction(rows, key, status.tolist(), attributes, failed, num_computed)
+    for found in (found for view in rows.values() for found in view):
+        found.update()
+        assert (found.have | (status != store.OK)).all(), "a row was computed, and is not in the cache"
+    widths = [tower.dim for tower in backbones]
+    attributes = _attributes(settings, backbones, definitions, seed)
+    return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def _blocks(
-    view: str, definition: dict, seed: int, towers: list[Backbone], rows: np.ndarray, key: np.ndarray
-) -> Iterator[Block]:
-    start = 0
-    for tower in towers:
-        out = rows[:, start : start + tower.dim]
-        about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
-        shelf = cache.shelf(about, tower.settings.model_dump(mode="json"))
-        yield Block(view, tower, out, shelf, shelf.fill(key, out))
-        start += tower.dim
+def _load(settings: BackboneSettings, device: torch.device, num_images: int) -> Backbone:
+    tower = Backbone(settings, device)
+    batch.settle(tower, batch_size(), num_images)
+    return tower
 
 
-def _compute(
-    blocks: list[Block], reader: Reader, paths: list[str], key: np.ndarray, size: int
-) -> tuple[list[Sample], int]:
-    """Fill in what the blocks lack; the samples that failed, and how many images had to be read."""
-    missing = np.flatnonzero(~np.all([block.have for block in blocks], axis=0))
-    failed = []
-    with ExitStack() as stack, tqdm(total=len(missing), unit="image", disable=None) as bar:
-        writers = [stack.enter_context(cache.Writer(block.shelf)) for block in blocks]
-        for samples in reader.batches(_requests(blocks, missing, paths, key, size), num_workers()):
-            good = [sample for sample in samples if sample.status == store.OK]
-            for block, writer in zip(blocks, writers, strict=True):
-                _encode(block, writer, [sample for sample in good if not block.have[sample.place]])
-            failed += [replace(sample, squares={}) for sample in samples if sample.status != store.OK]
-            bar.update(len(samples))
-    return failed, len(missing)
+def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
+    """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
+    key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
+    unknown = np.flatnonzero(key == b"")
+    paths = manifest["path"].iloc[unknown]
+    key[unknown] = sha256_of([str((root / path).absolute()) for path in paths])
+    return key
 
 
-def _requests(
-    blocks: list[Block], missing: np.ndarray, paths: list[str], key: np.ndarray, size: int
-) -> Iterator[list[Request]]:
-    """The missing rows, those of each ``size`` neighbouring manifest rows together."""
-    for group in np.split(missing, np.flatnonzero(np.diff(missing // size)) + 1):
-        yield [
-            Request(place, paths[place], key[place].decode(), wanted)
-            for place in group.tolist()
-            if (wanted := tuple((b.view, b.tower.settings.preprocess) for b in blocks if not b.have[place]))
-        ]
+def _rows(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+    about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
+    return cache.Rows(cache.shelf(about, tower.settings.model_dump(mode="json")), keys)
 
 
-def _encode(block: Block, writer: cache.Writer, samples: list[Sample]) -> None:
-    """Embed samples in the block's view, into its columns and the cache."""
-    if not samples:
-        return
-    preprocess = block.tower.settings.preprocess
-    embedded = block.tower.encode(np.stack([sample.squares[block.view, preprocess] for sample in samples]))
-    largest = np.abs(embedded).max()
-    if not largest <= np.finfo(block.out.dtype).max:
-        raise InputError(f"view {block.view}: an embedding reaches {largest:g}, more than {block.out.dtype} holds")
-    for sample, row in zip(samples, embedded.astype(block.out.dtype), strict=True):
-        block.out[sample.place] = row
-        writer.add(sample.sha256.encode(), row)
+def _alongside(
+    others: list[BackboneSettings],
+    device: torch.device,
+    definitions: dict,
+    seed: int,
+    keys: cache.Keys,
+    missing: np.ndarray,
+) -> list[engine.Block]:
+    """What the other towers lack of the images that must be decoded anyway."""
+    blocks = []
+    for settings in others:
+        try:
+            tower = _load(settings, device, len(keys))
+            rows = {name: _rows(tower, definition, seed, keys) for name, definition in definitions.items()}
+        except InputError as error:
+            LOG.warning("%s is not computed alongside: %s", settings.model, error)
+            continue
+        for name, found in rows.items():
+            blocks.append(engine.Block(name, tower, found.shelf, missing & ~found.have, asked=False))
+    return blocks
+
+
+def _require_space(blocks: list[engine.Block], out: Path | None, num_values: int, dtype: str) -> None:
+    needed = 0
+    for block in blocks:
+        if num_rows := int(block.missing.sum()):
+            block.shelf.require_writable()
+            needed += num_rows * (block.tower.dim * np.dtype(block.tower.settings.dtype).itemsize + 64)
+    needs = {cache.embeddings_folder(): needed}
+    if out is not None:
+        needs[out.parent] = num_values * np.dtype(dtype).itemsize
+    space.require(needs)
 
 
 def _attributes(
     settings: BackboneSettings | JointSettings,
-    towers: list[Backbone],
+    backbones: list[Backbone],
     definitions: dict[str, object],
     seed: int,
 ) -> dict[str, object]:
     versions = {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES}
     return {
         "backbone": settings.model_dump(mode="json"),
-        "fingerprint": [tower.fingerprint for tower in towers],
-        "weights_sha256": [tower.weights_sha256 for tower in towers],
-        "weights_files": [tower.weights_files for tower in towers],
-        "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in towers],
+        "fingerprint": [tower.fingerprint for tower in backbones],
+        "widths": [tower.dim for tower in backbones],
+        "weights_sha256": [tower.weights_sha256 for tower in backbones],
+        "weights_files": [tower.weights_files for tower in backbones],
+        "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in backbones],
         "views": definitions,
         "seed": seed,
         "versions": versions,

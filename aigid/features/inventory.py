@@ -54,7 +54,7 @@ class Entry:
 def entries() -> list[Entry]:
     """The shelves of the cache, in a fixed order."""
     folders = sorted(path for path in cache.embeddings_folder().glob("*") if path.is_dir())
-    return [Entry(cache.Shelf(folder), _about(folder / cache.ABOUT)) for folder in folders]
+    return [Entry(cache.Shelf(folder), cache.read_about(folder / cache.ABOUT)) for folder in folders]
 
 
 def damaged(entry: Entry) -> Iterator[str]:
@@ -96,9 +96,10 @@ def differing(entry: Entry, manifest: pd.DataFrame, root: Path, num_rows: int, s
 def _encoder(entry: Entry, root: Path) -> Callable[[str, str], np.ndarray | str]:
     """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
     from aigid.degrade import views
+    from aigid.device import choose_device
     from aigid.features.backbones import BackboneSettings
-    from aigid.features.encoder import Backbone, choose_device
-    from aigid.features.reader import Reader, Request
+    from aigid.features.encoder import Backbone
+    from aigid.features.reader import Input, Reader, Request
     from aigid.files import device_name
     from aigid.params import check
 
@@ -110,7 +111,7 @@ def _encoder(entry: Entry, root: Path) -> Callable[[str, str], np.ndarray | str]
     if tower.fingerprint != entry.about["tower"]:
         raise InputError(f"the weights of {settings.model} are others than those that filled it")
     reader = Reader(root, entry.about["seed"])
-    wanted = (view, tower.settings.preprocess)
+    wanted = Input(view, tower.settings.preprocess, tower.settings.decode)
 
     def encode(path: str, sha256: str) -> np.ndarray | str:
         sample = reader.read(Request(0, path, sha256, (wanted,)))
@@ -119,19 +120,9 @@ def _encoder(entry: Entry, root: Path) -> Callable[[str, str], np.ndarray | str]
     return encode
 
 
-def _about(path: Path) -> dict[str, object]:
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
-
-
 def _num_rows(path: Path) -> int | None:
     """Rows by a shard's header, or None where it has none."""
     try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            return header["rows"]["shape"][0]
+        return cache.header(path)[0]["rows"]["shape"][0]
     except (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError):
         return None

@@ -1,5 +1,6 @@
 """From an image of any size to the square that a backbone was trained on, exactly as its authors do it."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -31,7 +32,14 @@ class Preprocess(Settings):
     std: tuple[float, float, float] = CLIP_STD
 
 
-def to_square(image: np.ndarray, how: Preprocess) -> np.ndarray:
+def resample(image: np.ndarray, scaled: tuple[int, int], interpolation: str) -> np.ndarray:
+    """(H, W, 3) uint8 to the (width, height) ``scaled``, by Pillow."""
+    return np.asarray(Image.fromarray(image).resize(scaled, INTERPOLATIONS[interpolation]))
+
+
+def to_square(
+    image: np.ndarray, how: Preprocess, resample: Callable[[np.ndarray, tuple[int, int], str], np.ndarray] = resample
+) -> np.ndarray:
     """(H, W, 3) uint8 to (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
     height, width = image.shape[:2]
     if how.resize == "squash":
@@ -42,7 +50,7 @@ def to_square(image: np.ndarray, how: Preprocess) -> np.ndarray:
     else:
         scaled = (width, height)
     if scaled != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(scaled, INTERPOLATIONS[how.interpolation]))
+        image = resample(image, scaled, how.interpolation)
     return _centre(image, how.size)
 
 

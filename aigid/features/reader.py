@@ -6,38 +6,56 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from aigid.data.formats import ImageError, read_bytes
-from aigid.data.images import decode
 from aigid.degrade import views
-from aigid.features.preprocess import Preprocess, to_square
+from aigid.features.decoding import DECODINGS
+from aigid.features.preprocess import Preprocess
 from aigid.store import OK
 
 CHANGED = "changed"  # not the file that the manifest was made from
 
 
+class Input(NamedTuple):
+    """What a tower wants to see of an image."""
+
+    view: str
+    preprocess: Preprocess
+    decode: str = "exact"
+
+    @property
+    def num_bytes(self) -> int:
+        """Of its square."""
+        return 3 * self.preprocess.size**2
+
+
 @dataclass(frozen=True)
 class Request:
-    """A manifest row, its ``sha256`` there (or empty), and which input is wanted of it, each with its view's name."""
+    """A manifest row, the ``sha256`` that its file must have, and what is wanted of it."""
 
     place: int
     path: str
     sha256: str
-    wanted: tuple[tuple[str, Preprocess], ...]
+    wanted: tuple[Input, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a request gave: an (S, S, 3) uint8 square for each input, or the reason why there is none."""
+    """What a request gave: an (S, S, 3) uint8 square for each input, or the reason why there is none.
+
+    ``refused`` says why a tower cannot take a view of a whole image.
+    """
 
     place: int
     path: str
     sha256: str
     status: str = OK
     message: str = ""
-    squares: dict[tuple[str, Preprocess], np.ndarray] = field(default_factory=dict)
+    squares: dict[Input, np.ndarray] = field(default_factory=dict)
+    refused: dict[Input, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,23 +71,43 @@ class Reader:
         try:
             content = read_bytes(self.root / request.path)
             found = hashlib.sha256(content).hexdigest()
-            if request.sha256 and found != request.sha256:
+            if found != request.sha256:
                 message = f"sha256 {found[:12]}..., in the manifest {request.sha256[:12]}..."
                 return Sample(*known, CHANGED, message)
-            image = decode(content)
+            images = {how: DECODINGS[how].decode(content) for how in {wanted.decode for wanted in request.wanted}}
         except ImageError as error:
             return Sample(*known, error.status, error.message)
-        seen = {name: views.apply(name, image, found, self.seed)[0] for name in {name for name, _ in request.wanted}}
-        squares = {(name, size): to_square(seen[name], size) for name, size in request.wanted}
-        return Sample(request.place, request.path, found, squares=squares)
+        sample = Sample(*known)
+        for view, how in dict.fromkeys((wanted.view, wanted.decode) for wanted in request.wanted):
+            seen = views.apply(view, images[how], found, self.seed)[0]
+            for wanted in (wanted for wanted in request.wanted if (wanted.view, wanted.decode) == (view, how)):
+                if why := _too_small(seen, images[how], wanted):
+                    sample.refused[wanted] = why
+                else:
+                    sample.squares[wanted] = DECODINGS[how].to_square(seen, wanted.preprocess)
+        return sample
 
-    def batches(self, requests: Iterable[list[Request]], workers: int) -> Iterator[list[Sample]]:
-        """The samples of each list of requests, in order; threads read the next two lists meanwhile."""
-        ahead: deque[list[Future[Sample]]] = deque()
-        with ThreadPoolExecutor(workers) as pool:
-            for batch in requests:
-                ahead.append([pool.submit(self.read, request) for request in batch])
-                if len(ahead) == 3:
-                    yield [future.result() for future in ahead.popleft()]
-            while ahead:
-                yield [future.result() for future in ahead.popleft()]
+    def samples(self, requests: Iterable[Request], workers: int, ahead: int) -> Iterator[Sample]:
+        """The samples in order; threads read at most the next ``ahead`` meanwhile."""
+        waiting: deque[Future[Sample]] = deque()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for request in requests:
+                waiting.append(pool.submit(self.read, request))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _too_small(seen: np.ndarray, image: np.ndarray, wanted: Input) -> str:
+    """Why a tower that does not resize cannot take a view that shrinks an image below its input; or nothing.
+
+    Its black frame would tell the view apart. An image that is small by itself is framed, as its authors do.
+    """
+    (height, width), size = seen.shape[:2], wanted.preprocess.size
+    if wanted.preprocess.resize != "none" or min(height, width) >= min(size, *image.shape[:2]):
+        return ""
+    return f"view {wanted.view} gives {width} x {height}, and the backbone takes {size} x {size} without resizing"

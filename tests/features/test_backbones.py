@@ -9,10 +9,11 @@ import torch
 import transformers
 from towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
 
+from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import hub
 from aigid.features.backbones import BACKBONES, BackboneSettings, JointSettings, resolve
-from aigid.features.encoder import Backbone, choose_device
+from aigid.features.encoder import Backbone
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
 from aigid.detectors.rows import class_names, class_numbers
-from aigid.features.encoder import choose_device
+from aigid.device import choose_device
 from aigid.files import cache_folder, device_name
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before

@@ -120,7 +120,7 @@ class Source:
     def vae(self) -> Any:
         """The VAE on its device, loaded when an error is first asked for."""
         if self._vae is None:
-            from aigid.features.encoder import choose_device
+            from aigid.device import choose_device
             from aigid.files import device_name
 
             self._vae = load(self._vae_folder).to(choose_device(device_name()))

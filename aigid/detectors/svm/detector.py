@@ -19,9 +19,9 @@ from aigid.params import Settings
 
 Positive = Annotated[float, Field(gt=0)]
 Grid = Annotated[
-    list[Positive],
+    tuple[Positive, ...],
     Field(min_length=1),
-    BeforeValidator(lambda value: value if isinstance(value, list) else [value]),
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
 ]
 
 
@@ -30,12 +30,12 @@ class SvmSettings(Settings):
 
     backbone: str
     train: str
-    views: Annotated[list[str], Field(min_length=1)] = ["clean"]  # of the images of train and val
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
     solver: Literal["libsvm", "intelex", "nystroem"] = "libsvm"
     scaling: Literal["unit", "standard"] = "unit"  # every row to length 1, or every column to deviation 1
-    c: Grid = [10.0]
-    gamma: Grid = [1.0]
-    ridge: Grid = [1e-6]  # nystroem's, in place of c
+    c: Grid = (10.0,)
+    gamma: Grid = (1.0,)
+    ridge: Grid = (1e-6,)  # nystroem's, in place of c
     landmarks: Annotated[int, Field(ge=1)] = 2000  # nystroem's
     sample: Annotated[int, Field(ge=1)] = 20_000  # training rows taken, every class its share; not for nystroem
     features: Literal["all", "k_best", "k_best_forward"] = "all"

@@ -1,4 +1,4 @@
-"""The kernel machine equals scikit-learn's SVC row by row; couplings, landmarks and selections equal slow references."""
+"""The machine equals scikit-learn's SVC row by row; couplings, landmarks, selections equal slow references."""
 
 from itertools import combinations
 
@@ -136,8 +136,8 @@ def test_forward_selection_by_hand():
 
 def test_forward_selection_drops_noise():
     train, val = rows(0, n=240, num_classes=3), rows(1, n=240, num_classes=3)
-    noisy = [Rows(np.hstack([r.x, np.random.default_rng(5).normal(size=(240, 4)).astype("f4")]), r.y, generators=r.generators)
-             for r in (train, val)]  # fmt: skip
+    noise = np.random.default_rng(5).normal(size=(240, 4)).astype(np.float32)
+    noisy = [Rows(np.hstack([r.x, noise]), r.y, generators=r.generators) for r in (train, val)]
     detector = KernelSvm.fit(settings(features="k_best_forward", k=6, forward_sample=120), *noisy, 0)
     assert set(detector.arrays["columns"].tolist()) < set(range(16))
 

@@ -1,0 +1,31 @@
+"""The paper's equations, corrected where it prints them wrong; ``zt``, ``zs`` (B, K) are teacher's and student's."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def discrepancy(zt: Tensor, zs: Tensor) -> Tensor:
+    """Eq. 4: the squared difference of each output, (B, K)."""
+    return (zt - zs).square()
+
+
+def squared_chord(zt: Tensor, zs: Tensor) -> Tensor:
+    """Between the directions of both outputs, (B,) in [0, 4]: 2 - 2 cos, so 2 where they are orthogonal."""
+    return discrepancy(normalize(zt, dim=1), normalize(zs, dim=1)).sum(dim=1)
+
+
+def real_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
+    """Eq. 1, mean over the batch; over the K outputs the ``mean`` or, as printed, the ``sum``."""
+    per_image = discrepancy(zt, zs)
+    return (per_image.mean(dim=1) if reduction == "mean" else per_image.sum(dim=1)).mean()
+
+
+def fake_loss(zt: Tensor, zs: Tensor, margin: float) -> Tensor:
+    """Eq. 2: what each squared chord lacks of ``margin``, mean over the batch (which the paper omits)."""
+    return torch.relu(margin - squared_chord(zt, zs)).mean()
+
+
+def augmenter_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
+    """Eq. 3: as Eq. 1, of augmented fakes; the augmenter lowers what the student raises."""
+    return real_loss(zt, zs, reduction)

@@ -1,0 +1,17 @@
+"""What a detector wrote down while it learnt, as CSV files that ``dvc plots`` draws."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from aigid.files import atomic
+
+Logs = dict[str, pd.DataFrame]  # one row an epoch
+
+
+def write(logs: Logs, folder: Path) -> None:
+    """Write ``<name>.csv`` for each log; what could not be measured is an empty cell."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in logs.items():
+        with atomic(folder / f"{name}.csv") as part:
+            table.to_csv(part, index=False, lineterminator="\n", float_format="%.6g")

@@ -1,0 +1,39 @@
+"""How many images a tower encodes at once."""
+
+import numpy as np
+import torch
+
+from aigid.features.encoder import Backbone
+
+SMALLEST, LARGEST = 8, 256  # beyond, a GPU gains nothing
+SHARE = 0.5  # of the free memory
+
+
+def settle(backbone: Backbone, asked: int | None, num_images: int) -> None:
+    """Set a tower's batch: as ``asked``; else found on CUDA, and 64 elsewhere; never much more than there are images.
+
+    Powers of two, so that threads that share a batch share it evenly.
+    """
+    batch = asked or (_found(backbone) if backbone.device.type == "cuda" else 64)
+    backbone.batch = min(batch, power_of_two(2 * num_images - 1))
+
+
+def fitting(free: int, peaks: tuple[int, int], batches: tuple[int, int]) -> int:
+    """The batch that fits into a share of ``free`` bytes, given the peak memory of two smaller ones."""
+    each = max((peaks[1] - peaks[0]) / (batches[1] - batches[0]), 1)
+    return min(max(power_of_two(int(SHARE * free / each)), 1), LARGEST)
+
+
+def power_of_two(most: int) -> int:
+    """The largest power of two up to ``most``; 0 where there is none."""
+    return 1 << most.bit_length() >> 1
+
+
+def _found(backbone: Backbone) -> int:
+    batches, peaks = (SMALLEST, 2 * SMALLEST), []
+    size = backbone.settings.preprocess.size
+    for backbone.batch in batches:
+        torch.cuda.reset_peak_memory_stats(backbone.device)
+        backbone.encode(np.zeros((backbone.batch, size, size, 3), np.uint8))
+        peaks.append(torch.cuda.max_memory_allocated(backbone.device))
+    return fitting(torch.cuda.mem_get_info(backbone.device)[0], tuple(peaks), batches)

@@ -1,0 +1,69 @@
+"""benchmarks.extract, storage: assembling from a warm cache, reading at random, memory against the number of images."""
+
+from pathlib import Path
+from time import perf_counter
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from rich.table import Table
+
+from aigid import store
+from aigid.degrade import views
+from aigid.features import cache
+from aigid.features.encoder import Backbone
+from aigid.features.extract import extract
+from benchmarks import extract as speed
+from benchmarks import pictures
+
+ROWS, BATCH, BATCHES = 100_000, 256, 200
+
+
+def store_and_cache(folder: Path) -> Table:
+    """krow/s of putting a file together, and of random batches of its rows."""
+    settings = speed.tower(32)
+    backbone = Backbone(settings, torch.device("cpu"))
+    about = {"tower": backbone.fingerprint, "view": views.definition("clean"), "seed": 0}
+    rng = np.random.default_rng(0)
+    keys = [rng.bytes(32).hex() for _ in range(ROWS)]
+    with cache.Writer(cache.shelf(about, settings.model_dump(mode="json"))) as writer:
+        for key in keys:
+            writer.add(key.encode(), rng.integers(0, 1000, backbone.dim).astype(np.float16))
+    paths = [f"{number}.jpg" for number in range(ROWS)]
+    table = Table("what", "krow/s", "ratio", title=f"{ROWS} rows of {backbone.dim} float16")
+    for name, order in (("in the cache's order", np.arange(ROWS)), ("in another order", rng.permutation(ROWS))):
+        listed = {"path": paths, "label": 0, "generator": "real", "split": "test"}
+        manifest = pd.DataFrame(listed | {"sha256": [keys[place] for place in order]})
+        start = perf_counter()
+        extract(manifest, folder, settings).write(folder / "rows.h5")
+        table.add_row(f"warm cache to file, {name}", f"{ROWS / (perf_counter() - start) / 1e3:.0f}", "")
+    batches = [rng.choice(ROWS, BATCH, replace=False) for _ in range(BATCHES)]
+    with h5py.File(folder / "rows.h5") as file:
+        fancy = _krows(lambda rows: file["views/clean"][np.sort(rows)], batches)
+    ours = _krows(store.read(folder / "rows.h5").view("clean").__getitem__, batches)
+    table.add_row(f"random batches of {BATCH}, h5py fancy indexing (reference)", f"{fancy:.0f}", "1.0")
+    table.add_row(f"random batches of {BATCH}, store.py", f"{ours:.0f}", f"{ours / fancy:.1f}")
+    return table
+
+
+def _krows(read: object, batches: list[np.ndarray]) -> float:
+    read(batches[0])
+    start = perf_counter()
+    for rows in batches:
+        read(rows)
+    return BATCH * len(batches) / (perf_counter() - start) / 1e3
+
+
+def memory(folder: Path, few: int) -> Table:
+    """Peak memory of extracting twenty times as many images of 64 px."""
+    table = Table("images", "peak MB", "ratio", "images/s", title="memory, images of 64 px, one process each")
+    first = None
+    for num in (few, 20 * few):
+        place = folder / f"memory-{num}"
+        place.mkdir()
+        pictures.write(place, num, 64)
+        found = speed.measure("fast", place, (32,), place / "out.h5")
+        first = first or found["peak"]
+        table.add_row(str(num), f"{found['peak']:.0f}", f"{found['peak'] / first:.2f}", f"{num / found['seconds']:.0f}")
+    return table

@@ -1,0 +1,31 @@
+"""Train the teacher of GenDet on a dataset's embeddings; any number of students can be held against it."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors import training_log
+from aigid.detectors.gendet.detector import GenDet
+from aigid.detectors.gendet.settings import TeacherSettings
+from aigid.detectors.models import Model, save
+from aigid.detectors.rows import open_dataset
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--embeddings", type=Path, multiple=True, required=True, help="Several stand side by side.")
+@click.option("--out", type=Path, required=True, help="The teacher's folder: a detector of its own.")
+@click.option("--log", type=Path, required=True, help="Folder of teacher.csv, a line an epoch.")
+def main(manifest_path: Path, embeddings: tuple[Path, ...], out: Path, log: Path) -> None:
+    settings, seed = params.load("gendet.teacher", TeacherSettings), params.load("seed", int)
+    dataset = open_dataset(manifest.read(manifest_path), embeddings)
+    teacher = GenDet.fit_teacher(settings, dataset.split("train"), dataset.split("val"), seed)
+    save(Model("gendet", teacher, settings.model_dump(mode="json"), dataset.fingerprints), out)
+    training_log.write(teacher.logs, log)
+
+
+if __name__ == "__main__":
+    main()
