@@ -14,6 +14,15 @@ def main() -> None:
     """
 
 
-COMMANDS = (data.index, data.audit, data.degrade, data.preset, features.extract, features.cache, evaluation.evaluate)
+COMMANDS = (
+    data.index,
+    data.audit,
+    data.degrade,
+    data.align,
+    data.preset,
+    features.extract,
+    features.cache,
+    evaluation.evaluate,
+)
 for command in COMMANDS:
     main.add_command(command)

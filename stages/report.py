@@ -9,20 +9,30 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import JUDGED
-from aigid.evaluation import attribution, ledger, report
+from aigid.evaluation import attribution, crosstable, ledger, report
+from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.page import Section
+from aigid.files import dataset_root, sha256
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/ and audit/.")
+@click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/ and crossing/.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
 def main(results: Path, out: Path) -> None:
-    datasets = params.load("datasets", list[str])
+    datasets, shown = params.load("datasets", list[str]), params.load("thumbnails", list[str])
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
-    sections = {f"Audit of {dataset}": (page.headline(audit), page.tables(audit)) for dataset, audit in audits.items()}
-    named = {f"Attribution on {dataset}": attribution.section(results, JUDGED, dataset) for dataset in datasets}
-    sections = {title: part for title, part in named.items() if part} | sections
-    report.write(results, out, product(JUDGED, datasets), alarms, sections=sections)
+    crossed = {path.stem: crosstable.section(crosstable.read(path)) for path in sorted(results.glob("crossing/*.csv"))}
+    sections = {f"Generators across: {detector}": section for detector, section in crossed.items()}
+    for dataset in datasets:
+        if part := attribution.section(results, JUDGED, dataset):
+            sections[f"Attribution on {dataset}"] = Section(*part)
+    for dataset, audit in audits.items():
+        sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
+    facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
+    images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in shown}
+    wanted = product((*JUDGED, *CONTROLS), datasets)
+    report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
     ledger.write(results, out)
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "open_clip", "transformers", "torchvision")
+HEAVY = ("torch", "open_clip", "transformers", "torchvision", "diffusers", "spandrel")
 
 
 def modules_after(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[set[str], subprocess.CompletedProcess]:
@@ -33,7 +33,14 @@ def test_import_aigid_is_light():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["index", "--help"], ["extract", "--help"], ["cache", "verify", "--help"], ["evaluate", "--help"]],
+    [
+        ["--help"],
+        ["index", "--help"],
+        ["extract", "--help"],
+        ["cache", "verify", "--help"],
+        ["evaluate", "--help"],
+        ["align", "--help"],
+    ],
 )
 def test_help_is_light(arguments):
     loaded, done = modules_after("from aigid.cli import main; main()", *arguments)
@@ -41,7 +48,9 @@ def test_help_is_light(arguments):
     assert not loaded & {*HEAVY, "numpy", "pandas", "sklearn"}
 
 
-@pytest.mark.parametrize("stage", ["audit", "index", "train", "score", "evaluate", "report"])
+@pytest.mark.parametrize(
+    "stage", ["audit", "index", "train", "score", "evaluate", "report", "describe", "controls", "cross"]
+)
 def test_stages_without_images_need_no_torch(stage):
     loaded, done = modules_after(f"import stages.{stage}")
     assert done.returncode == 0
@@ -73,3 +82,20 @@ def test_a_bad_parameter_answers_before_torch(stage, key, value, arguments, tmp_
     assert done.stderr.count("\n") == 1
     assert not loaded & set(HEAVY)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"), [("van", "unknown domain 'van'; known: gan, vae"), ("vae", "no.csv: no such file")]
+)
+def test_a_wrong_alignment_answers_before_torch(domain, said, tmp_path):
+    call = ["align", "no.csv", "--root", ".", "--domain", domain, "--out", "out"]
+    loaded, done = modules_after("from aigid.cli import main; main()", *call, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not loaded & set(HEAVY)
+
+
+def test_only_alignment_loads_diffusers_and_spandrel():
+    loaded, done = modules_after("import stages.demo, stages.extract, aigid.features.extract, aigid.data.demo")
+    assert done.returncode == 0
+    assert not loaded & {"diffusers", "spandrel"}

@@ -12,10 +12,15 @@ from dvc.repo import Repo
 from aigid import params
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
+from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
+from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.deployment import EvaluationSettings
 from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +69,8 @@ def imported_files(path: Path) -> set[Path]:
 def needed_files(name: str) -> frozenset[Path]:
     """The project's own files that a stage comes to import."""
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
-    if detector := re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name):
+    detector = re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name)
+    if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
         needed |= imported_files(module_file((DETECTORS | IMAGE_DETECTORS)[detector.group(1)].split(":")[0]))
     return frozenset(file for file in needed if file.name != "__init__.py")
 
@@ -78,12 +84,15 @@ def declared_files(name: str) -> set[Path]:
 def test_stages_have_the_expected_names():
     assert sorted(stages()) == sorted(
         [
-            *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in DATASETS),
+            *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
+            "controls",
+            *(f"evaluate@{control}" for control in CONTROLS),
+            "cross",
             "report",
         ]
     )
@@ -122,12 +131,20 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", "vae", *JUDGED}
+    others = {"evaluation", "describe", "controls", "crossing", "thumbnails", "vae"}
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *JUDGED}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
     assert sorted(params.load("datasets", list[str], path)) == sorted([*made, *found])
     params.load("audit", AuditSettings, path)
+    params.load("evaluation", EvaluationSettings, path)
+    params.load("describe", DescriptionSettings, path)
+    params.load("crossing", CrossingSettings, path)
+    assert set(params.load("thumbnails", list[str], path)) <= set(sections["datasets"])
+    controls = params.load("controls", ControlSettings, path)
+    assert controls.backbone in sections["backbones"]
+    assert controls.train in sections["datasets"]
     for name, changes in sections["backbones"].items():
         resolve(name, changes)
     for name in DETECTORS:

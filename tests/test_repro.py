@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from aigid.detectors.registry import DETECTORS, JUDGED
+from aigid.evaluation.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -43,6 +44,8 @@ def workspace(tmp_path_factory):
     sections = yaml.safe_load((folder / "params.yaml").read_text())
     for demo in sections["demo"].values():
         demo |= SMALL
+    sections["cnn"] |= {"epochs": 1}
+    sections["vae"] |= {"steps": 2}
     sections["views"] = ["clean"]
     (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     run("git", "init", "--quiet", cwd=folder)
@@ -64,12 +67,15 @@ def digests(folder):
 def test_one_command_runs_everything_and_a_second_nothing(workspace):
     folder, first = workspace
     everything = {
-        *(f"{verb}@{dataset}" for verb in ("demo", "audit") for dataset in ("demo", "demo6")),
+        *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in ("demo", "demo6")),
         *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
         *(f"train@{name}" for name in DETECTORS if name != "gendet"),
         *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
         *(f"score@{name}" for name in DETECTORS),
         *(f"evaluate@{name}" for name in JUDGED),
+        "controls",
+        *(f"evaluate@{control}" for control in CONTROLS),
+        "cross",
         "report",
     }
     assert stages_run(first) == everything
@@ -89,7 +95,7 @@ def test_from_scratch_every_byte_is_the_same(workspace, tmp_path):
 def test_one_parameter_runs_exactly_what_follows_it(workspace):
     folder, _ = workspace
     output = run("dvc", "exp", "run", "--set-param", "probe.c=0.5", cwd=folder)
-    assert stages_run(output) == {"train@probe", "score@probe", "evaluate@probe", "report"}
+    assert stages_run(output) == {"train@probe", "score@probe", "evaluate@probe", "cross", "report"}
     run("git", "checkout", "--quiet", ".", cwd=folder)
     run("dvc", "checkout", cwd=folder)
     shown = run("dvc", "metrics", "show", cwd=folder)

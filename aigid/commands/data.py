@@ -1,4 +1,4 @@
-"""Commands on datasets: list their images, examine them, degrade them, choose a preset."""
+"""Commands on datasets: list their images, examine them, degrade them, align fakes with them, choose a preset."""
 
 from pathlib import Path
 
@@ -80,6 +80,46 @@ def degrade(ctx: click.Context, manifest_path: Path, root: Path, view: str, seed
     failed = rewrite(manifest.read(manifest_path), root, view, seed, out)
     tell_failed(failed)
     ctx.exit(1 if failed else 0)
+
+
+@click.command(cls=Command)
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--domain", required=True, help="vae: through an autoencoder and back; gan: shrunken and enlarged.")
+@click.option("--weights", help="Of the autoencoder (else Stable Diffusion 2.1's, from the hub) or the 4x enlarger.")
+@click.option("--container", default="own", show_default=True, help="own: as the photograph's file; png: all as PNG.")
+@click.option("--seed", default=0, show_default=True, help="Of the samples that the autoencoder draws.")
+@click.option("--out", type=FOLDER, required=True, help="Gets real/ and fake/ by split, manifest.csv, aligned.jsonl.")
+@click.pass_context
+def align(
+    ctx: click.Context,
+    manifest_path: Path,
+    root: Path,
+    domain: str,
+    weights: str | None,
+    container: str,
+    seed: int,
+    out: Path,
+) -> None:
+    """Write the photographs of MANIFEST beside aligned fakes: what a generator makes of each, alike in all else.
+
+    Fakes that MANIFEST holds are left out. A call that was killed goes on where it stopped.
+    """
+    from aigid.align.domains import AlignSettings, check
+    from aigid.data import manifest
+    from aigid.params import check as check_settings
+
+    check(domain)
+    values = {"domain": domain, "weights": weights, "container": container, "seed": seed}
+    settings = check_settings(values, AlignSettings, "aigid align")
+    table = manifest.read(manifest_path)
+    from aigid.align.pairs import align as write_pairs  # torch, once the call is known to be good
+
+    pairs = write_pairs(table, root, settings, out)
+    for line in pairs.describe():
+        tell(line)
+    tell_failed(pairs.failed)
+    ctx.exit(1 if pairs.failed else 0)
 
 
 @click.command(cls=Command)

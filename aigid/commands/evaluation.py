@@ -1,6 +1,12 @@
 """Commands on scores."""
 
+from __future__ import annotations
+
+import json
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,15 +14,28 @@ from aigid.command import Command, tell
 from aigid.commands.paths import FILE, FOLDER
 from aigid.errors import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aigid.evaluation.judge import Judgement
+    from aigid.evaluation.page import Section
+
 
 @click.command(cls=Command)
 @click.argument("files", metavar="SCORES...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--columns", "columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
 )
-@click.option("--by", multiple=True, metavar="COLUMN", help="Detail the metrics by a further column; repeatable.")
+@click.option(
+    "--by", multiple=True, metavar="COLUMN", help="Detail by a further column, or with --root by size or compression."
+)
+@click.option("--root", type=FOLDER, help="Where the images lie: to show the worst, and for --by size, compression.")
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
-@click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/ and report/.")
+@click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
+@click.option("--calibrator", type=FILE, help="Judge the scores as another run's calibration/*.json maps them.")
+@click.option("--fpr", default=0.05, show_default=True, help="The false positive rate that the threshold aims at.")
+@click.option("--alpha", default=0.1, show_default=True, help="Share of a class that abstention may get wrong.")
+@click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/, calibration/ and report/.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON document.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.pass_context
@@ -25,7 +44,12 @@ def evaluate(
     files: tuple[Path, ...],
     columns: tuple[str, ...],
     by: tuple[str, ...],
+    root: Path | None,
     protocol: str | None,
+    calibrate: str,
+    calibrator: Path | None,
+    fpr: float,
+    alpha: float,
     out: Path | None,
     as_json: bool,
     seed: int,
@@ -34,41 +58,105 @@ def evaluate(
 
     SCORES are .csv or .parquet files with the columns path, label (0 real, 1 generated), generator, split, view,
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
+    Validation rows fit the calibrator and choose thresholds; test rows are judged.
     """
-    import json
-
-    from aigid.commands.terminal import console
-    from aigid.evaluation import comparison, protocols, report, results, scores, terminal
+    from aigid.evaluation import comparison, deployment, protocols, scores
     from aigid.evaluation.judge import judge
+    from aigid.params import check
 
+    options = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
+    settings = check(options, deployment.EvaluationSettings, "aigid evaluate")
+    wanted = protocols.find(protocol) if protocol else None
     mapping = dict(_pair(text) for text in columns)
+    mapped = deployment.load(calibrator).calibrator if calibrator else None
     frames = {name: scores.read(path, mapping) for name, path in zip(_names(files), files, strict=True)}
-    found = {}
+    found, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
-            found[name] = judge(frame, seed, by=list(by))
-            numbers = protocols.apply(protocol, frame) if protocol else {}
+            frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
+            numbers = wanted.apply(frame) if wanted else {}
+            found[name] = judge(_with_strata(frame, root, by), seed, by=list(by), settings=settings)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+        published[name] = numbers
         found[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
+        found[name].facts.update(_facts(path, protocol, calibrator))
     differences, refused = comparison.compare_all(frames, seed)
     if out:
-        for name, judgement in found.items():
-            results.write(judgement, out, name, "scores")
-        facts = {"command": " ".join(["aigid evaluate", *map(str, files)]), "seed": str(seed)}
-        wanted = [(name, "scores") for name in found]
-        report.write(out, out / "report", wanted, refused, facts, {"scores": differences})
+        _write(out, found, differences, refused, root, protocols.section(protocol, published) if protocol else None)
+        if protocol == "defactify":
+            _submit(out, frames)
+    _tell(found, differences, refused, as_json)
+    ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)
+
+
+def _write(
+    out: Path,
+    found: dict[str, Judgement],
+    differences: pd.DataFrame,
+    refused: list[str],
+    root: Path | None,
+    protocol: Section | None,
+) -> None:
+    from aigid.evaluation import report, results
+
+    for name, judgement in found.items():
+        results.write(judgement, out, name, "scores")
+    facts = {"command": shlex.join(["aigid", *sys.argv[1:]])}
+    sections = {} if protocol is None else {"Protocol": protocol}
+    images = {} if root is None else {"scores": root}
+    wanted, differences = [(name, "scores") for name in found], {"scores": differences}
+    report.write(out, out / "report", wanted, refused, facts, differences, sections, images)
+
+
+def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
+    from aigid.evaluation import submission
+    from aigid.files import write_json
+
+    for name, frame in frames.items():
+        try:
+            write_json(out / "answers" / f"{name}.json", submission.submission(frame))
+        except InputError as error:
+            tell(f"{name}: no answer file: {error}")
+
+
+def _tell(found: dict[str, Judgement], differences: pd.DataFrame, refused: list[str], as_json: bool) -> None:
+    from aigid.commands.terminal import console
+    from aigid.evaluation import terminal
+
     if as_json:
         documents = {name: judgement.metrics for name, judgement in found.items()}
         click.echo(json.dumps(documents if len(found) > 1 else next(iter(documents.values())), allow_nan=False))
         for name, judgement in found.items():
             for key, reason in judgement.omitted.items():
                 tell(f"{name}: no {key}: {reason}")
+            for line in judgement.warnings:
+                tell(f"{name}: warning: {line}")
     else:
         terminal.show(found, console(), differences)
     for line in refused:
         tell(f"not compared: {line}")
-    ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)
+
+
+def _facts(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
+    from aigid.files import sha256
+
+    facts = {"sha256 of the scores": sha256(path)}
+    facts |= {"protocol": protocol} if protocol else {}
+    return facts | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
+
+
+def _with_strata(frame: pd.DataFrame, root: Path | None, by: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
+    missing = {"size", "compression"} & set(by) - set(frame.columns)
+    if root is None or not missing:
+        return frame
+    from aigid.data import traits
+    from aigid.data.audit import container
+
+    paths = frame.loc[frame["split"] == "test", "path"].drop_duplicates().reset_index(drop=True)
+    headers, _ = container.describe(paths.tolist(), str(root))
+    return frame.merge(traits.strata(headers.assign(path=paths))[["path", *missing]], on="path", how="left")
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:

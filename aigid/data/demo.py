@@ -34,10 +34,19 @@ GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae
 COLUMNS = ["path", "label", "generator", "split", "source", "group"]
 
 
-class DemoSettings(Settings):
-    """What the demo dataset is made of."""
+class TrainingSettings(Settings):
+    """How a small generator is trained."""
 
     seed: int = 0
+    width: int = Field(32, ge=1)  # channels in a generator
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(0.003, gt=0)
+
+
+class DemoSettings(TrainingSettings):
+    """What the demo dataset is made of."""
+
     train: tuple[Name, ...] = Field(("astronaut", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
     val: tuple[Name, ...] = ("flower",)
     test: tuple[Name, ...] = ("china", "chelsea", "ihc")
@@ -46,10 +55,6 @@ class DemoSettings(Settings):
     tile_size: int = Field(32, ge=16, multiple_of=4)  # px
     tiles_per_photograph: int = Field(256, ge=1)
     min_detail: float = 1.5  # grey levels between neighbouring pixels, on average over a tile
-    width: int = Field(32, ge=1)  # channels in a generator
-    steps: int = Field(300, ge=1)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(0.003, gt=0)
 
     @model_validator(mode="after")
     def _each_name_once(self) -> Self:

@@ -71,6 +71,7 @@ class Status(StrEnum):
     UNSUPPORTED_FORMAT = "unsupported_format"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     ZERO_SIZE = "zero_size"
+    TOO_SMALL = "too_small"
     TOO_MANY_PIXELS = "too_many_pixels"
     DECOMPRESSION_BOMB = "decompression_bomb"
     TRUNCATED = "truncated"

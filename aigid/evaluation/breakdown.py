@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from aigid import seeding
 from aigid.errors import InputError
-from aigid.evaluation import intervals
+from aigid.evaluation import calibration, intervals
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import rank
 
-SHARES = ("acc_05", "acc_val", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
+SHARES = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
 COUNTS = ("num_real", "num_fake", "num_unreadable")
 COLUMNS = [
     "view",
     "kind",
     "name",
     *COUNTS,
-    *(name + end for name in (*RANKED, *SHARES) for end in ("", "_low", "_high")),
+    *(name + end for name in (*RANKED, *SHARES, "ece") for end in ("", "_low", "_high")),
 ]
 
 
@@ -30,7 +30,7 @@ def tabulate(
 
     ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals), one
     ``source`` of reals, or the images with one value of a column named in ``by``, such as their size or compression.
-    ``test`` are checked rows of a scores file; ``thresholds`` are named ``05`` and ``val``.
+    ``test`` are checked rows of a scores file; ``thresholds`` are named ``05``, ``val`` and ``oracle``.
     """
     if unknown := [column for column in by if column not in test]:
         raise InputError(f"no column {unknown[0]!r} to break the scores down by; found {', '.join(test.columns)}")
@@ -66,6 +66,7 @@ def _pooled(
     return {
         **_row(view, kind, name, images),
         **_ranked(images, drawn.get(1)),
+        **_error(images, draws, seeding.generator("bootstrap", seed, view, kind, name, "ece")),
         **_shares("acc", images, thresholds),
         **_shares("tpr", images[images["label"] == 1], thresholds),
         **_shares("fpr", images[images["label"] == 0], thresholds),
@@ -107,6 +108,20 @@ def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str,
     return found
 
 
+def _error(images: pd.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, float]:
+    """The expected calibration error with its interval."""
+    read = images[images["score"].notna()]
+    if read.empty:
+        return {}
+    labels, scores, edges = read["label"].to_numpy(), read["score"].to_numpy(), calibration.equal_width()
+    found = {"ece": calibration.expected_error(rank(labels, scores), edges)}
+    if draws:
+        rows = intervals.population(labels, scores, groups=group_names(read))
+        drawn = intervals.bootstrap_error(rows, edges, draws, rng)
+        found["ece_low"], found["ece_high"] = intervals.mirrored(drawn, found["ece"])
+    return found
+
+
 def _shares(name: str, images: pd.DataFrame, thresholds: dict[str, float]) -> dict[str, float]:
     """The share of images on the side that ``name`` counts (``acc``, ``tpr``, ``fpr``) at each threshold."""
     read = images[images["score"].notna()]
@@ -114,6 +129,8 @@ def _shares(name: str, images: pd.DataFrame, thresholds: dict[str, float]) -> di
         return {}
     found = {}
     for suffix, threshold in thresholds.items():
+        if f"{name}_{suffix}" not in SHARES:
+            continue
         called = read["score"].to_numpy() > threshold
         hits = called == (read["label"].to_numpy() == 1) if name == "acc" else called
         low, high = intervals.share(hits, group_names(read))

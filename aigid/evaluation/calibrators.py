@@ -1,9 +1,7 @@
-"""Calibrators: maps from a detector's scores to probabilities, fitted on validation images and kept as JSON."""
+"""Calibrators: maps from a detector's scores to probabilities, fitted on validation images."""
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,9 +10,7 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
 
 from aigid.errors import InputError
-from aigid.evaluation.judge import headline_view
 from aigid.evaluation.ranking import Floats
-from aigid.files import write_json
 
 EPS = np.finfo(np.float64).eps
 Parameters = dict[str, list[float]]
@@ -33,38 +29,27 @@ class Calibrator:
         return _KINDS[self.kind][1](np.asarray(scores, np.float64), self.parameters)
 
 
-def fit(kind: str, scores: pd.DataFrame) -> Calibrator:
-    """The calibrator of a kind (``temperature``, ``platt``, ``beta``, ``isotonic``) on the validation rows.
+def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
+    """The calibrator of a kind (``temperature``, ``platt``, ``beta``, ``isotonic``) on checked validation ``rows``.
 
-    Of checked scores, the readable rows of split ``val`` in their headline view; InputError where a class is missing.
+    They are images of one view; those without a score are left out. InputError where a class is missing.
     """
     if kind not in _KINDS:
         raise InputError(f"calibrator {kind!r}: known are {', '.join(_KINDS)}")
-    rows = scores[(scores["split"] == "val") & scores["score"].notna()]
-    view = headline_view(rows) if len(rows) else ""
-    rows = rows[rows["view"] == view].sort_values("path")
+    rows = rows[rows["score"].notna()].sort_values("path")
     num_real, num_fake = int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum())
     if not num_real or not num_fake:
         raise InputError(f"calibration needs validation rows of both classes; found {num_real} real, {num_fake} fake")
-    population = {"view": view, "num_real": num_real, "num_fake": num_fake}
-    population["generators"] = sorted(set(rows.loc[rows["label"] == 1, "generator"]))
+    named = rows["group"][rows["group"] != ""] if "group" in rows else pd.Series(dtype=object)
+    population = {
+        "view": str(rows["view"].iloc[0]),
+        "num_real": num_real,
+        "num_fake": num_fake,
+        "num_groups": len(rows) - len(named) + named.nunique(),
+        "generators": sorted(set(rows.loc[rows["label"] == 1, "generator"])),
+        "sources": sorted(set(rows.loc[rows["label"] == 0, "source"]) - {""}) if "source" in rows else [],
+    }
     return Calibrator(kind, _KINDS[kind][0](rows["score"].to_numpy(), rows["label"].to_numpy()), population)
-
-
-def save(calibrator: Calibrator, path: Path | str) -> None:
-    """Write the calibrator as JSON, atomically."""
-    write_json(path, asdict(calibrator))
-
-
-def load(path: Path | str) -> Calibrator:
-    """Read what ``save`` wrote."""
-    try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        calibrator = Calibrator(**fields)
-        calibrator([0.0, 1.0])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not a calibrator: {error}") from None
-    return calibrator
 
 
 def _logits(scores: Floats) -> Floats:

@@ -11,15 +11,15 @@ from scipy.special import ndtr
 from aigid import seeding
 from aigid.errors import InputError
 from aigid.evaluation import intervals
-from aigid.evaluation.judge import DRAWS, headline_view
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import Floats, rank
+from aigid.evaluation.scores import headline_view
 
 COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p", "num_images"]
 
 
 def compare_all(
-    scores: Mapping[str, pd.DataFrame], seed: int = 0, draws: int = DRAWS
+    scores: Mapping[str, pd.DataFrame], seed: int = 0, draws: int = intervals.DRAWS
 ) -> tuple[pd.DataFrame, list[str]]:
     """``compare`` of every two detectors, as one table, and a line for each pair that cannot be compared."""
     tables, refused = [pd.DataFrame(columns=COLUMNS)], []
@@ -33,7 +33,7 @@ def compare_all(
     return pd.concat(tables[1:] or tables, ignore_index=True), refused
 
 
-def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int = DRAWS) -> pd.DataFrame:
+def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int = intervals.DRAWS) -> pd.DataFrame:
     """Per ranking metric: ``difference`` (first - second), its interval ``low, high``, ``p`` and ``num_images``.
 
     Both are checked scores whose test rows of the headline view are the same images; what either could not read is
@@ -42,6 +42,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int
     """
     both = _paired(first, second)
     labels, groups = both["label"].to_numpy(), both["unit"].to_numpy()
+    draws = intervals.affordable(draws, len(both))
     pair = [both[side].to_numpy() for side in ("score_first", "score_second")]
     drawn = [
         intervals.bootstrap(

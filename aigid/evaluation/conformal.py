@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
 from aigid.errors import InputError
-from aigid.evaluation import thresholds
+from aigid.evaluation import intervals, thresholds
 from aigid.evaluation.metrics import fake_accuracy
 from aigid.evaluation.ranking import Floats, Ranking
 
@@ -25,16 +25,20 @@ class OperatingPoint:
     num_real: int
 
 
-def operating_point(ranking: Ranking, fpr: float, level: float = 0.95) -> OperatingPoint:
+def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: NDArray | None = None) -> OperatingPoint:
     """The lowest threshold whose FPR on these validation images is at most ``fpr``, with its confidence bound.
 
     The true FPR above the (k + 1)-th highest of n reals is Beta(k + 1, n - k) distributed; ``fpr_bound`` is its
-    quantile at ``level``, the one-sided bound of Clopper and Pearson (1934).
+    quantile at ``level``, the one-sided bound of Clopper and Pearson (1934). Reals of one of the ``groups`` (n,), in
+    the order of ``ranking.reals``, count as few as they are independent.
     """
+    if not 0 <= fpr < 1:
+        raise InputError(f"target FPR {fpr}: want a share from 0 to below 1")
     threshold = thresholds.at_most_fpr(ranking, fpr)
-    num, alarms = len(ranking.reals), int(np.sum(ranking.reals > threshold))
-    bound = float(betaincinv(alarms + 1, num - alarms, level)) if alarms < num else 1.0
-    return OperatingPoint(threshold, alarms / num, bound, fake_accuracy(ranking, threshold), num)
+    called = ranking.reals > threshold
+    share, num = float(called.mean()), intervals.num_effective(called, groups)
+    bound = float(betaincinv(share * num + 1, num * (1 - share), level)) if share < 1 else 1.0
+    return OperatingPoint(threshold, share, bound, fake_accuracy(ranking, threshold), len(called))
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,14 @@ def abstainer(ranking: Ranking, alpha: float) -> Abstainer:
 
 
 def coverage(found: Abstainer, ranking: Ranking) -> dict[str, float]:
-    """Measured on test images, per class: how often it stays possible, is called wrongly, and is left uncertain."""
+    """Measured on test images, per class there is: how often it stays possible, is called wrongly, left uncertain."""
     shares = {}
     for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
-        verdicts = found.verdicts(scores)
-        shares[f"coverage_{name}"] = float(found.possible(scores)[:, column].mean())
-        shares[f"wrong_{name}"] = float(np.mean(verdicts == wrong))
-        shares[f"uncertain_{name}"] = float(np.mean(verdicts == UNCERTAIN))
+        if len(scores):
+            verdicts = found.verdicts(scores)
+            shares[f"coverage_{name}"] = float(found.possible(scores)[:, column].mean())
+            shares[f"wrong_{name}"] = float(np.mean(verdicts == wrong))
+            shares[f"uncertain_{name}"] = float(np.mean(verdicts == UNCERTAIN))
     return shares
 
 

@@ -6,7 +6,13 @@ from aigid.evaluation.judge import Judgement
 
 BLIND = ("control_shuffled", "control_noise", "control_container")  # see labels or pixels that say nothing
 SHALLOW = "control_shallow"  # sees cues that have nothing to do with generation
+CONTROLS = (*BLIND, SHALLOW)
 CHANCE = 0.6  # AUROC up to which a blind control passes for chance
+
+
+def others(judgements: Mapping[str, Judgement]) -> Mapping[str, Judgement]:
+    """The detectors that are no controls; all where there is nothing else."""
+    return {name: one for name, one in judgements.items() if name not in CONTROLS} or judgements
 
 
 def warnings(judgements: Mapping[str, Judgement]) -> list[str]:
@@ -18,8 +24,19 @@ def warnings(judgements: Mapping[str, Judgement]) -> list[str]:
         if auroc.get(name, 0) > CHANCE
     ]
     weak = [
-        f"{name} does not beat the shallow cues: AUROC {value:.3f} against {auroc[SHALLOW]:.3f}"
-        for name, value in auroc.items()
-        if SHALLOW in auroc and not name.startswith("control_") and value <= auroc[SHALLOW]
+        f"{name} does not beat the shallow cues: AUROC {auroc[name]:.3f} against {auroc[SHALLOW]:.3f}"
+        for name in judgements
+        if beats_shallow(judgements, name) == "no"
     ]
     return leaks + weak
+
+
+def beats_shallow(judgements: Mapping[str, Judgement], name: str) -> str:
+    """``yes``, ``no``, ``not surely`` where the interval of its AUROC holds that of the shallow cues, or ``-``."""
+    found, floor = (judgements[one].metrics.get("auroc") if one in judgements else None for one in (name, SHALLOW))
+    if found is None or floor is None or name in CONTROLS:
+        return "-"
+    table = judgements[name].details
+    rows = table[(table["view"] == judgements[name].view) & (table["kind"] == "all")]
+    low = rows["auroc_low"].iloc[0] if len(rows) else found
+    return "no" if found <= floor else "not surely" if low <= floor else "yes"

@@ -10,11 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aigid.evaluation.controls import CONTROLS, others
 from aigid.evaluation.judge import Judgement
 from aigid.files import atomic
 
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
 COLOURS = 10  # that can be told apart
+DIAGONAL = {"color": "0.7", "linewidth": 1, "linestyle": "--"}
 
 
 def save(figure: Figure, path: Path | str) -> None:
@@ -41,52 +43,75 @@ def verdicts(judgements: Judgements) -> Figure:
 def roc(judgements: Judgements) -> Figure:
     """The ROC curve of every detector over the diagonal of chance."""
     axes = _square("reals called generated (FPR)", "fakes found (TPR)")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
+    axes.plot([0, 1], [0, 1], **DIAGONAL)
     _curves(axes, judgements, "roc", ("fpr", "tpr"), "auroc", "lower right")
     return axes.figure
 
 
 def precision_recall(judgements: Judgements) -> Figure:
     """The precision-recall curve of every detector."""
+    judgements = others(judgements)
     axes = _square("fakes found (recall)", "precision")
     _curves(axes, judgements, "pr", ("recall", "precision"), "ap", "lower left")
     return axes.figure
 
 
 def reliability(judgements: Judgements) -> Figure:
-    """The share of fakes among images of one score, over that score; a calibrated detector keeps to the diagonal."""
-    axes = _square("mean score in bin", "share generated in bin")
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle="--")
-    _curves(axes, judgements, "reliability", ("score", "share"), "ece", "upper left", marker="o", markersize=4)
-    return axes.figure
+    """The share of fakes among images of one score, over that score; honest scores keep to the diagonal."""
+    return _reliability(judgements, "reliability", "ece")
+
+
+def calibrated(judgements: Judgements) -> Figure:
+    """The same of the calibrated scores."""
+    return _reliability(judgements, "calibrated", "ece_calibrated")
 
 
 def views(judgements: Judgements) -> Figure:
-    """AUROC of every detector in each view, with its interval."""
-    tables = {}
-    for name, judgement in judgements.items():
-        rows = judgement.details[judgement.details["kind"] == "all"]
-        tables[name] = rows.assign(name=rows["view"])
-    return _intervals(tables, "auroc", "AUROC")
+    """AUROC of every detector from view to view, with its interval; views stand by name and falling quality."""
+    judgements = others(judgements)
+    tables = {
+        name: judgement.details[judgement.details["kind"] == "all"].set_index("view")
+        for name, judgement in judgements.items()
+    }
+    first = {judgement.view for judgement in judgements.values()}
+    names = sorted({view for table in tables.values() for view in table.index}, key=lambda view: _severity(view, first))
+    figure = Figure(figsize=(max(6.4, 2.8 + 0.6 * len(names)), 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0.5, **DIAGONAL)
+    for number, (name, table) in enumerate(tables.items()):
+        table = table.reindex(names)
+        place = np.arange(len(names)) + 0.08 * (number - (len(tables) - 1) / 2)
+        axes.vlines(place, table["auroc_low"], table["auroc_high"], color=f"C{number % COLOURS}", linewidth=1)
+        axes.plot(place, table["auroc"], marker="o", markersize=4, label=name, **_colour(number, name))
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set(ylabel="AUROC", ylim=(min(axes.get_ylim()[0], 0.45), 1.01))
+    axes.grid(axis="y", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    return figure
 
 
 def sources(judgements: Judgements) -> Figure:
     """The share of each source's reals that every detector calls generated at 0.5, with its interval."""
-    tables = {name: _rows(judgement, "source") for name, judgement in judgements.items()}
+    tables = {name: _rows(judgement, "source") for name, judgement in others(judgements).items()}
     return _intervals(tables, "fpr_05", "reals called generated at 0.5")
 
 
 def generators(judgements: Judgements) -> Figure:
     """The heat map of AUROC, one row per detector and one column per generator."""
     rows = {name: _rows(judgement, "generator").set_index("name")["auroc"] for name, judgement in judgements.items()}
-    table = pd.DataFrame(rows, dtype=float).T.sort_index(axis=1)
-    figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.45 * len(table)), layout="constrained")
+    return heat_map(pd.DataFrame(rows, dtype=float).T.sort_index(axis=1))
+
+
+def heat_map(table: pd.DataFrame) -> Figure:
+    """AUROC by row and column, each cell with its number; where there is none it stays empty."""
+    figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.4 * len(table)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(table.to_numpy(), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
+    image = axes.imshow(table.to_numpy(float), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(table)), table.index)
     axes.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
+    for (row, column), value in np.ndenumerate(table.to_numpy(float)):
         if not np.isnan(value):
             colour = "black" if value > 0.8 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
@@ -101,8 +126,9 @@ FIGURES: dict[str, tuple[Callable[[Judgements], Figure], str]] = {
     "pr": (precision_recall, "Precision against the share of fakes found, at the test set's own share of fakes."),
     "reliability": (
         reliability,
-        "Share of fakes among images of one score; a calibrated detector keeps to the diagonal.",
+        "Share of fakes among images of one score, as scored; honest scores keep to the diagonal.",
     ),
+    "calibrated": (calibrated, "The same after calibration on the validation images."),
     "generators": (generators, "AUROC of each generator's fakes against all reals."),
     "sources": (sources, "Share of each source's reals called generated at 0.5, with its 95 % interval."),
     "views": (views, "AUROC in each view with its 95 % interval: what delivery costs."),
@@ -114,6 +140,8 @@ def shows(name: str, judgements: Judgements) -> bool:
     details = pd.concat([judgement.details for judgement in judgements.values()])
     if name == "views":
         return details["view"].nunique() > 1
+    if name == "calibrated":
+        return any(len(judgement.curves[name]) for judgement in judgements.values())
     if name in ("generators", "sources"):
         return bool((details["kind"] == name.removesuffix("s")).any())
     return bool(details["auroc"].notna().any())
@@ -122,6 +150,20 @@ def shows(name: str, judgements: Judgements) -> bool:
 def _rows(judgement: Judgement, kind: str) -> pd.DataFrame:
     table = judgement.details
     return table[(table["kind"] == kind) & (table["view"] == judgement.view)]
+
+
+def _severity(view: str, first: set[str]) -> tuple:
+    """The headline first, then by name; among numbers, stronger blur and lower quality or size come later."""
+    letters = view.rstrip("0123456789")
+    number = int(view[len(letters) :] or 0)
+    return view not in first, letters, number if letters == "blur" else -number
+
+
+def _reliability(judgements: Judgements, curve: str, metric: str) -> Figure:
+    axes = _square("mean score in bin", "share generated in bin")
+    axes.plot([0, 1], [0, 1], **DIAGONAL)
+    _curves(axes, others(judgements), curve, ("score", "share"), metric, "upper left", marker="o", markersize=4)
+    return axes.figure
 
 
 def _square(x: str, y: str) -> Axes:
@@ -138,9 +180,9 @@ def _curves(
         points = judgement.curves[curve]
         if len(points) and metric in judgement.metrics:
             label = f"{judgement.metrics[metric]:.3f}  {name}"
-            axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number), **style)
+            axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number, name), **style)
     if axes.get_legend_handles_labels()[0]:
-        title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE"}[metric]
+        title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE", "ece_calibrated": "ECE"}[metric]
         axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
 
 
@@ -154,7 +196,7 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
         table = table[table[metric].notna()]
         place = [names.index(name) - 0.4 + step * (number + 0.5) for name in table["name"]]
         low, high = (table[f"{metric}{end}"].fillna(table[metric]) for end in ("_low", "_high"))
-        colour = f"C{number % COLOURS}"
+        colour = _colour(number, detector)["color"]
         axes.hlines(place, low, high, color=colour, linewidth=1.5)
         axes.plot(table[metric], place, "o", color=colour, markersize=4, label=detector)
     axes.set_yticks(range(len(names)), ["" if name == "all" else name for name in names])
@@ -166,6 +208,9 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
     return figure
 
 
-def _colour(number: int) -> dict[str, object]:
-    """Ten colours, then the same ones broken."""
+def _colour(number: int, detector: str) -> dict[str, object]:
+    """Ten colours, then the same ones broken; controls are grey, each in a pattern of its own."""
+    if detector in CONTROLS:
+        pattern = ("-", "--", ":", "-.")[CONTROLS.index(detector)]
+        return {"color": "0.55", "linestyle": pattern, "linewidth": 1.2}
     return {"color": f"C{number % COLOURS}", "linestyle": ("-", "--", ":")[number // COLOURS % 3], "linewidth": 1.6}

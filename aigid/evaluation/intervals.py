@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 from scipy.special import ndtr, ndtri, stdtrit
 
 from aigid.evaluation.ranking import Floats
 
 LEVEL = 0.95
+DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 200, 200_000_000  # the last in rows
 CHUNK = 1 << 17  # weights held at once: few enough to stay in the processor's cache
 
 Ints = NDArray[np.int64]
@@ -63,6 +65,23 @@ def bootstrap(rows: Population, draws: int, rng: np.random.Generator) -> Draws:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
+def bootstrap_error(rows: Population, edges: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """The expected calibration error of each draw, (draws,): reals and fakes pooled, in the bins between ``edges``."""
+    error = _Error(rows, edges)
+    return np.concatenate([error(counts) for counts in _resample(rows.strata, draws, rng)])
+
+
+def affordable(draws: int, num: int) -> int:
+    """At most ``draws`` of ``num`` rows: fewer of so many that a draw costs a tenth of a second and adds little."""
+    return min(draws, max(MOST_DRAWN // max(num, 1), FEWEST_DRAWS))
+
+
+def mirrored(draws: Floats, value: float, level: float = LEVEL) -> tuple[float, float]:
+    """The basic interval of a ``value`` in [0, 1] whose draws (B,) are biased, as those of an error are: upwards."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return max(float(2 * value - high), 0.0), min(float(2 * value - low), 1.0)
+
+
 def interval(draws: Floats, num: int, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of draws (B,), widened for ``num``, the independent images of the smaller class.
 
@@ -90,20 +109,29 @@ def num_independent(labels: NDArray, groups: NDArray) -> int:
 
 
 def share(hits: NDArray, groups: NDArray | None = None, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, counting only as many images as are independent.
-
-    Images of one group agree with each other; N is divided by the design effect, the variance between groups over
-    that of independent images (Kish 1965). If all hits are equal, each group counts as one image.
-    """
-    mean, num = float(np.mean(hits)), float(len(hits))
-    if groups is not None:
-        size, hit = _by_unit(hits, groups)
-        between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
-        num = num / max(between / within, 1.0) if within else float(len(size))
+    """Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, counting only the ``num_effective`` images."""
+    mean, num = float(np.mean(hits)), num_effective(hits, groups)
     z2 = ndtri((1 + level) / 2) ** 2
     middle = (mean + z2 / (2 * num)) / (1 + z2 / num)
     half = np.sqrt(z2 * mean * (1 - mean) / num + z2**2 / (4 * num**2)) / (1 + z2 / num)
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def num_effective(hits: NDArray, groups: NDArray | None = None) -> float:
+    """How many independent images tell as much about the mean of ``hits`` (N,) of 0 and 1.
+
+    Images of one group agree with each other; N is divided by the design effect, the variance between groups over
+    that of independent images (Kish 1965). If all hits are equal, each group counts as one image; one group alone
+    counts as one.
+    """
+    num, mean = float(len(hits)), float(np.mean(hits))
+    if groups is None:
+        return num
+    size, hit = _by_unit(hits, groups)
+    if len(size) == 1:
+        return 1.0
+    between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
+    return num / max(between / within, 1.0) if within else float(len(size))
 
 
 def _by_unit(hits: NDArray, groups: NDArray) -> tuple[Ints, Ints]:
@@ -164,6 +192,19 @@ class _Statistics:
     def _sum(self, values: NDArray) -> NDArray:
         """Over the fakes of each part, (b, C)."""
         return np.add.reduceat(values, self.starts, axis=1, dtype=np.result_type(values.dtype, np.int64))
+
+
+class _Error:
+    """The calibration error of one population under any weights of its units: the sums of each unit in each bin."""
+
+    def __init__(self, rows: Population, edges: Floats) -> None:
+        bins = np.maximum(np.searchsorted(edges, rows.scores, side="left") - 1, 0)
+        shape = len(rows.strata), len(edges) - 1
+        self.excess = coo_array((rows.scores - (rows.parts >= 0), (rows.units, bins)), shape).tocsr()
+        self.size = np.bincount(rows.units, minlength=len(rows.strata))
+
+    def __call__(self, counts: Weights) -> Floats:
+        return np.abs(counts @ self.excess).sum(axis=1) / (counts @ self.size)
 
 
 def _cumulate(weights: Weights) -> Weights:

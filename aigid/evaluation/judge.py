@@ -1,17 +1,17 @@
 """The judge: from the scores of one detector on one dataset to everything that is said about it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from aigid.errors import InputError
-from aigid.evaluation import breakdown, calibration, curves, headline, thresholds
-from aigid.evaluation.ranking import Ranking, rank
+from aigid.evaluation import breakdown, calibration, curves, headline, intervals, thresholds
+from aigid.evaluation.deployment import KEYS, Deployment, EvaluationSettings, calibrated, deploy, measure
+from aigid.evaluation.ranking import Ranking
+from aigid.evaluation.scores import CLEAN, headline_view, rank_rows
 from aigid.evaluation.stability import stability
 
-CLEAN = "clean"
-DRAWS = 1000
 HARDEST = 8  # images a class
 
 
@@ -21,7 +21,8 @@ class Judgement:
 
     ``metrics`` holds the flat keys that could be computed, ``omitted`` the others with their reasons; ``details`` is
     the table of ``breakdown.tabulate``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the headline ``view``;
-    ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``.
+    ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``. ``deployment`` is None without
+    validation rows of both classes. ``facts`` say what was judged and how, for the report.
     """
 
     metrics: dict[str, float]
@@ -31,65 +32,72 @@ class Judgement:
     details: pd.DataFrame
     curves: dict[str, pd.DataFrame]
     hardest: pd.DataFrame
+    deployment: Deployment | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
-def judge(scores: pd.DataFrame, seed: int = 0, draws: int = DRAWS, by: Sequence[str] = ()) -> Judgement:
-    """Judge the test rows of a checked scores file; its validation rows only set the validation threshold.
+def judge(
+    scores: pd.DataFrame,
+    seed: int = 0,
+    draws: int = intervals.DRAWS,
+    by: Sequence[str] = (),
+    settings: EvaluationSettings | None = None,
+) -> Judgement:
+    """Judge the test rows of a checked scores file; its validation rows only set thresholds and calibrators.
 
     The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
-    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out;
-    ``by`` names columns to break the scores down by, beyond generator and source.
+    headline: its metrics are omitted, but for those over the views. ``draws`` = 0 leaves the bootstrap out, and of very
+    many rows fewer are made (``intervals.affordable``); ``by`` names columns to break the scores down by, beyond
+    generator and source.
     """
     test = scores[scores["split"] == "test"]
     if test.empty:
         raise InputError(f"no rows of split 'test' to judge; found {', '.join(sorted(set(scores['split'])))}")
-    view = headline_view(test)
-    shown = test[test["view"] == view]
-    ranking, validation = rank_rows(shown), rank_rows(scores[(scores["split"] == "val") & (scores["view"] == view)])
+    view, settings = headline_view(test), settings or EvaluationSettings()
+    shown, held = test[test["view"] == view], scores[(scores["split"] == "val") & (scores["view"] == view)]
+    ranking, validation = rank_rows(shown), rank_rows(held)
     cuts = {"05": 0.5, "val": _best(validation, "validation"), "oracle": _best(ranking, "test")}
-    fixed = {name: cut for name, cut in cuts.items() if name != "oracle" and not isinstance(cut, str)}
-    details = breakdown.tabulate(test, fixed, seed, draws, by)
+    draws = intervals.affordable(draws, max(test["view"].value_counts()))
+    details = breakdown.tabulate(test, _numbers(cuts), seed, draws, by)
     found = headline.ordering(ranking) | headline.probability(ranking) | headline.over_parts(details, view)
     for name, cut in cuts.items():
         found |= headline.decisions(ranking, cut, name)
     found |= stability(test, 0.5) | {"threshold_val": cuts["val"], "threshold_oracle": cuts["oracle"]}
+    deployed = deploy(held, settings) if validation.has_both else None
+    found |= measure(deployed, ranking) if deployed else dict.fromkeys(KEYS, str(cuts["val"]))
     if view:
         found |= {"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)}
     found["num_unreadable"] = int(test.loc[test["score"].isna(), "path"].nunique())
     return Judgement(
-        metrics={name: value for name, value in found.items() if not isinstance(value, str)},
+        metrics=_numbers(found),
         omitted={name: value for name, value in found.items() if isinstance(value, str)},
         warnings=list(_warnings(test, view, ranking)),
         view=view,
         details=details,
-        curves=_curves(ranking),
+        curves=_curves(ranking, deployed),
         hardest=_hardest(shown),
+        deployment=deployed,
+        facts={"bootstrap draws": str(draws), "seed": str(seed)},
     )
 
 
-def headline_view(test: pd.DataFrame) -> str:
-    """``clean``, or the only view that there is; ``""`` where several views leave no one to choose."""
-    views = test["view"].unique()
-    return CLEAN if CLEAN in views else str(views[0]) if len(views) == 1 else ""
-
-
-def rank_rows(scores: pd.DataFrame) -> Ranking:
-    """The ranking of those rows of a scores file that hold a score."""
-    read = scores[scores["score"].notna()]
-    return rank(read["label"], read["score"])
+def _numbers(found: headline.Findings) -> dict[str, float]:
+    return {name: value for name, value in found.items() if not isinstance(value, str)}
 
 
 def _best(ranking: Ranking, where: str) -> headline.Finding:
     return headline.lacking(ranking, headline.BOTH, where) or thresholds.most_accurate(ranking)
 
 
-def _curves(ranking: Ranking) -> dict[str, pd.DataFrame]:
-    """ROC, precision-recall and reliability; without rows where the classes do not allow them."""
-    both = ranking.has_both
+def _curves(ranking: Ranking, deployed: Deployment | None) -> dict[str, pd.DataFrame]:
+    """ROC, precision-recall, reliability before and after calibration; without rows where there is no such curve."""
+    both, width = ranking.has_both, calibration.equal_width()
+    reliability = calibration.reliability(ranking, width)
     return {
         "roc": curves.roc(ranking) if both else pd.DataFrame(columns=["fpr", "tpr"]),
         "pr": curves.precision_recall(ranking) if both else pd.DataFrame(columns=["recall", "precision"]),
-        "reliability": calibration.reliability(ranking, calibration.equal_width()),
+        "reliability": reliability,
+        "calibrated": calibration.reliability(calibrated(deployed, ranking), width) if deployed else reliability[:0],
     }
 
 

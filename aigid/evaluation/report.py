@@ -1,23 +1,29 @@
 """The report: every detector and dataset in one place, with what is missing and why."""
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 import pandas as pd
 
 from aigid.evaluation import figures, page, results, summary
+from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.latex import latex
 from aigid.evaluation.page import Section
 from aigid.evaluation.results import Cell
 from aigid.evaluation.summary import Judgements
+from aigid.evaluation.thumbnails import thumbnails
 from aigid.files import write_text
 
 READING = (
     "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "
     "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. 'acc @val' cuts where validation accuracy "
     "is highest, as a user can; 'acc @oracle' cuts where test accuracy is highest, which nobody knows in advance. "
-    "'other views' is the mean AUROC over all views but the headline one."
+    "'worst generator' has the lowest AUROC, 'worst source FPR' is the highest share of reals called generated at 0.5; "
+    "'other views' is the mean AUROC over all views but the headline one. Rows named control_ must fail: they saw "
+    "shuffled labels, random numbers, the file around the pixels, or shallow cues such as the mean colour."
 )
 PICTURES = ("roc", "generators")  # also as PNG, for a README
 
@@ -30,16 +36,21 @@ def write(
     facts: Mapping[str, str] | None = None,
     differences: Mapping[str, pd.DataFrame] | None = None,
     sections: Mapping[str, Section] | None = None,
+    images: Mapping[str, Path] | None = None,
 ) -> None:
     """Write ``index.html``, ``table.md``, ``table.tex`` and two PNG a dataset into ``out``, from what lies in ``root``.
 
     ``wanted`` names the detectors and datasets that must be there; InputError if one is not. ``alarms`` (the audit's
     warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end; ``differences`` holds the table of
-    ``comparison.compare_all`` by dataset; ``sections`` (the audits) follow the datasets.
+    ``comparison.compare_all`` by dataset; ``sections`` (the audits) follow the datasets; ``images`` holds the roots of
+    those datasets whose images may be shown.
     """
     datasets, alarms, differences = by_dataset(results.read(root, wanted)), list(alarms), differences or {}
-    sections = sections or {}
-    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts or {}, differences, sections))
+    sections, facts = sections or {}, {**(facts or {}), **provenance(datasets)}
+    pictures = {
+        name: thumbnails(summary.hardest(datasets[name])["path"], root) for name, root in (images or {}).items()
+    }
+    write_text(Path(out, "index.html"), page.html(datasets, READING, alarms, facts, differences, sections, pictures))
     write_text(Path(out, "table.md"), markdown(datasets, alarms, differences, sections))
     tables = (latex(summary.verdicts(judgements), dataset) for dataset, judgements in datasets.items())
     write_text(Path(out, "table.tex"), "\n\n".join(tables) + "\n")
@@ -49,10 +60,23 @@ def write(
             figures.save(draw(judgements), Path(out, f"{dataset}-{name}.png"))
 
 
+def provenance(datasets: Mapping[str, Judgements]) -> dict[str, str]:
+    """What was judged, and by which versions of what."""
+    own = {
+        f"{detector} on {dataset}": "; ".join(f"{name} {value}" for name, value in judgement.facts.items())
+        for dataset, judgements in datasets.items()
+        for detector, judgement in judgements.items()
+    }
+    versions = [f"{name} {version(name)}" for name in ("aigid", "numpy", "scipy", "pandas", "matplotlib")]
+    return own | {"versions": f"Python {python_version()}, {', '.join(versions)}"}
+
+
 def by_dataset(judgements: Mapping[Cell, Judgement]) -> dict[str, Judgements]:
-    """The judgements of each dataset by detector, both in alphabetical order."""
+    """The judgements of each dataset by detector, both in alphabetical order, the controls last."""
     datasets: dict[str, dict[str, Judgement]] = {}
-    for (detector, dataset), judgement in sorted(judgements.items(), key=lambda cell: cell[0]):
+    for (detector, dataset), judgement in sorted(
+        judgements.items(), key=lambda cell: (cell[0][0] in CONTROLS, cell[0])
+    ):
         datasets.setdefault(dataset, {})[detector] = judgement
     return dict(sorted(datasets.items()))
 
@@ -73,9 +97,9 @@ def markdown(
         parts += [f"### {title}\n\n{_table(table)}" for title, table in tables.items()]
         if lines := summary.omissions(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
-    for title, (line, tables) in (sections or {}).items():
-        parts += [f"## {title}", line]
-        parts += [f"### {name}\n\n{_table(table)}" for name, table in tables.items()]
+    for title, section in (sections or {}).items():
+        parts += [f"## {title}", section.line]
+        parts += [f"### {name}\n\n{_table(table)}" for name, table in section.tables.items()]
     return "\n\n".join(parts) + "\n"
 
 

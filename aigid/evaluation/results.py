@@ -7,21 +7,28 @@ from pathlib import Path
 import pandas as pd
 
 from aigid.errors import InputError
+from aigid.evaluation import deployment
 from aigid.evaluation.judge import Judgement
 from aigid.files import atomic, write_json
 
-CURVES = ("roc", "pr", "reliability")
+CURVES = ("roc", "pr", "reliability", "calibrated")
+NOTED = ("view", "warnings", "omitted", "facts")
 Cell = tuple[str, str]  # detector, dataset
 
 
 def write(judgement: Judgement, root: Path | str, detector: str, dataset: str) -> None:
     """Write ``metrics/<detector>/<dataset>.json``, ``details/<detector>/<dataset>.{csv,json}`` and the curves.
 
-    The curves are ``plots/<detector>/<dataset>.<roc|pr|reliability>.csv``, with a header alone where there is none.
+    The curves are ``plots/<detector>/<dataset>.<roc|pr|reliability|calibrated>.csv``, with a header alone where there
+    is none. Where there were validation images, ``calibration/<detector>/<dataset>.json`` is what they led to.
     """
     places = _places(Path(root), detector, dataset)
     write_json(places["metrics"], judgement.metrics)
-    notes = {"view": judgement.view, "warnings": judgement.warnings, "omitted": judgement.omitted}
+    if judgement.deployment:
+        deployment.save(judgement.deployment, places["deployment"])
+    else:
+        places["deployment"].unlink(missing_ok=True)
+    notes = {name: getattr(judgement, name) for name in NOTED}
     write_json(places["notes"], notes | {"hardest": judgement.hardest.to_dict("records")})
     for name, table in {"details": judgement.details, **judgement.curves}.items():
         with atomic(places[name]) as part:
@@ -44,6 +51,7 @@ def _places(root: Path, detector: str, dataset: str) -> dict[str, Path]:
     return {
         "metrics": root / "metrics" / detector / f"{dataset}.json",
         "details": details / f"{dataset}.csv",
+        "deployment": root / "calibration" / detector / f"{dataset}.json",
         "notes": details / f"{dataset}.json",
         **{name: plots / f"{dataset}.{name}.csv" for name in CURVES},
     }
@@ -55,9 +63,8 @@ def _read(places: dict[str, Path]) -> Judgement:
         tables = {name: _table(places[name]) for name in ("details", *CURVES)}
         return Judgement(
             metrics=json.loads(places["metrics"].read_text(encoding="utf-8")),
-            omitted=notes["omitted"],
-            warnings=notes["warnings"],
-            view=notes["view"],
+            **{name: notes[name] for name in NOTED},
+            deployment=deployment.load(places["deployment"]) if places["deployment"].exists() else None,
             details=tables.pop("details"),
             curves=tables,
             hardest=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),

@@ -8,11 +8,13 @@ import pandas as pd
 
 from aigid import tables
 from aigid.errors import InputError
+from aigid.evaluation.ranking import Ranking, rank
 
+CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
 TEXT = ("path", "generator", "split", "view", "source", "group", "status")
-_TRUTH = {"True": 1.0, "False": 0.0}
+_TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -53,6 +55,18 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     return table
 
 
+def headline_view(rows: pd.DataFrame) -> str:
+    """``clean``, or the only view that there is; ``""`` where several views leave no one to choose."""
+    views = rows["view"].unique()
+    return CLEAN if CLEAN in views else str(views[0]) if len(views) == 1 else ""
+
+
+def rank_rows(rows: pd.DataFrame) -> Ranking:
+    """The ranking of those rows of a scores file that hold a score."""
+    read = rows[rows["score"].notna()]
+    return rank(read["label"], read["score"])
+
+
 def _check_labels(table: pd.DataFrame, name: str) -> None:
     label = _numbers(table["label"])
     _refuse(table, "label", ~label.isin((0.0, 1.0)), "want 0 (real) or 1 (generated)", name)
@@ -79,13 +93,14 @@ def _check_repeats(table: pd.DataFrame, name: str) -> None:
         if key in table:
             pairs = table.loc[table[key] != "", [key, column]].drop_duplicates()
             twice = pairs.duplicated(key).reindex(table.index, fill_value=False)
-            _refuse(table, key, twice, f"has more than one {column}, as {twice.sum() - 1} more", name)
+            _refuse(table, key, twice, f"has more than one {column}", name)
 
 
 def _refuse(table: pd.DataFrame, column: str, bad: pd.Series, why: str, name: str) -> None:
-    if bad.any():
+    if num := int(bad.sum()):
         row = int(bad.to_numpy().argmax())
-        raise InputError(f"{name}: {tables.place(row)}, column {column}: {str(table[column].iloc[row])!r}: {why}")
+        more = f" ({num} such rows)" if num > 1 else ""
+        raise InputError(f"{name}: {tables.place(row)}, column {column}: {str(table[column].iloc[row])!r}: {why}{more}")
 
 
 def _numbers(column: pd.Series) -> pd.Series:
@@ -97,7 +112,7 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 def _number(value: object) -> float:
     try:
-        return _TRUTH[value] if value in _TRUTH else float(value)
+        return _TRUTH[word] if (word := str(value).lower()) in _TRUTH else float(value)
     except (TypeError, ValueError):
         return np.nan
 

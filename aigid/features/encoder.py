@@ -32,7 +32,7 @@ class Backbone:
         self.batch = batch
         self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
         self.tower = _load(settings).requires_grad_(False).eval()
-        self.weights_sha256 = _sha256(self.tower)
+        self.weights_sha256 = weights.sha256_of(self.tower)
         self.weights_files = weights.hashes(settings.weights)
         if self.half:
             self._narrow = copy.deepcopy(self.tower).half().to(device)  # the wide one waits where it was loaded
@@ -143,11 +143,3 @@ def _load(settings: BackboneSettings) -> nn.Module:
         with torch.no_grad():
             patches.weight -= patches.weight.mean(dim=(2, 3), keepdim=True)
     return tower
-
-
-def _sha256(tower: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tower.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

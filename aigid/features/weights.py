@@ -1,5 +1,6 @@
 """Checkpoints on disk: told by their bytes, refused where they hold more than tensors or do not fit."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from pickle import UnpicklingError
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigid.errors import InputError
 from aigid.files import sha256
@@ -21,6 +22,15 @@ def hashes(path: str | None) -> dict[str, str]:
         return {}
     files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
     return {file.name: sha256(file) for file in files if file.is_file() and not file.name.startswith(".")}
+
+
+def sha256_of(network: nn.Module) -> str:
+    """The sha256 of a network's tensors, on the CPU: their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -55,7 +65,7 @@ def check(path: Path | str, missing: Iterable[str], unexpected: Iterable[str], m
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     told = [f"{kind}: {_some(sorted(keys))}" for kind, keys in kinds.items() if keys]
     if told:
-        raise InputError(f"weights {path}: do not fit this backbone; keys {'; '.join(told)}")
+        raise InputError(f"weights {path}: do not fit this model; keys {'; '.join(told)}")
 
 
 def _some(keys: list[str]) -> str:

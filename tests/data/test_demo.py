@@ -86,7 +86,7 @@ def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, monkeyp
     """With every generator in every split, shared images are the same bytes, and nothing is trained again."""
     root, table = built
     everywhere = SMALL.model_copy(update={"seen": ("vae", "dcgan"), "unseen": ()})
-    monkeypatch.setattr("aigid.data.demo_generators.training._train", None)
+    monkeypatch.setattr("aigid.data.demo_generators.training.train", None)
     both = build(everywhere, tmp_path / "both")
     assert set(both["generator"][both["split"] == "train"]) == {"real", "vae", "dcgan"}
     shared = sorted(set(both["path"]) & set(table["path"]))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
-from aigid.evaluation import intervals
+from aigid.evaluation import calibration, intervals
+from aigid.evaluation.ranking import rank
 
 PART = st.tuples(
     st.sampled_from(["real", "a", "b"]), st.sampled_from([0.0, 0.2, 0.2000001, 0.5, 1.0]), st.integers(0, 6)
@@ -65,15 +66,52 @@ def test_row_order_changes_no_draw() -> None:
         np.testing.assert_array_equal(draws[0][name], draws[1][name])
 
 
-def test_the_interval_holds_the_true_auroc_as_often_as_it_says() -> None:
+@pytest.mark.parametrize(
+    ("num", "draws", "least", "most"),
+    [(120, 200, 0.89, 0.99), pytest.param(500, 1000, 0.92, 0.98, marks=pytest.mark.slow)],
+)
+def test_the_interval_holds_the_true_auroc_as_often_as_it_says(num: int, draws: int, least: float, most: float) -> None:
     rng, held = np.random.default_rng(7), 0
     truth = norm.cdf(1 / np.sqrt(2))
-    for _ in range(200):
+    for _ in range(num):
         scores = norm.cdf(np.concatenate([rng.normal(0, 1, 80), rng.normal(1, 1, 80)]))
-        drawn = intervals.bootstrap(intervals.population(np.repeat([0, 1], 80), scores), 300, rng)["auroc"]
+        drawn = intervals.bootstrap(intervals.population(np.repeat([0, 1], 80), scores), draws, rng)["auroc"]
         low, high = intervals.interval(drawn[:, 0], 80)
         held += low <= truth <= high
-    assert 0.90 <= held / 200 <= 0.985
+    print(f"coverage {held / num:.3f}")
+    assert least <= held / num <= most
+
+
+def test_the_mirrored_interval_holds_the_true_error_of_calibration() -> None:
+    rng, held, edges = np.random.default_rng(5), 0, np.linspace(0, 1, 11)
+    middle, label = (edges[1:] + edges[:-1]) / 2, np.repeat([0, 1], 400)
+    fake, real = middle**3 / np.sum(middle**3), (1 - middle) ** 3 / np.sum((1 - middle) ** 3)
+    truth = np.sum((fake + real) / 2 * np.abs(middle - fake / (fake + real)))
+    for _ in range(150):
+        score = np.concatenate([rng.choice(middle, 400, p=share) for share in (real, fake)])
+        drawn = intervals.bootstrap_error(intervals.population(label, score), edges, 200, rng)
+        low, high = intervals.mirrored(drawn, calibration.expected_error(rank(label, score), edges))
+        held += low <= truth <= high
+    assert 0.88 <= held / 150 <= 0.99
+
+
+def test_each_draw_of_the_calibration_error_is_that_of_the_drawn_rows() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores, groups = rng.integers(0, 2, 90), rng.random(90).round(2), rng.choice(["", "a", "b", "c"], 90)
+    rows, edges = intervals.population(labels, scores, groups=groups), np.linspace(0, 1, 16)
+    drawn = intervals.bootstrap_error(rows, edges, 7, np.random.default_rng(3))
+    counts = np.concatenate(list(intervals._resample(rows.strata, 7, np.random.default_rng(3))))
+    for b in range(7):
+        weight = counts[b][rows.units]
+        label, score = (np.repeat(x, weight) for x in ((rows.parts >= 0).astype(int), rows.scores))
+        expected = calibration.expected_error(rank(label, score), edges)
+        assert drawn[b] == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_group_is_one_image() -> None:
+    assert intervals.num_effective(np.arange(50) < 20, np.full(50, "photo")) == 1
+    low, high = intervals.share(np.arange(50) < 20, np.full(50, "photo"))
+    assert high - low > 0.7
 
 
 def test_groups_widen_the_interval() -> None:

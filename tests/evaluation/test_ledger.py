@@ -8,7 +8,7 @@ import pytest
 
 from aigid.data.layouts.genimage import GENERATORS
 from aigid.detectors.registry import DETECTORS
-from aigid.evaluation import ledger, protocols
+from aigid.evaluation import ledger, published
 from aigid.preset import names
 
 
@@ -28,7 +28,7 @@ def test_keys_are_what_the_protocols_give() -> None:
     table = ledger.published()
     keys = set(table.loc[table["dataset"] == "genimage", "key"])
     parts = {f"genimage_acc_{name}" for name in GENERATORS}
-    views = {f"genimage_degraded_{view}" for view in protocols.GENIMAGE_VIEWS}
+    views = {f"genimage_degraded_{view}" for view in published.GENIMAGE_VIEWS}
     assert keys == {"genimage_acc", "genimage_degraded", *parts, *views}
     assert set(table.loc[table["dataset"] == "ufd", "key"]) == {"ufd_map", "ufd_acc_oracle"}
 

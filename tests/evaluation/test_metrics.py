@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from aigid.evaluation import calibration, metrics
+from aigid.evaluation import calibration, metrics, thresholds
 from aigid.evaluation.ranking import rank
 
 ORACLES = Path(__file__).parents[3] / "shared/oracles/scores.csv"
@@ -26,14 +26,31 @@ def best_tpr(labels: np.ndarray, scores: np.ndarray, fpr: float) -> float:
     return y[x <= fpr].max()
 
 
+def slow_error(labels: np.ndarray, scores: np.ndarray, bins: int) -> float:
+    """Calibration error in equally wide bins (low, high], image by image."""
+    edges, places = np.linspace(0, 1, bins + 1), [[] for _ in range(bins)]
+    for label, score in zip(labels, scores, strict=True):
+        places[next(b for b in range(bins) if score <= edges[b + 1])].append((label, score))
+    return sum(abs(sum(label - score for label, score in own)) for own in places) / len(labels)
+
+
 def compare(labels: np.ndarray, scores: np.ndarray) -> None:
     ranking, called = rank(labels, scores), scores > 0.5
+    best = max(np.mean((scores >= cut) == labels) for cut in [*np.unique(scores), 2])
     pairs = [
         (metrics.accuracy(ranking, 0.5), sk.accuracy_score(labels, called)),
+        (metrics.accuracy(ranking, thresholds.most_accurate(ranking)), best),
+        (calibration.expected_error(ranking, calibration.equal_width(10)), slow_error(labels, scores, 10)),
         (calibration.brier(ranking), np.mean((scores - labels) ** 2)),
         (calibration.log_loss(ranking), sk.log_loss(labels, scores, labels=[0, 1])),
     ]
     if ranking.has_both:
+        rare = metrics.precision_at(ranking, 0.5, 0.01)
+        weight = np.where(labels == 1, 0.01 / np.sum(labels == 1), 0.99 / np.sum(labels == 0))
+        if called.any():
+            pairs.append((rare, sk.precision_score(labels, called, sample_weight=weight)))
+        else:
+            assert rare is None
         pairs += [
             (metrics.auroc(ranking), sk.roc_auc_score(labels, scores)),
             (metrics.average_precision(ranking), sk.average_precision_score(labels, scores)),

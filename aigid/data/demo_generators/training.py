@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from aigid import seeding
-from aigid.data.demo import DemoSettings, Photograph
+from aigid.data.demo import DemoSettings, Photograph, TrainingSettings
 from aigid.data.demo_generators.autoencoder import Autoencoder
 from aigid.data.demo_generators.critic import Critic
 from aigid.data.demo_generators.diffusion import Diffusion
@@ -32,28 +32,30 @@ THREADS = 1  # fixed, for sums of floats depend on it; layers this small gain no
 
 def fit(name: str, tiles: np.ndarray, settings: DemoSettings) -> nn.Module:
     """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8, or as it was trained on them before."""
-    with _repeatable("demo fit", name, settings.seed):
-        generator, critic = (
-            net.to(memory_format=torch.channels_last)
-            for net in (GENERATORS[name](settings.width), Critic(settings.width))
-        )
-        facts = settings.model_dump(include={"seed", "width", "steps", "batch_size", "learning_rate"})
-        trained(generator, lambda: _train(generator, critic, tiles, settings), tiles, name, facts)
+    facts = settings.model_dump(include={"seed", "width", "steps", "batch_size", "learning_rate"})
+
+    def make() -> nn.Module:
+        return GENERATORS[name](settings.width)
+
+    return trained(make, lambda: train(make, tiles, settings, "demo fit", name, settings.seed), tiles, name, facts)
+
+
+def train(make: Callable[[], nn.Module], tiles: np.ndarray, settings: TrainingSettings, *key: str | int) -> nn.Module:
+    """The generator that ``make`` gives, as one of ``GENERATORS``, trained on ``tiles``; chance is that of the key."""
+    with _repeatable(*key):
+        generator, critic = (net.to(memory_format=torch.channels_last) for net in (make(), Critic(settings.width)))
+        improve = _descent(generator, settings)
+        improve_critic = _descent(critic, settings)
+        pixels = _tensor(tiles)
+        for _ in range(settings.steps):
+            real = _batch(pixels, settings.batch_size)
+            fake, loss = generator.objective(real)
+            if generator.adversarial:
+                loss = loss - generator.adversarial * critic(fake).mean()
+            improve(loss)
+            if generator.adversarial:
+                improve_critic(critic.objective(real, fake.detach()))
     return generator
-
-
-def _train(generator: nn.Module, critic: Critic, tiles: np.ndarray, settings: DemoSettings) -> None:
-    improve = _descent(generator, settings)
-    improve_critic = _descent(critic, settings)
-    pixels = _tensor(tiles)
-    for _ in range(settings.steps):
-        real = _batch(pixels, settings.batch_size)
-        fake, loss = generator.objective(real)
-        if generator.adversarial:
-            loss = loss - generator.adversarial * critic(fake).mean()
-        improve(loss)
-        if generator.adversarial:
-            improve_critic(critic.objective(real, fake.detach()))
 
 
 @torch.no_grad()
@@ -78,7 +80,7 @@ def _repeatable(*key: str | int) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _descent(net: nn.Module, settings: DemoSettings) -> Callable[[Tensor], None]:
+def _descent(net: nn.Module, settings: TrainingSettings) -> Callable[[Tensor], None]:
     """A function that takes one step down a loss: Adam, its rate warmed up and annealed to nothing."""
     adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
     rate = torch.optim.lr_scheduler.OneCycleLR(

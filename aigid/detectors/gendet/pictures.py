@@ -66,7 +66,7 @@ def curves(log: pd.DataFrame) -> Figure:
     panels = {
         "loss": ["real_loss", "fake_loss", "augmenter_loss"],
         "squared chord, validation": ["chord_reals", "chord_fakes", "chord_augmented"],
-        "AUROC of the mean discrepancy, validation": ["val_auroc"],
+        "AUROC of mean discrepancy": ["val_auroc"],
     }
     figure = Figure(figsize=(12, 3.4), layout="constrained")
     for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):

@@ -1,5 +1,6 @@
 """GenDet's three trainings in turn: teacher, rotations, classifier; each keeps a log of its epochs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +15,7 @@ from aigid.detectors.gendet.network import Network
 from aigid.detectors.gendet.rotation import Rotations
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.rows import Rows, standardization
+from aigid.detectors.training_log import Logs
 
 BLOCK = 4096  # rows at a time where nothing is learnt
 EPOCHS = ["epoch", "loss", "val_auroc"]  # the columns of the teacher's and the classifier's log
@@ -35,7 +37,9 @@ def on_device(rows: Rows, network: Network) -> Data:
     return Data(network.scaled(torch.from_numpy(rows.x).to(device)), torch.from_numpy(rows.y).to(device))
 
 
-def train_teacher(train: Rows, val: Rows, settings: TeacherSettings, seed: int, device: torch.device) -> tuple:
+def train_teacher(
+    train: Rows, val: Rows, settings: TeacherSettings, seed: int, device: torch.device
+) -> tuple[Network, pd.DataFrame]:
     """A network that is a teacher alone, trained by cross-entropy, and its log."""
     network = Network(train.x.shape[1], settings, alone=True)
     initialise(network.teacher, generator("gendet", "teacher", seed))
@@ -58,7 +62,7 @@ def train_teacher(train: Rows, val: Rows, settings: TeacherSettings, seed: int, 
     return network, pd.DataFrame(log, columns=EPOCHS)
 
 
-def fit_student(teacher: Network, train: Rows, val: Rows, settings: GenDetSettings, seed: int) -> tuple:
+def fit_student(teacher: Network, train: Rows, val: Rows, settings: GenDetSettings, seed: int) -> tuple[Network, Logs]:
     """A whole network behind a teacher that stays as it is, and the logs ``rotations`` and ``classifier``."""
     network = Network(train.x.shape[1], settings.teacher, alone=False, normalized=settings.normalize_discrepancy)
     network.to(teacher.mean.device)
@@ -71,7 +75,9 @@ def fit_student(teacher: Network, train: Rows, val: Rows, settings: GenDetSettin
     return network, {"rotations": log, "classifier": train_classifier(network, x, data.y, held_out, settings, seed)}
 
 
-def train_student(network: Network, data: Data, held_out: Data, settings: GenDetSettings, seed: int) -> tuple:
+def train_student(
+    network: Network, data: Data, held_out: Data, settings: GenDetSettings, seed: int
+) -> tuple[Rotations, pd.DataFrame]:
     """The rotations; gives them back with their log, and the trained student to the network."""
     rotations = Rotations(network.teacher, data.x[data.y == 0], data.x[data.y == 1], settings, seed)
     network.student = rotations.student
@@ -107,7 +113,7 @@ def train_classifier(
 
 
 @torch.no_grad()
-def in_blocks(function: object, x: Tensor) -> Tensor:
+def in_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function`` of all rows, some thousands at a time."""
     return torch.cat([function(rows) for rows in x.split(BLOCK)]) if len(x) else x.new_zeros(0)
 

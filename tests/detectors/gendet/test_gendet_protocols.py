@@ -13,7 +13,7 @@ from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.models import Model
 from aigid.detectors.rows import EmbeddedDataset, open_dataset
 from aigid.detectors.scoring import score
-from aigid.evaluation import protocols, scores
+from aigid.evaluation import protocols, published, scores
 from aigid.files import write_text
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +22,7 @@ DIFFUSION = ["guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "gli
 GENIMAGE = (
     ["midjourney", "stable_diffusion_v_1_4", "stable_diffusion_v_1_5", "ADM", "glide", "wukong", "VQDM", "BigGAN"]
 )  # fmt: skip
-DEGRADED = ["clean", *protocols.GENIMAGE_VIEWS]
+DEGRADED = ["clean", *published.GENIMAGE_VIEWS]
 
 
 def planted(root: Path, layout: str) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def judged(tmp_path: Path, layout: str, views: list[str]) -> dict[str, float]:
         GenDetSettings.model_validate(chosen), dataset.split("train"), dataset.split("val"), seed=0
     )  # fmt: skip
     table = score(Model("gendet", detector, chosen, dataset.fingerprints), dataset)
-    return protocols.apply(layout, scores.validate(table, layout))
+    return protocols.find(layout).apply(scores.validate(table, layout))
 
 
 def test_ufd_trains_on_progan_and_judges_19_sets(tmp_path) -> None:

@@ -1,0 +1,108 @@
+"""Train the small makers of aligned fakes on photographs, and save them in the formats of published ones."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aigid.align.gan import SCALE, shrink
+from aigid.align.srgan import Msrgan
+from aigid.data.demo import TrainingSettings
+from aigid.data.demo_generators.training import train
+from aigid.files import atomic
+
+LATENTS = 8
+KL_WEIGHT = 1e-4
+NUM_BLOCKS = 2
+LEVEL, NOISE, LOG_VARIANCE = 10.0, 0.02, -6.0  # at the start of an autoencoder's training
+
+
+class _Autoencoder(nn.Module):
+    """An AutoencoderKL that halves twice; one group per normalisation, so that an image keeps its brightness."""
+
+    adversarial = 0.0
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.network = AutoencoderKL(
+            block_out_channels=(max(width // 2, LATENTS), max(width // 2, LATENTS), max(width, LATENTS)),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            latent_channels=LATENTS,
+            norm_num_groups=1,
+            mid_block_add_attention=False,
+        )
+        _start_near_identity(self.network)
+
+    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self.network.encode(real).latent_dist
+        fake = self.network.decode(posterior.sample()).sample
+        return fake, functional.l1_loss(fake, real) + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+
+
+@torch.no_grad()
+def _start_near_identity(network: AutoencoderKL) -> None:
+    """Let training start from the image shrunken and enlarged again, which takes hundreds of steps to learn.
+
+    Residual branches are silent; all other convolutions hand channels on, of which two hold ``+-LEVEL`` throughout: a
+    normalisation then divides by about the same for every image, and what follows it is all but linear.
+    """
+    for block in network.modules():
+        if isinstance(block, ResnetBlock2D):
+            block.conv2.weight.zero_()
+            block.conv2.bias.zero_()
+    for name, layer in network.named_modules():
+        if name.endswith(("conv_in", "conv_out", "conv_shortcut", "samplers.0.conv", "quant_conv")):
+            _hand_on(layer, pooled=name.endswith("downsamplers.0.conv"))
+    for part in (network.encoder, network.decoder):
+        deviation = LEVEL * (2 / part.conv_norm_out.num_channels) ** 0.5
+        part.conv_in.weight[3:5] = 0
+        part.conv_in.bias[3], part.conv_in.bias[4] = LEVEL, -LEVEL
+        part.conv_out.weight *= 2 * deviation  # silu(x) is about x / 2
+    network.quant_conv.weight[LATENTS:] = 0
+    network.quant_conv.bias[LATENTS:] = LOG_VARIANCE
+
+
+def _hand_on(layer: nn.Conv2d, pooled: bool) -> None:
+    """Channel to channel, and a little noise that tells the others apart."""
+    layer.weight.normal_(std=NOISE)
+    layer.weight[:, 3:5] = 0
+    layer.bias.zero_()
+    middle = layer.kernel_size[0] // 2
+    for channel in range(min(layer.weight.shape[:2])):
+        if pooled:
+            layer.weight[channel, channel, :2, :2] += 0.25
+        else:
+            layer.weight[channel, channel, middle, middle] += 1
+
+
+class _SuperResolution(nn.Module):
+    """A small MSRGAN between [-1, 1] and itself."""
+
+    adversarial = 0.005
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.network = Msrgan(width, NUM_BLOCKS, SCALE)
+
+    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        fake = 2 * self.network(shrink((real + 1) / 2)) - 1
+        return fake, functional.l1_loss(fake, real)
+
+
+def fit_vae(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
+    """Train an autoencoder on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a folder of diffusers'."""
+    trained = train(lambda: _Autoencoder(settings.width), tiles, settings, "fit vae", settings.seed)
+    trained.network.to(memory_format=torch.contiguous_format).save_pretrained(out)
+
+
+def fit_sr(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
+    """Train an SRGAN on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a ``.safetensors`` file."""
+    trained = train(lambda: _SuperResolution(settings.width), tiles, settings, "fit sr", settings.seed)
+    with atomic(out) as part:
+        save_file({key: value.contiguous() for key, value in trained.network.state_dict().items()}, part)

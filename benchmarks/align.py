@@ -1,0 +1,92 @@
+"""How fast the small makers align photographs, against a plain loop of one image at a time over the same networks.
+
+python -m benchmarks.align
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from aigid.align import domains, fit
+from aigid.align.domains import AlignSettings
+from aigid.align.pairs import Pairs, align
+from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
+from aigid.features.encoder import choose_device
+from aigid.files import device_name
+from aigid.seeding import generator
+
+TRAINED = TrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
+
+
+def write(root: Path, num: int, side: int) -> pd.DataFrame:
+    """A manifest of ``num`` JPEGs of ``side`` px."""
+    rng, whole = generator("benchmark align"), photographs()
+    for n in range(num):
+        image = Image.fromarray(whole[n % len(whole)].image)
+        left, top = (int(rng.integers(0, size - min(side, size) + 1)) for size in image.size)
+        cut = image.crop((left, top, left + side, top + side))
+        cut.save(root / f"{n:05}.jpg", quality=int(rng.integers(60, 97)))
+    paths = sorted(path.name for path in root.glob("*.jpg"))
+    return pd.DataFrame({"path": paths, "label": 0, "generator": "real", "split": "train"})
+
+
+def plain(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -> None:
+    """The reference: decode, crop, forward, save; one after the other, nothing kept."""
+    device = choose_device(device_name())
+    maker = domains.load(settings).to(device)
+    out.mkdir()
+    for path in table["path"]:
+        with Image.open(root / path) as image:
+            pixels = np.asarray(image)[: image.height // 8 * 8, : image.width // 8 * 8]
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+            fake = (maker(x, [path])[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        for kind, image in (("real", pixels), ("fake", fake)):
+            Image.fromarray(image).save(out / f"{kind}-{path}", quality=90)
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, object]:
+    """Wall time and result."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+@click.command(help=__doc__)
+@click.option("--images", default=400, show_default=True)
+@click.option("--side", default=32, show_default=True, help="Of the images, px.")
+def main(images: int, side: int) -> None:
+    lessons = np.concatenate([tiles(one.image, one, DemoSettings()) for one in photographs()])
+    table = Table("domain", "what", "images / s", "of the reference", "PSNR dB", title=f"{images} JPEGs of {side} px")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        os.environ["AIGID_CACHE"] = str(root / "cache")
+        (root / "images").mkdir()
+        rows = write(root / "images", images, side)
+        makers = {"vae": fit.fit_vae, "gan": fit.fit_sr}
+        for domain, make in makers.items():
+            make(lessons, TRAINED, root / f"{domain}.safetensors")
+            settings = AlignSettings(domain=domain, weights=str(root / f"{domain}.safetensors"))
+            domains.load(settings)  # imports
+            reference, _ = seconds(lambda s=settings: plain(rows, root / "images", s, root / f"plain-{s.domain}"))
+            table.add_row(domain, "one image at a time (reference)", f"{images / reference:.0f}", "1.00", "")
+            for what in ("aligned", "aligned again, fakes on the shelf"):
+                spent, pairs = seconds(lambda s=settings: align(rows, root / "images", s, root / f"out-{s.domain}"))
+                assert isinstance(pairs, Pairs)
+                numbers = f"{images / spent:.0f}", f"{reference / spent:.2f}", f"{np.median(pairs.psnr):.1f}"
+                table.add_row(domain, what, *numbers)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

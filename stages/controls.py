@@ -1,0 +1,49 @@
+"""Train the negative controls, and score the validation and test images of every dataset with them."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest, traits
+from aigid.detectors import controls
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.models import Model
+from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import score
+from aigid.evaluation import scores
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
+@click.option("--embeddings", type=Path, required=True, help="Folder of <dataset>.h5.")
+@click.option("--traits", "folder", type=Path, required=True, help="Folder of <dataset>.csv.")
+@click.option("--out", type=Path, required=True, help="Gets <control>/<dataset>.csv.")
+def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
+    settings, seed = params.load("controls", ControlSettings), params.load("seed", int)
+
+    def described(dataset: str):
+        table = manifest.read(manifests / f"{dataset}.csv")
+        return table, table.merge(traits.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
+
+    table, known = described(settings.train)
+    embedded = open_dataset(table, [embeddings / f"{settings.train}.h5"])
+    probe = controls.shuffled(settings, embedded, seed)
+    model = Model("control_shuffled", probe, settings.model_dump(mode="json"), embedded.fingerprints)
+    train = known[known["split"] == "train"]
+    scorers = {
+        "control_noise": controls.noise(settings, table, seed),
+        "control_container": controls.by_traits(train, traits.CONTAINER),
+        "control_shallow": controls.by_traits(train, traits.SHALLOW),
+    }
+    for dataset in params.load("datasets", list[str]):
+        table, known = described(dataset)
+        rows = score(model, open_dataset(table, [embeddings / f"{dataset}.h5"]))
+        scores.write(rows, out / f"control_shuffled/{dataset}.csv")
+        for name, scorer in scorers.items():
+            scores.write(controls.scored(known, scorer), out / f"{name}/{dataset}.csv")
+
+
+if __name__ == "__main__":
+    main()
