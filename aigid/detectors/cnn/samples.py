@@ -1,6 +1,6 @@
 """From a manifest to the network's inputs, computing only the channels that the cache does not hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,10 @@ from aigid.detectors.cnn.drawer import Drawer, Writer, drawer
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.detectors.cnn.vae import WEIGHTS, load, remake, require_divisible
 from aigid.features.preprocess import Preprocess
-from aigid.features.reader import Reader, Request
-from aigid.files import batch_size, num_workers, sha256
+from aigid.features.reader import Input, Reader, Request, Sample
+from aigid.files import num_workers, sha256
+
+BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Source:
     def __init__(self, settings: CnnSettings, vae_folder: Path, root: Path, seed: int) -> None:
         self.settings, self.root, self.seed = settings, root, seed
         self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
+        self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
         self._vae_folder, self._vae = vae_folder, None
 
     @property
@@ -58,9 +61,8 @@ class Source:
         pictures = {}
         for shown in dict.fromkeys(self._view(channel, view) for channel in drawers):
             mine = {channel: it for channel, it in drawers.items() if self._view(channel, view) == shown}
-            failed = self._fill(manifest, shown, mine)
-            for place, why in failed.items():
-                status[place] = why
+            for key, why in self._fill(manifest, shown, mine).items():
+                status[manifest["sha256"].to_numpy() == key] = why
             pictures |= {channel: it.pictures() for channel, it in mine.items()}
         good = np.flatnonzero(status == store.OK)
         keys = manifest["sha256"].to_numpy()[good].tolist()
@@ -81,20 +83,20 @@ class Source:
             about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
         return drawer(about)
 
-    def _fill(self, manifest: pd.DataFrame, view: str, drawers: dict[Channel, Drawer]) -> dict[int, str]:
-        """Compute what the drawers lack; why rows failed, by their places."""
-        keys, paths = (manifest[column].tolist() for column in ("sha256", "path"))
+    def _fill(self, manifest: pd.DataFrame, view: str, drawers: dict[Channel, Drawer]) -> dict[str, str]:
+        """Compute what the drawers lack; why images failed, by their sha256."""
+        paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
         have = set.intersection(*(set(it.pictures()) for it in drawers.values()))
-        missing = [place for place in _first_places(keys) if keys[place] not in have]
-        failed: dict[int, str] = {}
-        with ExitStack() as stack, tqdm(total=len(missing), unit="image", desc=view, disable=None) as bar:
+        wanted = Input(view, self.how)
+        requests = [Request(0, path, key, (wanted,)) for key, path in paths.items() if key not in have]
+        failed: dict[str, str] = {}
+        with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
             writers = {name: stack.enter_context(Writer(it)) for name, it in drawers.items()}
-            requests = [Request(i, paths[i], keys[i], ((view, self.how),)) for i in missing]
-            size = batch_size()
-            batches = (requests[start : start + size] for start in range(0, len(requests), size))
-            for samples in Reader(self.root, self.seed).batches(batches, num_workers()):
-                failed |= {it.place: str(it.status) for it in samples if it.status != store.OK}
-                good = {it.sha256: it.squares[view, self.how] for it in samples if it.status == store.OK}
+            for samples in _grouped(
+                Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch), self.batch
+            ):
+                failed |= {it.sha256: str(it.status) for it in samples if it.status != store.OK}
+                good = {it.sha256: it.squares[wanted] for it in samples if it.status == store.OK}
                 for channel, writer in writers.items():
                     for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
                         writer.add(key, picture)
@@ -110,7 +112,7 @@ class Source:
             yield from (channels.frequency(square, "wrap_frequency" in compat)[..., None] for square in squares)
         else:
             seeds = [seeding.seed_of("latent", self.seed, key) for key in keys]
-            padded = np.stack(squares + squares[:1] * (batch_size() - len(squares)))  # sums depend on the batch's size
+            padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
             seeds += seeds[:1] * (len(padded) - len(squares))
             remade = remake(self.vae, padded, seeds if self.settings.latent == "sample" else None)
             for square, copy in zip(squares, remade, strict=False):
@@ -128,7 +130,12 @@ class Source:
         return self._vae
 
 
-def _first_places(keys: list[str]) -> list[int]:
-    """One place of each key; every place without a key."""
-    first = {key: place for place, key in reversed(list(enumerate(keys))) if key}
-    return sorted([*first.values(), *(place for place, key in enumerate(keys) if not key)])
+def _grouped(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

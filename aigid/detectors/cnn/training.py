@@ -1,5 +1,6 @@
 """Train the network; a run that was killed goes on from its last checkpoint, to the same weights on a CPU."""
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ def _close_epoch(run: "_Run", val: Samples) -> None:
     accuracy = float((logits.argmax(1) == val.y).mean())
     rate = run.optimizer.param_groups[0]["lr"]
     now.log.append([now.epoch + 1, rate, now.loss / run.num_steps, loss, accuracy, f1])
-    tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in zip(LOG, now.log[-1], strict=True)))
+    tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in zip(LOG, now.log[-1], strict=True)), file=sys.stderr)
     if f1 > now.best_f1:
         now.best_f1, now.best = f1, {name: value.clone() for name, value in run.net.state_dict().items()}
     now.epoch, now.step, now.loss = now.epoch + 1, 0, 0.0
