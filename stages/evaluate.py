@@ -8,7 +8,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data import traits
 from aigid.errors import InputError
-from aigid.evaluation import protocols, results, scores
+from aigid.evaluation import attribution, protocols, results, scores
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.evaluation.judge import judge
 from aigid.files import sha256
@@ -34,6 +34,10 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
                 found.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
             except InputError as error:
                 found.omitted[f"{dataset}_protocol"] = str(error)
+        if attribution.classes_of(rows):
+            named = attribution.attribute(rows, found.view, seed)
+            found.metrics.update(named.metrics)
+            attribution.write(named, out, detector, dataset)
         results.write(found, out, detector, dataset)
 
 

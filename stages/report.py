@@ -8,8 +8,8 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
-from aigid.detectors.registry import DETECTORS
-from aigid.evaluation import crosstable, ledger, report
+from aigid.detectors.registry import JUDGED
+from aigid.evaluation import attribution, crosstable, ledger, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.page import Section
 from aigid.files import dataset_root, sha256
@@ -24,11 +24,14 @@ def main(results: Path, out: Path) -> None:
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
     crossed = {path.stem: crosstable.section(crosstable.read(path)) for path in sorted(results.glob("crossing/*.csv"))}
     sections = {f"Generators across: {detector}": section for detector, section in crossed.items()}
+    for dataset in datasets:
+        if part := attribution.section(results, JUDGED, dataset):
+            sections[f"Attribution on {dataset}"] = Section(*part)
     for dataset, audit in audits.items():
         sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
     facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in shown}
-    wanted = product((*DETECTORS, *CONTROLS), datasets)
+    wanted = product((*JUDGED, *CONTROLS), datasets)
     report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
     ledger.write(results, out)
 

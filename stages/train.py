@@ -21,7 +21,8 @@ def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: 
     kind = find(detector)
     settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
-    fitted = kind.fit(settings, dataset.split("train"), dataset.split("val"), seed)
+    views = getattr(settings, "views", ("clean",))
+    fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
     save(Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints), out)
 
 

@@ -14,14 +14,18 @@ from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
-from aigid.detectors.registry import DETECTORS, find
+from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
+DATASETS = ("demo", "demo6")
+BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
 
 
@@ -65,9 +69,9 @@ def imported_files(path: Path) -> set[Path]:
 def needed_files(name: str) -> frozenset[Path]:
     """The project's own files that a stage comes to import."""
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
-    detector = re.search(r"^(?:train@|score@|draw_)(\w+)", name)
+    detector = re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name)
     if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
-        needed |= imported_files(module_file(DETECTORS[detector.group(1)].split(":")[0]))
+        needed |= imported_files(module_file((DETECTORS | IMAGE_DETECTORS)[detector.group(1)].split(":")[0]))
     return frozenset(file for file in needed if file.name != "__init__.py")
 
 
@@ -80,15 +84,12 @@ def declared_files(name: str) -> set[Path]:
 def test_stages_have_the_expected_names():
     assert sorted(stages()) == sorted(
         [
-            "demo@demo",
-            "audit@demo",
-            "extract@tiny_clip-demo",
-            "extract@tiny_siglip-demo",
-            "extract@tiny_both-demo",
+            *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
+            *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
-            *("train_gendet_teacher", "train_gendet", "draw_gendet"),
-            *(f"{verb}@{detector}" for verb in ("score", "evaluate") for detector in DETECTORS),
-            "describe@demo",
+            *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+            *(f"score@{detector}" for detector in DETECTORS),
+            *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
             *(f"evaluate@{control}" for control in CONTROLS),
             "cross",
@@ -130,8 +131,8 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    others = {"evaluation", "describe", "controls", "crossing", "thumbnails"}
-    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *DETECTORS}
+    others = {"evaluation", "describe", "controls", "crossing", "thumbnails", "vae"}
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *JUDGED}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     found = {name: params.load(f"index.{name}", IndexSettings, path) for name in sections["index"]}
@@ -150,6 +151,8 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
+    for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
+        assert params.load(name, model, path).train in sections["datasets"]
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aigid.detectors.registry import DETECTORS
+from aigid.detectors.registry import DETECTORS, JUDGED
 from aigid.evaluation.controls import CONTROLS
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 SMALL = {"steps": 2, "tiles_per_photograph": 24, "width": 8}
 
 
@@ -41,7 +42,10 @@ def workspace(tmp_path_factory):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     sections = yaml.safe_load((folder / "params.yaml").read_text())
-    sections["demo"]["demo"] |= SMALL
+    for demo in sections["demo"].values():
+        demo |= SMALL
+    sections["cnn"] |= {"epochs": 1}
+    sections["vae"] |= {"steps": 2}
     sections["views"] = ["clean"]
     (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
     run("git", "init", "--quiet", cwd=folder)
@@ -63,15 +67,12 @@ def digests(folder):
 def test_one_command_runs_everything_and_a_second_nothing(workspace):
     folder, first = workspace
     everything = {
-        "demo@demo",
-        "audit@demo",
-        "extract@tiny_clip-demo",
-        "extract@tiny_siglip-demo",
-        "extract@tiny_both-demo",
+        *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in ("demo", "demo6")),
+        *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
         *(f"train@{name}" for name in DETECTORS if name != "gendet"),
-        *("train_gendet_teacher", "train_gendet", "draw_gendet"),
-        *(f"{verb}@{name}" for verb in ("score", "evaluate") for name in DETECTORS),
-        "describe@demo",
+        *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+        *(f"score@{name}" for name in DETECTORS),
+        *(f"evaluate@{name}" for name in JUDGED),
         "controls",
         *(f"evaluate@{control}" for control in CONTROLS),
         "cross",

@@ -1,7 +1,7 @@
 """What a detector is."""
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -26,3 +26,13 @@ class Detector(Protocol):
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
         """What ``save`` wrote."""
+
+
+@runtime_checkable
+class Attributor(Protocol):
+    """A detector that also says which generator it was: P(generated) is what P(real) leaves."""
+
+    classes: list[str]  # ``real`` first
+
+    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) to (N, K) float64, rows summing to 1."""

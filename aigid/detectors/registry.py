@@ -11,12 +11,17 @@ DETECTORS = {
     "gendet": "aigid.detectors.gendet.detector:GenDet",
     "knn": "aigid.detectors.knn:NearestNeighbours",
     "probe": "aigid.detectors.probe:LinearProbe",
+    "svm": "aigid.detectors.svm.detector:KernelSvm",
 }
+
+# Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
+IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}
+JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 
 def find(name: str) -> type:
     """The class, which does what `aigid.detectors.protocol.Detector` says; InputError that lists the known names."""
-    if name not in DETECTORS:
-        raise InputError(f"unknown detector {name!r}; known: {', '.join(DETECTORS)}")
-    module, attribute = DETECTORS[name].split(":")
+    if name not in JUDGED:
+        raise InputError(f"unknown detector {name!r}; known: {', '.join(JUDGED)}")
+    module, attribute = (DETECTORS | IMAGE_DETECTORS)[name].split(":")
     return getattr(import_module(module), attribute)

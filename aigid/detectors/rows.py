@@ -15,13 +15,15 @@ from aigid.errors import InputError
 class Rows:
     """Labelled embeddings: ``x`` (N, D) float32, ``y`` (N,) int64 (0 real, 1 generated).
 
-    ``paths`` (N,) name the rows; ``widths`` are those of the towers whose embeddings stand side by side.
+    ``paths`` (N,) name the rows; ``widths`` are those of the towers whose embeddings stand side by side. ``generators``
+    (N,) say which, ``real`` for photographs; only detectors that name the generator need them.
     """
 
     x: np.ndarray
     y: np.ndarray
     paths: np.ndarray | None = None
     widths: tuple[int, ...] = ()
+    generators: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -66,8 +68,18 @@ class EmbeddedDataset:
     def split(self, name: str, view: str = "clean") -> Rows:
         """The readable rows of one split."""
         places = np.flatnonzero((self.manifest["split"] == name).to_numpy() & (self.status == store.OK))
-        labels, paths = (self.manifest[column].to_numpy()[places] for column in ("label", "path"))
-        return Rows(self.embeddings(view, places), labels, paths, self.widths)
+        labels, paths, generators = (
+            self.manifest[column].to_numpy()[places] for column in ("label", "path", "generator")
+        )
+        return Rows(self.embeddings(view, places), labels, paths, self.widths, generators.astype(str))
+
+    def split_in(self, name: str, views: Sequence[str]) -> Rows:
+        """The readable rows of one split in several views, one view below the other."""
+        parts = [self.split(name, view) for view in views]
+        x, y, paths, generators = (
+            np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "paths", "generators")
+        )
+        return Rows(x, y, paths, self.widths, generators)
 
 
 def open_dataset(manifest: pd.DataFrame, paths: Sequence[Path]) -> EmbeddedDataset:
@@ -105,3 +117,20 @@ def standardization(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     mean, std = rows.x.mean(axis=0, dtype=np.float64), rows.x.std(axis=0, dtype=np.float64)
     std[std == 0] = 1
     return mean, 1 / std
+
+
+def class_names(generators: np.ndarray, split: str) -> list[str]:
+    """``real`` and then the generators of a split, sorted; InputError unless there are both."""
+    names = sorted(set(generators.tolist()) - {"real"})
+    if "real" not in generators or not names:
+        raise InputError(f"split {split}: no {'generated' if not names else 'real'} images; need both")
+    return ["real", *names]
+
+
+def class_numbers(generators: np.ndarray, classes: list[str], split: str) -> np.ndarray:
+    """(N,) int64, the place of each row's generator in ``classes``; InputError where a class or a name has no other."""
+    if lacking := [name for name in classes if name not in generators]:
+        raise InputError(f"split {split}: no image of class {lacking[0]!r}, which train has")
+    if unknown := sorted(set(generators.tolist()) - set(classes)):
+        raise InputError(f"split {split}: generator {unknown[0]!r} is not in train; known: {', '.join(classes)}")
+    return np.array([classes.index(name) for name in generators], np.int64)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from aigid import store
 from aigid.detectors.models import Model, require_same_backbone
+from aigid.detectors.protocol import Attributor
 from aigid.detectors.rows import EmbeddedDataset
 
 BLOCK = 8192  # rows in memory at a time
@@ -20,17 +21,43 @@ def score(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame:
     return pd.concat([_score_view(model, dataset, view) for view in dataset.views], ignore_index=True)
 
 
-def _score_view(model: Model, dataset: EmbeddedDataset, view: str) -> pd.DataFrame:
-    judged = np.flatnonzero((dataset.manifest["split"] != "train").to_numpy())
-    columns = [*KEPT, *(column for column in KEPT_IF_THERE if column in dataset.manifest)]
-    table = dataset.manifest.iloc[judged][columns].reset_index(drop=True)
-    scores = np.full(len(judged), np.nan)
-    status = dataset.status[judged]
-    for block in _blocks(np.flatnonzero(status == store.OK)):
-        scores[block] = model.detector.score(dataset.embeddings(view, judged[block]))
+def frame(manifest: pd.DataFrame, view: str, scores: np.ndarray, status: np.ndarray) -> pd.DataFrame:
+    """The scores file's rows of one view: a manifest's rows with their scores (N,), NaN where the status is not ok."""
+    columns = [*KEPT, *(column for column in KEPT_IF_THERE if column in manifest)]
+    table = manifest[columns].reset_index(drop=True)
     table.insert(len(KEPT), "view", view)
     table.insert(len(KEPT) + 1, "score", scores)
     return table.assign(status=status)
+
+
+def attributed_frame(
+    manifest: pd.DataFrame, view: str, probabilities: np.ndarray, classes: list[str], status: np.ndarray
+) -> pd.DataFrame:
+    """As ``frame``, with a column ``class_<name>`` for each column of ``probabilities`` (N, K); class 0 is real."""
+    score = np.clip(1 - probabilities[:, 0], 0, 1)
+    named = dict(zip((f"class_{name}" for name in classes), probabilities.T, strict=True))
+    return frame(manifest, view, score, status).assign(**named)
+
+
+def judged(manifest: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a scores file has: those of val and test."""
+    return manifest[manifest["split"] != "train"]
+
+
+def _score_view(model: Model, dataset: EmbeddedDataset, view: str) -> pd.DataFrame:
+    rows = judged(dataset.manifest)
+    places = rows.index.to_numpy()
+    status, detector = dataset.status[places], model.detector
+    good = np.flatnonzero(status == store.OK)
+    if isinstance(detector, Attributor):
+        found = np.full((len(places), len(detector.classes)), np.nan)
+        for block in _blocks(good):
+            found[block] = detector.probabilities(dataset.embeddings(view, places[block]))
+        return attributed_frame(rows, view, found, detector.classes, status)
+    scores = np.full(len(places), np.nan)
+    for block in _blocks(good):
+        scores[block] = detector.score(dataset.embeddings(view, places[block]))
+    return frame(rows, view, scores, status)
 
 
 def _blocks(places: np.ndarray) -> Iterator[np.ndarray]:

@@ -16,13 +16,28 @@ SMALL = DemoSettings(steps=2, width=8, tiles_per_photograph=6)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def generators(tmp_path_factory):
+    """A cache that the tests of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, generators):
+    monkeypatch.setenv("AIGID_CACHE", str(generators))
+    return generators
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, generators):
     root = tmp_path_factory.mktemp("demo") / "images"
-    return root, build(SMALL, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(generators))
+        return root, build(SMALL, root)
 
 
-def test_two_builds_are_byte_identical(built, tmp_path):
+def test_two_builds_are_byte_identical(built, tmp_path, monkeypatch):
     root, table = built
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))  # train them again
     again = build(SMALL, tmp_path / "images")
     assert again.equals(table)
     files = sorted(path.relative_to(root) for path in root.rglob("*.png"))
@@ -65,3 +80,26 @@ def test_bad_settings_and_folders(built):
         check({"train": ["china"]}, DemoSettings, "demo.demo")
     with pytest.raises(InputError, match=r"demo\.demo\.train\.0: .*'lena'"):
         check({"train": ["lena"]}, DemoSettings, "demo.demo")
+
+
+def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, monkeypatch):
+    """With every generator in every split, shared images are the same bytes, and nothing is trained again."""
+    root, table = built
+    everywhere = SMALL.model_copy(update={"seen": ("vae", "dcgan"), "unseen": ()})
+    monkeypatch.setattr("aigid.data.demo_generators.training.train", None)
+    both = build(everywhere, tmp_path / "both")
+    assert set(both["generator"][both["split"] == "train"]) == {"real", "vae", "dcgan"}
+    shared = sorted(set(both["path"]) & set(table["path"]))
+    assert len(shared) == 6 * (9 + 9 + 3)
+    assert all((root / path).read_bytes() == (tmp_path / "both" / path).read_bytes() for path in shared)
+    with pytest.raises(TypeError):  # other tiles, other weights
+        build(everywhere.model_copy(update={"tiles_per_photograph": 5}), tmp_path / "other")
+
+
+def test_a_damaged_generator_is_trained_again(built, tmp_path, cache):
+    root, _ = built
+    for file in cache.rglob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    one = SMALL.model_copy(update={"seen": ("vae",), "unseen": ()})
+    table = build(one, tmp_path / "again")
+    assert all((root / path).read_bytes() == (tmp_path / "again" / path).read_bytes() for path in table["path"])

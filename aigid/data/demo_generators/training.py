@@ -12,6 +12,7 @@ from aigid.data.demo import DemoSettings, Photograph, TrainingSettings
 from aigid.data.demo_generators.autoencoder import Autoencoder
 from aigid.data.demo_generators.critic import Critic
 from aigid.data.demo_generators.diffusion import Diffusion
+from aigid.data.demo_generators.kept import trained
 from aigid.data.demo_generators.super_resolution import SuperResolution
 from aigid.data.demo_generators.vae import Vae
 from aigid.data.demo_generators.vqvae import VqVae
@@ -30,8 +31,13 @@ THREADS = 1  # fixed, for sums of floats depend on it; layers this small gain no
 
 
 def fit(name: str, tiles: np.ndarray, settings: DemoSettings) -> nn.Module:
-    """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8."""
-    return train(lambda: GENERATORS[name](settings.width), tiles, settings, "demo fit", name, settings.seed)
+    """The generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8, or as it was trained on them before."""
+    facts = settings.model_dump(include={"seed", "width", "steps", "batch_size", "learning_rate"})
+
+    def make() -> nn.Module:
+        return GENERATORS[name](settings.width)
+
+    return trained(make, lambda: train(make, tiles, settings, "demo fit", name, settings.seed), tiles, name, facts)
 
 
 def train(make: Callable[[], nn.Module], tiles: np.ndarray, settings: TrainingSettings, *key: str | int) -> nn.Module:

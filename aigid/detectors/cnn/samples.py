@@ -1,0 +1,141 @@
+"""From a manifest to the network's inputs, computing only the channels that the cache does not hold."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from aigid import seeding, store
+from aigid.degrade import views
+from aigid.detectors.cnn import channels
+from aigid.detectors.cnn.drawer import Drawer, Writer, drawer
+from aigid.detectors.cnn.settings import Channel, CnnSettings
+from aigid.detectors.cnn.vae import WEIGHTS, load, remake, require_divisible
+from aigid.features.preprocess import Preprocess
+from aigid.features.reader import Input, Reader, Request, Sample
+from aigid.files import num_workers, sha256
+
+BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of one view: ``keys`` (N,) their sha256, ``y`` (N,) int64 their class; pictures lie on disk."""
+
+    keys: list[str]
+    y: np.ndarray
+    pictures: list[dict[str, np.ndarray]]  # of each channel, by key
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, C, S, S) uint8 of the images at ``places``."""
+        stack = [np.concatenate([found[self.keys[place]] for found in self.pictures], axis=2) for place in places]
+        return np.stack(stack).transpose(0, 3, 1, 2)
+
+
+class Source:
+    """Makes the channels of images below ``root``, and keeps them in the cache."""
+
+    def __init__(self, settings: CnnSettings, vae_folder: Path, root: Path, seed: int) -> None:
+        self.settings, self.root, self.seed = settings, root, seed
+        self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
+        self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
+        self._vae_folder, self._vae = vae_folder, None
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of the clean view's channels: equal where equal images give equal channels."""
+        return [self._drawer(channel, "clean").folder.name for channel in self.settings.channels]
+
+    def samples(self, manifest: pd.DataFrame, y: np.ndarray, view: str) -> tuple[Samples, np.ndarray]:
+        """The readable images of a manifest with classes ``y`` in one view, and the status of every row."""
+        drawers = {channel: self._drawer(channel, view) for channel in self.settings.channels}
+        status = np.full(len(manifest), store.OK, dtype=object)
+        pictures = {}
+        for shown in dict.fromkeys(self._view(channel, view) for channel in drawers):
+            mine = {channel: it for channel, it in drawers.items() if self._view(channel, view) == shown}
+            for key, why in self._fill(manifest, shown, mine).items():
+                status[manifest["sha256"].to_numpy() == key] = why
+            pictures |= {channel: it.pictures() for channel, it in mine.items()}
+        good = np.flatnonzero(status == store.OK)
+        keys = manifest["sha256"].to_numpy()[good].tolist()
+        return Samples(keys, y[good], [pictures[channel] for channel in self.settings.channels]), status
+
+    def _view(self, channel: Channel, view: str) -> str:
+        clean = channel != "rgb" and "clean_side_channels" in self.settings.compat
+        return "clean" if clean else view
+
+    def _drawer(self, channel: Channel, view: str) -> Drawer:
+        view, settings = self._view(channel, view), self.settings
+        about: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.definition(view)}
+        about["seed"] = 0 if view == "clean" else self.seed
+        if channel == "frequency":
+            about["wrap"] = "wrap_frequency" in settings.compat
+        if channel == "error":
+            files = [sha256(self._vae_folder / name) for name in (WEIGHTS, "config.json")]
+            about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
+        return drawer(about)
+
+    def _fill(self, manifest: pd.DataFrame, view: str, drawers: dict[Channel, Drawer]) -> dict[str, str]:
+        """Compute what the drawers lack; why images failed, by their sha256."""
+        paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
+        have = set.intersection(*(set(it.pictures()) for it in drawers.values()))
+        wanted = Input(view, self.how)
+        requests = [Request(0, path, key, (wanted,)) for key, path in paths.items() if key not in have]
+        failed: dict[str, str] = {}
+        with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
+            writers = {name: stack.enter_context(Writer(it)) for name, it in drawers.items()}
+            for samples in _grouped(
+                Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch), self.batch
+            ):
+                failed |= {it.sha256: str(it.status) for it in samples if it.status != store.OK}
+                good = {it.sha256: it.squares[wanted] for it in samples if it.status == store.OK}
+                for channel, writer in writers.items():
+                    for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
+                        writer.add(key, picture)
+                bar.update(len(samples))
+        return failed
+
+    def _make(self, channel: Channel, keys: list[str], squares: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """The pictures (S, S, C) uint8 of one channel."""
+        compat = self.settings.compat
+        if channel == "rgb" or not squares:
+            yield from squares
+        elif channel == "frequency":
+            yield from (channels.frequency(square, "wrap_frequency" in compat)[..., None] for square in squares)
+        else:
+            seeds = [seeding.seed_of("latent", self.seed, key) for key in keys]
+            padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
+            seeds += seeds[:1] * (len(padded) - len(squares))
+            remade = remake(self.vae, padded, seeds if self.settings.latent == "sample" else None)
+            for square, copy in zip(squares, remade, strict=False):
+                yield channels.error(square, copy, "legacy_offset" in compat)[..., None]
+
+    @property
+    def vae(self) -> Any:
+        """The VAE on its device, loaded when an error is first asked for."""
+        if self._vae is None:
+            from aigid.device import choose_device
+            from aigid.files import device_name
+
+            self._vae = load(self._vae_folder).to(choose_device(device_name()))
+            require_divisible(self._vae, self.settings.size)
+        return self._vae
+
+
+def _grouped(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    group: list[Sample] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,27 @@
+"""From a fitted network and a dataset's images to the scores file's rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from aigid import store
+from aigid.detectors.cnn.samples import Source
+from aigid.detectors.models import Model
+from aigid.detectors.scoring import attributed_frame, judged
+from aigid.errors import InputError
+
+
+def score(model: Model, source: Source, manifest: pd.DataFrame, views: Sequence[str]) -> pd.DataFrame:
+    """One row for each val and test image and view; an unreadable image has a status and no score."""
+    if source.fingerprints != model.fingerprints:
+        raise InputError(f"{model.name}: trained on the channels of another VAE, size or settings than these")
+    return pd.concat([_score_view(model, source, judged(manifest), view) for view in views], ignore_index=True)
+
+
+def _score_view(model: Model, source: Source, rows: pd.DataFrame, view: str) -> pd.DataFrame:
+    samples, status = source.samples(rows, np.zeros(len(rows), np.int64), view)
+    found = np.full((len(rows), len(model.detector.classes)), np.nan)
+    if len(samples):
+        found[status == store.OK] = model.detector.probabilities(samples)
+    return attributed_frame(rows, view, found, model.detector.classes, status)

@@ -1,0 +1,47 @@
+"""Every number of the five-channel network."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from aigid.params import Settings
+
+Channel = Literal["rgb", "error", "frequency"]
+NUM_PLANES = {"rgb": 3, "error": 1, "frequency": 1}
+
+# What the published code does otherwise, each by its name:
+#   legacy_offset         the error is stored as e/2 + 1/2, so that it fills the upper half of the grey levels
+#   wrap_frequency        the log spectrum is cast to 8 bits without clipping: what exceeds 255 starts again at 0
+#   clean_side_channels   error and spectrum of a degraded image are those of the clean one
+#   frozen_after_first_epoch   from the second epoch on, the network trains in evaluation mode
+Compat = Literal["legacy_offset", "wrap_frequency", "clean_side_channels", "frozen_after_first_epoch"]
+
+
+class CnnSettings(Settings):
+    """The paper's values are the defaults, where it or its code gives one."""
+
+    train: str
+    task: Literal["generator", "binary"] = "generator"
+    channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("rgb", "error", "frequency")
+    size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the training images
+    latent: Literal["mode", "sample"] = "mode"  # the VAE's; the published code samples
+    model: str = "efficientnet_b0"  # any of timm
+    pretrained: bool = False  # timm's weights, from the hub or from ``weights``; the stem is always fresh
+    weights: str | None = None  # a local file for ``pretrained``
+    stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
+    epochs: Annotated[int, Field(ge=1)] = 30
+    batch_size: Annotated[int, Field(ge=2)] = 8
+    accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step
+    optimizer: Literal["adam", "adamw"] = "adam"
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    mirror: bool = False  # half of the training images, left to right
+    precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
+    compat: tuple[Compat, ...] = ()
+
+    @property
+    def num_planes(self) -> int:
+        """Channels of the network's input."""
+        return sum(NUM_PLANES[channel] for channel in self.channels)

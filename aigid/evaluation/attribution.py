@@ -1,0 +1,190 @@
+"""Which generator made it: what a scores file's ``class_<name>`` columns are worth, beside real or generated.
+
+Task B takes the largest class; task A is derived from it: any class but ``real`` says generated (NYCU at Defactify 4).
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aigid import seeding
+from aigid.errors import InputError
+from aigid.evaluation import intervals
+from aigid.evaluation.breakdown import group_names
+from aigid.evaluation.metrics import macro_f1
+from aigid.files import atomic
+
+PREFIX = "class_"
+DRAWS = 200
+NONE = "no class_<name> columns in the scores"
+CLASSES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Defactify's Label_B, 0 to 5
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Of one detector on one dataset: flat metrics, one row a class, and how often each is taken for each."""
+
+    metrics: dict[str, float]
+    classes: pd.DataFrame  # class, num, precision, recall, f1
+    confusion: pd.DataFrame  # generator, then a column of counts a class
+
+
+def classes_of(scores: pd.DataFrame) -> list[str]:
+    """The classes that a scores file has probabilities of."""
+    return [str(column).removeprefix(PREFIX) for column in scores if str(column).startswith(PREFIX)]
+
+
+def named(images: pd.DataFrame) -> np.ndarray:
+    """The most probable class (N,) of each image."""
+    classes = classes_of(images)
+    return np.array(classes)[images[[PREFIX + name for name in classes]].to_numpy(np.float64).argmax(axis=1)]
+
+
+def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test") -> Attribution:
+    """Judge the readable rows of one split and view; InputError where the file has no classes to judge.
+
+    Fakes of a generator that is no class cannot be named: they count in ``num_unattributable`` and in task A alone.
+    """
+    if len(classes := classes_of(scores)) < 2 or "real" not in classes:
+        raise InputError(f"attribution: {NONE}, class_real among them; found {', '.join(classes) or 'none'}")
+    images = scores[(scores["split"] == split) & (scores["view"] == view) & scores["score"].notna()]
+    truth, found = images["generator"].to_numpy(str), named(images)
+    known = np.isin(truth, classes)
+    if not known.any():
+        raise InputError(f"attribution: no {split} image of the classes {', '.join(classes)}")
+    table = confusion(truth, found, classes)
+    numbers = _task_a(images["label"].to_numpy(), found) | {
+        "num_attributed": int(known.sum()),
+        "num_unattributable": int((~known).sum()),
+        "attribution_acc": float((truth[known] == found[known]).mean()),
+        "attribution_f1_macro": macro_f1(truth[known], found[known]),
+    }
+    if bounds := _bounds(truth[known], found[known], group_names(images)[known], seed):
+        numbers |= {"attribution_f1_macro_low": bounds[0], "attribution_f1_macro_high": bounds[1]}
+    return Attribution(numbers, per_class(table), table)
+
+
+def confusion(truth: np.ndarray, found: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Counts: a row a generator (those that are no class last), a column a class that it is taken for."""
+    names = [name for name in classes if name in truth] + sorted(set(truth.tolist()) - set(classes))
+    counts = [[int(((truth == name) & (found == taken)).sum()) for taken in classes] for name in names]
+    return pd.DataFrame(counts, columns=list(classes)).assign(generator=names)[["generator", *classes]]
+
+
+def per_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Precision, recall and F1 of each class in a confusion table, over the generators that are classes."""
+    classes = [name for name in table.columns if name != "generator"]
+    counts = table.set_index("generator").reindex(classes).fillna(0)
+    hits, num, taken = np.diag(counts), counts.sum(axis=1).to_numpy(), counts.sum(axis=0).to_numpy()
+    with np.errstate(invalid="ignore"):
+        parts = {"precision": hits / taken, "recall": hits / num, "f1": 2 * hits / (num + taken)}
+    return pd.DataFrame({"class": classes, "num": num.astype(int), **parts})
+
+
+def write(found: Attribution, root: Path | str, detector: str, dataset: str) -> None:
+    """Write ``details/<detector>/<dataset>.confusion.csv`` and ``.classes.csv`` below ``root``."""
+    for name in ("confusion", "classes"):
+        with atomic(Path(root, "details", detector, f"{dataset}.{name}.csv")) as part:
+            getattr(found, name).to_csv(part, index=False, lineterminator="\n")
+
+
+def section(root: Path | str, detectors: Sequence[str], dataset: str) -> tuple[str, dict[str, pd.DataFrame]] | None:
+    """What a report says of a dataset: a line, and tables by title; None where no detector names generators."""
+    tables, lines = {}, []
+    for detector in detectors:
+        folder = Path(root, "details", detector)
+        if (folder / f"{dataset}.confusion.csv").is_file():
+            numbers = json.loads(Path(root, "metrics", detector, f"{dataset}.json").read_text(encoding="utf-8"))
+            lines.append(_row(detector, numbers))
+            one = pd.read_csv(folder / f"{dataset}.classes.csv", keep_default_na=False)
+            tables[f"{detector}, per class"] = one.map(_cell)
+            tables[f"{detector}, confusion: rows are what it is, columns what it is taken for"] = pd.read_csv(
+                folder / f"{dataset}.confusion.csv", keep_default_na=False
+            )
+    if not tables:
+        return None
+    line = "Task A: real or generated, derived from task B. Task B: which generator, if any. F1 is macro."
+    return line, {"Attribution": pd.DataFrame(lines), **tables}
+
+
+def write_answer(scores: pd.DataFrame, path: Path | str, classes: Sequence[str] = CLASSES) -> None:
+    """Write Defactify's answer, a ``.zip`` with ``answer.json``, atomically; equal scores give equal bytes.
+
+    A record ``index, caption, Label_A, Label_B`` per test image in the order of ``index``, the number that ends the
+    file's name. InputError where the scores lack a class of ``classes`` or an image has no number.
+    """
+    if Path(path).suffix != ".zip":
+        raise InputError(f"{path}: want a name that ends in .zip")
+    text = json.dumps(answer(scores, classes), indent=2, ensure_ascii=False) + "\n"
+    with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("answer.json", (1980, 1, 1, 0, 0, 0)), text)
+
+
+def answer(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> list[dict[str, int | str]]:
+    """The records of ``write_answer``."""
+    there = classes_of(scores)
+    if lacking := [name for name in classes if name not in there]:
+        raise InputError(f"answer: the scores have no column class_{lacking[0]}; found {', '.join(there) or 'none'}")
+    images = scores[(scores["split"] == "test") & (scores["view"] == "clean") & scores["score"].notna()]
+    numbers = images["path"].str.extract(r"(\d+)\.[^./]*$")[0]
+    if numbers.isna().any():
+        raise InputError(f"answer: {images['path'][numbers.isna()].iloc[0]!r}: no number ends the name")
+    captions = images["caption"] if "caption" in images else pd.Series("", images.index)
+    label_b = images[[PREFIX + name for name in classes]].to_numpy(np.float64).argmax(axis=1)
+    rows = sorted(zip(numbers.astype(int), captions, (label_b > 0).astype(int), label_b, strict=True))
+    return [dict(zip(("index", "caption", "Label_A", "Label_B"), map(_plain, row), strict=True)) for row in rows]
+
+
+def _task_a(labels: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    called = found != "real"
+    truth = labels == 1
+    hits, extra = int((called & truth).sum()), int((called & ~truth).sum() + (~called & truth).sum())
+    f1 = 2 * hits / (2 * hits + extra) if hits else 0.0
+    return {"task_a_acc": float((called == truth).mean()), "task_a_f1": f1, "task_a_f1_macro": macro_f1(truth, called)}
+
+
+def _bounds(truth: np.ndarray, found: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float] | None:
+    """A 95 % interval of macro-F1, whole groups drawn; None where there is but one."""
+    alone = np.array([f"\0{place}" for place in range(len(groups))])
+    units = np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
+    num = int(units.max()) + 1
+    if num < 2:
+        return None
+    names = np.unique(np.concatenate([truth, found]), return_inverse=True)[1].reshape(2, -1)
+    size = int(names.max()) + 1
+    tables = np.zeros((num, size, size))
+    np.add.at(tables, (units, names[0], names[1]), 1)
+    drawn = seeding.generator("attribution", seed).multinomial(num, np.full(num, 1 / num), DRAWS)
+    counts = np.tensordot(drawn, tables, 1)
+    hits, sizes = np.einsum("bkk->bk", counts), counts.sum(1) + counts.sum(2)
+    with np.errstate(invalid="ignore"):
+        f1 = np.nanmean(np.where(sizes > 0, 2 * hits / sizes, np.nan), axis=1)
+    return intervals.interval(f1, num)
+
+
+def _row(detector: str, numbers: dict[str, float]) -> dict[str, str]:
+    shown = f"{numbers['attribution_f1_macro']:.3f}"
+    if "attribution_f1_macro_low" in numbers:
+        shown += f" [{numbers['attribution_f1_macro_low']:.3f}, {numbers['attribution_f1_macro_high']:.3f}]"
+    return {
+        "detector": detector,
+        "task A F1": f"{numbers['task_a_f1_macro']:.3f}",
+        "task A accuracy": f"{numbers['task_a_acc']:.3f}",
+        "task B F1": shown,
+        "task B accuracy": f"{numbers['attribution_acc']:.3f}",
+        "images": str(numbers["num_attributed"]),
+        "of other generators": str(numbers["num_unattributable"]),
+    }
+
+
+def _cell(value: object) -> object:
+    return f"{value:.3f}" if isinstance(value, float) else value or "-" if value != 0 else value
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,34 @@
+"""Train the five-channel network on a dataset's images; after a kill it goes on from its last checkpoint."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params, tables
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.files import dataset_root
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--vae", type=Path, required=True, help="The VAE's folder.")
+@click.option("--out", type=Path, required=True, help="The model's folder.")
+@click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
+def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> None:
+    settings, seed = params.load("cnn", CnnSettings), params.load("seed", int)
+    table, root = manifest.read(manifest_path), dataset_root(dataset)
+    from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
+    from aigid.detectors.cnn.samples import Source
+    from aigid.detectors.models import Model, save
+
+    source = Source(settings, vae, root, seed)
+    fitted, epochs = Cnn.fit(settings, source, table, seed)
+    save(Model("cnn", fitted, settings.model_dump(mode="json"), source.fingerprints), out)
+    tables.write(epochs, log)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Get the autoencoder whose errors are looked at: from a folder, from the hub, or trained on photographs here."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors.cnn.vae import VaeSettings, save
+from aigid.files import dataset_root
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--out", type=Path, required=True, help="The VAE's folder, in the format of diffusers.")
+def main(dataset: str, manifest_path: Path, out: Path) -> None:
+    settings, seed = params.load("vae", VaeSettings), params.load("seed", int)
+    table, root = manifest.read(manifest_path), dataset_root(dataset)
+    from aigid.detectors.cnn.vae import obtain  # torch, once the parameters are known to be good
+
+    save(obtain(settings, table, root, seed), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The five-channel network end to end at 16 px: caches, checkpoints after kill -9, scores, and what it refuses."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from aigid.data import manifest
+from aigid.detectors import models
+from aigid.detectors.cnn import drawer, samples, training
+from aigid.detectors.cnn.detector import Cnn
+from aigid.detectors.cnn.network import build
+from aigid.detectors.cnn.samples import Samples, Source
+from aigid.detectors.cnn.scoring import score
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
+from aigid.errors import InputError
+from aigid.params import check
+
+TINY = {
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "block_out_channels": [4, 4],
+    "layers_per_block": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "mid_block_add_attention": False,
+}
+SETTINGS = CnnSettings(
+    train="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
+    optimizer="adamw", schedule="one_cycle", mirror=True,
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """72 images of 16 px, noise whose stripes tell the generator; one test image is broken."""
+    root, rng, rows = tmp_path_factory.mktemp("images"), np.random.default_rng(0), []
+    for number in range(72):
+        name, split = ("real", "a", "b")[number % 3], ("train", "train", "val", "test")[number // 3 % 4]
+        image = rng.integers(60, 190, (16, 16, 3))
+        image[::2] += 60 * (name == "a")
+        image[:, ::2] += 60 * (name == "b")
+        path = root / f"{number:02}.png"
+        Image.fromarray(image.astype(np.uint8)).save(path)
+        rows.append({"path": path.name, "label": int(name != "real"), "generator": name, "split": split})
+    (root / "71.png").write_bytes(b"no image")
+    table = pd.DataFrame(rows)
+    table["sha256"] = [hashlib.sha256((root / path).read_bytes()).hexdigest() for path in table["path"]]
+    return root, manifest.validate(table, "d")
+
+
+@pytest.fixture(scope="module")
+def vae(dataset, tmp_path_factory):
+    root, table = dataset
+    folder = tmp_path_factory.mktemp("models") / "vae"
+    settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
+    save(obtain(settings, table, root, 0), folder)
+    return folder
+
+
+def source(dataset, vae, **changes):
+    return Source(SETTINGS.model_copy(update=changes), vae, dataset[0], 0)
+
+
+def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(dataset, vae, tmp_path):
+    root, table = dataset
+    settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
+    kept = table[(table["split"] == "train") & (table["label"] == 0)]
+    save(obtain(settings, kept, root, 0), tmp_path / "vae")
+    first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    with pytest.raises(InputError, match="no readable photograph"):
+        obtain(settings, table[table["label"] == 1], root, 0)
+
+
+def test_latents_are_the_mode_or_a_seeded_sample(vae):
+    net = load(vae)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    np.testing.assert_allclose(remake(net, images)[1], remake(net, images[1:2])[0], atol=1e-5)
+    drawn = remake(net, images, [1, 2, 3])
+    np.testing.assert_allclose(drawn[1], remake(net, images[1:2], [2])[0], atol=1e-5)
+    assert np.abs(drawn - remake(net, images)).max() > 1e-4
+
+
+def test_channels_are_computed_once(dataset, vae, monkeypatch):
+    _, table = dataset
+    y = np.zeros(len(table), np.int64)
+    first, status = source(dataset, vae).samples(table, y, "jpeg65")
+    assert (status != "ok").tolist() == [False] * 71 + [True]
+    assert first.take([0, 5]).shape == (2, 5, 16, 16)
+    monkeypatch.setattr(samples.Source, "_make", None)
+    again, _ = source(dataset, vae).samples(table[:71], y[:71], "jpeg65")
+    np.testing.assert_array_equal(again.take(range(71)), first.take(range(71)))
+
+
+def test_a_kill_loses_at_most_a_shard(dataset, vae, monkeypatch):
+    _, table = dataset
+    monkeypatch.setattr(drawer, "SHARD_BYTES", 16 * 16 * 3 * 8)
+    monkeypatch.setattr(samples, "BATCH", 8)
+    made, whole = [], Source._make
+
+    def stop_at_40(self, channel, keys, squares):
+        made.extend(keys)
+        if len(made) > 40:
+            raise KeyboardInterrupt
+        return whole(self, channel, keys, squares)
+
+    monkeypatch.setattr(samples.Source, "_make", stop_at_40)
+    with pytest.raises(KeyboardInterrupt):
+        source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+    made.clear()
+    monkeypatch.setattr(samples.Source, "_make", lambda *given: made.extend(given[2]) or whole(*given))
+    source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+    assert len(made) == 71 - 40
+
+
+def test_side_channels_are_those_of_the_degraded_image_unless_published(dataset, vae):
+    table = dataset[1][:6]
+    y = np.zeros(6, np.int64)
+    clean, blurred = (source(dataset, vae).samples(table, y, view)[0].take(range(6)) for view in ("clean", "blur3"))
+    published, _ = source(dataset, vae, compat=("clean_side_channels",)).samples(table, y, "blur3")
+    published = published.take(range(6))
+    np.testing.assert_array_equal(published[:, :3], blurred[:, :3])
+    np.testing.assert_array_equal(published[:, 3:], clean[:, 3:])
+    assert (blurred[:, 4] != clean[:, 4]).any()
+
+
+@pytest.fixture(scope="module")
+def fitted(dataset, vae, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        it = source(dataset, vae, epochs=30)
+        return it, *Cnn.fit(it.settings, it, dataset[1], 0)
+
+
+def test_learns_and_scores(dataset, fitted, tmp_path):
+    it, detector, log = fitted
+    assert detector.classes == ["real", "a", "b"]
+    assert list(log.columns) == list(training.LOG)
+    assert log["epoch"].tolist() == list(range(1, 31))
+    assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
+    model = models.Model("cnn", detector, {}, it.fingerprints)
+    models.save(model, tmp_path / "cnn")
+    scores = score(models.load(tmp_path / "cnn"), it, dataset[1], ["clean", "jpeg65"])
+    assert len(scores) == 2 * 36
+    assert scores["score"].isna().sum() == 2
+    good = scores[(scores["view"] == "clean") & scores["score"].notna()]
+    columns = ["class_real", "class_a", "class_b"]
+    np.testing.assert_allclose(good[columns].sum(axis=1), 1)
+    np.testing.assert_allclose(good["score"], 1 - good["class_real"])
+    named = np.array(["real", "a", "b"])[good[columns].to_numpy().argmax(axis=1)]
+    assert (named == good["generator"]).mean() > 0.8
+    other = Source(it.settings.model_copy(update={"size": 32}), it._vae_folder, dataset[0], 0)
+    with pytest.raises(InputError, match="another VAE, size or settings"):
+        score(model, other, dataset[1], ["clean"])
+
+
+KILLED = """
+import sys, os, numpy as np
+from aigid.detectors.cnn import training
+from aigid.detectors.cnn.detector import Cnn
+from aigid.detectors.cnn.samples import Source
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.data import manifest
+from pathlib import Path
+root, table, vae, settings, out, stop = sys.argv[1:]
+settings = CnnSettings.model_validate_json(settings)
+training.SECONDS = 0
+training.train.__defaults__ = (0.0,)
+steps = 0
+step = training._Run.step
+def counted(self, *given):
+    global steps
+    steps += 1
+    if steps == int(stop):
+        os.kill(os.getpid(), 9)
+    return step(self, *given)
+training._Run.step = counted
+fitted, log = Cnn.fit(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
+Path(out).mkdir()
+fitted.save(Path(out))
+log.to_csv(Path(out, "log.csv"))
+print(steps)
+"""
+
+
+def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
+    root, table = dataset
+    manifest.write(table, tmp_path / "m.csv")
+    settings = SETTINGS.model_copy(update={"batch_size": 8}).model_dump_json()
+
+    def run(cache, stop):
+        env = os.environ | {"AIGID_CACHE": str(tmp_path / cache), "PYTHONPATH": str(ROOT), "AIGID_DEVICE": "cpu"}
+        what = [sys.executable, "-c", KILLED, root, tmp_path / "m.csv", vae, settings, tmp_path / f"{cache}.out", stop]
+        return subprocess.run(list(map(str, what)), env=env, capture_output=True, text=True, check=False)
+
+    whole = run("undisturbed", 0)
+    assert whole.returncode == 0, whole.stderr
+    assert int(whole.stdout) == 8  # two epochs of 36 // 8 steps
+    assert run("killed", 7).returncode == -signal.SIGKILL  # in the second epoch
+    again = run("killed", 0)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) == 2  # not one step was done twice
+    first, second = (load_file(tmp_path / f"{name}.out/weights.safetensors") for name in ("undisturbed", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    logs = [(tmp_path / f"{name}.out/log.csv").read_text() for name in ("undisturbed", "killed")]
+    assert logs[0] == logs[1]
+    assert not list((tmp_path / "killed/training").iterdir())
+
+
+def test_accumulated_batches_give_the_gradient_of_one(monkeypatch):
+    """Without batch statistics, one step over 2 x 8 images is one over 16."""
+    rng = np.random.default_rng(0)
+    pictures = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(16)}
+    data = Samples(list(pictures), np.arange(16) % 2, [pictures])
+    weights = []
+    for size, accumulate in ((16, 1), (8, 2)):
+        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate": accumulate,
+                                          "mirror": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
+        torch.manual_seed(0)
+        net = build(how, 2)
+        run = training._Run(net, how, data, 0)
+        run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
+        run.step(0, np.arange(16))
+        assert not net.training
+        weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
+    torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+
+
+def test_the_stem(dataset):
+    net = build(SETTINGS, 3)
+    assert net.conv_stem.weight.shape[1] == 5
+    assert net.conv_stem.stride == (1, 1)
+    with pytest.raises(InputError, match=r"cnn\.model='nonet'"):
+        build(SETTINGS.model_copy(update={"model": "nonet"}), 3)
+    with pytest.raises(InputError, match="is no single convolution"):
+        build(SETTINGS.model_copy(update={"model": "mobileone_s0"}), 3)
+
+
+def test_what_it_refuses(dataset, vae, tmp_path):
+    _, table = dataset
+    with pytest.raises(InputError, match=r"cnn\.size=17: the VAE shrinks by 2"):
+        source(dataset, vae, size=17).samples(table[:2], np.zeros(2, np.int64), "clean")
+    lacking = table[(table["split"] != "val") | (table["generator"] != "b")]
+    with pytest.raises(InputError, match="split val: no image of class 'b', which train has"):
+        Cnn.fit(SETTINGS, source(dataset, vae), lacking, 0)
+    lacking = table[(table["split"] != "train") | (table["generator"] != "b")]
+    with pytest.raises(InputError, match="split val: generator 'b' is not in train"):
+        Cnn.fit(SETTINGS, source(dataset, vae), lacking, 0)
+    with pytest.raises(InputError, match="no VAE in the format of diffusers"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):
+        check({"train": "d", "channels": ["phase"]}, CnnSettings, "cnn")
