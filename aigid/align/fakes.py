@@ -15,7 +15,8 @@ from aigid.features import weights
 from aigid.files import batch_size
 
 REVISION = 1  # of the fakes' bytes; raise it when a maker gives others than before
-USUAL = 64 * 64  # px of the images of which $AIGID_BATCH make a batch; of larger ones it takes fewer
+USUAL = 64 * 64  # px of the images that make a batch; of larger ones it takes fewer
+BATCH = 64  # of these, unless $AIGID_BATCH says otherwise
 
 
 class Fakes:
@@ -77,4 +78,4 @@ class Fakes:
 
 
 def _size(shape: tuple[int, ...]) -> int:
-    return max(1, batch_size() * USUAL // max(USUAL, shape[0] * shape[1]))
+    return max(1, (batch_size() or BATCH) * USUAL // max(USUAL, shape[0] * shape[1]))
