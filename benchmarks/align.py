@@ -21,7 +21,7 @@ from aigid.align import domains, fit
 from aigid.align.domains import AlignSettings
 from aigid.align.pairs import Pairs, align
 from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
-from aigid.features.encoder import choose_device
+from aigid.device import choose_device
 from aigid.files import device_name
 from aigid.seeding import generator
 

@@ -22,9 +22,9 @@ from aigid.align.fakes import Fakes
 from aigid.data import manifest
 from aigid.data.formats import ImageError
 from aigid.data.images import decode
+from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import weights
-from aigid.features.encoder import choose_device
 from aigid.files import atomic, device_name, num_workers, write_json, write_text
 
 T = TypeVar("T")
