@@ -17,12 +17,12 @@ from aigid.errors import InputError
 from aigid.evaluation import intervals
 from aigid.evaluation.breakdown import group_names
 from aigid.evaluation.metrics import macro_f1
+from aigid.evaluation.submission import CLASSES, submission
 from aigid.files import atomic
 
 PREFIX = "class_"
 DRAWS = 200
 NONE = "no class_<name> columns in the scores"
-CLASSES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Defactify's Label_B, 0 to 5
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def section(root: Path | str, detectors: Sequence[str], dataset: str) -> tuple[s
 def write_answer(scores: pd.DataFrame, path: Path | str, classes: Sequence[str] = CLASSES) -> None:
     """Write Defactify's answer, a ``.zip`` with ``answer.json``, atomically; equal scores give equal bytes.
 
-    A record ``index, caption, Label_A, Label_B`` per test image in the order of ``index``, the number that ends the
-    file's name. InputError where the scores lack a class of ``classes`` or an image has no number.
+    InputError where the scores lack a class of ``classes`` or an image's name ends in no number.
     """
     if Path(path).suffix != ".zip":
         raise InputError(f"{path}: want a name that ends in .zip")
@@ -126,18 +125,11 @@ def write_answer(scores: pd.DataFrame, path: Path | str, classes: Sequence[str] 
 
 
 def answer(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> list[dict[str, int | str]]:
-    """The records of ``write_answer``."""
+    """The records of ``submission``, but that Label_A follows Label_B: any class but the first says generated."""
     there = classes_of(scores)
     if lacking := [name for name in classes if name not in there]:
         raise InputError(f"answer: the scores have no column class_{lacking[0]}; found {', '.join(there) or 'none'}")
-    images = scores[(scores["split"] == "test") & (scores["view"] == "clean") & scores["score"].notna()]
-    numbers = images["path"].str.extract(r"(\d+)\.[^./]*$")[0]
-    if numbers.isna().any():
-        raise InputError(f"answer: {images['path'][numbers.isna()].iloc[0]!r}: no number ends the name")
-    captions = images["caption"] if "caption" in images else pd.Series("", images.index)
-    label_b = images[[PREFIX + name for name in classes]].to_numpy(np.float64).argmax(axis=1)
-    rows = sorted(zip(numbers.astype(int), captions, (label_b > 0).astype(int), label_b, strict=True))
-    return [dict(zip(("index", "caption", "Label_A", "Label_B"), map(_plain, row), strict=True)) for row in rows]
+    return [row | {"Label_A": int(row["Label_B"] > 0)} for row in submission(scores, classes)]
 
 
 def _task_a(labels: np.ndarray, found: np.ndarray) -> dict[str, float]:
@@ -184,7 +176,3 @@ def _row(detector: str, numbers: dict[str, float]) -> dict[str, str]:
 
 def _cell(value: object) -> object:
     return f"{value:.3f}" if isinstance(value, float) else value or "-" if value != 0 else value
-
-
-def _plain(value: object) -> object:
-    return value.item() if isinstance(value, np.generic) else value

@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from aigid.errors import InputError
 from aigid.evaluation import attribution, scores
+from aigid.evaluation.submission import CLASSES as CLASSES_OF_DEFACTIFY
 
 CLASSES = ["real", "sd21", "sdxl"]
 
@@ -63,7 +64,7 @@ def test_a_file_without_classes_is_refused():
 
 
 def test_the_answer_file(tmp_path):
-    names = list(attribution.CLASSES)
+    names = list(CLASSES_OF_DEFACTIFY)
     rows = table(["real", "dalle3", "sdxl"], ["sd3", "dalle3", "real"], names).assign(caption=["a", "b", "ü"])
     rows = rows[::-1].reset_index(drop=True)
     attribution.write_answer(rows, tmp_path / "answer.zip")
@@ -84,8 +85,8 @@ def test_six_classes_asked_of_a_model_of_two():
     two = table(["real", "sd21"], ["real", "sd21"], ["real", "sd21"])
     with pytest.raises(InputError, match="answer: the scores have no column class_sdxl; found real, sd21"):
         attribution.answer(two)
-    odd = table(["real"] * 2, ["real"] * 2, list(attribution.CLASSES)).assign(path=["a.png", "b7.png"])
-    with pytest.raises(InputError, match=r"'a\.png': no number ends the name"):
+    odd = table(["real"] * 2, ["real"] * 2, list(CLASSES_OF_DEFACTIFY)).assign(path=["a.png", "b7.png"])
+    with pytest.raises(InputError, match=r"'a\.png': Defactify's index is the number"):
         attribution.answer(odd)
 
 

@@ -45,3 +45,9 @@ class CnnSettings(Settings):
     def num_planes(self) -> int:
         """Channels of the network's input."""
         return sum(NUM_PLANES[channel] for channel in self.channels)
+
+
+class AblationSettings(Settings):
+    """How long each network of the ablation is trained."""
+
+    epochs: Annotated[int, Field(ge=1)] = 3

@@ -4,7 +4,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit, xlogy
 
@@ -44,21 +44,31 @@ def nystroem(
     rng, num_classes = seeding.generator("svm landmarks", seed), int(y.max()) + 1
     centres = x[np.sort(rng.permutation(len(x))[: min(landmarks, len(x))])]
     weight = len(y) / (num_classes * np.bincount(y))[y]
-    values, vectors = eigh(rbf(centres.astype(np.float64), centres.astype(np.float64), gamma))
-    kept = values > 1e-7 * values[-1]
-    whiten = vectors[:, kept] / np.sqrt(values[kept])
-    left, right = np.zeros((kept.sum(), kept.sum())), np.zeros((kept.sum(), num_classes))
+    left, right = np.zeros((len(centres), len(centres))), np.zeros((len(centres), num_classes))
     for start in range(0, len(x), block):
         part = slice(start, start + block)
-        mapped = rbf(x[part], centres, gamma) @ whiten
-        weighted = mapped * weight[part, None]
-        left += mapped.T @ weighted
-        right += weighted.T @ np.eye(num_classes)[y[part]]
-    left += ridge * len(x) * np.eye(len(left))
-    outputs = whiten @ cho_solve(cho_factor(left), right)
+        kernel = rbf(x[part], centres, gamma)
+        weighted = kernel * weight[part, None].astype(kernel.dtype)
+        left += kernel.T @ weighted
+        right += weighted.T @ np.eye(num_classes, dtype=kernel.dtype)[y[part]]
+    noise = np.finfo(x.dtype).eps * np.trace(left)  # of the products, which may leave eigenvalues below zero
+    left += ridge * len(x) * rbf(centres.astype(np.float64), centres.astype(np.float64), gamma)
+    outputs = _solve((left + left.T) / 2, right, noise)
     pairs = list(combinations(range(num_classes), 2))
     coefficients = np.stack([outputs[:, i] - outputs[:, j] for i, j in pairs], axis=1)
     return Machine(centres.astype(np.float32), coefficients, np.zeros(len(pairs)), gamma, num_classes)
+
+
+def _solve(left: np.ndarray, right: np.ndarray, noise: float) -> np.ndarray:
+    """The solution of a symmetric system that is positive but for ``noise``, which is added to its diagonal."""
+    diagonal = np.einsum("mm->m", left)
+    for added in (noise, 9 * noise, 90 * noise):
+        diagonal += added
+        try:
+            return cho_solve(cho_factor(left), right)
+        except np.linalg.LinAlgError:
+            continue
+    raise InputError("svm: the landmarks' kernel is singular; a larger ridge or gamma helps")
 
 
 def platt(decisions: np.ndarray, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

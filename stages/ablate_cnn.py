@@ -1,0 +1,29 @@
+"""What each channel is worth: the network trained on RGB alone, with the error, with the spectrum, with both."""
+
+from pathlib import Path
+
+import click
+
+from aigid import params
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
+from aigid.files import dataset_root, write_text
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--vae", type=Path, required=True, help="The VAE's folder.")
+@click.option("--out", type=Path, required=True, help="One row a set of channels, .csv.")
+def main(dataset: str, manifest_path: Path, vae: Path, out: Path) -> None:
+    settings, ablation = params.load("cnn", CnnSettings), params.load("ablation", AblationSettings)
+    seed, table, root = params.load("seed", int), manifest.read(manifest_path), dataset_root(dataset)
+    from aigid.detectors.cnn.ablation import ablate  # torch, once the parameters are known to be good
+
+    found = ablate(settings, ablation, table, root, vae, seed)
+    write_text(out, found.to_csv(index=False, lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    main()
