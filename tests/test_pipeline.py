@@ -153,8 +153,6 @@ def test_every_section_loads(path):
         assert settings.train in sections["datasets"]
     for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
         assert params.load(name, model, path).train in sections["datasets"]
-    for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
-        assert params.load(name, model, path).train in sections["datasets"]
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
