@@ -82,6 +82,7 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
     assert stages_run(run("dvc", "repro", cwd=folder)) == set()
 
 
+@pytest.mark.slow
 def test_from_scratch_every_byte_is_the_same(workspace, tmp_path):
     folder, _ = workspace
     before = digests(folder)
