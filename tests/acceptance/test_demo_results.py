@@ -57,9 +57,9 @@ def test_shuffled_training_labels_teach_nothing(detector):
     assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
 
 
-def shuffled(rows, rng):
-    places = rng.permutation(len(rows))
-    return replace(rows, y=rows.y[places], generators=rows.generators[places])
+def shuffled(rows, rng, most=1500):
+    kept, places = rng.permutation(len(rows))[:most], rng.permutation(len(rows))[:most]
+    return replace(rows, x=rows.x[kept], paths=rows.paths[kept], y=rows.y[places], generators=rows.generators[places])
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
