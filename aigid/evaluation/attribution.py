@@ -17,6 +17,7 @@ from aigid.errors import InputError
 from aigid.evaluation import intervals
 from aigid.evaluation.breakdown import group_names
 from aigid.evaluation.metrics import macro_f1
+from aigid.evaluation.published import attributed
 from aigid.evaluation.submission import CLASSES, submission
 from aigid.files import atomic
 
@@ -39,12 +40,6 @@ def classes_of(scores: pd.DataFrame) -> list[str]:
     return [str(column).removeprefix(PREFIX) for column in scores if str(column).startswith(PREFIX)]
 
 
-def named(images: pd.DataFrame) -> np.ndarray:
-    """The most probable class (N,) of each image."""
-    classes = classes_of(images)
-    return np.array(classes)[images[[PREFIX + name for name in classes]].to_numpy(np.float64).argmax(axis=1)]
-
-
 def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test") -> Attribution:
     """Judge the readable rows of one split and view; InputError where the file has no classes to judge.
 
@@ -53,7 +48,7 @@ def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test
     if len(classes := classes_of(scores)) < 2 or "real" not in classes:
         raise InputError(f"attribution: {NONE}, class_real among them; found {', '.join(classes) or 'none'}")
     images = scores[(scores["split"] == split) & (scores["view"] == view) & scores["score"].notna()]
-    truth, found = images["generator"].to_numpy(str), named(images)
+    truth, found = images["generator"].to_numpy(str), attributed(images)
     known = np.isin(truth, classes)
     if not known.any():
         raise InputError(f"attribution: no {split} image of the classes {', '.join(classes)}")
