@@ -80,14 +80,14 @@ class Backbone:
     @torch.inference_mode()
     def _start(self, images: np.ndarray, half: bool) -> "_Underway":
         """Embed at most ``batch`` images, padded, without waiting."""
-        padded = np.zeros((self.batch, *images.shape[1:]), np.uint8)
-        padded[: len(images)] = images
-        pixels = torch.from_numpy(padded)
+        if lacking := self.batch - len(images):
+            images = np.concatenate([images, np.zeros((lacking, *images.shape[1:]), np.uint8)])
+        pixels = torch.from_numpy(images)
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         pixels = self._normalised(pixels.to(self.device).permute(0, 3, 1, 2))
         embedded = self._narrow(pixels.half()) if half else self.tower(pixels)
-        return _Underway(embedded[: len(images)].float())
+        return _Underway(embedded[: self.batch - lacking].float())
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) uint8, channels-last in memory, to float32: on CUDA still so, where convolutions gain by it.

@@ -103,6 +103,15 @@ def test_an_embedding_does_not_depend_on_its_company():
         np.testing.assert_array_equal(backbone.encode(images(16)[n:])[0], together[n])
 
 
+def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
+    backbone = Backbone(SETTINGS, CPU, 8)
+    one, other = images(8), 255 - images(8)
+    first, second = backbone.submit(one), backbone.submit(other)
+    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(images(8)))
+    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - images(8)))
+    np.testing.assert_array_equal(one, images(8))
+
+
 def test_the_way_of_decoding_is_in_the_fingerprint():
     exact = Backbone(SETTINGS, CPU)
     fast = Backbone(SETTINGS.model_copy(update={"decode": "fast"}), CPU)
