@@ -119,7 +119,8 @@ def test_deps_are_exactly_the_imports(name):
 
 
 def test_init_files_are_docstrings():
-    for file in ROOT.glob("aigid/**/__init__.py"):
+    """All but the first, which has `aigid.load`."""
+    for file in ROOT.glob("aigid/*/**/__init__.py"):
         assert len(ast.parse(file.read_text()).body) == 1, file
 
 
