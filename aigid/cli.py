@@ -24,6 +24,7 @@ COMMANDS = (
     features.cache,
     evaluation.evaluate,
     prediction.predict,
+    prediction.bring,
 )
 for command in COMMANDS:
     main.add_command(command)

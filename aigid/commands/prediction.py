@@ -106,12 +106,17 @@ def _watched(found: Iterator[list[Prediction]], bundles: list[Bundle], maps: Pat
     """The predictions, with what an image says of itself, and its map written."""
     from aigid.prediction import metadata
 
-    for row in found:
-        if row[0].ok:
-            said = metadata.read(row[0].path)
+    for number, row in enumerate(found):
+        if row[0].ok and (said := metadata.read(row[0].path)):
             for prediction in row:
-                if said:
-                    prediction.details["says_of_itself"] = said
+                prediction.details["says_of_itself"] = said
+        if row[0].ok and maps:
+            from aigid.prediction import explanation
+
+            for bundle in bundles:
+                name = f"{Path(row[0].path).stem}-{number}-{bundle.folder.name}.png"
+                explanation.write(bundle, row[0].path, maps / name)
+                row[bundles.index(bundle)].details["map"] = str(maps / name)
         yield row
 
 
@@ -141,3 +146,28 @@ def _write(
         if len(rows) > SHOWN:
             tell(f"{len(rows) - SHOWN} more not shown; --csv or --json has all")
     return [(row[0].path, f"{row[0].status}: {row[0].error}") for row in rows if not row[0].ok]
+
+
+@click.command("import", cls=Command)
+@click.argument("detector")
+@click.argument("model", required=False)
+@click.option("--weights", type=FILE, help="The published file with the detector's weights.")
+@click.option("--fake-label", "fake_labels", multiple=True, help="hf: the class, or classes, that mean generated.")
+@click.option("--backbone", help="The same backbone under another of our names, as with other preprocessing.")
+@click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")
+def bring(
+    detector: str,
+    model: str | None,
+    weights: Path | None,
+    fake_labels: tuple[str, ...],
+    backbone: str | None,
+    out: Path | None,
+) -> None:
+    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is hf's: a hub id or a folder."""
+    from aigid.detectors import models
+    from aigid.importers.registry import Request, find
+
+    made = find(detector)(Request(model, weights, fake_labels, backbone))
+    out = out or Path("data/models", detector)
+    models.save(made, out)
+    tell(f"{out}: {made.origin.source}; calibrated: false, as no validation images came with it")

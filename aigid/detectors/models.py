@@ -90,12 +90,29 @@ def load(folder: Path) -> Model:
 
 
 def require_same_backbone(model: Model, dataset: EmbeddedDataset) -> None:
-    """InputError unless the dataset's embeddings are made as those that the model was trained on."""
-    if dataset.fingerprints != model.fingerprints:
+    """InputError unless the dataset's embeddings are made as those that the model was trained on.
+
+    A model from elsewhere has no fingerprints; it knows the name of its backbone and how images were prepared for it.
+    """
+    if model.fingerprints:
+        same = dataset.fingerprints == model.fingerprints
+    else:
+        made = [file.attributes.get("backbone", {}) for file in dataset.files]
+        same = [_identity(it) for it in made] == [_identity(it) for it in model.origin.backbones]
+    if not same:
         raise InputError(
             f"{', '.join(str(file.path) for file in dataset.files)}: made by another backbone, weights or "
-            f"preprocessing than the embeddings that {model.name} was trained on"
+            f"preprocessing than the embeddings that {model.name} was trained on{_wanted(model)}"
         )
+
+
+def _identity(backbone: dict[str, Any]) -> list[object]:
+    return [backbone.get(key) for key in ("library", "model", "pretrained", "pool", "config", "preprocess", "parts")]
+
+
+def _wanted(model: Model) -> str:
+    named = [str(it.get("model", it["library"])) for it in model.origin.backbones]
+    return f" ({model.origin.source}, on {', '.join(named)})" if model.origin.source else ""
 
 
 def _digest(text: str) -> str:

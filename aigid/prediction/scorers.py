@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 # Of each detector that sees images: what makes, of (model, folder), a function of (images, view) that gives status
 # (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
-IMAGE_LEVEL = {"cnn": "aigid.detectors.cnn.predicting:Predictor"}
+IMAGE_LEVEL = {
+    "cnn": "aigid.detectors.cnn.predicting:Predictor",
+    "hub_classifier": "aigid.detectors.hub_classifier:Predictor",
+}
 Look = Callable[[str, np.ndarray], object]
 
 
@@ -58,7 +61,7 @@ class EmbeddingScorer:
             found = extract(images, Path(), self.backbone, views, seed, others, loader=loader, look=look)
         except InputError as error:
             raise InputError(f"{self.folder}: {error}{self._absent(str(error))}") from None
-        if found.attributes["fingerprint"] != self.model.fingerprints:
+        if self.model.fingerprints and found.attributes["fingerprint"] != self.model.fingerprints:
             raise InputError(f"{self.folder}: these weights or libraries give other embeddings than it was trained on")
         status = np.array(found.status)
         values = {view: _on(detector, rows, status == OK) for view, rows in found.views.items()}
@@ -67,7 +70,7 @@ class EmbeddingScorer:
 
     def _absent(self, said: str) -> str:
         """Where the backbone's weights come from, if it is they that cannot be had."""
-        if "no such file" not in said and "cannot load" not in said:
+        if "weights" not in said or "no such file" not in said:
             return ""
         named = {f"{it.model} {it.pretrained or it.revision or ''}".strip() for it in self.towers}
         return f" (the bundle takes {', '.join(sorted(named))}; --weights names a copy on disk)"
