@@ -34,7 +34,7 @@ class Backbone:
         self.batch = batch
         self._fewest = FEWEST if device.type == "cpu" else 1
         self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
-        self.tower = _load(settings).requires_grad_(False).eval()
+        self.tower = load_tower(settings).requires_grad_(False).eval()
         self.weights_sha256 = weights.sha256_of(self.tower)
         self.weights_files = weights.hashes(settings.weights)
         if self.half:
@@ -55,7 +55,7 @@ class Backbone:
     @property
     def fingerprint(self) -> str:
         """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
-        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "seed"})
+        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "adapter", "seed"})
         return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
@@ -146,11 +146,14 @@ def _as_it_lies(settings: BackboneSettings) -> BackboneSettings:
     return settings.model_copy(update={"library": "transformers"}) if known == {"config.json"} else settings
 
 
-def _load(settings: BackboneSettings) -> nn.Module:
+def load_tower(settings: BackboneSettings) -> nn.Module:
+    """The tower on the CPU: normalised (B, 3, S, S) to (B, D); an adapter is merged."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
         raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
     if settings.library == "open_clip":
         from aigid.features import open_clip as library
+    elif settings.library == "timm":
+        from aigid.features import timm as library
     else:
         from aigid.features import transformers as library
     tower = library.load(settings)
@@ -158,4 +161,8 @@ def _load(settings: BackboneSettings) -> nn.Module:
         patches = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
         with torch.no_grad():
             patches.weight -= patches.weight.mean(dim=(2, 3), keepdim=True)
+    if settings.adapter is not None:
+        from aigid.features import adapters
+
+        tower = adapters.merge(adapters.load(tower, Path(settings.adapter)))
     return tower
