@@ -11,6 +11,7 @@ from dvc.repo import Repo
 from networkx import DiGraph, ancestors
 
 from aigid import params
+from aigid.align.making import AlignedSettings
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
@@ -20,9 +21,10 @@ from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
+from aigid.detectors.sef.settings import EXPERTS, SefSettings
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings
-from aigid.features.backbones import resolve
+from aigid.features.backbones import BackboneSettings, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ("demo", "demo6")
@@ -94,6 +96,8 @@ def test_stages_have_the_expected_names():
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+            *("align@vae", "align@gan", *(f"train_sef@{expert}" for expert in EXPERTS)),
+            *("embed_sef", "fuse_sef", "score_sef", "compare_sef"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
@@ -174,7 +178,7 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    others = {"evaluation", "describe", "controls", "crossing", "thumbnails", "vae"}
+    others = {"evaluation", "describe", "controls", "crossing", "thumbnails", "vae", "aligned"}
     assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *JUDGED}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
@@ -196,6 +200,8 @@ def test_every_section_loads(path):
         assert settings.train in sections["datasets"]
     for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
         assert params.load(name, model, path).train in sections["datasets"]
+    assert params.load("aligned", AlignedSettings, path).dataset in sections["datasets"]
+    assert isinstance(resolve(params.load("sef", SefSettings, path).backbone), BackboneSettings)
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)

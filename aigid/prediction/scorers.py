@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 IMAGE_LEVEL = {
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
     "hub_classifier": "aigid.detectors.hub_classifier:Predictor",
+    "sef": "aigid.detectors.sef.predicting:Predictor",
 }
 Look = Callable[[str, np.ndarray], object]
 
