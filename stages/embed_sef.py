@@ -16,9 +16,7 @@ from aigid.files import dataset_root
 @click.option("--experts", type=Path, required=True, help="Folder of <expert>.safetensors.")
 @click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
-@click.option(
-    "--out", type=Path, required=True, help="Gets experts/ and both/ of aligned_<domain>.h5, <dataset>.h5."
-)
+@click.option("--out", type=Path, required=True, help="Gets experts/ and both/ of aligned_<domain>.h5, <dataset>.h5.")
 def main(experts: Path, pairs: Path, manifests: Path, out: Path) -> None:
     settings, datasets = params.load("sef", SefSettings), params.load("datasets", list[str])
     views, seed = params.load("views", list[str]), params.load("seed", int)

@@ -32,8 +32,9 @@ class LoraSettings(Settings):
 
 def targets(tower: nn.Module) -> list[str]:
     """The linear layers of its numbered blocks, attention's and the perceptron's, as DDA; InputError without any."""
-    found = [name for name, layer in tower.named_modules() if type(layer) is nn.Linear and re.search(r"\.\d+\.", name)]
-    if not found or any(isinstance(layer, nn.MultiheadAttention) for layer in tower.modules()):
+    layers = [(name, layer) for name, layer in tower.named_modules() if re.search(r"\.\d+\.", name)]
+    found = [name for name, layer in layers if type(layer) is nn.Linear]
+    if not found or any(isinstance(layer, nn.MultiheadAttention) for _, layer in layers):
         raise InputError("LoRA needs a tower whose attention is made of linear layers: timm's or transformers'")
     return found
 
@@ -46,6 +47,14 @@ def inject(tower: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return inject_adapter_in_model(config, tower.requires_grad_(False), NAME)
+
+
+def checkpoint(tower: nn.Module) -> None:
+    """Have a tower compute activations anew in the backward pass, block by block, instead of keeping them."""
+    if hasattr(tower, "set_grad_checkpointing"):
+        tower.set_grad_checkpointing(True)
+    else:
+        tower.model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def state(tower: nn.Module) -> dict[str, Tensor]:

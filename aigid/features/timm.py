@@ -19,7 +19,7 @@ def load(settings: BackboneSettings) -> nn.Module:
     """
     if settings.pool == "before_projection":
         raise InputError(f"{settings.model}: pool: before_projection: timm's have no projection; want own or mean")
-    pool = {"global_pool": "avg"} if settings.pool == "mean" else {}
+    pool = {"global_pool": "avg", "fc_norm": False} if settings.pool == "mean" else {}
     if settings.weights is None and settings.config is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

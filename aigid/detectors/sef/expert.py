@@ -1,7 +1,6 @@
 """An expert: a frozen tower with LoRA, and a linear classifier of its features."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,19 +51,12 @@ def build(settings: SefSettings, seed: int) -> Expert:
     tower = load_tower(how)
     sha256 = weights.sha256_of(tower)
     if settings.checkpointing:
-        _checkpoint(tower)
+        adapters.checkpoint(tower)
     expert = Expert(adapters.inject(tower, settings.lora, seeding.seed_of("sef lora", seed)), how.preprocess, sha256)
     draw = torch.Generator().manual_seed(seeding.seed_of("sef head", seed))
     nn.init.normal_(expert.head.weight, std=0.02, generator=draw)
     nn.init.zeros_(expert.head.bias)
     return expert
-
-
-def _checkpoint(tower: Any) -> None:
-    if hasattr(tower, "set_grad_checkpointing"):
-        tower.set_grad_checkpointing(True)
-    else:
-        tower.model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def save(expert: Expert, settings: SefSettings, path: Path) -> None:

@@ -74,13 +74,17 @@ def trust_of(detector: Sef, exams: Mapping[str, tuple[Exam, np.ndarray]]) -> Fig
 
 
 def trust(weights: np.ndarray, generators: np.ndarray, expert: str) -> Figure:
-    """The gate's weight of one expert (N,) for the images of each generator: median, quartiles, 5 to 95 %."""
+    """The gate's weight of one expert (N,) for the images of each generator: mean, median, quartiles, 5 to 95 %."""
     names = sorted(set(generators), key=lambda name: (name != "real", name))
     figure = Figure(figsize=(6.4, 0.45 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0.5, color="0.7", linestyle="--", linewidth=1)
     axes.boxplot(
-        [weights[generators == name] for name in names], orientation="horizontal", whis=(5, 95), showfliers=False
+        [weights[generators == name] for name in names],
+        orientation="horizontal",
+        whis=(5, 95),
+        showfliers=False,
+        showmeans=True,
     )
     axes.set_yticks(range(1, len(names) + 1), names)
     axes.invert_yaxis()
