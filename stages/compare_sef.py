@@ -38,7 +38,8 @@ def main(
              for of in ("experts", "both")}  # fmt: skip
     exams = {name: comparison.exam([side[name] for side in sides.values()]) for name in files}
     train = lessons([sides["experts"][f"held-out {name}"] for name in known], "train", detector.settings.fusion.views)
-    paths = {name: experts / f"{name}.safetensors" for name in EXPERTS}
+    names = {name: "naive mix" if name == "both" else name for name in EXPERTS}
+    paths = {shown: experts / f"{name}.safetensors" for name, shown in names.items()}
     methods = comparison.verdicts(detector.settings, train, paths, seed)
     scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
     found = comparison.table({name: one for name, (one, _) in exams.items()}, scores, seed)

@@ -67,7 +67,7 @@ def verdicts(settings: SefSettings, train: Rows, experts: Mapping[str, Path], se
         return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)
 
     return {
-        **{f"expert {name}" if name in DOMAINS else f"naive mix {name}": alone(name) for name in experts},
+        **{f"expert {name}" if name in DOMAINS else name: alone(name) for name in experts},
         "mean of the experts' scores": lambda x: np.mean([alone(name)(x) for name in DOMAINS], axis=0),
         "concatenation": side_by_side,
         "gate": lambda x: gate.score(x[:, :num]),
