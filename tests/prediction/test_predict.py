@@ -89,7 +89,7 @@ def test_the_scores_file_of_a_manifest_can_be_judged(made, tmp_path):
     assert len(tables.read(out, ())) == NUM
     judged = CliRunner().invoke(main, ["evaluate", str(out), "--json"])
     assert judged.exit_code == 0, judged.stderr
-    assert json.loads(judged.stdout)["metrics"]["auroc"] > 0.9
+    assert json.loads(judged.stdout)["auroc"] > 0.9
 
 
 def test_a_list_on_stdin(made):
