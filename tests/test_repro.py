@@ -91,7 +91,7 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     output = run("dvc", "exp", "run", "--set-param", "probe.c=0.5", *TARGETS, cwd=folder)
     assert stages_run(output) == PROBE
     run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    run("dvc", "checkout", *TARGETS, "--with-deps", cwd=folder)
     shown = run("dvc", "metrics", "show", cwd=folder)
     assert "results/metrics/probe/demo.json" in shown.replace("\\", "/")
     assert "auroc" in shown
@@ -105,7 +105,7 @@ def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
     log = (folder / "results/training/gendet/rotations.csv").read_text().splitlines()
     assert len(log) == 1 + ROTATIONS
     run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    run("dvc", "checkout", *TARGETS, "--with-deps", cwd=folder)
 
 
 def test_a_bad_parameter_changes_nothing(workspace):
@@ -123,5 +123,5 @@ def test_a_bad_parameter_changes_nothing(workspace):
     assert done.returncode != 0
     assert re.search(r"probe\.c.*greater than 0.*-1", done.stdout + done.stderr)
     run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    run("dvc", "checkout", *TARGETS, "--with-deps", cwd=folder)
     assert digests(folder) == before
