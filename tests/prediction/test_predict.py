@@ -1,7 +1,6 @@
 """A verdict on an image: equal to the pipeline's score, one by one or together; unreadable images are named."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,8 +43,8 @@ def made(tmp_path_factory):
     settings = LinearProbe.Settings(backbone="tiny_clip", train="d", c=[0.1])
     fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
     made_from = origin.of_embeddings("d", folder / "m.csv", dataset, demonstration=False)
-    model = models.Model("probe", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
-    model = replace(model, validation=validate(model, dataset))
+    said, held = settings.model_dump(mode="json"), validate(fitted, dataset)
+    model = models.Model("probe", fitted, said, dataset.fingerprints, made_from, held)
     models.save(model, folder / "bundle")
     scored = score(model, dataset)
     yield folder, scored[scored["split"] == "test"].set_index("path")["score"]
