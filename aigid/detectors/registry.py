@@ -16,7 +16,7 @@ DETECTORS = {
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
 IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn", "sef": "aigid.detectors.sef.detector:Sef"}
-IMPORTED = {"hub_classifier": "aigid.detectors.hub_classifier:HubClassifier"}  # never trained here
+IMPORTED = {"hub_classifier": "aigid.importers.hub_classifier:HubClassifier"}  # never trained here
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 
