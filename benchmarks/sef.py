@@ -17,15 +17,16 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from aigid import params, seeding
-from aigid.align.making import AlignedSettings, how
+from aigid import params
+from aigid.align.making import AlignedSettings, how, sampled
 from aigid.align.pairs import align
 from aigid.data import manifest
 from aigid.detectors.rows import EmbeddedDataset, Rows, open_dataset
 from aigid.detectors.sef import comparison, conflict, embedding, expert, training
 from aigid.detectors.sef.comparison import Exam
+from aigid.detectors.sef.detector import DOMAINS, Sef
 from aigid.detectors.sef.pairs import Pairs, open_pairs
-from aigid.detectors.sef.settings import EXPERTS, SefSettings
+from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
 from aigid.device import choose_device
 from aigid.features import adapters
 from aigid.files import dataset_root, device_name
@@ -35,17 +36,6 @@ RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice t
 Scores = dict[str, dict[str, np.ndarray]]  # by method and exam
 PROBE = "linear probe of the bare tower"
 BATCH, BATCHES = 16, 10  # pairs to a gradient, and how many pairs of gradients
-
-
-def sampled(table: pd.DataFrame, num: int | None) -> pd.DataFrame:
-    """At most ``num`` photographs of each of train and test (a tenth in val), and as many fakes of each generator."""
-    if num is None:
-        return table
-    kept = []
-    for (split, _), rows in table.groupby(["split", "generator"]):
-        order = seeding.generator("benchmark sef", split).permutation(len(rows))
-        kept.append(rows.iloc[np.sort(order[: num // 10 if split == "val" else num])])
-    return pd.concat(kept).sort_values("path", ignore_index=True)
 
 
 def prepare(table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
@@ -59,7 +49,7 @@ def prepare(table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
     return found
 
 
-def train(settings: SefSettings, pairs: dict[str, Pairs], seed: int, folder: Path) -> tuple[dict[str, Path], Table]:
+def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: Path) -> tuple[dict[str, Path], Table]:
     """All experts of a seed."""
     told, paths = Table("expert", "seconds", "images / s", title=f"training, seed {seed}"), {}
     for name, taken in RUNS.items():
@@ -82,7 +72,7 @@ def embed(
     found = {}
     for name, (table, root) in tables.items():
         views = list(dict.fromkeys(["clean", *settings.fusion.views]))
-        embedding.embed(settings, paths, table, root, views, 0).write(folder / f"{name}.h5")
+        embedding.embed(settings.expert, paths, table, root, views, 0).write(folder / f"{name}.h5")
         found[name] = open_dataset(table, [folder / f"{name}.h5"])
     return found
 
@@ -96,7 +86,8 @@ def score(
     lessons = embedding.lessons(aligned, "train", settings.fusion.views)
     width = lessons.widths[0]
     experts = Rows(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
-    methods = comparison.verdicts(settings, experts, paths, seed)
+    gate = Sef.fit(settings, experts, [paths[domain] for domain in DOMAINS], seed)
+    methods = comparison.verdicts(gate, experts, paths, seed)
     bare = lessons.x[:, -width:]
     mean, scale = bare.mean(axis=0), bare.std(axis=0) + 1e-12
     probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, lessons.y)
@@ -105,7 +96,7 @@ def score(
     return {name: one for name, (one, _) in taken.items()}, scores
 
 
-def conflicts(settings: SefSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
+def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
     """The gradients' cosines on an expert of both domains, before its training and after."""
     size = expert.base(settings).preprocess.size
     lessons = {name: training.Lessons([it.split("train")], settings, size, seed) for name, it in pairs.items()}
@@ -129,17 +120,17 @@ def main(dataset: str, path: Path | None, photographs: int | None, seeds: int) -
         found, exams, cosines = {}, {}, {}
         for seed in range(seeds):
             (own := Path(folder, str(seed))).mkdir()
-            paths, told = train(settings, pairs, seed, own)
+            paths, told = train(settings.expert, pairs, seed, own)
             console.print(told)
-            expert.save(expert.build(settings, seed), settings, own / "bare.safetensors")
+            expert.save(expert.build(settings.expert, seed), settings.expert, own / "bare.safetensors")
             data = embed(settings, [*paths.values(), own / "bare.safetensors"], tables, own)
             exams, scores = score(settings, paths, data, seed)
             for method, by_exam in scores.items():
                 for name, values in by_exam.items():
                     found.setdefault(method, {}).setdefault(name, []).append(values)
-            for when, values in conflicts(settings, pairs, paths[MIX], seed).items():
+            for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
                 cosines.setdefault(when, []).append(values)
-        state = adapters.state(expert.load(settings, Path(folder, "0", "vae.safetensors")).tower)
+        state = adapters.state(expert.load(settings.expert, Path(folder, "0", "vae.safetensors")).tower)
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip

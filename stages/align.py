@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from aigid import params
-from aigid.align.making import AlignedSettings, how
+from aigid.align.making import AlignedSettings, how, sampled
 from aigid.command import Command, tell_failed
 from aigid.data import manifest
 from aigid.files import dataset_root
@@ -18,7 +18,7 @@ from aigid.files import dataset_root
 @click.option("--out", type=Path, required=True, help="Folder of pairs/, and of a maker that is trained here.")
 def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load("aligned", AlignedSettings), params.load("seed", int)
-    table, root = manifest.read(manifest_path), dataset_root(dataset)
+    table, root = sampled(manifest.read(manifest_path), settings.most), dataset_root(dataset)
     from aigid.align.pairs import align  # torch, once the parameters are known to be good
 
     made = align(table, root, how(getattr(settings, domain), domain, table, root, out, seed), out / "pairs")

@@ -40,7 +40,7 @@ def main(
     train = lessons([sides["experts"][f"held-out {name}"] for name in known], "train", detector.settings.fusion.views)
     names = {name: "naive mix" if name == "both" else name for name in EXPERTS}
     paths = {shown: experts / f"{name}.safetensors" for name, shown in names.items()}
-    methods = comparison.verdicts(detector.settings, train, paths, seed)
+    methods = comparison.verdicts(detector, train, paths, seed)
     scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
     found = comparison.table({name: one for name, (one, _) in exams.items()}, scores, seed)
     tables.write(found, out / "comparison.csv")

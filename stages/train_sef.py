@@ -1,4 +1,4 @@
-"""Train one expert of SEF on aligned pairs; after a kill it goes on from its last checkpoint.
+"""Train SEF's experts on aligned pairs, and the one for both domains; after a kill, go on from the last checkpoint.
 
 On several devices: torchrun --nproc-per-node=N -m stages.train_sef ...
 """
@@ -10,27 +10,31 @@ import pandas as pd
 
 from aigid import params, tables
 from aigid.command import Command
-from aigid.detectors.sef.settings import EXPERTS, SefSettings
+from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--expert", type=click.Choice(list(EXPERTS)), required=True)
 @click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
-@click.option("--out", type=Path, required=True, help="The adapters and their classifier, .safetensors.")
-@click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
-def main(expert: str, pairs: Path, out: Path, log: Path) -> None:
-    settings, seed = params.load("sef", SefSettings), params.load("seed", int)
+@click.option("--out", type=Path, required=True, help="Gets <expert>.safetensors: adapters and their classifier.")
+@click.option("--logs", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
+def main(pairs: Path, out: Path, logs: Path) -> None:
+    settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
     from aigid.detectors import parallel  # torch, once the parameters are known to be good
     from aigid.detectors.sef.expert import save
     from aigid.detectors.sef.pairs import open_pairs
     from aigid.detectors.sef.training import fit
 
-    domains = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS[expert]}
+    domains, checkpoints = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}, []
     with parallel.processes() as device:
-        trained, epochs, checkpoint = fit(settings, domains, seed, device)
-        if parallel.rank() == 0:
-            save(trained, settings, out)
-            tables.write(pd.DataFrame(epochs), log)
+        for expert, taken in EXPERTS.items():
+            trained, epochs, checkpoint = fit(settings, {domain: domains[domain] for domain in taken}, seed, device)
+            checkpoints.append(checkpoint)
+            if parallel.rank() == 0:
+                save(trained, settings, out / f"{expert}.safetensors")
+                tables.write(pd.DataFrame(epochs), logs / f"{expert}.csv")
+        for checkpoint in (
+            checkpoints if parallel.rank() == 0 else []
+        ):  # only now: DVC removes the folder of a killed run
             checkpoint.unlink()
 
 

@@ -21,7 +21,7 @@ from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
-from aigid.detectors.sef.settings import EXPERTS, SefSettings
+from aigid.detectors.sef.settings import SefSettings
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.features.backbones import BackboneSettings, resolve
@@ -96,8 +96,7 @@ def test_stages_have_the_expected_names():
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
-            *("align@vae", "align@gan", *(f"train_sef@{expert}" for expert in EXPERTS)),
-            *("embed_sef", "fuse_sef", "score_sef", "compare_sef"),
+            *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
@@ -150,6 +149,7 @@ def judged(name: str) -> set[str]:
         ("probe.c", {"train@probe", "cross"} | judged("probe")),
         ("knn.k", {"train@knn"} | judged("knn")),
         ("gendet.margin", {"train_gendet", "draw_gendet"} | judged("gendet")),
+        ("sef.fusion.lr", {"fuse_sef", "compare_sef", "evaluate@sef", "report"}),
         ("thumbnails", {"report"}),
         ("crossing.rows", {"cross", "report"}),
         (
@@ -201,7 +201,7 @@ def test_every_section_loads(path):
     for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
         assert params.load(name, model, path).train in sections["datasets"]
     assert params.load("aligned", AlignedSettings, path).dataset in sections["datasets"]
-    assert isinstance(resolve(params.load("sef", SefSettings, path).backbone), BackboneSettings)
+    assert isinstance(resolve(params.load("sef", SefSettings, path).expert.backbone), BackboneSettings)
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)

@@ -10,6 +10,13 @@ from aigid.features.preprocess import HALF, Preprocess
 from aigid.params import Settings, check
 
 
+class LoraSettings(Settings):
+    """DDA's are the defaults: outputs are changed by ``alpha / rank`` times the product of the two factors."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+
+
 class BackboneSettings(Settings):
     """Everything about one frozen tower that decides its embeddings."""
 
@@ -111,7 +118,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "model": "tiny",
         "config": {
             "img_size": 32,
-            "patch_size": 4,
+            "patch_size": 8,
             "embed_dim": 96,
             "depth": 2,
             "num_heads": 3,

@@ -164,5 +164,5 @@ def load_tower(settings: BackboneSettings) -> nn.Module:
     if settings.adapter is not None:
         from aigid.features import adapters
 
-        tower = adapters.merge(adapters.load(tower, Path(settings.adapter)))
+        tower = adapters.merge(tower, Path(settings.adapter))
     return tower

@@ -7,8 +7,7 @@ from safetensors.torch import save_file
 
 from aigid.errors import InputError
 from aigid.features import adapters, weights
-from aigid.features.adapters import LoraSettings
-from aigid.features.backbones import resolve
+from aigid.features.backbones import LoraSettings, resolve
 from aigid.features.encoder import load_tower
 
 LORA = LoraSettings(rank=4, alpha=2)
@@ -39,13 +38,14 @@ def trained(net):
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name):
+def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name, tmp_path):
     bare, adapted = tower(name), adapters.inject(tower(name), LORA, seed=3)
     with torch.inference_mode():
         assert torch.equal(adapted(PIXELS), bare(PIXELS))
         own = trained(adapted)(PIXELS)
         assert (own - bare(PIXELS)).abs().max() > 1e-2
-        merged = adapters.merge(adapted)
+        adapters.save(adapted, weights.sha256_of(bare), LORA, tmp_path / "a", {})
+        merged = adapters.merge(tower(name), tmp_path / "a")
         torch.testing.assert_close(merged(PIXELS), own, atol=1e-5, rtol=1e-5)
     assert {name for name, _ in merged.named_parameters()} == {name for name, _ in bare.named_parameters()}
 
@@ -78,13 +78,14 @@ def test_it_starts_as_dda_does():
             assert not torch.equal(value, other[name])
 
 
-def test_the_scale_is_alpha_over_rank():
-    net = tower()
-    before = net.blocks[0].mlp.fc1.weight.clone()
-    adapted = trained(adapters.inject(net, LoraSettings(rank=8, alpha=1), seed=0))
+def test_the_scale_is_alpha_over_rank(tmp_path):
+    bare, how = tower(), LoraSettings(rank=8, alpha=1)
+    adapted = trained(adapters.inject(tower(), how, seed=0))
+    adapters.save(adapted, weights.sha256_of(bare), how, tmp_path / "a", {})
     state = adapters.state(adapted)
     change = state["blocks.0.mlp.fc1.B"] @ state["blocks.0.mlp.fc1.A"] / 8
-    torch.testing.assert_close(adapters.merge(adapted).blocks[0].mlp.fc1.weight, before + change)
+    merged = adapters.merge(tower(), tmp_path / "a").blocks[0].mlp.fc1.weight
+    torch.testing.assert_close(merged, bare.blocks[0].mlp.fc1.weight + change)
 
 
 def test_a_file_holds_adapters_alone_and_a_backbone_takes_it(tmp_path):

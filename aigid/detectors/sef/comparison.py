@@ -16,7 +16,6 @@ from aigid.detectors.rows import EmbeddedDataset, Rows
 from aigid.detectors.sef import fusion
 from aigid.detectors.sef.detector import DOMAINS, Sef
 from aigid.detectors.sef.expert import verdict
-from aigid.detectors.sef.settings import SefSettings
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
@@ -49,8 +48,8 @@ def exam(sides: Sequence[EmbeddedDataset]) -> tuple[Exam, Floats]:
     return found, np.concatenate([side.embeddings("clean", places) for side in sides], axis=1)
 
 
-def verdicts(settings: SefSettings, train: Rows, experts: Mapping[str, Path], seed: int) -> dict[str, Verdict]:
-    """Every method by name. ``train`` holds the features of both domains' experts, and fusions learn from it; those
+def verdicts(gate: Sef, train: Rows, experts: Mapping[str, Path], seed: int) -> dict[str, Verdict]:
+    """Every method by name. ``train``, which the gate learnt from, holds the features of both domains' experts; those
     that a verdict is asked about hold the features of all ``experts``, in their order, the domains' first.
     """
     width, num = train.widths[0], sum(train.widths)
@@ -59,9 +58,8 @@ def verdicts(settings: SefSettings, train: Rows, experts: Mapping[str, Path], se
         start = list(experts).index(name) * width
         return lambda x: verdict(experts[name], x[:, start : start + width])
 
-    gate = Sef.fit(settings, train, [experts[domain] for domain in DOMAINS], seed)
     y, x = torch.from_numpy(train.y), torch.from_numpy(train.x)
-    linear = fusion.train(lambda rows: x[rows], y, len(DOMAINS), width, settings.fusion, seed, "concatenation")
+    linear = fusion.train(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
 
     def side_by_side(x: Floats) -> Floats:
         return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)

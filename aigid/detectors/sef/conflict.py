@@ -9,11 +9,11 @@ from torch.nn.functional import cosine_similarity
 
 from aigid.detectors.sef import losses
 from aigid.detectors.sef.expert import Expert, normalised
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import ExpertSettings
 from aigid.detectors.sef.training import Lessons
 
 
-def gradient(expert: Expert, settings: SefSettings, images: np.ndarray, y: np.ndarray) -> Tensor:
+def gradient(expert: Expert, settings: ExpertSettings, images: np.ndarray, y: np.ndarray) -> Tensor:
     """Of the loss on a batch, with respect to the adapters alone, (P,)."""
     shared = [value.requires_grad_() for name, value in expert.tower.named_parameters() if "lora_" in name]
     device = expert.device
@@ -27,7 +27,7 @@ def gradient(expert: Expert, settings: SefSettings, images: np.ndarray, y: np.nd
 
 
 def cosines(
-    expert: Expert, settings: SefSettings, lessons: Mapping[str, Lessons], batch: int, num: int
+    expert: Expert, settings: ExpertSettings, lessons: Mapping[str, Lessons], batch: int, num: int
 ) -> dict[str, np.ndarray]:
     """Of ``num`` batches each (num,): ``between`` the domains' gradients on the same photographs; ``within`` the
     domains, between two halves of other photographs, which says what chance alone does to a cosine.

@@ -51,7 +51,7 @@ class Sef:
     ) -> Self:
         """The same from images (H, W, 3) uint8 and labels (N,): the experts run anew at each step, uncached."""
         device = choose_device(device_name())
-        features = _joint([expert.load(settings, path).to(device) for path in paths])
+        features = _joint([expert.load(settings.expert, path).to(device) for path in paths])
         width = features(images[:1]).shape[1] // len(paths)
 
         def of_rows(rows: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Sef:
 
     def experts(self) -> list[Expert]:
         """The experts, on the gate's device, their adapters unmerged."""
-        return [expert.load(self.settings, path).to(self.head.out.weight.device) for path in self.paths]
+        return [expert.load(self.settings.expert, path).to(self.head.out.weight.device) for path in self.paths]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the gate with its classifier, and a copy of each expert."""

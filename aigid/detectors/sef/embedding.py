@@ -8,22 +8,28 @@ import pandas as pd
 
 from aigid.detectors.rows import EmbeddedDataset, Rows
 from aigid.detectors.sef.expert import base
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings, JointSettings
-from aigid.features.extract import Extraction, extract
+from aigid.features.extract import Extraction, Towers, extract
 
 
-def backbone(settings: SefSettings, experts: Sequence[Path]) -> BackboneSettings | JointSettings:
+def backbone(settings: ExpertSettings, experts: Sequence[Path]) -> BackboneSettings | JointSettings:
     """The saved experts side by side, their adapters merged: each costs what the bare tower costs."""
     parts = [base(settings).model_copy(update={"adapter": str(path)}) for path in experts]
     return JointSettings(library="joint", parts=parts, dtype="float32") if len(parts) > 1 else parts[0]
 
 
 def embed(
-    settings: SefSettings, experts: Sequence[Path], table: pd.DataFrame, root: Path, views: Sequence[str], seed: int
+    settings: ExpertSettings,
+    experts: Sequence[Path],
+    table: pd.DataFrame,
+    root: Path,
+    views: Sequence[str],
+    seed: int,
+    loader: Towers | None = None,
 ) -> Extraction:
-    """The experts' features of a manifest's images."""
-    return extract(table, root, backbone(settings, experts), views, seed)
+    """The experts' features of a manifest's images; ``loader`` keeps them from one call to the next."""
+    return extract(table, root, backbone(settings, experts), views, seed, loader=loader)
 
 
 def lessons(domains: Iterable[EmbeddedDataset], split: str, views: Sequence[str]) -> Rows:

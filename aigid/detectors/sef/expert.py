@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor, nn
 
 from aigid import seeding
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import ExpertSettings
 from aigid.errors import InputError
 from aigid.features import adapters, weights
 from aigid.features.backbones import BackboneSettings, resolve
@@ -37,15 +36,15 @@ class Expert(nn.Module):
         return features, self.head(features).squeeze(1)
 
 
-def base(settings: SefSettings) -> BackboneSettings:
+def base(settings: ExpertSettings) -> BackboneSettings:
     """The tower that all experts adapt."""
     found = resolve(settings.backbone, {"weights": settings.weights, "dtype": "float32"})
     if not isinstance(found, BackboneSettings):
-        raise InputError(f"sef.backbone={settings.backbone!r}: want one tower")
+        raise InputError(f"sef.expert.backbone={settings.backbone!r}: want one tower")
     return found
 
 
-def build(settings: SefSettings, seed: int) -> Expert:
+def build(settings: ExpertSettings, seed: int) -> Expert:
     """An untrained expert: its features are the base's, bit for bit."""
     how = base(settings)
     tower = load_tower(how)
@@ -59,12 +58,12 @@ def build(settings: SefSettings, seed: int) -> Expert:
     return expert
 
 
-def save(expert: Expert, settings: SefSettings, path: Path) -> None:
+def save(expert: Expert, settings: ExpertSettings, path: Path) -> None:
     """Write the adapters and the head, without the tower."""
     adapters.save(expert.tower, expert.base, settings.lora, path, expert.head.state_dict())
 
 
-def load(settings: SefSettings, path: Path) -> Expert:
+def load(settings: ExpertSettings, path: Path) -> Expert:
     """What ``save`` wrote, unmerged; InputError where it belongs to another tower."""
     how = base(settings)
     tower = load_tower(how)
@@ -77,7 +76,8 @@ def load(settings: SefSettings, path: Path) -> Expert:
 def verdict(path: Path, features: np.ndarray) -> np.ndarray:
     """P(generated) (N,) of a saved expert's features (N, D) by its own classifier."""
     head = adapters.head(path)
-    return expit(features @ head["weight"][0].double().numpy() + float(head["bias"]))
+    logits = features @ head["weight"][0].double().numpy() + float(head["bias"])
+    return torch.from_numpy(logits).sigmoid().numpy()
 
 
 def normalised(images: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:

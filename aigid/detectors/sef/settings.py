@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.features.adapters import LoraSettings
+from aigid.features.backbones import LoraSettings
 from aigid.params import Settings
 
 Count = Annotated[int, Field(ge=1)]
@@ -35,8 +35,8 @@ class FusionSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class SefSettings(Settings):
-    """Stage 1, once a domain, and stage 2."""
+class ExpertSettings(Settings):
+    """Stage 1, once a domain."""
 
     backbone: str = "dinov2_vit_l14_dda"  # a name in aigid/features/backbones.py
     weights: str | None = None  # a local file or folder, instead of the hub's
@@ -53,4 +53,10 @@ class SefSettings(Settings):
     margin: Positive = 1.0
     precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
     checkpointing: bool = False  # less memory, one more forward pass
+
+
+class SefSettings(Settings):
+    """Both stages: a change of the second trains no expert again."""
+
+    expert: ExpertSettings = ExpertSettings()
     fusion: FusionSettings = FusionSettings()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from aigid.detectors import finetuning
@@ -14,8 +13,10 @@ from aigid.detectors.finetuning import Learner, Plan, Position
 from aigid.detectors.sef import losses, sampling
 from aigid.detectors.sef.expert import Expert, build, normalised
 from aigid.detectors.sef.pairs import Pairs, fingerprint
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import ExpertSettings
 from aigid.errors import InputError
+from aigid.evaluation import metrics
+from aigid.evaluation.ranking import rank
 from aigid.features.preprocess import to_square
 from aigid.files import num_workers
 
@@ -26,7 +27,7 @@ EVAL_BATCH = 128
 class Lessons:
     """The training pairs of one or several domains, as many of each; an item is the pair of the domain in turn."""
 
-    def __init__(self, domains: Sequence[Pairs], settings: SefSettings, size: int, seed: int) -> None:
+    def __init__(self, domains: Sequence[Pairs], settings: ExpertSettings, size: int, seed: int) -> None:
         self.domains, self.settings, self.size, self.seed = domains, settings, size, seed
         if len({len(pairs) for pairs in domains}) != 1:
             raise InputError(f"{', '.join(f'{it.root}: {len(it)} pairs' for it in domains)}; want as many of each")
@@ -52,7 +53,7 @@ class Lessons:
 
 
 def fit(
-    settings: SefSettings, domains: dict[str, Pairs], seed: int, device: torch.device, epochs: int | None = None
+    settings: ExpertSettings, domains: dict[str, Pairs], seed: int, device: torch.device, epochs: int | None = None
 ) -> tuple[Expert, list[dict[str, float]], Path]:
     """The expert after all epochs, the log, and the run's checkpoint, to unlink once the expert is saved.
 
@@ -70,13 +71,13 @@ def fit(
     return expert.requires_grad_(False).eval(), log, path
 
 
-def plan(settings: SefSettings, num_pairs: int, seed: int) -> Plan:
+def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> Plan:
     """As long as the settings say."""
     mixed = settings.precision == "mixed"
     return Plan("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate, mixed)
 
 
-def learner(expert: Expert, settings: SefSettings, lessons: Lessons, domains: dict[str, Pairs]) -> Learner:
+def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains: dict[str, Pairs]) -> Learner:
     """Cross-entropy and the contrastive loss; no epoch is chosen, validation is only looked at."""
     trained = [value for value in expert.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -101,7 +102,7 @@ def auroc(expert: Expert, pairs: Pairs) -> float:
     if not len(pairs):
         return float("nan")
     found = [predict(expert, [pairs.read(place)[kind] for place in range(len(pairs))]) for kind in (0, 1)]
-    return float(roc_auc_score(np.repeat([0, 1], len(pairs)), np.concatenate(found)))
+    return metrics.auroc(rank(np.repeat([0, 1], len(pairs)), np.concatenate(found)))
 
 
 @torch.inference_mode()

@@ -21,16 +21,16 @@ from aigid.detectors.sef import comparison, conflict, embedding, expert, picture
 from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.pairs import open_pairs
 from aigid.detectors.sef.predicting import Predictor
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import ExpertSettings, SefSettings
 from aigid.errors import InputError
 from aigid.features import weights
 from aigid.features.preprocess import Preprocess
 
-SETTINGS = SefSettings(
+EXPERT = ExpertSettings(
     backbone="tiny_vit", batch_size=4, accumulate=1, epochs=6, learning_rate=3e-3, period=36,
     lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
-    fusion={"hidden": 16, "epochs": 30, "lr": 3e-3, "batch_size": 16},
 )  # fmt: skip
+SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "lr": 3e-3, "batch_size": 16})
 IMAGE = np.zeros((32, 32, 3), np.uint8)
 NUM = {"train": 24, "val": 6, "test": 12}
 
@@ -80,10 +80,10 @@ def trained(domains, tmp_path_factory):
         paths, logs = {}, {}
         for name, taken in {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}.items():
             one, logs[name], checkpoint = training.fit(
-                SETTINGS, {domain: domains[domain] for domain in taken}, 0, torch.device("cpu")
+                EXPERT, {domain: domains[domain] for domain in taken}, 0, torch.device("cpu")
             )
             paths[name] = folder / f"{name}.safetensors"
-            expert.save(one, SETTINGS, paths[name])
+            expert.save(one, EXPERT, paths[name])
             checkpoint.unlink()
         yield paths, logs
 
@@ -93,7 +93,7 @@ def embedded(domains, paths, folder, names=("vae", "gan")):
     for name, pairs in domains.items():
         table = manifest.read(pairs.root / "manifest.csv")
         files = [paths[it] for it in names]
-        embedding.embed(SETTINGS, files, table, pairs.root, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
+        embedding.embed(EXPERT, files, table, pairs.root, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
         found[name] = open_dataset(table, [folder / f"{name}.h5"])
     return found
 
@@ -120,8 +120,8 @@ def test_an_expert_learns_its_domain(trained):
 
 
 def test_naive_mixing_has_the_same_budget_and_sees_every_pair_of_both(domains, monkeypatch):
-    lessons = training.Lessons([it.split("train") for it in domains.values()], SETTINGS, 32, 0)
-    assert training.plan(SETTINGS, len(lessons), 0).num_steps == NUM["train"] // SETTINGS.batch_size
+    lessons = training.Lessons([it.split("train") for it in domains.values()], EXPERT, 32, 0)
+    assert training.plan(EXPERT, len(lessons), 0).num_steps == NUM["train"] // EXPERT.batch_size
     seen = []
     monkeypatch.setattr(training.Pairs, "read", lambda it, place: seen.append((it.root, place)) or (IMAGE, IMAGE))
     for epoch in range(2):
@@ -132,7 +132,7 @@ def test_naive_mixing_has_the_same_budget_and_sees_every_pair_of_both(domains, m
     assert len(set(seen)) == 2 * len(lessons)
     uneven = [domains["vae"].split("train"), domains["gan"].split("val")]
     with pytest.raises(InputError, match=r"24 pairs, .*: 6 pairs; want as many of each"):
-        training.Lessons(uneven, SETTINGS, 32, 0)
+        training.Lessons(uneven, EXPERT, 32, 0)
 
 
 def _killed(domains, cache, stop):
@@ -148,8 +148,8 @@ def _killed(domains, cache, stop):
         step(self, *given)
 
     finetuning.Run.step = counted
-    one, log, checkpoint = training.fit(SETTINGS, domains, 0, torch.device("cpu"), epochs=2)
-    expert.save(one, SETTINGS, cache / "expert.safetensors")
+    one, log, checkpoint = training.fit(EXPERT, domains, 0, torch.device("cpu"), epochs=2)
+    expert.save(one, EXPERT, cache / "expert.safetensors")
     checkpoint.unlink()
     (cache / "log.json").write_text(json.dumps([log, len(done)]))
 
@@ -187,9 +187,7 @@ def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, fe
     scores = sef.score(test.x)
     assert scores[test.y == 1].mean() > scores[test.y == 0].mean() + 0.3
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == before
-    models.save(
-        models.Model("sef", sef, SETTINGS.model_dump(mode="json"), features["vae"].fingerprints), tmp_path / "m"
-    )
+    models.save(bundle(sef, features), tmp_path / "m")
     loaded = models.load(tmp_path / "m")
     np.testing.assert_array_equal(loaded.detector.score(test.x), scores)
     for domain in ("vae", "gan"):
@@ -241,9 +239,7 @@ def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_pa
     sef = Sef.fit(
         SETTINGS, embedding.lessons(features.values(), "train", ["clean"]), [trained[0]["vae"], trained[0]["gan"]], 0
     )
-    models.save(
-        models.Model("sef", sef, SETTINGS.model_dump(mode="json"), features["vae"].fingerprints), tmp_path / "m"
-    )
+    models.save(bundle(sef, features), tmp_path / "m")
     table = features["gan"].manifest.query("split == 'test'").reset_index(drop=True)
     expected = sef.score(features["gan"].split("test").x)
     table["path"] = [str(domains["gan"].root / path) for path in table["path"]]
@@ -264,13 +260,14 @@ def test_the_comparison(domains, trained, features, tmp_path):
     exams = {f"held-out {name}": comparison.exam([features[name], mixed[name]]) for name in domains}
     assert all(x.shape == (24, 288) for _, x in exams.values())
     train = embedding.lessons(features.values(), "train", ["clean"])
-    methods = comparison.verdicts(SETTINGS, train, paths, 0)
+    gate = Sef.fit(SETTINGS, train, [paths[name] for name in domains], 0)
+    methods = comparison.verdicts(gate, train, paths, 0)
     scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
     table = comparison.table({name: one for name, (one, _) in exams.items()}, scores, 0)
     assert len(table) == 6 * 2
     assert table["auroc"].between(table["low"], table["high"]).all()
     one = exams["held-out vae"][1]
-    alone = expert.load(SETTINGS, paths["gan"])
+    alone = expert.load(EXPERT, paths["gan"])
     table_gan = manifest.read(domains["vae"].root / "manifest.csv").query("split == 'test'")
     images = [np.asarray(Image.open(domains["vae"].root / path)) for path in table_gan["path"]]
     logits = training.predict(alone, images)
@@ -289,12 +286,12 @@ def test_seeds_are_averaged_and_their_spread_told():
 
 
 def test_gradients_of_one_domain_agree_with_themselves(domains, trained):
-    one = expert.load(SETTINGS, trained[0]["both"])
-    lessons = {name: training.Lessons([pairs.split("train")], SETTINGS, 32, 0) for name, pairs in domains.items()}
-    found = conflict.cosines(one, SETTINGS, lessons, batch=4, num=2)
+    one = expert.load(EXPERT, trained[0]["both"])
+    lessons = {name: training.Lessons([pairs.split("train")], EXPERT, 32, 0) for name, pairs in domains.items()}
+    found = conflict.cosines(one, EXPERT, lessons, batch=4, num=2)
     assert {name: len(values) for name, values in found.items()} == {"between": 4, "within": 4}
     assert all((np.abs(values) <= 1 + 1e-6).all() for values in found.values())
-    same = conflict.cosines(one, SETTINGS, {"a": lessons["vae"], "b": lessons["vae"]}, batch=4, num=2)
+    same = conflict.cosines(one, EXPERT, {"a": lessons["vae"], "b": lessons["vae"]}, batch=4, num=2)
     np.testing.assert_allclose(same["between"], 1, atol=1e-5)
 
 
@@ -327,7 +324,7 @@ def test_grad_cam_by_hand(domains):
 
 
 def test_pictures_show_every_image_and_generator(domains, trained):
-    experts = {name: expert.load(SETTINGS, trained[0][name]) for name in domains}
+    experts = {name: expert.load(EXPERT, trained[0][name]) for name in domains}
     images = [domains["gan"].read(place)[1] for place in range(3)]
     assert len(pictures.maps(images, list("abc"), experts).axes) == 9
     axes = pictures.trust(np.linspace(0, 1, 6), np.array(["real", "b"] * 3), "vae").axes[0]
@@ -345,7 +342,7 @@ def test_what_it_refuses(domains, trained, tmp_path, caplog):
     Image.new("RGB", (24, 32)).save(tmp_path / "b/train/fake/03.png")
     with pytest.raises(InputError, match=r"pair of train/real/03\.png: \(32, 32\) and \(32, 24\) px"):
         odd.read(3)
-    training.Lessons([domains["vae"].split("train")], SETTINGS, 64, 0)
+    training.Lessons([domains["vae"].split("train")], EXPERT, 64, 0)
     assert "24 of 24 photographs are smaller than the crop of 64 px and are padded, such as" in caplog.text
     with pytest.raises(InputError, match="an adapter of another base"):
-        expert.load(SETTINGS.model_copy(update={"backbone": "tiny_siglip"}), trained[0]["vae"])
+        expert.load(EXPERT.model_copy(update={"backbone": "tiny_siglip"}), trained[0]["vae"])
