@@ -44,8 +44,8 @@ def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name, tmp_
         assert torch.equal(adapted(PIXELS), bare(PIXELS))
         own = trained(adapted)(PIXELS)
         assert (own - bare(PIXELS)).abs().max() > 1e-2
-        adapters.save(adapted, weights.sha256_of(bare), LORA, tmp_path / "a", {})
-        merged = adapters.merge(tower(name), tmp_path / "a")
+        adapters.save(adapted, weights.sha256_of(bare), LORA, tmp_path / "a.safetensors", {})
+        merged = adapters.merge(tower(name), tmp_path / "a.safetensors")
         torch.testing.assert_close(merged(PIXELS), own, atol=1e-5, rtol=1e-5)
     assert {name for name, _ in merged.named_parameters()} == {name for name, _ in bare.named_parameters()}
 
@@ -81,10 +81,10 @@ def test_it_starts_as_dda_does():
 def test_the_scale_is_alpha_over_rank(tmp_path):
     bare, how = tower(), LoraSettings(rank=8, alpha=1)
     adapted = trained(adapters.inject(tower(), how, seed=0))
-    adapters.save(adapted, weights.sha256_of(bare), how, tmp_path / "a", {})
+    adapters.save(adapted, weights.sha256_of(bare), how, tmp_path / "a.safetensors", {})
     state = adapters.state(adapted)
     change = state["blocks.0.mlp.fc1.B"] @ state["blocks.0.mlp.fc1.A"] / 8
-    merged = adapters.merge(tower(), tmp_path / "a").blocks[0].mlp.fc1.weight
+    merged = adapters.merge(tower(), tmp_path / "a.safetensors").blocks[0].mlp.fc1.weight
     torch.testing.assert_close(merged, bare.blocks[0].mlp.fc1.weight + change)
 
 

@@ -38,7 +38,7 @@ NUM = {"train": 24, "val": 6, "test": 12}
 def made(domain, image):
     """One domain blurs, the other leaves a grid."""
     if domain == "vae":
-        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1)))
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
     grid = 14 * (np.indices(image.shape[:2]).sum(axis=0) % 2)[..., None]
     return np.clip(image.astype(int) + grid - 7, 0, 255).astype(np.uint8)
 
@@ -49,7 +49,7 @@ def write(root, domain, edit=lambda record: record):
         for number in range(num):
             image = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
             image = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC))
-            image = np.clip(image + rng.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+            image = np.clip(image + rng.normal(0, 25, image.shape), 0, 255).astype(np.uint8)
             paths = {kind: f"{split}/{kind}/{number:02}.png" for kind in ("real", "fake")}
             for (kind, path), pixels in zip(paths.items(), (image, made(domain, image)), strict=True):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
