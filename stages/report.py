@@ -9,7 +9,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import JUDGED
-from aigid.evaluation import attribution, crosstable, ledger, report
+from aigid.evaluation import ablation, attribution, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.page import Section
 from aigid.files import dataset_root, sha256
@@ -27,6 +27,8 @@ def main(results: Path, out: Path) -> None:
     for dataset in datasets:
         if part := attribution.section(results, JUDGED, dataset):
             sections[f"Attribution on {dataset}"] = Section(*part)
+    sections["Channels of the network"] = ablation.section(ablation.read(results / "ablation/cnn.csv"))
+    sections["Perturbation"] = perturbation.section(perturbation.read(results / "perturbation/curves.csv"))
     for dataset, audit in audits.items():
         sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
     facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}

@@ -45,6 +45,8 @@ def workspace(tmp_path_factory):
     for demo in sections["demo"].values():
         demo |= SMALL
     sections["cnn"] |= {"epochs": 1}
+    sections["ablation"] |= {"epochs": 1}
+    sections["perturbation"] |= {"sample": 4}
     sections["vae"] |= {"steps": 2}
     sections["views"] = ["clean"]
     (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
@@ -70,7 +72,8 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
         *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in ("demo", "demo6")),
         *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
         *(f"train@{name}" for name in DETECTORS if name != "gendet"),
-        *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+        *("train_gendet_teacher", "train_gendet", "draw_gendet"),
+        *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
         *(f"score@{name}" for name in DETECTORS),
         *(f"evaluate@{name}" for name in JUDGED),
         "controls",
