@@ -14,6 +14,7 @@ from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
+from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
@@ -90,8 +91,8 @@ def test_stages_have_the_expected_names():
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
-            *("train_gendet_teacher", "train_gendet", "draw_gendet"),
+            *(f"train@{detector}" for detector in DETECTORS if detector not in ("gendet", "occ")),
+            *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
             *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
@@ -156,7 +157,7 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
-    for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
+    for name, model in {"cnn": CnnSettings, "vae": VaeSettings, "aeroblade": AerobladeSettings}.items():
         assert params.load(name, model, path).train in sections["datasets"]
     params.load("ablation", AblationSettings, path)
     assert params.load("perturbation", PerturbationSettings, path).dataset in sections["datasets"]

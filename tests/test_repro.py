@@ -46,6 +46,7 @@ def workspace(tmp_path_factory):
         demo |= SMALL
     sections["cnn"] |= {"epochs": 1}
     sections["ablation"] |= {"epochs": 1}
+    sections["occ"] |= {"epochs": 1}
     sections["perturbation"] |= {"sample": 4}
     sections["vae"] |= {"steps": 2}
     sections["views"] = ["clean"]
@@ -71,8 +72,8 @@ def test_one_command_runs_everything_and_a_second_nothing(workspace):
     everything = {
         *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in ("demo", "demo6")),
         *(f"extract@{tower}-{dataset}" for tower in BACKBONES for dataset in ("demo", "demo6")),
-        *(f"train@{name}" for name in DETECTORS if name != "gendet"),
-        *("train_gendet_teacher", "train_gendet", "draw_gendet"),
+        *(f"train@{name}" for name in DETECTORS if name not in ("gendet", "occ")),
+        *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
         *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
         *(f"score@{name}" for name in DETECTORS),
         *(f"evaluate@{name}" for name in JUDGED),

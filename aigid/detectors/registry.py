@@ -10,12 +10,16 @@ DETECTORS = {
     "gate": "aigid.detectors.fusion.detector:GatedTowers",
     "gendet": "aigid.detectors.gendet.detector:GenDet",
     "knn": "aigid.detectors.knn:NearestNeighbours",
+    "occ": "aigid.detectors.occ.detector:OccClip",
     "probe": "aigid.detectors.probe:LinearProbe",
     "svm": "aigid.detectors.svm.detector:KernelSvm",
 }
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
-IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}
+IMAGE_DETECTORS = {
+    "aeroblade": "aigid.detectors.aeroblade.detector:Aeroblade",
+    "cnn": "aigid.detectors.cnn.detector:Cnn",
+}
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 

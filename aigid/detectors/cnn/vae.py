@@ -72,11 +72,11 @@ def save(vae: Any, folder: Path) -> None:
         Path(part, "vae").rename(folder)
 
 
-def require_divisible(vae: Any, size: int) -> None:
+def require_divisible(vae: Any, size: int, what: str = "cnn.size") -> None:
     """InputError unless the VAE gives an image of ``size`` px back at that size."""
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if size % factor:
-        raise InputError(f"cnn.size={size}: the VAE shrinks by {factor}, which does not divide it")
+        raise InputError(f"{what}={size}: the VAE shrinks by {factor}, which does not divide it")
 
 
 def remake(vae: Any, images: np.ndarray, seeds: list[int] | None = None) -> np.ndarray:

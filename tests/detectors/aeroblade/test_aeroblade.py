@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from aigid.detectors.aeroblade import SCALE, SHIFT, Perceptual, calibrate, closeness, probability, published
+from aigid.detectors.aeroblade.detector import Aeroblade
+from aigid.detectors.aeroblade.distance import SCALE, SHIFT, Perceptual, published
+from aigid.detectors.aeroblade.measure import closeness
 from aigid.errors import InputError
 
 
@@ -61,8 +63,7 @@ def test_an_autoencoders_own_images_come_back(distance):
     assert found[:6].max() < -1e-5
     alone = closeness(images, vaes[:1], distance)
     assert alone[12:].max() < 0
-    slope, offset = calibrate(found, np.array([0] * 6 + [1] * 12))
-    p = probability(found, slope, offset)
+    p = Aeroblade.fit(found, np.array([0] * 6 + [1] * 12)).score(found)
     assert p[6:].min() > p[:6].max()
 
 

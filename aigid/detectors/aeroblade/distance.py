@@ -1,0 +1,71 @@
+"""LPIPS at its second layer: how far apart two images look.
+
+A latent diffusion model's own images come back almost unchanged through its autoencoder.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from aigid import seeding
+from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.errors import InputError
+
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's, of pixels in [-1, 1]
+LAYER_2 = 9  # VGG-16 up to relu2_2
+
+
+class Perceptual(nn.Module):
+    """LPIPS at one layer (Zhang et al., CVPR 2018): weighted squared differences of features of length 1."""
+
+    def __init__(self, features: nn.Module, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.features = features.eval().requires_grad_(False)
+        self.register_buffer("weights", weights.view(1, -1, 1, 1))
+        for name, part in {"shift": SHIFT, "scale": SCALE}.items():
+            self.register_buffer(name, torch.tensor(part).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Distances (B,) of images (B, 3, S, S) in [-1, 1]."""
+        a, b = (self._unit(self.features((part - self.shift) / self.scale)) for part in (a, b))
+        return (self.weights * (a - b).square()).sum(dim=1).mean(dim=(1, 2))
+
+    @staticmethod
+    def _unit(x: torch.Tensor) -> torch.Tensor:
+        return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+
+
+def published(vgg: Path, linear: Path) -> Perceptual:
+    """LPIPS's second layer from local files: torchvision's ``vgg16`` and LPIPS's ``vgg.pth``."""
+    from torchvision.models import vgg16
+
+    try:
+        net = vgg16()
+        net.load_state_dict(torch.load(vgg, map_location="cpu", weights_only=True))
+        weights = torch.load(linear, map_location="cpu", weights_only=True)["lin1.model.1.weight"]
+    except (OSError, RuntimeError, KeyError) as failure:
+        raise InputError(
+            f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {str(failure).splitlines()[0]}"
+        ) from None
+    return Perceptual(net.features[:LAYER_2], weights)
+
+
+def drawn(width: int, seed: int) -> Perceptual:
+    """The same layers, ``width`` wide and of random weights, all channels counting alike."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.seed_of("aeroblade", seed))
+        sizes = (3, width, width, 2 * width, 2 * width)
+        layers: list[nn.Module] = []
+        for number, (before, after) in enumerate(pairwise(sizes)):
+            layers += [nn.MaxPool2d(2)] if number == 2 else []
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        return Perceptual(nn.Sequential(*layers), torch.full((2 * width,), 1 / (2 * width)))
+
+
+def perceptual(settings: AerobladeSettings, seed: int) -> Perceptual:
+    """The distance that the settings ask for."""
+    if settings.vgg is None or settings.linear is None:
+        return drawn(settings.width, seed)
+    return published(Path(settings.vgg), Path(settings.linear))
