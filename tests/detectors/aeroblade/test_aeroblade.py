@@ -1,20 +1,29 @@
 """AEROBLADE on tiny parts: LPIPS against its formula in NumPy, and the autoencoder's own images come back closer."""
 
+import hashlib
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from aigid.detectors.aeroblade import measure
 from aigid.detectors.aeroblade.detector import Aeroblade
-from aigid.detectors.aeroblade.distance import SCALE, SHIFT, Perceptual, published
-from aigid.detectors.aeroblade.measure import closeness
+from aigid.detectors.aeroblade.distance import SCALE, SHIFT, Perceptual, drawn, published
+from aigid.detectors.aeroblade.measure import Measure, closeness
+from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.errors import InputError
+from aigid.params import check
 
 
 class Rounded(nn.Module):
     """Stands for a VAE: gives back the image with its pixels rounded to multiples of ``step``."""
 
     device = torch.device("cpu")
+    config = SimpleNamespace(block_out_channels=(4, 4))
 
     def __init__(self, step):
         super().__init__()
@@ -70,3 +79,61 @@ def test_an_autoencoders_own_images_come_back(distance):
 def test_missing_weights_are_one_line(tmp_path):
     with pytest.raises(InputError, match="not VGG-16 and LPIPS's linear layers"):
         published(tmp_path / "vgg16.pth", tmp_path / "vgg.pth")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four images of 8 px; the last one is broken, the third a copy of the second."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+        if number >= 2:
+            path.write_bytes(b"no image" if number == 3 else (tmp_path / "1.png").read_bytes())
+        rows.append({"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    return tmp_path, pd.DataFrame(rows)
+
+
+def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
+    root, table = images
+    made, whole = [], closeness
+    monkeypatch.setattr(measure, "load", lambda folder: Rounded(int(folder.name)))
+    monkeypatch.setattr(measure, "closeness", lambda x, *rest: made.append(len(x)) or whole(x, *rest))
+    it = Measure(AerobladeSettings(train="d", size=8), [root / "40", root / "24"], 0)
+    found, status = it.closeness(table, root, "clean")
+    assert status.tolist()[:3] == ["ok"] * 3
+    assert status[3] != "ok"
+    assert np.isnan(found[3])
+    assert found[1] == found[2]
+    pixels = np.stack([np.asarray(Image.open(root / path)) for path in table["path"][:2]])
+    np.testing.assert_allclose(found[:2], whole(pixels, [Rounded(40), Rounded(24)], drawn(8, 0)), rtol=1e-5)
+    again, _ = it.closeness(table[::-1], root, "clean")
+    np.testing.assert_array_equal(again, found[::-1])
+    assert made == [2]
+    assert (it.closeness(table[:2], root, "jpeg65")[0] != found[:2]).all()
+
+
+def test_what_it_refuses(images, monkeypatch):
+    monkeypatch.setattr(measure, "load", lambda folder: Rounded(24))
+    with pytest.raises(InputError, match=r"aeroblade\.size=9: the VAE shrinks by 2, which does not divide it"):
+        Measure(AerobladeSettings(train="d", size=9), [images[0]], 0)
+    with pytest.raises(InputError, match="vgg and linear belong together"):
+        check({"train": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
+    with pytest.raises(InputError, match="split val: reals and generated images are both needed"):
+        Aeroblade.fit(np.array([-0.1, np.nan]), np.array([0, 1]))
+
+
+def test_the_detector_comes_back(tmp_path):
+    fitted = Aeroblade.fit(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]))
+    loaded = Aeroblade.load(tmp_path, fitted.save(tmp_path))
+    found = np.array([-0.4, np.nan, -0.1])
+    np.testing.assert_array_equal(loaded.score(found), fitted.score(found))
+    assert np.isnan(loaded.score(found)[1])
+
+
+def test_random_features_have_the_published_shape():
+    distance = drawn(8, 0)
+    assert distance.features(torch.zeros(1, 3, 16, 16)).shape == (1, 16, 8, 8)
+    a = torch.rand(2, 3, 16, 16)
+    assert float(distance(a, a).max()) == 0
+    assert torch.equal(drawn(8, 0)(a, -a), distance(a, -a))
