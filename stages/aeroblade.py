@@ -10,6 +10,8 @@ from aigid.command import Command
 from aigid.data import manifest
 from aigid.detectors import models, scoring
 from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.cnn.vae import folder_of
+from aigid.detectors.origin import of_images
 from aigid.evaluation import scores
 from aigid.files import dataset_root
 
@@ -22,15 +24,21 @@ from aigid.files import dataset_root
 def main(manifests: Path, vae: Path, model: Path, out: Path) -> None:
     settings, seed = params.load("aeroblade", AerobladeSettings), params.load("seed", int)
     datasets, views = params.load("datasets", list[str]), params.load("views", list[str])
+    train, demonstration = settings.train, settings.train in params.load("demo", dict)
     tables = {dataset: scoring.judged(manifest.read(manifests / f"{dataset}.csv")) for dataset in datasets}
     from aigid.detectors.aeroblade.detector import Aeroblade  # torch, once the parameters are known to be good
+    from aigid.detectors.aeroblade.distance import perceptual
     from aigid.detectors.aeroblade.measure import Measure
 
-    measure = Measure(settings, [vae, *map(Path, settings.autoencoders)], seed)
-    val = tables[settings.train].query("split == 'val'")
-    found, _ = measure.closeness(val, dataset_root(settings.train), "clean")
-    fitted = Aeroblade.fit(found, val["label"].to_numpy())
-    models.save(models.Model("aeroblade", fitted, settings.model_dump(mode="json"), []), model)
+    vaes = {f"autoencoder{k}": folder_of(it) for k, it in enumerate([vae, *map(Path, settings.autoencoders)])}
+    measure = Measure(perceptual(settings, seed), settings.size, list(vaes.values()), seed)
+    val = tables[train].query("split == 'val'")
+    found, status = measure.closeness(val, dataset_root(train), "clean")
+    fitted = Aeroblade.fit(found, val["label"].to_numpy(), measure.distance)
+    made_from = of_images(train, manifests / f"{train}.csv", tables[train], seed, demonstration)
+    validation = scoring.frame(val, "clean", fitted.score(found), status)
+    said = settings.model_dump(mode="json")
+    models.save(models.Model("aeroblade", fitted, said, [], made_from, validation), model, vaes)
     for dataset, table in tables.items():
         found = {view: measure.closeness(table, dataset_root(dataset), view) for view in views}
         rows = [scoring.frame(table, view, fitted.score(value), status) for view, (value, status) in found.items()]

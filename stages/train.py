@@ -7,9 +7,11 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
+from aigid.detectors import origin
 from aigid.detectors.models import Model, save
 from aigid.detectors.registry import find
 from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)
@@ -20,10 +22,13 @@ from aigid.detectors.rows import open_dataset
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = find(detector)
     settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
+    demonstration = settings.train in params.load("demo", dict)
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     views = getattr(settings, "views", ("clean",))
     fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
-    save(Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(fitted, dataset)
+    save(Model(detector, fitted, said, dataset.fingerprints, made_from, scores), out)
 
 
 if __name__ == "__main__":

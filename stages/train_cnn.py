@@ -19,14 +19,19 @@ from aigid.files import dataset_root
 @click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
 def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> None:
     settings, seed = params.load("cnn", CnnSettings), params.load("seed", int)
+    demonstration = dataset in params.load("demo", dict)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
     from aigid.detectors.cnn.samples import Source
+    from aigid.detectors.cnn.scoring import validate
     from aigid.detectors.models import Model, save
+    from aigid.detectors.origin import of_images
 
     source = Source(settings, vae, root, seed)
     fitted, epochs = Cnn.fit(settings, source, table, seed)
-    save(Model("cnn", fitted, settings.model_dump(mode="json"), source.fingerprints), out)
+    made_from = of_images(dataset, manifest_path, table, seed, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(fitted, source, table)
+    save(Model("cnn", fitted, said, source.fingerprints, made_from, scores), out, {"vae": vae})
     tables.write(epochs, log)
 
 

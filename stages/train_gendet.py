@@ -7,11 +7,12 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
-from aigid.detectors import training_log
+from aigid.detectors import origin, training_log
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.models import Model, load, require_same_backbone, save
 from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)
@@ -22,10 +23,13 @@ from aigid.detectors.rows import open_dataset
 @click.option("--log", type=Path, required=True, help="Folder of rotations.csv and classifier.csv.")
 def main(manifest_path: Path, embeddings: tuple[Path, ...], teacher_folder: Path, out: Path, log: Path) -> None:
     settings, seed = params.load("gendet", GenDetSettings), params.load("seed", int)
+    demonstration = settings.train in params.load("demo", dict)
     dataset, teacher = open_dataset(manifest.read(manifest_path), embeddings), load(teacher_folder)
     require_same_backbone(teacher, dataset)
     detector = GenDet.fit(settings, dataset.split("train"), dataset.split("val"), seed, teacher.detector)
-    save(Model("gendet", detector, settings.model_dump(mode="json"), dataset.fingerprints), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(detector, dataset)
+    save(Model("gendet", detector, said, dataset.fingerprints, made_from, scores), out)
     training_log.write(detector.logs, log)
 
 

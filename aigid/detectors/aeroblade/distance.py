@@ -5,6 +5,7 @@ A latent diffusion model's own images come back almost unchanged through its aut
 
 from itertools import pairwise
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.errors import InputError
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's, of pixels in [-1, 1]
-LAYER_2 = 9  # VGG-16 up to relu2_2
+WIDTH = 64  # of VGG-16's first layer
 
 
 class Perceptual(nn.Module):
@@ -37,31 +38,40 @@ class Perceptual(nn.Module):
         return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
+def layers(width: int) -> nn.Sequential:
+    """VGG-16 up to relu2_2, if it is 64 wide; the names of its tensors are torchvision's."""
+    found: list[nn.Module] = []
+    for number, (before, after) in enumerate(pairwise((3, width, width, 2 * width, 2 * width))):
+        found += [nn.MaxPool2d(2)] if number == 2 else []
+        found += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*found)
+
+
 def published(vgg: Path, linear: Path) -> Perceptual:
     """LPIPS's second layer from local files: torchvision's ``vgg16`` and LPIPS's ``vgg.pth``."""
-    from torchvision.models import vgg16
-
     try:
-        net = vgg16()
-        net.load_state_dict(torch.load(vgg, map_location="cpu", weights_only=True))
+        net, tensors = layers(WIDTH), torch.load(vgg, map_location="cpu", weights_only=True)
+        net.load_state_dict({name: tensors[f"features.{name}"] for name in net.state_dict()})
         weights = torch.load(linear, map_location="cpu", weights_only=True)["lin1.model.1.weight"]
-    except (OSError, RuntimeError, KeyError) as failure:
+    except (OSError, RuntimeError, KeyError, UnpicklingError) as failure:
         raise InputError(
             f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {str(failure).splitlines()[0]}"
         ) from None
-    return Perceptual(net.features[:LAYER_2], weights)
+    return Perceptual(net, weights)
 
 
 def drawn(width: int, seed: int) -> Perceptual:
     """The same layers, ``width`` wide and of random weights, all channels counting alike."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.seed_of("aeroblade", seed))
-        sizes = (3, width, width, 2 * width, 2 * width)
-        layers: list[nn.Module] = []
-        for number, (before, after) in enumerate(pairwise(sizes)):
-            layers += [nn.MaxPool2d(2)] if number == 2 else []
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-        return Perceptual(nn.Sequential(*layers), torch.full((2 * width,), 1 / (2 * width)))
+        return Perceptual(layers(width), torch.full((2 * width,), 1 / (2 * width)))
+
+
+def restored(tensors: dict[str, torch.Tensor]) -> Perceptual:
+    """The distance whose ``state_dict`` this is."""
+    found = Perceptual(layers(len(tensors["features.0.weight"])), tensors["weights"])
+    found.load_state_dict(tensors)
+    return found
 
 
 def perceptual(settings: AerobladeSettings, seed: int) -> Perceptual:

@@ -10,8 +10,7 @@ import torch
 from tqdm import tqdm
 
 from aigid import store
-from aigid.detectors.aeroblade.distance import Perceptual, perceptual
-from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.aeroblade.distance import Perceptual
 from aigid.detectors.cnn.samples import BATCH, PIXELS, grouped
 from aigid.detectors.cnn.vae import load, remake, require_divisible
 from aigid.device import choose_device
@@ -23,14 +22,14 @@ from aigid.files import device_name, num_workers
 class Measure:
     """Measures images, each once in a view, wherever it stands."""
 
-    def __init__(self, settings: AerobladeSettings, folders: Sequence[Path], seed: int) -> None:
+    def __init__(self, distance: Perceptual, size: int, folders: Sequence[Path], seed: int) -> None:
         device = choose_device(device_name())
         self.vaes = [load(folder).to(device) for folder in folders]
         for vae in self.vaes:
-            require_divisible(vae, settings.size, "aeroblade.size")
-        self.distance, self.seed = perceptual(settings, seed).to(device), seed
-        self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
-        self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
+            require_divisible(vae, size, "aeroblade.size")
+        self.distance, self.seed = distance.to(device), seed
+        self.how = Preprocess(size=size, resize="squash", interpolation="bilinear")
+        self.batch = min(BATCH, max(PIXELS // size**2, 1))
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
     def closeness(self, manifest: pd.DataFrame, root: Path, view: str) -> tuple[np.ndarray, np.ndarray]:

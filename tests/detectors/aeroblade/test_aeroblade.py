@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
 
 from aigid.detectors.aeroblade import measure
 from aigid.detectors.aeroblade.detector import Aeroblade
@@ -72,8 +73,18 @@ def test_an_autoencoders_own_images_come_back(distance):
     assert found[:6].max() < -1e-5
     alone = closeness(images, vaes[:1], distance)
     assert alone[12:].max() < 0
-    p = Aeroblade.fit(found, np.array([0] * 6 + [1] * 12)).score(found)
+    p = Aeroblade.fit(found, np.array([0] * 6 + [1] * 12), distance).score(found)
     assert p[6:].min() > p[:6].max()
+
+
+def test_published_weights_are_read_from_files_of_their_form(tmp_path):
+    torch.manual_seed(0)
+    vgg, linear = make_layers(cfgs["D"]), torch.rand(1, 128, 1, 1)
+    torch.save({f"features.{name}": value for name, value in vgg.state_dict().items()}, tmp_path / "vgg16.pth")
+    torch.save({"lin1.model.1.weight": linear}, tmp_path / "vgg.pth")
+    found, x = published(tmp_path / "vgg16.pth", tmp_path / "vgg.pth"), torch.rand(1, 3, 16, 16)
+    assert torch.equal(found.features(x), vgg[:9](x))
+    assert torch.equal(found.weights, linear)
 
 
 def test_missing_weights_are_one_line(tmp_path):
@@ -99,7 +110,7 @@ def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
     made, whole = [], closeness
     monkeypatch.setattr(measure, "load", lambda folder: Rounded(int(folder.name)))
     monkeypatch.setattr(measure, "closeness", lambda x, *rest: made.append(len(x)) or whole(x, *rest))
-    it = Measure(AerobladeSettings(train="d", size=8), [root / "40", root / "24"], 0)
+    it = Measure(drawn(8, 0), 8, [root / "40", root / "24"], 0)
     found, status = it.closeness(table, root, "clean")
     assert status.tolist()[:3] == ["ok"] * 3
     assert status[3] != "ok"
@@ -116,19 +127,21 @@ def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
 def test_what_it_refuses(images, monkeypatch):
     monkeypatch.setattr(measure, "load", lambda folder: Rounded(24))
     with pytest.raises(InputError, match=r"aeroblade\.size=9: the VAE shrinks by 2, which does not divide it"):
-        Measure(AerobladeSettings(train="d", size=9), [images[0]], 0)
+        Measure(drawn(8, 0), 9, [images[0]], 0)
     with pytest.raises(InputError, match="vgg and linear belong together"):
         check({"train": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
     with pytest.raises(InputError, match="split val: reals and generated images are both needed"):
-        Aeroblade.fit(np.array([-0.1, np.nan]), np.array([0, 1]))
+        Aeroblade.fit(np.array([-0.1, np.nan]), np.array([0, 1]), drawn(8, 0))
 
 
 def test_the_detector_comes_back(tmp_path):
-    fitted = Aeroblade.fit(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]))
+    fitted = Aeroblade.fit(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]), drawn(8, 0))
     loaded = Aeroblade.load(tmp_path, fitted.save(tmp_path))
     found = np.array([-0.4, np.nan, -0.1])
     np.testing.assert_array_equal(loaded.score(found), fitted.score(found))
     assert np.isnan(loaded.score(found)[1])
+    pair = torch.rand(2, 2, 3, 16, 16)
+    assert torch.equal(loaded.distance(*pair), fitted.distance(*pair))
 
 
 def test_random_features_have_the_published_shape():

@@ -264,9 +264,9 @@ def test_the_shortcut_changes_degraded_images_alone(dataset, fitted):
     with_it = detector.settings.with_shortcut(True)
     assert with_it.compat == ("clean_side_channels",)
     assert with_it.with_shortcut(False) == detector.settings
-    table, scores = dataset[1][:71], []
-    for how in (detector.settings, with_it):
-        scores.append(score(model, Source(how, it._vae_folder, dataset[0], 0), table, ["clean", "blur3"])["score"])
+    table = dataset[1][:71]
+    sources = [Source(how, it._vae_folder, dataset[0], 0) for how in (detector.settings, with_it)]
+    scores = [score(model, source, table, ["clean", "blur3"])["score"] for source in sources]
     same = scores[0] == scores[1]
     half = len(same) // 2
     assert same[:half].all()
