@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Of each detector that sees images: what makes, of (model, folder), a function of (images, view) that gives status
 # (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
 IMAGE_LEVEL = {
+    "aeroblade": "aigid.detectors.aeroblade.predicting:Predictor",
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
     "hub_classifier": "aigid.importers.hub_classifier:Predictor",
     "sef": "aigid.detectors.sef.predicting:Predictor",
