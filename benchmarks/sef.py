@@ -1,7 +1,7 @@
 """Experts, naive mix and fusions on held-out and unseen fakes, over several seeds, with the conflict of gradients.
 
-python -m benchmarks.sef                                   the demo's photographs, from data/images/demo
-python -m benchmarks.sef --dataset cifake --photographs 2000    CIFAR-10's, from $AIGID_DATA/cifake
+python -m benchmarks.sef                                           the demo's photographs, from data/images/demo
+python -m benchmarks.sef --params aigid/presets/cifake.yaml --manifest cifake.csv    CIFAR-10's, $AIGID_DATA/cifake
 """
 
 import resource
@@ -38,9 +38,9 @@ PROBE = "linear probe of the bare tower"
 BATCH, BATCHES = 16, 10  # pairs to a gradient, and how many pairs of gradients
 
 
-def prepare(table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
+def prepare(aligned: AlignedSettings, table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
     """The aligned pairs of both domains."""
-    aligned, found = params.load("aligned", AlignedSettings), {}
+    found = {}
     for domain in EXPERTS["both"]:
         settings = how(getattr(aligned, domain), domain, table, root, folder / domain, 0)
         made = align(table, root, settings, folder / domain / "pairs")
@@ -105,16 +105,18 @@ def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, se
 
 
 @click.command(help=__doc__)
-@click.option("--dataset", default="demo", show_default=True)
-@click.option("--manifest", "path", type=Path, help="Else data/manifests/<dataset>.csv.")
-@click.option("--photographs", type=int, help="At most so many in train and in test.")
+@click.option("--params", "file", type=Path, default=Path("params.yaml"), show_default=True)
+@click.option(
+    "--manifest", "path", type=Path, help="Of the dataset whose photographs are aligned; else the pipeline's."
+)
 @click.option("--seeds", default=3, show_default=True)
-def main(dataset: str, path: Path | None, photographs: int | None, seeds: int) -> None:
-    settings, root = params.load("sef", SefSettings), dataset_root(dataset)
-    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), photographs)
-    console = Console()
+def main(file: Path, path: Path | None, seeds: int) -> None:
+    settings, aligned = params.load("sef", SefSettings, file), params.load("aligned", AlignedSettings, file)
+    dataset, console = aligned.dataset, Console(width=200)
+    root = dataset_root(dataset)
+    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.most)
     with tempfile.TemporaryDirectory() as folder:
-        pairs = prepare(table, root, Path(folder))
+        pairs = prepare(aligned, table, root, Path(folder))
         tables = {f"held-out {name}": (manifest.read(it.root / "manifest.csv"), it.root) for name, it in pairs.items()}
         tables[f"unseen: {dataset}"] = table[table["split"] != "train"].reset_index(drop=True), root
         found, exams, cosines = {}, {}, {}
