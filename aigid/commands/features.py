@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
+@click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
 @click.option("--out", required=True, help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
 @click.pass_context
 def extract(
@@ -38,6 +39,7 @@ def extract(
     decode: str | None,
     views: tuple[str, ...],
     seed: int,
+    engine: str | None,
     out: str,
 ) -> None:
     """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
@@ -60,7 +62,7 @@ def extract(
     for number, (name, settings) in enumerate(backbones.items()):
         others = [tower for other in list(backbones.values())[number + 1 :] for tower in towers(other)]
         path = Path(out.replace(BACKBONE, name))
-        extraction = embed(table, root, settings, views, seed, others, path)
+        extraction = embed(table, root, settings, views, seed, others, path, on=engine)
         extraction.write(path)
         failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
     tell_failed(list(failed.items()))

@@ -15,11 +15,11 @@ from aigid.data.hashes import sha256_of
 from aigid.degrade import views
 from aigid.device import choose_device
 from aigid.errors import InputError
-from aigid.features import batch, cache, engine, space
+from aigid.features import batch, cache, engine, engines, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
-from aigid.files import batch_size, device_name, num_workers
+from aigid.files import batch_size, device_name, engine_name, num_workers
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 WINDOW = 4096  # rows that are in memory at once when a file is put together
@@ -91,17 +91,20 @@ def extract(
     out: Path | None = None,
     loader: Towers | None = None,
     look: Callable[[str, np.ndarray], object] | None = None,
+    on: str | None = None,
 ) -> Extraction:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
     cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``look`` is the ``Reader``'s.
+    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` names one of ``engines.ENGINES``, else
+    ``$AIGID_ENGINE`` does.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
+    run = engines.find(on or engine_name())
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
@@ -121,7 +124,7 @@ def extract(
         others = [other for other in alongside if other not in towers(settings)]
         blocks += _alongside(others, loader, definitions, seed, keys, missing)
     _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
-    failed = engine.run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
+    failed = run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
     status = np.full(len(manifest), store.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
