@@ -111,9 +111,9 @@ def extract(
     loader = loader or Towers()
     cache.tell_other_versions()
     backbones = [loader.load(tower, len(manifest)) for tower in towers(settings)]
-    key = _key(manifest, root)
+    key = key_of(manifest, root)
     keys = cache.Keys(key)
-    rows = {name: [_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
+    rows = {name: [rows_of(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
     blocks = [
         engine.Block(name, tower, found.shelf, ~found.have)
         for name in definitions
@@ -136,7 +136,7 @@ def extract(
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
+def key_of(manifest: pd.DataFrame, root: Path) -> np.ndarray:
     """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")
@@ -145,7 +145,8 @@ def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
     return key
 
 
-def _rows(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+def rows_of(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+    """What the cache holds of a tower in one view."""
     about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
     return cache.Rows(cache.shelf(about, tower.settings.model_dump(mode="json")), keys)
 
@@ -163,7 +164,7 @@ def _alongside(
     for settings in others:
         try:
             tower = loader.load(settings, len(keys))
-            rows = {name: _rows(tower, definition, seed, keys) for name, definition in definitions.items()}
+            rows = {name: rows_of(tower, definition, seed, keys) for name, definition in definitions.items()}
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)
             continue

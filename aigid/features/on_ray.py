@@ -7,6 +7,7 @@ again. ``$RAY_ADDRESS`` names the cluster, else one is started on this machine. 
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from aigid.features.reader import Reader, Sample
 from aigid.files import device_name
 
 ROWS = 1024  # images of a shard: what an actor that dies takes with it
+PATIENCE = 10  # seconds for an address to answer
 SHARED = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE")  # variables that hold for the workers too
 
 
@@ -135,6 +137,7 @@ def cluster() -> Iterator[Pool]:
     ours = not ray.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS")
+        _require_answer(address)
         variables = {name: os.environ[name] for name in SHARED if name in os.environ}
         try:
             ray.init(address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
@@ -145,6 +148,17 @@ def cluster() -> Iterator[Pool]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _require_answer(address: str | None) -> None:
+    """Ray itself tries for minutes to reach a machine where nothing listens."""
+    if not address or ":" not in address:
+        return
+    host, port = address.removeprefix("ray://").rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"RAY_ADDRESS={address}: no cluster there: {error}") from None
 
 
 def pool_of(resources: dict[str, float]) -> Pool:
