@@ -1,8 +1,8 @@
 """What a row costs at a hundred thousand and at a million: `python -m benchmarks.scale [--rows 100000 --rows 1000000]`.
 
 Images of 8 px in tar files are indexed and extracted by a tiny tower, whose rows but for a few thousand are already in
-the cache; the file is put together; a scores file of as many rows is judged. Every step runs in a process of its own; the
-table gives seconds a million rows, as a ratio to the fewest rows, and each process's peak memory.
+the cache; the file is put together; a scores file of as many rows is judged. Every step runs in a process of its own;
+the table gives seconds a million rows, as a ratio to the fewest rows, and each process's peak memory.
 """
 
 import io
@@ -112,8 +112,10 @@ def main(rows: tuple[int, ...]) -> None:
                 found[name, num] = measured(name, Path(scratch))
                 print(name, num, found[name, num], file=sys.stderr)
                 if name == "index":  # in another process, as a child's peak memory counts its parent's
-                    code = "import sys; from pathlib import Path; from benchmarks.scale import fill; fill(Path(sys.argv[1]))"
-                    subprocess.run([sys.executable, "-c", code, f"{scratch}/m.csv"], check=True)
+                    code = (
+                        f"from pathlib import Path; from benchmarks.scale import fill; fill(Path({scratch!r}, 'm.csv'))"
+                    )
+                    subprocess.run([sys.executable, "-c", code], check=True)
     table = Table("step", *(f"{num:,} rows: s a million, GB" for num in rows), f"ratio to {rows[0]:,}")
     for name in STEPS:
         each = [found[name, num][0] / num * 1e6 for num in rows]
