@@ -53,15 +53,16 @@ def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: 
     """All experts of a seed."""
     told, paths = Table("expert", "seconds", "images / s", title=f"training, seed {seed}"), {}
     for name, taken in RUNS.items():
-        start, epochs = time.perf_counter(), settings.epochs * (2 if "twice" in name else 1)
+        start, times = time.perf_counter(), 2 if "twice" in name else 1
+        how = settings.model_copy(update={"epochs": times * settings.epochs, "period": times * settings.period})
         chosen = {domain: pairs[domain] for domain in taken}
-        one, _, checkpoint = training.fit(settings, chosen, seed, choose_device(device_name()), epochs)
+        one, _, checkpoint = training.fit(how, chosen, seed, choose_device(device_name()))
         checkpoint.unlink()
         paths[name] = folder / f"{name}.safetensors"
         expert.save(one, settings, paths[name])
         spent = time.perf_counter() - start
         members = 2 + 2 * len(settings.sampling.scales)
-        told.add_row(name, f"{spent:.0f}", f"{members * epochs * len(pairs['vae'].split('train')) / spent:.0f}")
+        told.add_row(name, f"{spent:.0f}", f"{members * how.epochs * len(pairs['vae'].split('train')) / spent:.0f}")
     return paths, told
 
 

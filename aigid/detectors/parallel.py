@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_gather
 
 from aigid.device import choose_device
 from aigid.errors import InputError
@@ -67,6 +68,15 @@ def average(tensors: Iterable[Tensor]) -> None:
         distributed.all_reduce(flat)
         for tensor, mean in zip(group, (flat / world()).split([tensor.numel() for tensor in group]), strict=True):
             tensor.copy_(mean.view_as(tensor))
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """(B, ...) of every process below each other, (world x B, ...), for losses that compare a batch's images.
+
+    Gradients flow back to each process's own. What all compute alike of the gathered, ``average`` makes the gradient
+    of one process with the whole batch.
+    """
+    return tensor if world() == 1 else torch.cat(all_gather(tensor))
 
 
 def require_same(place: tuple[int, ...], what: str, device: torch.device) -> None:
