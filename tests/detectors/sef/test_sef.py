@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from safetensors.torch import load_file
 from torch import nn
 
+import aigid
 from aigid.data import manifest
 from aigid.detectors import finetuning, models, parallel
 from aigid.detectors.rows import Rows, open_dataset
@@ -286,6 +287,12 @@ def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_pa
     assert (status == "ok").tolist() == [True] * 24 + [False]
     np.testing.assert_allclose(found[:-1], expected, atol=1e-5)
     assert np.isnan(found[-1])
+    predicted = aigid.load(tmp_path / "m").predict(table["path"].tolist())
+    np.testing.assert_allclose([one.score for one in predicted[:-1]], expected, atol=1e-5)
+    head = tmp_path / "m" / "vae.safetensors"
+    head.write_bytes(head.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"vae\.safetensors"):
+        aigid.load(tmp_path / "m")
 
 
 def test_the_comparison(domains, trained, features, tmp_path):
