@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_gather
 
 from aigid.device import choose_device
 from aigid.errors import InputError
@@ -76,7 +75,14 @@ def gather(tensor: Tensor) -> Tensor:
     Gradients flow back to each process's own. What all compute alike of the gathered, ``average`` makes the gradient
     of one process with the whole batch.
     """
-    return tensor if world() == 1 else torch.cat(all_gather(tensor))
+    if world() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world())]
+    distributed.all_gather(parts, tensor.detach().contiguous())
+    parts[rank()] = own = tensor.view_as(tensor)
+    if own.requires_grad:
+        own.register_hook(lambda gradient: world() * gradient)  # as if every process's loss sent its own here
+    return torch.cat(parts)
 
 
 def require_same(place: tuple[int, ...], what: str, device: torch.device) -> None:
