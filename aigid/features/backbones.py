@@ -28,7 +28,8 @@ class BackboneSettings(Settings):
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
-def _by_name(part: Any) -> Any:
+def named(part: Any) -> Any:
+    """A specification, or what ``BACKBONES`` has by that name."""
     if isinstance(part, str) and part in BACKBONES:
         return BACKBONES[part]
     return part
@@ -38,7 +39,7 @@ class JointSettings(Settings):
     """Several towers that see the same image; their embeddings stand side by side."""
 
     library: Literal["joint"]
-    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(_by_name)]], Field(min_length=2)]
+    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(named)]], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves each its own
     dtype: Literal["float16", "float32"] = "float16"
 
@@ -64,6 +65,17 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
+    # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a centre crop instead of a squashed image.
+    "featdistill_clip": {
+        "library": "transformers",
+        "model": "openai/clip-vit-large-patch14",
+        "preprocess": {"size": 224},
+    },
+    "featdistill_siglip": {
+        "library": "transformers",
+        "model": "google/siglip-so400m-patch14-384",
+        "preprocess": {"size": 384, "mean": HALF, "std": HALF},
+    },
     # Random weights: they show the machinery, not the papers' accuracy.
     "tiny_clip": {
         "library": "open_clip",

@@ -31,7 +31,7 @@ class Backbone:
         self.device = device
         self.batch = batch
         self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
-        self.tower = _load(settings).requires_grad_(False).eval()
+        self.tower = load_tower(settings).requires_grad_(False).eval()
         self.weights_sha256 = weights.sha256_of(self.tower)
         self.weights_files = weights.hashes(settings.weights)
         if self.half:
@@ -141,7 +141,8 @@ def _as_it_lies(settings: BackboneSettings) -> BackboneSettings:
     return settings.model_copy(update={"library": "transformers"}) if known == {"config.json"} else settings
 
 
-def _load(settings: BackboneSettings) -> nn.Module:
+def load_tower(settings: BackboneSettings) -> nn.Module:
+    """The tower itself, on the CPU, ready to be trained: normalised (B, 3, S, S) to (B, D)."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
         raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
     if settings.library == "open_clip":

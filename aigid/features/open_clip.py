@@ -66,6 +66,10 @@ def _local(settings: BackboneSettings, path: Path) -> nn.Module:
             model = open_clip.create_model(settings.model, load_weights=False)
     if file is None:
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
+    if weights.has_head(file):
+        found = model.visual.load_state_dict(weights.of_encoder(weights.read(file)), strict=False)
+        weights.check(file, found.missing_keys, found.unexpected_keys)
+        return model
     with weights.reading(file):
         keys = open_clip.load_checkpoint(model, str(file), strict=False)
     if any(key.startswith("vision_model.") for key in keys.unexpected_keys):

@@ -38,7 +38,7 @@ class Fake(nn.Module):
 def fake(monkeypatch):
     def load(**how):
         tower = Fake(**how)
-        monkeypatch.setattr(encoder, "_load", lambda settings: tower)
+        monkeypatch.setattr(encoder, "load_tower", lambda settings: tower)
         return tower
 
     return load
