@@ -1,7 +1,5 @@
 """The fitted network, which says of an image which generator made it, if any."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,13 +11,14 @@ from scipy.special import softmax
 from torch import nn
 
 from aigid import seeding
+from aigid.detectors import finetuning
 from aigid.detectors.cnn.network import build
 from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
 from aigid.detectors.rows import class_names, class_numbers
 from aigid.device import choose_device
-from aigid.files import cache_folder, device_name
+from aigid.files import device_name
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 
@@ -85,8 +84,5 @@ def _joined(parts: list[Samples]) -> Samples:
 
 
 def _checkpoint(settings: CnnSettings, lessons: Samples, val: Samples, seed: int) -> Path:
-    """Outside the workspace, named by all that decides the run."""
-    about = [REVISION, settings.model_dump(mode="json"), seed, torch.__version__]
-    about += [[samples.keys, samples.y.tolist()] for samples in (lessons, val)]
-    name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
-    return cache_folder() / "training" / f"{name}.pt"
+    about = [REVISION, settings.model_dump(mode="json"), seed]
+    return finetuning.checkpoint(about + [[samples.keys, samples.y.tolist()] for samples in (lessons, val)])

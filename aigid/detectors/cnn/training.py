@@ -1,153 +1,68 @@
-"""Train the network; a run that was killed goes on from its last checkpoint, to the same weights on a CPU."""
+"""Train the network; of its epochs the best counts."""
 
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 
-from aigid import seeding
+from aigid.detectors import finetuning
 from aigid.detectors.cnn.samples import Samples
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.files import atomic
+from aigid.detectors.finetuning import Learner, Plan, Position
 
-SECONDS = 30.0  # between checkpoints
 EVAL_BATCH = 256
 LOG = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
 
 
-@dataclass
-class Progress:
-    """Where a run stands; with the states of network and optimizer it is a checkpoint."""
-
-    epoch: int = 0
-    step: int = 0  # of the epoch, done
-    loss: float = 0.0  # summed over the epoch's steps
-    log: list[list[float]] = field(default_factory=list)
-    best_f1: float = -1.0
-    best: dict[str, torch.Tensor] | None = None  # the weights of the best epoch
-
-
 def train(
-    net: nn.Module,
-    settings: CnnSettings,
-    train: Samples,
-    val: Samples,
-    seed: int,
-    checkpoint: Path,
-    seconds: float = SECONDS,
-) -> list[list[float]]:
-    """Give ``net`` the weights of the epoch with the best validation macro-F1; the log, a row of ``LOG`` an epoch.
-
-    All randomness of a step comes from the seed, the epoch and the step, so that a checkpoint holds none.
-    """
-    run = _Run(net, settings, train, seed)
-    run.resume(checkpoint)
-    now = run.progress
-    saved = time.monotonic()
-    while now.epoch < settings.epochs:
-        for step, places in run.steps():
-            now.loss += run.step(step, places)
-            now.step = step + 1
-            if time.monotonic() - saved >= seconds:
-                run.save(checkpoint)
-                saved = time.monotonic()
-        _close_epoch(run, val)
-        run.save(checkpoint)
-        saved = time.monotonic()
-    net.load_state_dict(now.best)
+    net: nn.Module, settings: CnnSettings, train: Samples, val: Samples, seed: int, checkpoint: Path
+) -> list[dict[str, float]]:
+    """Give ``net`` the weights of the epoch with the best validation macro-F1; the log, a row of ``LOG`` an epoch."""
+    how = plan(settings, len(train), seed)
+    log = finetuning.train(how, learner(net, settings, how, train, val), checkpoint)
     checkpoint.unlink(missing_ok=True)
-    return now.log
+    return log
 
 
-def _close_epoch(run: "_Run", val: Samples) -> None:
-    now = run.progress
-    logits = predict(run.net, val, np.arange(len(val)))
-    f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
-    loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
-    accuracy = float((logits.argmax(1) == val.y).mean())
-    rate = run.optimizer.param_groups[0]["lr"]
-    now.log.append([now.epoch + 1, rate, now.loss / run.num_steps, loss, accuracy, f1])
-    tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in zip(LOG, now.log[-1], strict=True)), file=sys.stderr)
-    if f1 > now.best_f1:
-        now.best_f1, now.best = f1, {name: value.clone() for name, value in run.net.state_dict().items()}
-    now.epoch, now.step, now.loss = now.epoch + 1, 0, 0.0
+def plan(settings: CnnSettings, num_items: int, seed: int) -> Plan:
+    """As long as the settings say."""
+    mixed = settings.precision == "mixed"
+    return Plan("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate, mixed)
 
 
-class _Run:
-    """Network, optimizer, schedule and scaler of one run."""
+def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, val: Samples) -> Learner:
+    """Cross-entropy of the classes; macro-F1 judges."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
+    optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    device = next(net.parameters()).device
 
-    def __init__(self, net: nn.Module, settings: CnnSettings, train: Samples, seed: int) -> None:
-        self.net, self.settings, self.train, self.seed = net, settings, train, seed
-        self.device = next(net.parameters()).device
-        self.mixed = settings.precision == "mixed" and self.device.type == "cuda"
-        self.num_steps = max(len(train) // (settings.batch_size * settings.accumulate), 1)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
-        self.optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        self.schedule = self._schedule()
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.mixed)
-        self.progress = Progress()
+    def loss(at: Position, places: np.ndarray) -> dict[str, torch.Tensor]:
+        net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
+        pixels = to_float(train.take(places), device)
+        if settings.mirror:
+            turned = torch.rand(len(places)) < 0.5
+            pixels[turned] = pixels[turned].flip(-1)
+        return {"cross_entropy": functional.cross_entropy(net(pixels), torch.from_numpy(train.y[places]).to(device))}
 
-    def _schedule(self) -> torch.optim.lr_scheduler.LRScheduler:
-        if self.settings.schedule == "constant":
-            return torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1.0)
-        total = self.num_steps * self.settings.epochs + 1
-        return torch.optim.lr_scheduler.OneCycleLR(self.optimizer, self.settings.learning_rate, total, pct_start=0.2)
+    def judge() -> tuple[dict[str, float], float]:
+        logits = predict(net, val, np.arange(len(val)))
+        f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
+        wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
+        return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    def steps(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The steps of this epoch that are still to do, each with its images."""
-        order = seeding.generator("cnn order", self.seed, self.progress.epoch).permutation(len(self.train))
-        size = self.settings.batch_size * self.settings.accumulate
-        todo = range(self.progress.step, self.num_steps)
-        for step in tqdm(todo, desc=f"epoch {self.progress.epoch + 1}", unit="step", disable=None):
-            yield step, order[step * size : (step + 1) * size]
+    return Learner(net, optimizer, _schedule(optimizer, settings, plan), loss, judge)
 
-    def step(self, step: int, places: np.ndarray) -> float:
-        """One step of the optimizer; its mean loss."""
-        epoch = self.progress.epoch
-        torch.manual_seed(seeding.seed_of("cnn step", self.seed, epoch, step))
-        self.net.train(epoch == 0 or "frozen_after_first_epoch" not in self.settings.compat)
-        total = 0.0
-        for part in np.array_split(places, self.settings.accumulate):
-            pixels = to_float(self.train.take(part), self.device)
-            if self.settings.mirror:
-                turned = torch.rand(len(part)) < 0.5
-                pixels[turned] = pixels[turned].flip(-1)
-            y = torch.from_numpy(self.train.y[part]).to(self.device)
-            with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-                loss = functional.cross_entropy(self.net(pixels), y) / self.settings.accumulate
-            self.scaler.scale(loss).backward()
-            total += float(loss.detach())
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad()
-        self.schedule.step()
-        return total
 
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, atomically."""
-        with atomic(path) as part:
-            torch.save({"progress": vars(self.progress)} | {k: v.state_dict() for k, v in self._parts().items()}, part)
-
-    def resume(self, path: Path) -> None:
-        """Take up a checkpoint if there is one."""
-        if path.is_file():
-            saved = torch.load(path, map_location=self.device, weights_only=True)
-            self.progress = Progress(**saved["progress"])
-            for name, part in self._parts().items():
-                part.load_state_dict(saved[name])
-
-    def _parts(self) -> dict[str, Any]:
-        parts = {"net": self.net, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
-        return {name: part for name, part in parts.items() if name != "scaler" or self.mixed}
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: CnnSettings, plan: Plan
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if settings.schedule == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    total = plan.num_steps * plan.epochs + 1
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total, pct_start=0.2)
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
+from aigid.detectors.finetuning import Run
 from aigid.errors import InputError
 from aigid.params import check
 
@@ -168,7 +169,7 @@ def test_learns_and_scores(dataset, fitted, tmp_path):
 
 KILLED = """
 import sys, os, numpy as np
-from aigid.detectors.cnn import training
+from aigid.detectors import finetuning
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.settings import CnnSettings
@@ -176,17 +177,16 @@ from aigid.data import manifest
 from pathlib import Path
 root, table, vae, settings, out, stop = sys.argv[1:]
 settings = CnnSettings.model_validate_json(settings)
-training.SECONDS = 0
-training.train.__defaults__ = (0.0,)
+finetuning.SECONDS = 0
 steps = 0
-step = training._Run.step
+step = finetuning.Run.step
 def counted(self, *given):
     global steps
     steps += 1
     if steps == int(stop):
         os.kill(os.getpid(), 9)
     return step(self, *given)
-training._Run.step = counted
+finetuning.Run.step = counted
 fitted, log = Cnn.fit(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
 Path(out).mkdir()
 fitted.save(Path(out))
@@ -219,7 +219,7 @@ def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
     assert not list((tmp_path / "killed/training").iterdir())
 
 
-def test_accumulated_batches_give_the_gradient_of_one(monkeypatch):
+def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
     """Without batch statistics, one step over 2 x 8 images is one over 16."""
     rng = np.random.default_rng(0)
     pictures = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(16)}
@@ -230,7 +230,8 @@ def test_accumulated_batches_give_the_gradient_of_one(monkeypatch):
                                           "mirror": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
         torch.manual_seed(0)
         net = build(how, 2)
-        run = training._Run(net, how, data, 0)
+        plan = training.plan(how, len(data), 0)
+        run = Run(plan, training.learner(net, how, plan, data, data), tmp_path / "none.pt")
         run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
         run.step(0, np.arange(16))
         assert not net.training
