@@ -8,9 +8,12 @@ from the run's name, the seed, the epoch and the step, so that a checkpoint hold
 import hashlib
 import json
 import math
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -110,19 +113,42 @@ def train(plan: Plan, learner: Learner, path: Path, seconds: float | None = None
     """
     run = Run(plan, learner, path)
     now, saved = run.progress, time.monotonic()
-    while now.epoch < plan.epochs:
-        for step, items in run.steps():
-            run.step(step, items)
-            now.step = step + 1
-            if time.monotonic() - saved >= (SECONDS if seconds is None else seconds):
-                run.save()
-                saved = time.monotonic()
-        run.close_epoch()
-        run.save()
-        saved = time.monotonic()
+    with _interrupts() as asked:
+        while now.epoch < plan.epochs:
+            for step, items in run.steps():
+                run.step(step, items)
+                now.step = step + 1
+                if asked or time.monotonic() - saved >= (SECONDS if seconds is None else seconds):
+                    run.save()
+                    saved = time.monotonic()
+                if asked:
+                    raise KeyboardInterrupt(f"{plan.name}: stopped and saved; the same command goes on from here")
+            run.close_epoch()
+            run.save()
+            saved = time.monotonic()
     if now.best is not None:
         run.load_weights(now.best)
     return now.log
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-C is noted instead of raised, until the step is done and can be saved; a second one is raised."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _: object) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Run:

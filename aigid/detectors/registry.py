@@ -15,7 +15,10 @@ DETECTORS = {
 }
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
-IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}
+IMAGE_DETECTORS = {
+    "cnn": "aigid.detectors.cnn.detector:Cnn",
+    "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
+}
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 

@@ -58,7 +58,8 @@ def save_memory(tower: nn.Module) -> None:
     if hasattr(tower, "set_grad_checkpointing"):
         tower.set_grad_checkpointing(True)
     else:
-        tower.model.gradient_checkpointing_enable({"use_reentrant": False})
+        model = tower.model
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
 
 
 def published(tower: nn.Module) -> tuple[str, str]:

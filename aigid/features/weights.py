@@ -35,13 +35,21 @@ def sha256_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``."""
+def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``.
+
+    With a ``prefix`` only those that begin with it, named without it.
+    """
+    if prefix and path.suffix == ".safetensors":
+        with reading(path), safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     with reading(path):
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         for wrapper in ("state_dict", "model_state_dict"):
             state = state.get(wrapper, state)
-        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def of_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 
 
 def momentum(done: float, base: float, most: float) -> float:
-    """The moving teacher's (Section 5.1): ``base`` at the start, ``most`` at the end (``done`` 1), half a cosine between."""
+    """The moving teacher's (Section 5.1): from ``base`` at the start to ``most`` where ``done`` is 1, along a cosine."""
     return most - (most - base) * (cos(pi * done) + 1) / 2
 
 
@@ -60,7 +60,8 @@ class Contrast(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The loss of a batch (B, width), a mean over its images; the teacher's go into the queue by ``remember``."""
-        candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ self.queue.T], dim=1)
+        negatives = self.queue.clone()  # as it is now: what is remembered before the way back must not change it
+        candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
         likeness = torch.exp(candidates / self.temperature)
         if not self.normaliser:
             self.normaliser.copy_(likeness.detach().mean() * self.num_images)
