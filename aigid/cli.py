@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.commands import data, evaluation, features
+from aigid.commands import challenge, data, evaluation, features
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,6 +23,7 @@ COMMANDS = (
     features.extract,
     features.cache,
     evaluation.evaluate,
+    challenge.ntire,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -17,7 +17,7 @@ def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
 
 
 def momentum(done: float, base: float, most: float) -> float:
-    """The moving teacher's (Section 5.1): from ``base`` at the start to ``most`` where ``done`` is 1, along a cosine."""
+    """The moving teacher's (Section 5.1): from ``base`` to ``most`` as ``done`` goes from 0 to 1, along a cosine."""
     return most - (most - base) * (cos(pi * done) + 1) / 2
 
 

@@ -15,6 +15,7 @@ from aigid.detectors.models import Model, load, save
 from aigid.errors import InputError
 
 NAME = "featdistill"
+KINDS = {"clip": "featdistill_clip", "siglip": "featdistill_siglip"}  # the encoders of the published experts
 
 
 def first(
@@ -62,13 +63,12 @@ def together(settings: FeatDistillSettings, folders: dict[str, Path], out: Path)
 
 def published(files: Iterable[Path], out: Path) -> Model:
     """The ensemble of the published checkpoints, named as their authors name them, as a model's folder."""
-    kinds = {"clip": "featdistill_clip", "siglip": "featdistill_siglip"}
     members = {}
     for file in files:
         kind = file.stem.rpartition("_")[2]
-        if kind not in kinds:
+        if kind not in KINDS:
             raise InputError(f"{file}: want a name such as Expert_1_clip.pth or Expert_3_siglip.pth")
-        how = ExpertSettings(backbone=kinds[kind], seed=0)
+        how = ExpertSettings(backbone=KINDS[kind], seed=0)
         members[f"{kind}_{len(members) + 1}"] = Member(how, lambda how=how, file=file: experts.load(how, file), file)
     order = sorted(members, key=lambda name: not name.startswith("siglip"))  # as the published code sums them
     save(Model(NAME, FeatDistill({name: members[name] for name in order}, half=True), {}, []), out)
