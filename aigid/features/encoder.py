@@ -86,7 +86,9 @@ class Backbone:
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         pixels = self._normalised(pixels.to(self.device).permute(0, 3, 1, 2))
-        embedded = self._narrow(pixels.half()) if half else self.tower(pixels)
+        if half:
+            pixels = pixels.half()  # the wide ones are not kept meanwhile
+        embedded = self._narrow(pixels) if half else self.tower(pixels)
         return _Underway(embedded[: len(images)].float())
 
     def _normalised(self, pixels: Tensor) -> Tensor:
