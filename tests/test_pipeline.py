@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.repo import Repo
+from networkx import DiGraph, ancestors
 
 from aigid import params
 from aigid.data.audit.doctor import AuditSettings
@@ -30,10 +31,15 @@ PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))
 
 
 @cache
-def stages() -> dict[str, object]:
-    """The expanded stages by name, as DVC sees them."""
+def graph() -> DiGraph:
+    """The expanded stages as DVC sees them, each pointing to those that it needs."""
     with Repo(ROOT) as repo:
-        return {stage.addressing: stage for stage in repo.index.stages}
+        return repo.index.graph
+
+
+def stages() -> dict[str, object]:
+    """The expanded stages by name."""
+    return {stage.addressing: stage for stage in graph()}
 
 
 def module_file(name: str) -> Path | None:
@@ -116,6 +122,42 @@ def test_deps_are_exactly_the_imports(name):
     }
     assert not missing, f"{name} imports files that it does not declare"
     assert not unused, f"{name} declares files that it does not import"
+
+
+def followers(section: str) -> set[str]:
+    """The stages that a change of one section of params.yaml runs again."""
+    owners = [
+        stage
+        for stage in graph()
+        for dep in stage.deps
+        if any(section == key or section.startswith(f"{key}.") for key in getattr(dep, "params", ()))
+    ]
+    assert owners, f"no stage reads {section}"
+    return {stage.addressing for owner in owners for stage in (owner, *ancestors(graph(), owner))}
+
+
+def judged(name: str) -> set[str]:
+    return {f"score@{name}", f"evaluate@{name}", "report"}
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("probe.c", {"train@probe", "cross"} | judged("probe")),
+        ("knn.k", {"train@knn"} | judged("knn")),
+        ("gendet.margin", {"train_gendet", "draw_gendet"} | judged("gendet")),
+        ("thumbnails", {"report"}),
+        ("crossing.rows", {"cross", "report"}),
+        (
+            "describe.sample",
+            {f"describe@{name}" for name in DATASETS}
+            | {"controls", "report"}
+            | {f"evaluate@{name}" for name in (*JUDGED, *CONTROLS)},
+        ),
+    ],
+)
+def test_a_changed_parameter_runs_exactly_what_follows_it(section, expected):
+    assert followers(section) == expected
 
 
 def test_init_files_are_docstrings():
