@@ -2,7 +2,11 @@
 
 import click
 
+<<<<<<< HEAD
 from aigid.commands import challenge, data, evaluation, features
+=======
+from aigid.commands import data, evaluation, features, prediction
+>>>>>>> main
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,7 +27,12 @@ COMMANDS = (
     features.extract,
     features.cache,
     evaluation.evaluate,
+<<<<<<< HEAD
     challenge.ntire,
+=======
+    prediction.predict,
+    prediction.bring,
+>>>>>>> main
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -1,8 +1,12 @@
 """How every command and stage ends: 0 done, 1 done but for named inputs, 2 the call was wrong."""
 
+import os
+
 import click
 
 from aigid.errors import InputError
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait leave the cores to others
 
 
 class Command(click.Command):

@@ -14,7 +14,7 @@ SUFFIXES = (".csv", ".parquet")
 def read(path: Path | str, required: tuple[str, ...]) -> pd.DataFrame:
     """All cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
     path = Path(path)
-    _check_suffix(path)
+    check_suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
@@ -31,12 +31,18 @@ def read(path: Path | str, required: tuple[str, ...]) -> pd.DataFrame:
 def write(table: pd.DataFrame, path: Path | str) -> None:
     """Write ``table`` atomically, as the suffix says; equal tables give equal bytes."""
     path = Path(path)
-    _check_suffix(path)
+    check_suffix(path)
     with atomic(path) as part:
         if path.suffix == ".csv":
             table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape")
         else:
             _write_parquet(table, part, path)
+
+
+def check_suffix(path: Path) -> None:
+    """InputError unless it is the name of a table."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")
 
 
 def place(row: int) -> str:
@@ -71,8 +77,3 @@ def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
         table.to_parquet(part, index=False)
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: {error.object!r} is not UTF-8, which Parquet wants; write a .csv") from None
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")

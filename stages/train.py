@@ -1,5 +1,6 @@
 """Fit a detector on a dataset's embeddings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -7,9 +8,11 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
+from aigid.detectors import origin
 from aigid.detectors.models import Model, save
 from aigid.detectors.registry import find
 from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)
@@ -19,11 +22,13 @@ from aigid.detectors.rows import open_dataset
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = find(detector)
-    settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
+    settings, seed, demos = (params.load(*it) for it in ((detector, kind.Settings), ("seed", int), ("demo", dict)))
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     views = getattr(settings, "views", ("clean",))
     fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
-    save(Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, settings.train in demos)
+    model = Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
+    save(replace(model, validation=validate(model, dataset)), out)
 
 
 if __name__ == "__main__":

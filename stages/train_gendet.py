@@ -1,5 +1,6 @@
 """Train GenDet behind its teacher: the rotations of student and augmenter, then the classifier."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -7,11 +8,12 @@ import click
 from aigid import params
 from aigid.command import Command
 from aigid.data import manifest
-from aigid.detectors import training_log
+from aigid.detectors import origin, training_log
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.models import Model, load, require_same_backbone, save
 from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)
@@ -21,11 +23,13 @@ from aigid.detectors.rows import open_dataset
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 @click.option("--log", type=Path, required=True, help="Folder of rotations.csv and classifier.csv.")
 def main(manifest_path: Path, embeddings: tuple[Path, ...], teacher_folder: Path, out: Path, log: Path) -> None:
-    settings, seed = params.load("gendet", GenDetSettings), params.load("seed", int)
+    settings, seed, demos = (params.load(*it) for it in (("gendet", GenDetSettings), ("seed", int), ("demo", dict)))
     dataset, teacher = open_dataset(manifest.read(manifest_path), embeddings), load(teacher_folder)
     require_same_backbone(teacher, dataset)
     detector = GenDet.fit(settings, dataset.split("train"), dataset.split("val"), seed, teacher.detector)
-    save(Model("gendet", detector, settings.model_dump(mode="json"), dataset.fingerprints), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, settings.train in demos)
+    model = Model("gendet", detector, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
+    save(replace(model, validation=validate(model, dataset)), out)
     training_log.write(detector.logs, log)
 
 

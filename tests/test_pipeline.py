@@ -161,7 +161,8 @@ def test_a_changed_parameter_runs_exactly_what_follows_it(section, expected):
 
 
 def test_init_files_are_docstrings():
-    for file in ROOT.glob("aigid/**/__init__.py"):
+    """All but the first, which has `aigid.load`."""
+    for file in ROOT.glob("aigid/*/**/__init__.py"):
         assert len(ast.parse(file.read_text()).body) == 1, file
 
 

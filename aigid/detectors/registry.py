@@ -15,16 +15,22 @@ DETECTORS = {
 }
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
+<<<<<<< HEAD
 IMAGE_DETECTORS = {
     "cnn": "aigid.detectors.cnn.detector:Cnn",
     "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
 }
+=======
+IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}
+IMPORTED = {"hub_classifier": "aigid.detectors.hub_classifier:HubClassifier"}  # never trained here
+>>>>>>> main
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 
 def find(name: str) -> type:
     """The class, which does what `aigid.detectors.protocol.Detector` says; InputError that lists the known names."""
-    if name not in JUDGED:
-        raise InputError(f"unknown detector {name!r}; known: {', '.join(JUDGED)}")
-    module, attribute = (DETECTORS | IMAGE_DETECTORS)[name].split(":")
+    known = DETECTORS | IMAGE_DETECTORS | IMPORTED
+    if name not in known:
+        raise InputError(f"unknown detector {name!r}; known: {', '.join(known)}")
+    module, attribute = known[name].split(":")
     return getattr(import_module(module), attribute)

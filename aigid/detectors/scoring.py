@@ -18,7 +18,14 @@ KEPT_IF_THERE = ("source", "group")
 def score(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame:
     """One row for each val and test image and view; an image without an embedding has a status and no score."""
     require_same_backbone(model, dataset)
-    return pd.concat([_score_view(model, dataset, view) for view in dataset.views], ignore_index=True)
+    rows = judged(dataset.manifest)
+    return pd.concat([_score_view(model, dataset, rows, view) for view in dataset.views], ignore_index=True)
+
+
+def validate(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame | None:
+    """The clean validation images' rows, for the bundle; None where there are none."""
+    rows = dataset.manifest[dataset.manifest["split"] == "val"]
+    return None if rows.empty else _score_view(model, dataset, rows, dataset.views[0])
 
 
 def frame(manifest: pd.DataFrame, view: str, scores: np.ndarray, status: np.ndarray) -> pd.DataFrame:
@@ -44,8 +51,7 @@ def judged(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["split"] != "train"]
 
 
-def _score_view(model: Model, dataset: EmbeddedDataset, view: str) -> pd.DataFrame:
-    rows = judged(dataset.manifest)
+def _score_view(model: Model, dataset: EmbeddedDataset, rows: pd.DataFrame, view: str) -> pd.DataFrame:
     places = rows.index.to_numpy()
     status, detector = dataset.status[places], model.detector
     good = np.flatnonzero(status == store.OK)

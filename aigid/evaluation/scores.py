@@ -21,14 +21,26 @@ def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataF
     """The checked rows of a ``.csv`` or ``.parquet`` file, in its order.
 
     ``columns`` maps our names to those of another tool's file, ``{"score": "prob_fake"}``; a value that begins
-    with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value.
+    with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value. Rows
+    without a label, as `aigid predict` writes them of images that nobody labelled, are left out.
     """
-    return validate(_rename(tables.read(path, ()), columns or {}, str(path)), str(path))
+    return validate(_labelled(_rename(tables.read(path, ()), columns or {}, str(path)), str(path)), str(path))
 
 
 def write(scores: pd.DataFrame, path: Path | str) -> None:
     """Check and write the rows as they stand, atomically; every score reads back to the same bits."""
     tables.write(validate(scores, str(path)), path)
+
+
+def _labelled(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    if "label" not in table or not len(table):
+        return table
+    blank = table["label"].astype("str").str.strip() == ""
+    if blank.all():
+        raise InputError(f"{name}: none of its {len(table)} rows has a label; there is nothing to judge them by")
+    if blank.any():
+        LOG.warning("%s: %d of %d rows have no label; they are left out", name, blank.sum(), len(table))
+    return table[~blank]
 
 
 def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from aigid.errors import InputError
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings
 
+FEWEST = 4  # images in a CPU's product: of fewer its last bits differ, and float16 rounds a few of those up to its own
+
 
 class Backbone:
     """One frozen tower on a device: square uint8 images in, embeddings of width ``dim`` out.
@@ -30,6 +32,7 @@ class Backbone:
         self.settings = settings = _as_it_lies(settings)
         self.device = device
         self.batch = batch
+        self._fewest = FEWEST if device.type == "cpu" else 1
         self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
         self.tower = load_tower(settings).requires_grad_(False).eval()
         self.weights_sha256 = weights.sha256_of(self.tower)
@@ -80,16 +83,21 @@ class Backbone:
     @torch.inference_mode()
     def _start(self, images: np.ndarray, half: bool) -> "_Underway":
         """Embed at most ``batch`` images, padded, without waiting."""
-        padded = np.zeros((self.batch, *images.shape[1:]), np.uint8)
-        padded[: len(images)] = images
-        pixels = torch.from_numpy(padded)
+        if lacking := max(self.batch, self._fewest) - len(images):
+            images = np.concatenate([images, np.zeros((lacking, *images.shape[1:]), np.uint8)])
+        pixels = torch.from_numpy(images)
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         pixels = self._normalised(pixels.to(self.device).permute(0, 3, 1, 2))
+<<<<<<< HEAD
         if half:
             pixels = pixels.half()  # the wide ones are not kept meanwhile
         embedded = self._narrow(pixels) if half else self.tower(pixels)
         return _Underway(embedded[: len(images)].float())
+=======
+        embedded = self._narrow(pixels.half()) if half else self.tower(pixels)
+        return _Underway(embedded[: len(images) - lacking].float())
+>>>>>>> main
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) uint8, channels-last in memory, to float32: on CUDA still so, where convolutions gain by it.
@@ -110,9 +118,11 @@ class Backbone:
         return np.concatenate([again.wait() for _, again in self._start_all(images, half=False)])
 
     def _halve(self) -> None:
-        if self.batch == 1:
+        if self.batch == self._fewest == 1:
             raise InputError(f"{self.settings.model}: {self.device} has too little memory for one image at a time")
-        self.batch //= 2
+        if self.batch == 1:
+            self._fewest = 1
+        self.batch = max(self.batch // 2, 1)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

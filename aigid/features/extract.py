@@ -2,14 +2,13 @@
 
 import logging
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from aigid import store
 from aigid.data.hashes import sha256_of
@@ -67,6 +66,21 @@ class Extraction:
         return out
 
 
+class Towers:
+    """Loads towers, each once."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Backbone] = {}
+
+    def load(self, settings: BackboneSettings, num_images: int) -> Backbone:
+        """The tower, with a batch for so many images."""
+        name = settings.model_dump_json()
+        if name not in self._loaded:
+            self._loaded[name] = Backbone(settings, choose_device(device_name()))
+        batch.settle(self._loaded[name], batch_size(), num_images)
+        return self._loaded[name]
+
+
 def extract(
     manifest: pd.DataFrame,
     root: Path,
@@ -75,11 +89,14 @@ def extract(
     seed: int = 0,
     alongside: Iterable[BackboneSettings] = (),
     out: Path | None = None,
+    loader: Towers | None = None,
+    look: Callable[[str, np.ndarray], object] | None = None,
 ) -> Extraction:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
-    cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space.
+    cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
+    towers from one call to the next, ``look`` is the ``Reader``'s.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
@@ -88,9 +105,9 @@ def extract(
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    device = choose_device(device_name())
+    loader = loader or Towers()
     cache.tell_other_versions()
-    backbones = [_load(tower, device, len(manifest)) for tower in towers(settings)]
+    backbones = [loader.load(tower, len(manifest)) for tower in towers(settings)]
     key = _key(manifest, root)
     keys = cache.Keys(key)
     rows = {name: [_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
@@ -102,9 +119,9 @@ def extract(
     missing = np.any([block.missing for block in blocks], axis=0)
     if missing.any():
         others = [other for other in alongside if other not in towers(settings)]
-        blocks += _alongside(others, device, definitions, seed, keys, missing)
+        blocks += _alongside(others, loader, definitions, seed, keys, missing)
     _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
-    failed = engine.run(blocks, Reader(root, seed), manifest["path"].tolist(), key, num_workers())
+    failed = engine.run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
     status = np.full(len(manifest), store.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
@@ -114,12 +131,6 @@ def extract(
     widths = [tower.dim for tower in backbones]
     attributes = _attributes(settings, backbones, definitions, seed)
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
-
-
-def _load(settings: BackboneSettings, device: torch.device, num_images: int) -> Backbone:
-    tower = Backbone(settings, device)
-    batch.settle(tower, batch_size(), num_images)
-    return tower
 
 
 def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
@@ -138,7 +149,7 @@ def _rows(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cac
 
 def _alongside(
     others: list[BackboneSettings],
-    device: torch.device,
+    loader: Towers,
     definitions: dict,
     seed: int,
     keys: cache.Keys,
@@ -148,7 +159,7 @@ def _alongside(
     blocks = []
     for settings in others:
         try:
-            tower = _load(settings, device, len(keys))
+            tower = loader.load(settings, len(keys))
             rows = {name: _rows(tower, definition, seed, keys) for name, definition in definitions.items()}
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +60,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads images below ``root``; ``seed`` is that of the views."""
+    """Reads images below ``root``; ``seed`` is that of the views.
+
+    ``look`` is shown the pixels of every image that is decoded, with its sha256, in the thread that decodes it.
+    """
 
     root: Path
     seed: int
+    look: Callable[[str, np.ndarray], object] | None = None
 
     def read(self, request: Request) -> Sample:
         """One image; it never fails but by a status."""
@@ -77,6 +81,8 @@ class Reader:
             images = {how: DECODINGS[how].decode(content) for how in {wanted.decode for wanted in request.wanted}}
         except ImageError as error:
             return Sample(*known, error.status, error.message)
+        if self.look:
+            self.look(found, next(iter(images.values())))
         sample = Sample(*known)
         for view, how in dict.fromkeys((wanted.view, wanted.decode) for wanted in request.wanted):
             seen = views.apply(view, images[how], found, self.seed)[0]

@@ -8,7 +8,7 @@ from towers import CLIP, SIGLIP, images
 
 from aigid.errors import InputError
 from aigid.features import batch, encoder
-from aigid.features.backbones import BackboneSettings
+from aigid.features.backbones import BackboneSettings, resolve
 from aigid.features.encoder import Backbone
 
 CPU = torch.device("cpu")
@@ -101,6 +101,23 @@ def test_an_embedding_does_not_depend_on_its_company():
     together = backbone.encode(images(16))
     for n in range(16):
         np.testing.assert_array_equal(backbone.encode(images(16)[n:])[0], together[n])
+
+
+def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
+    backbone = Backbone(SETTINGS, CPU, 8)
+    one, other = images(8), 255 - images(8)
+    first, second = backbone.submit(one), backbone.submit(other)
+    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(images(8)))
+    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - images(8)))
+    np.testing.assert_array_equal(one, images(8))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+def test_an_embedding_does_not_depend_on_the_batch_on_a_cpu(size):
+    """Batches of one or two are computed as four: float16 would round their last bits to other numbers."""
+    tower = resolve("tiny_clip")
+    together = Backbone(tower, CPU, 16).encode(images(9))
+    np.testing.assert_array_equal(Backbone(tower, CPU, size).encode(images(9)), together)
 
 
 def test_the_way_of_decoding_is_in_the_fingerprint():

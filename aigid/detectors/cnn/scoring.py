@@ -21,6 +21,11 @@ def score(model: Model, source: Source, manifest: pd.DataFrame, views: Sequence[
     return pd.concat([_score_view(model, source, judged(manifest), view) for view in views], ignore_index=True)
 
 
+def validate(model: Model, source: Source, manifest: pd.DataFrame) -> pd.DataFrame:
+    """The clean validation images' rows, for the bundle."""
+    return _score_view(model, source, manifest[manifest["split"] == "val"], "clean")
+
+
 def predictor(
     model: Model, images: pd.DataFrame, root: Path, vae: Path, seed: int, compat: tuple[Compat, ...] | None = None
 ) -> tuple[list[str], Callable[[str], tuple[np.ndarray, np.ndarray]]]:

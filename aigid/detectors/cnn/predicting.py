@@ -1,0 +1,28 @@
+"""The network in a bundle on images from anywhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aigid.detectors.cnn.samples import Source
+from aigid.detectors.models import Model
+from aigid.errors import InputError
+
+
+class Predictor:
+    """Class probabilities of images in a view; the VAE lies in the bundle, and is loaded once."""
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self.detector = model.detector
+        self.source = Source(model.detector.settings, folder / "vae", Path(), model.origin.seed)
+        if self.source.fingerprints != model.fingerprints:
+            raise InputError(f"{folder}: trained on the channels of another VAE or version of this code")
+
+    def __call__(self, images: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """Status (N,) and probabilities (N, K), NaN where an image cannot be read."""
+        samples, status = self.source.samples(images, np.zeros(len(images), np.int64), view)
+        found = np.full((len(images), len(self.detector.classes)), np.nan)
+        if len(samples):
+            found[status == "ok"] = self.detector.probabilities(samples)
+        return status, found

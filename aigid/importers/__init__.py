@@ -1,0 +1,1 @@
+"""Other people's published detectors, made into bundles."""

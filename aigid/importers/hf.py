@@ -1,0 +1,21 @@
+"""Image classifiers of the Hugging Face hub, or of a folder like one of its repositories."""
+
+from pathlib import Path
+
+from aigid.detectors.hub_classifier import HubClassifier
+from aigid.detectors.models import Model
+from aigid.detectors.origin import Origin
+from aigid.errors import InputError
+from aigid.importers.registry import Request
+
+
+def bring(request: Request) -> Model:
+    """The classifier, of which ``fake_labels`` name the classes that mean generated; its files are copied."""
+    if request.model is None:
+        raise InputError("name the model: a folder with config.json, or a repository of the hub")
+    if not request.fake_labels:
+        raise InputError("--fake-label: name the class that means generated")
+    detector = HubClassifier.from_source(request.model, request.fake_labels)
+    where = "a local folder" if Path(request.model).is_dir() else f"huggingface.co/{request.model}"
+    licences = [f"weights: as {where} states them"]
+    return Model("hub_classifier", detector, {"model": request.model}, [], Origin(licences=licences, source=where))

@@ -1,0 +1,45 @@
+"""A published linear head on a frozen backbone becomes a linear probe."""
+
+from pathlib import Path
+
+import numpy as np
+
+from aigid.detectors.models import Model
+from aigid.detectors.origin import Origin
+from aigid.detectors.probe import LinearProbe
+from aigid.errors import InputError
+from aigid.features import hub, weights
+from aigid.features.backbones import BackboneSettings, resolve
+from aigid.importers.registry import Request
+
+
+def head(path: Path | None, what: str, prefix: str, width: int) -> LinearProbe:
+    """P(generated) = sigmoid(w x + b) by the tensors ``<prefix>weight`` (1, ``width``) and ``<prefix>bias`` (1,)."""
+    if path is None:
+        raise InputError(f"--weights: name {what}")
+    hub.require(path)
+    state, want = weights.read(path), {f"{prefix}weight": (1, width), f"{prefix}bias": (1,)}
+    misshapen = [name for name, shape in want.items() if name in state and tuple(state[name].shape) != shape]
+    weights.check(path, want.keys() - state.keys(), state.keys() - want.keys(), misshapen)
+    weight, bias = (state[name].numpy().astype(np.float64).ravel() for name in want)
+    return LinearProbe(weight, float(bias[0]), {})
+
+
+def backbone(asked: str | None, published: BackboneSettings) -> BackboneSettings:
+    """The backbone as published, or the ``asked`` one, if it is the same tower (but for its preprocessing)."""
+    if asked is None:
+        return published
+    settings, same = resolve(asked), ("library", "model", "pool")
+    wrong = [key for key in same if getattr(settings, key, None) != getattr(published, key)]
+    if wrong:
+        told = ", ".join(f"{key} {getattr(settings, key, None)}" for key in wrong)
+        raise InputError(f"--backbone {asked}: {told}; this head belongs to {published.model}, pool {published.pool}")
+    return settings
+
+
+def bundle(
+    probe: LinearProbe, request: Request, published: BackboneSettings, source: str, licences: list[str]
+) -> Model:
+    """A probe that nobody here trained: no validation images, no fingerprint but the backbone's settings."""
+    origin = Origin([backbone(request.backbone, published).model_dump(mode="json")], licences=licences, source=source)
+    return Model("probe", probe, {"weights": request.weights.name}, [], origin)
