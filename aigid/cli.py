@@ -2,11 +2,7 @@
 
 import click
 
-<<<<<<< HEAD
-from aigid.commands import challenge, data, evaluation, features
-=======
-from aigid.commands import data, evaluation, features, prediction
->>>>>>> main
+from aigid.commands import challenge, data, evaluation, features, prediction
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,12 +23,9 @@ COMMANDS = (
     features.extract,
     features.cache,
     evaluation.evaluate,
-<<<<<<< HEAD
     challenge.ntire,
-=======
     prediction.predict,
     prediction.bring,
->>>>>>> main
 )
 for command in COMMANDS:
     main.add_command(command)

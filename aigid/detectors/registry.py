@@ -15,15 +15,11 @@ DETECTORS = {
 }
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
-<<<<<<< HEAD
 IMAGE_DETECTORS = {
     "cnn": "aigid.detectors.cnn.detector:Cnn",
     "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
 }
-=======
-IMAGE_DETECTORS = {"cnn": "aigid.detectors.cnn.detector:Cnn"}
 IMPORTED = {"hub_classifier": "aigid.detectors.hub_classifier:HubClassifier"}  # never trained here
->>>>>>> main
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 

@@ -89,15 +89,8 @@ class Backbone:
         if self.device.type == "cuda":
             pixels = pixels.pin_memory().to(self.device, non_blocking=True)
         pixels = self._normalised(pixels.to(self.device).permute(0, 3, 1, 2))
-<<<<<<< HEAD
-        if half:
-            pixels = pixels.half()  # the wide ones are not kept meanwhile
-        embedded = self._narrow(pixels) if half else self.tower(pixels)
-        return _Underway(embedded[: len(images)].float())
-=======
         embedded = self._narrow(pixels.half()) if half else self.tower(pixels)
         return _Underway(embedded[: len(images) - lacking].float())
->>>>>>> main
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) uint8, channels-last in memory, to float32: on CUDA still so, where convolutions gain by it.
