@@ -1,6 +1,5 @@
 """Fit a detector on a dataset's embeddings."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,13 +21,14 @@ from aigid.detectors.scoring import validate
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = find(detector)
-    settings, seed, demos = (params.load(*it) for it in ((detector, kind.Settings), ("seed", int), ("demo", dict)))
+    settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
+    demonstration = settings.train in params.load("demo", dict)
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     views = getattr(settings, "views", ("clean",))
     fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
-    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, settings.train in demos)
-    model = Model(detector, fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
-    save(replace(model, validation=validate(model, dataset)), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(fitted, dataset)
+    save(Model(detector, fitted, said, dataset.fingerprints, made_from, scores), out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train the five-channel network on a dataset's images; after a kill it goes on from its last checkpoint."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,7 +18,8 @@ from aigid.files import dataset_root
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 @click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
 def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> None:
-    settings, seed, demos = (params.load(*it) for it in (("cnn", CnnSettings), ("seed", int), ("demo", dict)))
+    settings, seed = params.load("cnn", CnnSettings), params.load("seed", int)
+    demonstration = dataset in params.load("demo", dict)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
     from aigid.detectors.cnn.samples import Source
@@ -29,9 +29,9 @@ def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> 
 
     source = Source(settings, vae, root, seed)
     fitted, epochs = Cnn.fit(settings, source, table, seed)
-    made_from = of_images(dataset, manifest_path, table, seed, dataset in demos)
-    model = Model("cnn", fitted, settings.model_dump(mode="json"), source.fingerprints, made_from)
-    save(replace(model, validation=validate(model, source, table)), out, {"vae": vae})
+    made_from = of_images(dataset, manifest_path, table, seed, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(fitted, source, table)
+    save(Model("cnn", fitted, said, source.fingerprints, made_from, scores), out, {"vae": vae})
     tables.write(epochs, log)
 
 

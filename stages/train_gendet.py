@@ -1,6 +1,5 @@
 """Train GenDet behind its teacher: the rotations of student and augmenter, then the classifier."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,13 +22,14 @@ from aigid.detectors.scoring import validate
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 @click.option("--log", type=Path, required=True, help="Folder of rotations.csv and classifier.csv.")
 def main(manifest_path: Path, embeddings: tuple[Path, ...], teacher_folder: Path, out: Path, log: Path) -> None:
-    settings, seed, demos = (params.load(*it) for it in (("gendet", GenDetSettings), ("seed", int), ("demo", dict)))
+    settings, seed = params.load("gendet", GenDetSettings), params.load("seed", int)
+    demonstration = settings.train in params.load("demo", dict)
     dataset, teacher = open_dataset(manifest.read(manifest_path), embeddings), load(teacher_folder)
     require_same_backbone(teacher, dataset)
     detector = GenDet.fit(settings, dataset.split("train"), dataset.split("val"), seed, teacher.detector)
-    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, settings.train in demos)
-    model = Model("gendet", detector, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
-    save(replace(model, validation=validate(model, dataset)), out)
+    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    said, scores = settings.model_dump(mode="json"), validate(detector, dataset)
+    save(Model("gendet", detector, said, dataset.fingerprints, made_from, scores), out)
     training_log.write(detector.logs, log)
 
 

@@ -62,6 +62,12 @@ def workspace(tmp_path_factory):
     return folder, first
 
 
+def restore(folder):
+    """What was committed, after an experiment."""
+    run("git", "checkout", "--quiet", ".", cwd=folder)
+    run("dvc", "checkout", *TARGETS, "--with-deps", cwd=folder)
+
+
 def digests(folder):
     files = [*folder.glob("data/**/*"), *folder.glob("results/**/*")]
     return {
@@ -90,8 +96,7 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     folder, _ = workspace
     output = run("dvc", "exp", "run", "--set-param", "probe.c=0.5", *TARGETS, cwd=folder)
     assert stages_run(output) == PROBE
-    run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    restore(folder)
     shown = run("dvc", "metrics", "show", cwd=folder)
     assert "results/metrics/probe/demo.json" in shown.replace("\\", "/")
     assert "auroc" in shown
@@ -104,8 +109,7 @@ def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
     assert stages_run(run(*margin, cwd=folder)) == set()
     log = (folder / "results/training/gendet/rotations.csv").read_text().splitlines()
     assert len(log) == 1 + ROTATIONS
-    run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    restore(folder)
 
 
 def test_a_bad_parameter_changes_nothing(workspace):
@@ -122,6 +126,5 @@ def test_a_bad_parameter_changes_nothing(workspace):
     )
     assert done.returncode != 0
     assert re.search(r"probe\.c.*greater than 0.*-1", done.stdout + done.stderr)
-    run("git", "checkout", "--quiet", ".", cwd=folder)
-    run("dvc", "checkout", cwd=folder)
+    restore(folder)
     assert digests(folder) == before

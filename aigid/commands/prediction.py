@@ -113,10 +113,10 @@ def _watched(found: Iterator[list[Prediction]], bundles: list[Bundle], maps: Pat
         if row[0].ok and maps:
             from aigid.prediction import explanation
 
-            for bundle in bundles:
-                name = f"{Path(row[0].path).stem}-{number}-{bundle.folder.name}.png"
-                explanation.write(bundle, row[0].path, maps / name)
-                row[bundles.index(bundle)].details["map"] = str(maps / name)
+            for bundle, prediction in zip(bundles, row, strict=True):
+                name = f"{Path(prediction.path).stem}-{number}-{bundle.folder.name}.png"
+                explanation.write(bundle, prediction.path, maps / name)
+                prediction.details["map"] = str(maps / name)
         yield row
 
 

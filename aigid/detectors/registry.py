@@ -19,7 +19,7 @@ IMAGE_DETECTORS = {
     "cnn": "aigid.detectors.cnn.detector:Cnn",
     "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
 }
-IMPORTED = {"hub_classifier": "aigid.detectors.hub_classifier:HubClassifier"}  # never trained here
+IMPORTED = {"hub_classifier": "aigid.importers.hub_classifier:HubClassifier"}  # never trained here
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 

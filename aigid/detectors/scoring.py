@@ -7,7 +7,7 @@ import pandas as pd
 
 from aigid import store
 from aigid.detectors.models import Model, require_same_backbone
-from aigid.detectors.protocol import Attributor
+from aigid.detectors.protocol import Attributor, Detector
 from aigid.detectors.rows import EmbeddedDataset
 
 BLOCK = 8192  # rows in memory at a time
@@ -19,13 +19,13 @@ def score(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame:
     """One row for each val and test image and view; an image without an embedding has a status and no score."""
     require_same_backbone(model, dataset)
     rows = judged(dataset.manifest)
-    return pd.concat([_score_view(model, dataset, rows, view) for view in dataset.views], ignore_index=True)
+    return pd.concat([_score_view(model.detector, dataset, rows, view) for view in dataset.views], ignore_index=True)
 
 
-def validate(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame | None:
+def validate(detector: Detector, dataset: EmbeddedDataset) -> pd.DataFrame | None:
     """The clean validation images' rows, for the bundle; None where there are none."""
     rows = dataset.manifest[dataset.manifest["split"] == "val"]
-    return None if rows.empty else _score_view(model, dataset, rows, dataset.views[0])
+    return None if rows.empty else _score_view(detector, dataset, rows, dataset.views[0])
 
 
 def frame(manifest: pd.DataFrame, view: str, scores: np.ndarray, status: np.ndarray) -> pd.DataFrame:
@@ -41,9 +41,13 @@ def attributed_frame(
     manifest: pd.DataFrame, view: str, probabilities: np.ndarray, classes: list[str], status: np.ndarray
 ) -> pd.DataFrame:
     """As ``frame``, with a column ``class_<name>`` for each column of ``probabilities`` (N, K); class 0 is real."""
-    score = np.clip(1 - probabilities[:, 0], 0, 1)
     named = dict(zip((f"class_{name}" for name in classes), probabilities.T, strict=True))
-    return frame(manifest, view, score, status).assign(**named)
+    return frame(manifest, view, generated(probabilities), status).assign(**named)
+
+
+def generated(probabilities: np.ndarray) -> np.ndarray:
+    """P(generated) (N,): what P(real), the first column of (N, K), leaves."""
+    return np.clip(1 - probabilities[:, 0], 0, 1)
 
 
 def judged(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -51,9 +55,9 @@ def judged(manifest: pd.DataFrame) -> pd.DataFrame:
     return manifest[manifest["split"] != "train"]
 
 
-def _score_view(model: Model, dataset: EmbeddedDataset, rows: pd.DataFrame, view: str) -> pd.DataFrame:
+def _score_view(detector: Detector, dataset: EmbeddedDataset, rows: pd.DataFrame, view: str) -> pd.DataFrame:
     places = rows.index.to_numpy()
-    status, detector = dataset.status[places], model.detector
+    status = dataset.status[places]
     good = np.flatnonzero(status == store.OK)
     if isinstance(detector, Attributor):
         found = np.full((len(places), len(detector.classes)), np.nan)

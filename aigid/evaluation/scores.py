@@ -1,5 +1,6 @@
 """The scores file: one row per image and view, whoever's detector wrote it."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
 TEXT = ("path", "generator", "split", "view", "source", "group", "status")
+LOG = logging.getLogger(__name__)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from aigid.detectors.hub_classifier import HubClassifier
 from aigid.detectors.models import Model
 from aigid.detectors.origin import Origin
 from aigid.errors import InputError
+from aigid.importers.hub_classifier import HubClassifier
 from aigid.importers.registry import Request
 
 

@@ -1,7 +1,7 @@
 """Bundles in use: images in, predictions out."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ class Bundle:
     @property
     def terms(self) -> dict[str, Any]:
         """On what terms verdicts stand."""
-        return verdict.terms(self.model, self.deployment, self.settings)
+        return verdict.terms(self.deployment, self.settings)
 
     @property
     def limits(self) -> list[str]:
@@ -75,12 +75,12 @@ def predict(bundles: Sequence[Bundle], images: pd.DataFrame, stable: bool = Fals
         paths = images["path"].iloc[start : start + CHUNK].tolist()
         keys = np.array(sha256_of([str(Path(path).absolute()) for path in paths]))
         failed, seen = _unhashed(paths, keys), {}
+        look = _looking(seen)
         table = pd.DataFrame({"path": paths, "sha256": keys}).drop(index=list(failed)).reset_index(drop=True)
         places = [place for place in range(len(paths)) if place not in failed]
         scored = []
         for number, bundle in enumerate(bundles if places else ()):
             others = [tower for other in bundles[number + 1 :] for tower in other.scorer.towers]
-            look = _looking(seen)
             scored.append(bundle.scorer.score(table, views, loader, others, look))
         if places:
             _look_at_the_rest(table, scored[0].status == OK, seen)
@@ -149,12 +149,7 @@ def _look_at_the_rest(table: pd.DataFrame, good: np.ndarray, seen: Cautions) -> 
             seen[item[0]] = ()
 
     with ThreadPoolExecutor(num_workers()) as pool:
-        _exhaust(pool.map(see, rest.items()))
-
-
-def _exhaust(items: Iterable[object]) -> None:
-    for _ in items:
-        pass
+        list(pool.map(see, rest.items()))
 
 
 def open_bundle(folder: Path | str, weights: str | None = None, **settings: Any) -> Bundle:

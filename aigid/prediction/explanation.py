@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
 
 from aigid.data.images import decode
 from aigid.evaluation import figures
+from aigid.prediction import pictures
 from aigid.prediction.bundle import Bundle, predict
 
 CELLS = 8  # to a side
@@ -32,20 +32,14 @@ def occlusion(bundle: Bundle, image: np.ndarray, cells: int = CELLS) -> np.ndarr
     cells = min(cells, *image.shape[:2])
     rows, columns = (np.linspace(0, side, cells + 1).astype(int) for side in image.shape[:2])
     with tempfile.TemporaryDirectory(prefix="aigid-") as scratch, _cache_in(scratch):
-        names = [_save(image, Path(scratch), "whole")]
+        paths = [pictures.path_of(image, Path(scratch), 0)]
         for i in range(cells):
             for j in range(cells):
                 covered = image.copy()
                 covered[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = image.mean(axis=(0, 1)).round()
-                names.append(_save(covered, Path(scratch), f"{i}-{j}"))
-        scores = [found[0].score for found in predict([bundle], pd.DataFrame({"path": names}))]
+                paths.append(pictures.path_of(covered, Path(scratch), len(paths)))
+        scores = [found[0].score for found in predict([bundle], pd.DataFrame({"path": map(str, paths)}))]
     return scores[0] - np.array(scores[1:], np.float64).reshape(cells, cells)
-
-
-def _save(image: np.ndarray, folder: Path, name: str) -> str:
-    path = folder / f"{name}.png"
-    Image.fromarray(image).save(path, compress_level=1)
-    return str(path)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pandas as pd
 from aigid import params
 from aigid.detectors.models import Model
 from aigid.detectors.protocol import Attributor
+from aigid.detectors.scoring import generated
 from aigid.errors import InputError
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.store import OK
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 # (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
 IMAGE_LEVEL = {
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
-    "hub_classifier": "aigid.detectors.hub_classifier:Predictor",
+    "hub_classifier": "aigid.importers.hub_classifier:Predictor",
 }
 Look = Callable[[str, np.ndarray], object]
 
@@ -118,7 +119,7 @@ def backbone_of(model: Model, folder: Path, weights: str | None = None) -> Backb
 
 def collect(status: np.ndarray, messages: dict[int, str], values: dict[str, np.ndarray]) -> Scores:
     """Scores (N,) as they are; of probabilities (N, K), what P(real) leaves."""
-    scores = {view: np.clip(1 - it[:, 0], 0, 1) if it.ndim == 2 else it for view, it in values.items()}
+    scores = {view: generated(it) if it.ndim == 2 else it for view, it in values.items()}
     return Scores(status, messages, scores, {view: it for view, it in values.items() if it.ndim == 2})
 
 

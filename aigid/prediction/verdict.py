@@ -52,7 +52,7 @@ def decide(score: float, deployment: Deployment | None, cautions: tuple[str, ...
     return Verdict(UNCERTAIN if reasons else likely, probability, threshold, True, reasons)
 
 
-def terms(model: Model, deployment: Deployment | None, settings: EvaluationSettings) -> dict[str, Any]:
+def terms(deployment: Deployment | None, settings: EvaluationSettings) -> dict[str, Any]:
     """On what terms verdicts stand: the operating point, its measured error and the images that all of it holds for."""
     if deployment is None:
         return {"calibrated": False, "threshold": PLAIN}

@@ -112,7 +112,7 @@ def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
     np.testing.assert_array_equal(one, images(8))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize("size", [1, 2, 4, 64])
 def test_an_embedding_does_not_depend_on_the_batch_on_a_cpu(size):
     """Batches of one or two are computed as four: float16 would round their last bits to other numbers."""
     tower = resolve("tiny_clip")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aigid.detectors.cnn.samples import Source
+from aigid.detectors.cnn.scoring import probabilities
 from aigid.detectors.models import Model
 from aigid.errors import InputError
 
@@ -21,8 +22,4 @@ class Predictor:
 
     def __call__(self, images: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
         """Status (N,) and probabilities (N, K), NaN where an image cannot be read."""
-        samples, status = self.source.samples(images, np.zeros(len(images), np.int64), view)
-        found = np.full((len(images), len(self.detector.classes)), np.nan)
-        if len(samples):
-            found[status == "ok"] = self.detector.probabilities(samples)
-        return status, found
+        return probabilities(self.detector, self.source, images, view)
