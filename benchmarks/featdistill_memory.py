@@ -38,7 +38,7 @@ class Peak(TorchDispatchMode):
         self.live: dict[int, tuple[int, int]] = {}  # of a storage: its bytes, and how many tensors look at it
         self.most = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         for tensor in (it for it in tree_leaves(out) if isinstance(it, torch.Tensor)):
             storage = tensor.untyped_storage()

@@ -1,5 +1,6 @@
 """Put the experts together, score every dataset with each of them and with all, and judge them as NTIRE does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,17 +25,27 @@ def main(experts: Path, manifests: Path, model: Path, out: Path, halves: Path) -
         params.load(*it)
         for it in (("featdistill", FeatDistillSettings), ("datasets", list[str]), ("views", list[str]), ("seed", int))
     )
+    demonstration = settings.train in params.load("demo", dict)
     from aigid.detectors.featdistill import judging, scoring, stages  # torch, once the parameters are known to be good
+    from aigid.detectors.models import save
+    from aigid.detectors.origin import of_images
+    from aigid.features.extract import Towers
 
-    together = stages.together(settings, {name: experts / name for name in settings.experts}, model).detector
-    found = []
+    lessons, started = manifests / f"{settings.train}.csv", [it.backbone for it in settings.experts.values()]
+    what = (settings.train, lessons, manifest.read(lessons), seed, demonstration)
+    made_from = of_images(*what, [backbone.model_dump(mode="json") for backbone in started])
+    ensemble = stages.together(settings, {name: experts / name for name in settings.experts}, made_from)
+    found, loader = [], Towers()
     for dataset in datasets:
-        table, root = manifest.read(manifests / f"{dataset}.csv"), dataset_root(dataset)
-        for name, rows in scoring.score(together, table, root, views, seed).items():
+        table = manifest.read(manifests / f"{dataset}.csv")
+        said = scoring.score(ensemble.detector, table, dataset_root(dataset), views, seed, loader)
+        for name, rows in said.items():
             folder = out if name == scoring.ENSEMBLE else out.with_name(f"{out.name}_experts") / name
             scores.write(rows, folder / f"{dataset}.csv")
-        judged = judging.table(scoring.in_halves(together, table, root, settings.robust_views, seed), seed)
-        found.append(judged.assign(dataset=dataset))
+        found.append(judging.table(said, table, seed).assign(dataset=dataset))
+        if dataset == settings.train:
+            ensemble = replace(ensemble, validation=scoring.validation(said[scoring.ENSEMBLE]))
+    save(ensemble, model)
     tables.write(pd.concat(found), halves)
 
 

@@ -19,6 +19,7 @@ from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings
@@ -26,6 +27,7 @@ from aigid.features.backbones import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ("demo", "demo6")
+EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
 BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
 
@@ -94,6 +96,8 @@ def test_stages_have_the_expected_names():
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
             *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+            *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
+            "score_featdistill",
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
@@ -194,7 +198,7 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
-    for name, model in {"cnn": CnnSettings, "vae": VaeSettings}.items():
+    for name, model in {"cnn": CnnSettings, "vae": VaeSettings, "featdistill": FeatDistillSettings}.items():
         assert params.load(name, model, path).train in sections["datasets"]
 
 

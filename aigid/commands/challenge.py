@@ -11,32 +11,20 @@ from aigid.errors import InputError
 
 @click.command(cls=Command)
 @click.argument("images", type=FOLDER)
-@click.option("--model", "source", type=FOLDER, help="The folder of a FeatDistill ensemble.")
-@click.option("--weights", type=FOLDER, help="Instead: the folder of the published Expert_*.pth; --model gets them.")
+@click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--out", type=FOLDER, required=True, help="Gets predictions.csv and predictions.meta.json.")
 @click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
 @click.pass_context
-def ntire(
-    ctx: click.Context, images: Path, source: Path | None, weights: Path | None, out: Path, streamed: bool
-) -> None:
+def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: bool) -> None:
     """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
 
     A call that was cut off goes on where it was; an image's score depends on nothing but the image.
     """
-    if source is None:
-        raise InputError("--model names the folder of an ensemble, such as data/models/featdistill")
     if not images.is_dir():
         raise InputError(f"{images}: no such folder")
     from aigid.detectors.models import load
 
-    if weights is not None:
-        from aigid.detectors.featdistill.stages import published
-
-        if not (files := sorted(weights.glob("Expert_*.pth"))):
-            raise InputError(f"{weights}: no Expert_*.pth in it")
-        model = published(files, source)
-    else:
-        model = load(source)
+    model = load(source)
     if model.name != "featdistill":
         raise InputError(f"{source}: a model of {model.name}, want featdistill")
     from aigid.detectors.featdistill import challenge

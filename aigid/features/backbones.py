@@ -53,6 +53,37 @@ def _siglip(model: str, size: int) -> dict[str, Any]:
     return {"library": "transformers", "model": model, "preprocess": how}
 
 
+def _tiny_clip(width: int) -> dict[str, Any]:
+    vision = {"image_size": 32, "patch_size": 4, "width": width, "layers": 2, "head_width": 64, "mlp_ratio": 2.0}
+    text = {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1}
+    return {
+        "library": "open_clip",
+        "model": "tiny",
+        "config": {"embed_dim": width, "vision_cfg": vision | {"pool_type": "avg"}, "text_cfg": text},
+        "high_pass": True,
+        "preprocess": {"size": 32},
+    }
+
+
+def _tiny_siglip(width: int) -> dict[str, Any]:
+    return {
+        "library": "transformers",
+        "model": "tiny",
+        "config": {
+            "model_type": "siglip_vision_model",
+            "image_size": 32,
+            "patch_size": 4,
+            "hidden_size": width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": width // 64,
+            "intermediate_size": 2 * width,
+        },
+        "high_pass": True,
+        "pool": "mean",
+        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
+    }
+
+
 BACKBONES: dict[str, dict[str, Any]] = {
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
     "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
@@ -77,41 +108,10 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "preprocess": {"size": 384, "mean": HALF, "std": HALF},
     },
     # Random weights: they show the machinery, not the papers' accuracy.
-    "tiny_clip": {
-        "library": "open_clip",
-        "model": "tiny",
-        "config": {
-            "embed_dim": 192,
-            "vision_cfg": {
-                "image_size": 32,
-                "patch_size": 4,
-                "width": 192,
-                "layers": 2,
-                "head_width": 64,
-                "mlp_ratio": 2.0,
-                "pool_type": "avg",
-            },
-            "text_cfg": {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1},
-        },
-        "high_pass": True,
-        "preprocess": {"size": 32},
-    },
-    "tiny_siglip": {
-        "library": "transformers",
-        "model": "tiny",
-        "config": {
-            "model_type": "siglip_vision_model",
-            "image_size": 32,
-            "patch_size": 4,
-            "hidden_size": 192,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "intermediate_size": 384,
-        },
-        "high_pass": True,
-        "pool": "mean",
-        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
-    },
+    "tiny_clip": _tiny_clip(192),
+    "tiny_siglip": _tiny_siglip(192),
+    "tiny_clip_64": _tiny_clip(64),
+    "tiny_siglip_64": _tiny_siglip(64),
 }
 
 

@@ -53,15 +53,6 @@ def watching(tower: nn.Module, layers: Sequence[int]) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def save_memory(tower: nn.Module) -> None:
-    """Keep no activation within a block: it is computed again on the way back."""
-    if hasattr(tower, "set_grad_checkpointing"):
-        tower.set_grad_checkpointing(True)
-    else:
-        model = tower.model
-        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
-
-
 def published(tower: nn.Module) -> tuple[str, str]:
     """What stands before the tower's own names, and what checkpoints of transformers 4 have in its place."""
     model = getattr(tower, "model", None)

@@ -59,7 +59,8 @@ def _local(settings: BackboneSettings, path: Path) -> nn.Module:
     with weights.reading(path):
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
-            file = _find_checkpoint_in_dir(path)
+            found = _find_checkpoint_in_dir(path)
+            file = Path(found) if found else None
         elif settings.config is not None:
             model = _random(settings)
         else:
@@ -67,8 +68,8 @@ def _local(settings: BackboneSettings, path: Path) -> nn.Module:
     if file is None:
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
     if weights.has_head(file):
-        found = model.visual.load_state_dict(weights.of_encoder(weights.read(file)), strict=False)
-        weights.check(file, found.missing_keys, found.unexpected_keys)
+        keys = model.visual.load_state_dict(weights.of_encoder(weights.read(file)), strict=False)
+        weights.check(file, keys.missing_keys, keys.unexpected_keys)
         return model
     with weights.reading(file):
         keys = open_clip.load_checkpoint(model, str(file), strict=False)

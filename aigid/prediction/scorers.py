@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
 IMAGE_LEVEL = {
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
+    "featdistill": "aigid.detectors.featdistill.predicting:Predictor",
     "hub_classifier": "aigid.importers.hub_classifier:Predictor",
 }
 Look = Callable[[str, np.ndarray], object]

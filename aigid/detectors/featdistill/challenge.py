@@ -14,6 +14,7 @@ from aigid.data.layouts.walk import walk
 from aigid.detectors.featdistill import scoring
 from aigid.detectors.models import Model
 from aigid.errors import InputError
+from aigid.features.extract import Towers
 from aigid.files import sha256, write_json
 
 CSV, META = "predictions.csv", "predictions.meta.json"
@@ -25,8 +26,9 @@ def predict(model: Model, source: Path, folder: Path, out: Path, streamed: bool 
     if not paths:
         raise InputError(f"{folder}: no images below it")
     images = pd.DataFrame({"path": paths})
-    said, status, failed = scoring.say(model.detector, images, folder, ["clean"], 0, streamed)
-    scores = np.where(status == store.OK, said["clean"][scoring.ENSEMBLE], np.nan)
+    said = scoring.say(model.detector, images, folder, ["clean"], 0, None if streamed else Towers())
+    scores = np.where(said.status == store.OK, said.scores["clean"][scoring.ENSEMBLE], np.nan)
+    failed = {sample.path: f"{sample.status}: {sample.message}" for sample in said.failed}
     tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
     about = {
         "images": str(folder),

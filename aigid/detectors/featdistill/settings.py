@@ -27,7 +27,8 @@ class ExpertSettings(Settings):
 
     backbone: Annotated[BackboneSettings, BeforeValidator(named)]
     seed: int
-    lora_rank: Count | None = None  # train adapters of that rank instead of the whole encoder
+    lora_rank: Count | None = None  # train adapters of that rank in every block, instead of the whole encoder
+    lora_alpha: Positive = 16.0  # over the rank, how much they count
     checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
 
 
@@ -86,4 +87,3 @@ class FeatDistillSettings(Settings):
     lessons: LessonSettings = LessonSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()
-    robust_views: Annotated[tuple[str, ...], Field(min_length=1)] = ("ntire_basic",)  # of the distorted half

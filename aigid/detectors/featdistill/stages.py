@@ -1,6 +1,5 @@
 """From an expert's settings to its folder, and on to the next: stage 1, stage 2, the ensemble."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -9,13 +8,13 @@ import torch
 from aigid.detectors import finetuning, parallel
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.detector import FeatDistill, Member
-from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.training import Course, train
 from aigid.detectors.models import Model, load, save
+from aigid.detectors.origin import Origin
 from aigid.errors import InputError
 
 NAME = "featdistill"
-KINDS = {"clip": "featdistill_clip", "siglip": "featdistill_siglip"}  # the encoders of the published experts
 
 
 def first(
@@ -43,11 +42,8 @@ def second(
         return _taught(course, model.detector.members[name].load(), device, expected, out)
 
 
-def together(settings: FeatDistillSettings, folders: dict[str, Path], out: Path) -> Model:
-    """The ensemble of all experts in float16, written to a folder and read again.
-
-    InputError where an expert is missing, or is not what the settings say.
-    """
+def together(settings: FeatDistillSettings, folders: dict[str, Path], origin: Origin) -> Model:
+    """The ensemble of all experts; InputError where one is missing, or is not what the settings say."""
     members: dict[str, Member] = {}
     fingerprints: list[str] = []
     for name, folder in folders.items():
@@ -57,29 +53,14 @@ def together(settings: FeatDistillSettings, folders: dict[str, Path], out: Path)
             raise InputError(f"{folder}: is not the expert {name} that the parameters describe")
         members[name] = found
         fingerprints += model.fingerprints
-    save(Model(NAME, FeatDistill(members, half=True), settings.model_dump(mode="json"), fingerprints), out)
-    return load(out)
-
-
-def published(files: Iterable[Path], out: Path) -> Model:
-    """The ensemble of the published checkpoints, named as their authors name them, as a model's folder."""
-    members = {}
-    for file in files:
-        kind = file.stem.rpartition("_")[2]
-        if kind not in KINDS:
-            raise InputError(f"{file}: want a name such as Expert_1_clip.pth or Expert_3_siglip.pth")
-        how = ExpertSettings(backbone=KINDS[kind], seed=0)
-        members[f"{kind}_{len(members) + 1}"] = Member(how, lambda how=how, file=file: experts.load(how, file), file)
-    order = sorted(members, key=lambda name: not name.startswith("siglip"))  # as the published code sums them
-    save(Model(NAME, FeatDistill({name: members[name] for name in order}, half=True), {}, []), out)
-    return load(out)
+    return Model(NAME, FeatDistill(members, half=True), settings.model_dump(mode="json"), fingerprints, origin)
 
 
 def _taught(course: Course, expert: experts.Expert, device: torch.device, start: str, out: Path) -> pd.DataFrame | None:
     log, checkpoint = train(course, expert, device, start)
     if parallel.rank():
         return None
-    detector = FeatDistill({course.name: Member(course.expert, lambda: expert)})
+    detector = FeatDistill({course.name: Member(course.expert, lambda: expert)}, half=course.stage == 2)
     fingerprint = course.fingerprint if course.stage == 1 else finetuning.checkpoint([course.about, start]).stem
     save(Model(NAME, detector, course.about, [fingerprint]), out)
     checkpoint.unlink(missing_ok=True)

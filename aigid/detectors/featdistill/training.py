@@ -11,16 +11,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional
 
 from aigid.detectors import finetuning
 from aigid.detectors.featdistill.expert import Expert, p_generated
 from aigid.detectors.featdistill.lessons import Batch, Lessons, chosen, normalised
-from aigid.detectors.featdistill.settings import DescentSettings, FeatDistillSettings, Stage2Settings
+from aigid.detectors.featdistill.settings import (
+    DescentSettings,
+    ExpertSettings,
+    FeatDistillSettings,
+    Stage2Settings,
+)
 from aigid.detectors.featdistill.teaching import Teaching, teaching
 from aigid.detectors.finetuning import Learner, Plan, Position
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import rank
 from aigid.features.preprocess import Preprocess
 from aigid.files import num_workers
 
@@ -72,13 +78,29 @@ def train(course: Course, expert: Expert, device: torch.device, start: str = "")
     plan, descent = course.plan(), course.descent
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
+        _prepare(expert, course.expert, plan.seed)
         taught = teaching(expert.to(device), descent, len(course.train))
         with ThreadPoolExecutor(num_workers()) as pool:
             learner = _learner(course, plan, expert, taught, pool)
             path = finetuning.checkpoint([course.about, start, os.environ.get("WORLD_SIZE", "1")])
             log = finetuning.train(plan, learner, path)
+    if course.expert.lora_rank:
+        from aigid.features import adapters
+
+        adapters.merge(expert.vision_encoder)
     expert.eval()
     return log, path
+
+
+def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
+    """Adapters, and activations that are computed again on the way back, where the settings want them."""
+    if settings.lora_rank or settings.checkpointing:
+        from aigid.features import adapters  # peft, which takes seconds
+    if settings.lora_rank:
+        how = adapters.LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha)
+        adapters.inject(expert.vision_encoder, how, seed)
+    if settings.checkpointing:
+        adapters.checkpoint(expert.vision_encoder)
 
 
 def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool: ThreadPoolExecutor) -> Learner:
@@ -154,8 +176,8 @@ def judged(expert: Expert, val: Lessons, device: torch.device, pool: ThreadPoolE
             pixels = normalised(getattr(batch, view), val.how, device)
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 found.append(p_generated(expert(pixels)).cpu().numpy())
-    y = val.images["label"]
-    return {f"val_auroc_{view}": float(roc_auc_score(y, np.concatenate(found))) for view, found in scores.items()}
+    y = val.images["label"].to_numpy()
+    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(found))) for view, found in scores.items()}
 
 
 def _hash(about: object) -> str:

@@ -11,14 +11,16 @@ from click.testing import CliRunner
 from demo_experts import dataset, settings
 from PIL import Image
 
+import aigid
 from aigid.cli import main
 from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill import judging, scoring, stages
+from aigid.detectors.featdistill import judging, scoring
 from aigid.detectors.featdistill.detector import FeatDistill, Member, ensemble
 from aigid.detectors.featdistill.lessons import normalised
 from aigid.detectors.models import Model, load, save
-from aigid.errors import InputError
+from aigid.features.extract import Towers
 from aigid.features.preprocess import to_square
+from aigid.importers import featdistill as importer
 
 KINDS = ("siglip", "open_clip", "clip")
 
@@ -74,7 +76,7 @@ def test_the_mean_is_taken_in_order():
 @pytest.mark.parametrize("streamed", [False, True])
 def test_scores_are_what_the_experts_say(streamed, folder, root, images):
     """Within what half precision of weights and embeddings leaves."""
-    found = scoring.score(load(folder).detector, images, root, ["clean", "jpeg65"], 0, streamed)
+    found = scoring.score(load(folder).detector, images, root, ["clean", "jpeg65"], 0, None if streamed else Towers())
     assert list(found) == ["featdistill", *KINDS]
     rows = images[images["split"] != "train"]
     expected = by_hand(folder, root, rows)
@@ -92,19 +94,25 @@ def test_half_precision_costs_less_than_a_thousandth(folder, tmp_path, root, ima
     wide = {name: Member(it.settings, it.load) for name, it in load(folder).detector.members.items()}
     save(Model("featdistill", FeatDistill(wide), {}, []), tmp_path / "wide")
     rows = images[images["split"] == "test"]
-    said, _, _ = scoring.say(load(folder).detector, rows.reset_index(drop=True), root, ["clean"], 0)
+    said = scoring.say(load(folder).detector, rows.reset_index(drop=True), root, ["clean"], 0).scores
     expected = by_hand(tmp_path / "wide", root, rows)
     for name, scores in expected.items():
         np.testing.assert_allclose(said["clean"][name], scores, atol=1e-3)
 
 
 def test_halves_are_shared_out_by_content(images):
-    parts = dict(scoring.halves(images, ["jpeg65", "blur3"]))
-    assert sum(map(len, parts.values())) == len(images)
-    assert {"clean", "jpeg65", "blur3"} == set(parts)
-    again = dict(scoring.halves(images.iloc[::-1], ["jpeg65", "blur3"]))
-    for view, rows in parts.items():
-        assert set(rows["path"]) == set(again[view]["path"])
+    """Each test image once: by its own bytes, wherever it stands."""
+    table = pd.concat([images.assign(view=view) for view in ("clean", "jpeg65", "blur3")], ignore_index=True)
+    digests = images.set_index("path")["sha256"]
+    found = judging.halves(table, digests)
+    assert sorted(found["path"]) == sorted(images.loc[images["split"] == "test", "path"])
+    assert set(found["view"]) == {"clean", "jpeg65", "blur3"}
+    views = found.set_index("path")["view"]
+    assert judging.halves(table.iloc[::-1], digests).set_index("path")["view"].to_dict() == views.to_dict()
+    for path, digest in digests[views.index].items():
+        number = int(digest[:12], 16)
+        assert (views[path] == "clean") == (number % 2 == 0)
+    assert set(judging.halves(table[table["view"] == "clean"], digests)["view"]) == {"clean"}
 
 
 def test_clean_and_robust_by_hand():
@@ -163,9 +171,7 @@ def test_an_answer_goes_on_and_depends_on_no_order(folder, root, tmp_path, monke
     [
         (["nowhere", "--model", "MODEL"], "nowhere: no such folder"),
         (["EMPTY", "--model", "MODEL"], "no images below it"),
-        (["EMPTY"], "--model names the folder"),
         (["EMPTY", "--model", "EMPTY"], "no whole model"),
-        (["EMPTY", "--model", "MODEL", "--weights", "EMPTY"], "no Expert_*.pth"),
     ],
 )
 def test_a_wrong_call_writes_nothing(arguments, said, folder, tmp_path):
@@ -178,20 +184,54 @@ def test_a_wrong_call_writes_nothing(arguments, said, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_published_checkpoints_become_an_ensemble(tmp_path, monkeypatch):
-    """Of small towers under the published files' names, SigLIP summed first."""
+def test_a_bundle_judges_any_image(folder, root, images):
+    paths = images["path"][:4]
+    expected = sum(by_hand(folder, root, images[:4]).values()) / 3
+    found = aigid.load(folder).predict([root / path for path in paths])
+    np.testing.assert_allclose([it.score for it in found], expected, atol=1e-3)
+    assert aigid.load(folder).predict(root / paths[0]).score == pytest.approx(found[0].score, abs=1e-6)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Files of the published names and form, of small towers and random weights; what each expert is."""
     how = settings(("siglip", "clip")).experts
-    made = {kind: experts.build(it.model_copy(update={"seed": 7})) for kind, it in how.items()}
+    monkeypatch.setattr(importer, "KINDS", {kind: it.backbone.model_dump() for kind, it in how.items()})
+    made = {}
     for number, kind in ((1, "clip"), (2, "clip"), (3, "siglip"), (4, "siglip")):
-        torch.save({"model_state_dict": experts.state(made[kind])}, tmp_path / f"Expert_{number}_{kind}.pth")
-    monkeypatch.setattr(stages, "KINDS", {kind: it.backbone.model_dump() for kind, it in how.items()})
-    model = stages.published(sorted(tmp_path.glob("*.pth")), tmp_path / "model")
-    assert list(model.detector.members) == ["siglip_3", "siglip_4", "clip_1", "clip_2"]
+        made[f"{kind}_{number}"] = experts.build(how[kind].model_copy(update={"seed": number})).eval()
+        state = experts.state(made[f"{kind}_{number}"])
+        torch.save({"model_state_dict": state} if number % 2 else state, tmp_path / f"Expert_{number}_{kind}.pth")
+    return made
+
+
+def bring(folder):
+    return CliRunner().invoke(main, ["import", "featdistill", "--weights", str(folder), "--out", str(folder / "made")])
+
+
+def test_published_checkpoints_become_a_bundle(published, root, images, tmp_path):
+    """SigLIP summed first; half precision in the bundle."""
+    done = bring(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "calibrated: false" in done.output
+    made = load(tmp_path / "made").detector
+    assert list(made.members) == ["siglip_3", "siglip_4", "clip_1", "clip_2"]
     pixels = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
-        for name, member in load(tmp_path / "model").detector.members.items():
-            expected = made[name.rpartition("_")[0]].eval()(pixels)
-            torch.testing.assert_close(member.load().eval()(pixels), expected, atol=1e-3, rtol=1e-2)
-    (tmp_path / "Expert_5_resnet.pth").write_bytes(b"")
-    with pytest.raises(InputError, match=r"Expert_5_resnet.pth: want a name such as"):
-        stages.published(sorted(tmp_path.glob("*.pth")), tmp_path / "model")
+        for name, member in made.members.items():
+            torch.testing.assert_close(member.load().eval()(pixels), published[name](pixels), atol=1e-3, rtol=1e-2)
+    found = aigid.load(tmp_path / "made").predict(root / images["path"][0])
+    assert found.score == pytest.approx(
+        sum(it[0] for it in by_hand(tmp_path / "made", root, images[:1]).values()) / 4, abs=1e-3
+    )
+
+
+def test_published_checkpoints_that_are_none_are_refused(published, tmp_path):
+    (tmp_path / "Expert_2_clip.pth").write_bytes((tmp_path / "Expert_3_siglip.pth").read_bytes())
+    done = bring(tmp_path)
+    assert done.exit_code == 2
+    assert "Expert_2_clip.pth: do not fit this model" in done.output
+    (tmp_path / "Expert_2_clip.pth").unlink()
+    assert "Expert_2_clip.pth: no such file; the ensemble has all four experts" in bring(tmp_path).output
+    assert "name the folder of Expert_1_clip.pth" in bring(tmp_path / "nowhere").output
+    assert not (tmp_path / "made").exists()

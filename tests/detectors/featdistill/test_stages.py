@@ -21,6 +21,7 @@ from aigid.detectors.featdistill import stages, training
 from aigid.detectors.featdistill.settings import Stage2Settings
 from aigid.detectors.featdistill.training import Course, rates
 from aigid.detectors.models import load
+from aigid.detectors.origin import Origin
 from aigid.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -134,8 +135,8 @@ def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
     with pytest.raises(InputError, match=r"one: holds featdistill siglip, want the expert clip"):
         stages.second(both_kinds, "clip", images, root, 0, tmp_path / "one", tmp_path / "two")
     with pytest.raises(InputError, match=r"one: is not the expert clip"):
-        stages.together(both_kinds, {"clip": tmp_path / "one"}, tmp_path / "all")
-    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and path.name in ("two", "all")] == []
+        stages.together(both_kinds, {"clip": tmp_path / "one"}, Origin())
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "cache"}
 
 
 def test_a_loss_that_is_no_number_names_the_step(images, root, monkeypatch):
