@@ -25,7 +25,7 @@ from aigid.data import images as pictures
 from aigid.data import manifest
 from aigid.degrade import views
 from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill import judging, scoring
+from aigid.detectors.featdistill import judging
 from aigid.detectors.featdistill.expert import Expert, p_generated
 from aigid.detectors.featdistill.lessons import chosen, normalised
 from aigid.detectors.featdistill.settings import FeatDistillSettings
@@ -35,6 +35,7 @@ from aigid.features.preprocess import Preprocess, to_square
 from aigid.files import device_name, num_workers
 
 START = "stage 1"
+ROBUST = "ntire_basic"  # the view of the distorted half
 PARTS: dict[str, dict[str, Any]] = {
     "stage 1, no degradation": {"lessons": {"policy": None}},
     START: {},
@@ -64,10 +65,11 @@ class Exam(NamedTuple):
         return {name: value for name, value in judging.measured(scores, 0).items() if name in COLUMNS}
 
 
-def exam(table: pd.DataFrame, root: Path, settings: FeatDistillSettings, how: Preprocess, most: int | None) -> Exam:
-    """Half of the test images clean, the others in the robust views."""
+def exam(table: pd.DataFrame, root: Path, how: Preprocess, most: int | None) -> Exam:
+    """Half of the test images clean, the others distorted as NTIRE distorts them."""
     test = chosen(table, "test", most, 0)
-    rows = pd.concat([part.assign(view=view) for view, part in scoring.halves(test, settings.robust_views)])
+    shown = pd.concat([test.assign(view=view) for view in (judging.CLEAN, ROBUST)])
+    rows = judging.halves(shown, test.set_index("path")["sha256"])
 
     def square(row: Any) -> np.ndarray:
         return to_square(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], how)
@@ -153,7 +155,7 @@ def main(path: Path, root: Path, expert: str | None, seeds: int, rows: int | Non
     if rows:
         settings = settings.model_copy(update={"lessons": settings.lessons.model_copy(update={"rows": rows})})
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
-    shown = exam(table, root, settings, settings.experts[name].backbone.preprocess, test)
+    shown = exam(table, root, settings.experts[name].backbone.preprocess, test)
     found = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=COLUMNS)
     for seed in range(seeds):
         done = set(found.loc[found["seed"] == seed, "part"])
