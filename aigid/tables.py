@@ -1,6 +1,7 @@
 """Tables of text cells, CSV or Parquet by suffix: the form in which manifests and scores travel."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +38,14 @@ def write(table: pd.DataFrame, path: Path | str) -> None:
             table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape")
         else:
             _write_parquet(table, part, path)
+
+
+def as_numbers(table: pd.DataFrame, columns: Iterable[str], path: Path | str) -> pd.DataFrame:
+    """The table with ``columns`` as float64, NaN where a cell is empty; InputError that names the file and the cell."""
+    try:
+        return table.assign(**{column: table[column].replace("", "nan").astype("float64") for column in columns})
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def check_suffix(path: Path) -> None:

@@ -17,8 +17,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from aigid.align import domains, fit
+from aigid.align import domains
 from aigid.align.domains import AlignSettings
+from aigid.align.fit_sr import fit_sr
+from aigid.align.fit_vae import fit_vae
 from aigid.align.pairs import Pairs, align
 from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
 from aigid.device import choose_device
@@ -73,7 +75,7 @@ def main(images: int, side: int) -> None:
         os.environ["AIGID_CACHE"] = str(root / "cache")
         (root / "images").mkdir()
         rows = write(root / "images", images, side)
-        makers = {"vae": fit.fit_vae, "gan": fit.fit_sr}
+        makers = {"vae": fit_vae, "gan": fit_sr}
         for domain, make in makers.items():
             make(lessons, TRAINED, root / f"{domain}.safetensors")
             settings = AlignSettings(domain=domain, weights=str(root / f"{domain}.safetensors"))

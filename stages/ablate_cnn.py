@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params
+from aigid import params, tables
 from aigid.command import Command
 from aigid.data import manifest
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.files import dataset_root, write_text
+from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)
@@ -19,10 +19,9 @@ from aigid.files import dataset_root, write_text
 def main(dataset: str, manifest_path: Path, vae: Path, out: Path) -> None:
     settings, ablation = params.load("cnn", CnnSettings), params.load("ablation", AblationSettings)
     seed, table, root = params.load("seed", int), manifest.read(manifest_path), dataset_root(dataset)
-    from aigid.detectors.cnn.ablation import ablate  # torch, once the parameters are known to be good
+    from aigid.detectors.cnn.ablation import ablate, channel_sets  # torch, once the parameters are known to be good
 
-    found = ablate(settings, ablation, table, root, vae, seed)
-    write_text(out, found.to_csv(index=False, lineterminator="\n"))
+    tables.write(ablate(channel_sets(settings, ablation), table, root, vae, seed), out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from aigid.detectors.models import load, require_same_backbone
 from aigid.detectors.rows import open_dataset
 from aigid.evaluation import figures
 
-SHOWN = 400  # test images of each kind in the t-SNE
+SHOWN = 150  # test images of each kind in the t-SNE
 
 
 @click.command(cls=Command, help=__doc__)

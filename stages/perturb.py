@@ -1,15 +1,17 @@
 """Sweep perturbations over test images: SVM, network, and the network as published, in one figure."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
-from aigid import params
+from aigid import params, tables
 from aigid.command import Command
 from aigid.data import manifest
+from aigid.evaluation import figures, perturbation
+from aigid.evaluation.perturbation import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 from aigid.features.backbones import resolve
-from aigid.files import dataset_root, write_text
-from aigid.perturbation import PerturbationSettings
+from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)
@@ -22,22 +24,23 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     settings, seed = params.load("perturbation", PerturbationSettings), params.load("seed", int)
     backbone = params.load("svm.backbone", str)
     tower = resolve(backbone, params.load(f"backbones.{backbone}", dict))
-    from aigid import perturbation  # torch, once the parameters are known to be good
-    from aigid.detectors.cnn.scoring import predictor as by_network
-    from aigid.detectors.models import load
-    from aigid.detectors.predicting import predictor as by_embedding
-    from aigid.evaluation import figures
-
     images = perturbation.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    network = load(cnn)
-    detectors = {
-        "svm": by_embedding(load(svm), images, root, tower, perturbation.VIEWS, seed),
-        "cnn": by_network(network, images, root, vae, seed),
-        "cnn, clean side channels": by_network(network, images, root, vae, seed, ("clean_side_channels",)),
-    }
-    table = perturbation.study(images, detectors, seed)
-    write_text(out / "curves.csv", table.to_csv(index=False, lineterminator="\n"))
+    from aigid.detectors import models, rows, scoring  # torch, once the parameters are known to be good
+    from aigid.detectors.cnn import scoring as of_network
+    from aigid.detectors.cnn.samples import Source
+    from aigid.features.extract import extract
+
+    network, found = models.load(cnn), {}
+    with TemporaryDirectory() as folder:
+        extract(images, root, tower, VIEWS, seed).write(Path(folder, "sample.h5"))
+        embedded = rows.open_dataset(images, [Path(folder, "sample.h5")])
+        found["svm"] = scoring.score(models.load(svm), embedded)
+    for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
+        source = Source(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
+        found[name] = of_network.score(network, source, images, VIEWS)
+    table = perturbation.study(found, seed)
+    tables.write(table, out / "curves.csv")
     figures.save(perturbation.draw(table), out / "curves.png")
 
 

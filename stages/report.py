@@ -9,7 +9,7 @@ from aigid import params
 from aigid.command import Command
 from aigid.data.audit import page, record
 from aigid.detectors.registry import JUDGED
-from aigid.evaluation import attribution, crosstable, ledger, report
+from aigid.evaluation import ablation, attribution, card, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.page import Section
 from aigid.files import dataset_root, sha256
@@ -17,8 +17,9 @@ from aigid.files import dataset_root, sha256
 
 @click.command(cls=Command, help=__doc__)
 @click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/ and crossing/.")
+@click.option("--models", type=Path, required=True, help="Holds a bundle of every detector.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
-def main(results: Path, out: Path) -> None:
+def main(results: Path, models: Path, out: Path) -> None:
     datasets, shown = params.load("datasets", list[str]), params.load("thumbnails", list[str])
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
@@ -27,6 +28,8 @@ def main(results: Path, out: Path) -> None:
     for dataset in datasets:
         if part := attribution.section(results, JUDGED, dataset):
             sections[f"Attribution on {dataset}"] = Section(*part)
+    sections["Channels of the network"] = ablation.section(ablation.read(results / "ablation/cnn.csv"))
+    sections["Perturbation"] = perturbation.section(perturbation.read(results / "perturbation/curves.csv"))
     for dataset, audit in audits.items():
         sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
     facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
@@ -34,6 +37,7 @@ def main(results: Path, out: Path) -> None:
     wanted = product((*JUDGED, *CONTROLS), datasets)
     report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
     ledger.write(results, out)
+    card.write(results, models, out / "cards", JUDGED, datasets)
 
 
 if __name__ == "__main__":

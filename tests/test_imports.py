@@ -65,6 +65,10 @@ def test_stages_without_images_need_no_torch(stage):
          ["--backbone", "tiny_clip", "--dataset", "demo", "--manifest", "m.csv", "--out", "e.h5"]),
         ("train", "probe.c", -1.0, ["--detector", "probe", "--manifest", "m.csv", "--embeddings", "e.h5",
           "--out", "p"]),
+        ("align", "aligned.most", 0, ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
+        ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--logs", "l"]),
+        ("fuse_sef", "sef.fusion.views", 3, ["--dataset", "demo", "--experts", "e", "--pairs", "a", "--manifests", "m",
+          "--embeddings", "e", "--out", "m", "--scores", "s"]),
     ],
 )  # fmt: skip
 def test_a_bad_parameter_answers_before_torch(stage, key, value, arguments, tmp_path):

@@ -11,19 +11,23 @@ from dvc.repo import Repo
 from networkx import DiGraph, ancestors
 
 from aigid import params
+from aigid.align.making import AlignedSettings
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
-from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
+from aigid.detectors.sef.settings import SefSettings
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings
-from aigid.features.backbones import resolve
+from aigid.evaluation.perturbation import PerturbationSettings
+from aigid.features.backbones import BackboneSettings, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ("demo", "demo6")
@@ -77,6 +81,9 @@ def imported_files(path: Path) -> set[Path]:
 def needed_files(name: str) -> frozenset[Path]:
     """The project's own files that a stage comes to import."""
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
+    if name == "perturb":
+        kinds = [DETECTORS["svm"], IMAGE_DETECTORS["cnn"]]
+        needed |= set().union(*(imported_files(module_file(kind.split(":")[0])) for kind in kinds))
     detector = re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name)
     if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
         needed |= imported_files(module_file((DETECTORS | IMAGE_DETECTORS)[detector.group(1)].split(":")[0]))
@@ -94,10 +101,12 @@ def test_stages_have_the_expected_names():
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *(f"train@{detector}" for detector in DETECTORS if detector != "gendet"),
-            *("train_gendet_teacher", "train_gendet", "draw_gendet", "vae", "train_cnn", "score_cnn"),
+            *(f"train@{detector}" for detector in DETECTORS if detector not in ("gendet", "occ")),
+            *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
+            *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
             *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
             "score_featdistill",
+            *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
@@ -150,6 +159,7 @@ def judged(name: str) -> set[str]:
         ("probe.c", {"train@probe", "cross"} | judged("probe")),
         ("knn.k", {"train@knn"} | judged("knn")),
         ("gendet.margin", {"train_gendet", "draw_gendet"} | judged("gendet")),
+        ("sef.fusion.lr", {"fuse_sef", "compare_sef", "evaluate@sef", "report"}),
         ("thumbnails", {"report"}),
         ("crossing.rows", {"cross", "report"}),
         (
@@ -178,7 +188,17 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    others = {"evaluation", "describe", "controls", "crossing", "thumbnails", "vae"}
+    others = {
+        "evaluation",
+        "describe",
+        "controls",
+        "crossing",
+        "thumbnails",
+        "vae",
+        "ablation",
+        "perturbation",
+        "aligned",
+    }
     assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *JUDGED}
     assert params.load("seed", int, path) >= 0
     made = {name: params.load(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
@@ -198,8 +218,17 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
-    for name, model in {"cnn": CnnSettings, "vae": VaeSettings, "featdistill": FeatDistillSettings}.items():
+    for name, model in {
+        "cnn": CnnSettings,
+        "vae": VaeSettings,
+        "aeroblade": AerobladeSettings,
+        "featdistill": FeatDistillSettings,
+    }.items():
         assert params.load(name, model, path).train in sections["datasets"]
+    assert params.load("aligned", AlignedSettings, path).dataset in sections["datasets"]
+    assert isinstance(resolve(params.load("sef", SefSettings, path).expert.backbone), BackboneSettings)
+    params.load("ablation", AblationSettings, path)
+    assert params.load("perturbation", PerturbationSettings, path).dataset in sections["datasets"]
 
 
 @pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)

@@ -25,7 +25,7 @@ from aigid.data.images import decode
 from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import weights
-from aigid.files import atomic, device_name, num_workers, write_json, write_text
+from aigid.files import device_name, num_workers, write_json, write_text
 
 T = TypeVar("T")
 RECORD, ABOUT, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
@@ -123,9 +123,9 @@ def _write(row: dict, root: Path, out: Path, fakes: Fakes, settings: AlignSettin
     file = container.like(photograph.head, photograph.pixels, settings.container)
     content = {"real": file.encode(photograph.pixels), "fake": file.encode(fake)}
     paths = {kind: f"{row['split']}/{kind}/{file.name(row['path'])}" for kind in content}
-    for kind, path in paths.items():
-        with atomic(out / path) as part:
-            part.write_bytes(content[kind])
+    for kind, path in paths.items():  # no need to be atomic: the whole folder is
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(content[kind])
     height, width = photograph.pixels.shape[:2]
     members = [decode(content[kind]) for kind in ("real", "fake")]
     record = {**paths, "photograph": row["path"], "sha256": photograph.digest, "width": width, "height": height}

@@ -110,13 +110,11 @@ def _write(
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
-    from aigid.evaluation import attribution, submission
-    from aigid.files import write_json
+    from aigid.evaluation import submission
 
     for name, frame in frames.items():
         try:
-            write_json(out / "answers" / f"{name}.json", submission.submission(frame))
-            attribution.write_answer(frame, out / "answers" / f"{name}.zip")
+            submission.write(submission.submission(frame), out / "answers", name)
         except InputError as error:
             tell(f"{name}: no answer file: {error}")
 

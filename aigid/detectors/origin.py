@@ -21,6 +21,7 @@ WEIGHTS = {  # licence of published backbones, by the name under which their lib
     "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
     "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
     "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
+    "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
     "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
 }
 DEMO = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"

@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 from aigid.detectors.rows import Rows, require_both_classes
 from aigid.params import Settings
 
+SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
+TOLERANCE = 1e-8  # of the gradient; one step more than the default
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -49,7 +51,8 @@ class LinearProbe:
         scaled = (train.x - mean) / std
         fits = {}
         for c in settings.c:
-            model = LogisticRegression(C=c, max_iter=settings.max_iter).fit(scaled, train.y)
+            model = LogisticRegression(C=c, max_iter=settings.max_iter, solver=SOLVER, tol=TOLERANCE)
+            model.fit(scaled, train.y)
             weight = model.coef_[0] / std
             fits[c] = (weight, float(model.intercept_[0] - weight @ mean))
         aurocs = {c: float(roc_auc_score(val.y, val.x @ weight)) for c, (weight, _) in fits.items() if len(fits) > 1}

@@ -10,14 +10,17 @@ DETECTORS = {
     "gate": "aigid.detectors.fusion.detector:GatedTowers",
     "gendet": "aigid.detectors.gendet.detector:GenDet",
     "knn": "aigid.detectors.knn:NearestNeighbours",
+    "occ": "aigid.detectors.occ.detector:OccClip",
     "probe": "aigid.detectors.probe:LinearProbe",
     "svm": "aigid.detectors.svm.detector:KernelSvm",
 }
 
 # Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
 IMAGE_DETECTORS = {
+    "aeroblade": "aigid.detectors.aeroblade.detector:Aeroblade",
     "cnn": "aigid.detectors.cnn.detector:Cnn",
     "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
+    "sef": "aigid.detectors.sef.detector:Sef",
 }
 IMPORTED = {"hub_classifier": "aigid.importers.hub_classifier:HubClassifier"}  # never trained here
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)

@@ -4,7 +4,6 @@ Task B takes the largest class; task A is derived from it: any class but ``real`
 """
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from aigid.evaluation import intervals
 from aigid.evaluation.breakdown import group_names
 from aigid.evaluation.metrics import macro_f1
 from aigid.evaluation.published import attributed
-from aigid.evaluation.submission import CLASSES, submission
 from aigid.files import atomic
 
 PREFIX = "class_"
@@ -105,26 +103,6 @@ def section(root: Path | str, detectors: Sequence[str], dataset: str) -> tuple[s
         return None
     line = "Task A: real or generated, derived from task B. Task B: which generator, if any. F1 is macro."
     return line, {"Attribution": pd.DataFrame(lines), **tables}
-
-
-def write_answer(scores: pd.DataFrame, path: Path | str, classes: Sequence[str] = CLASSES) -> None:
-    """Write Defactify's answer, a ``.zip`` with ``answer.json``, atomically; equal scores give equal bytes.
-
-    InputError where the scores lack a class of ``classes`` or an image's name ends in no number.
-    """
-    if Path(path).suffix != ".zip":
-        raise InputError(f"{path}: want a name that ends in .zip")
-    text = json.dumps(answer(scores, classes), indent=2, ensure_ascii=False) + "\n"
-    with atomic(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("answer.json", (1980, 1, 1, 0, 0, 0)), text)
-
-
-def answer(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> list[dict[str, int | str]]:
-    """The records of ``submission``, but that Label_A follows Label_B: any class but the first says generated."""
-    there = classes_of(scores)
-    if lacking := [name for name in classes if name not in there]:
-        raise InputError(f"answer: the scores have no column class_{lacking[0]}; found {', '.join(there) or 'none'}")
-    return [row | {"Label_A": int(row["Label_B"] > 0)} for row in submission(scores, classes)]
 
 
 def _task_a(labels: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from aigid import tables
-from aigid.errors import InputError
 from aigid.evaluation.figures import heat_map
 from aigid.evaluation.page import Section
 
@@ -19,11 +18,7 @@ READING = (
 
 def read(path: Path | str) -> pd.DataFrame:
     """The table that the stage ``cross`` wrote, numbers as float64."""
-    table = tables.read(path, COLUMNS)
-    try:
-        return table.astype(dict.fromkeys(COLUMNS[2:], "float64"))
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    return tables.as_numbers(tables.read(path, COLUMNS), COLUMNS[2:], path)
 
 
 def section(table: pd.DataFrame) -> Section:

@@ -15,7 +15,8 @@ from aigid.evaluation.judge import Judgement
 from aigid.files import atomic
 
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
-COLOURS = 10  # that can be told apart
+PALETTE = [colour for colour in mpl.color_sequences["tab10"] if len({round(part, 2) for part in colour}) > 1]
+INSIDE = 4  # names that a legend may have within the axes of curves; more stand beside them
 DIAGONAL = {"color": "0.7", "linewidth": 1, "linestyle": "--"}
 
 
@@ -81,7 +82,7 @@ def views(judgements: Judgements) -> Figure:
     for number, (name, table) in enumerate(tables.items()):
         table = table.reindex(names)
         place = np.arange(len(names)) + 0.08 * (number - (len(tables) - 1) / 2)
-        axes.vlines(place, table["auroc_low"], table["auroc_high"], color=f"C{number % COLOURS}", linewidth=1)
+        axes.vlines(place, table["auroc_low"], table["auroc_high"], color=PALETTE[number % len(PALETTE)], linewidth=1)
         axes.plot(place, table["auroc"], marker="o", markersize=4, label=name, **_colour(number, name))
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
     axes.set(ylabel="AUROC", ylim=(min(axes.get_ylim()[0], 0.45), 1.01))
@@ -181,9 +182,13 @@ def _curves(
         if len(points) and metric in judgement.metrics:
             label = f"{judgement.metrics[metric]:.3f}  {name}"
             axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_colour(number, name), **style)
-    if axes.get_legend_handles_labels()[0]:
+    num = len(axes.get_legend_handles_labels()[0])
+    if num:
         title = {"auroc": "AUROC", "ap": "AP", "ece": "ECE", "ece_calibrated": "ECE"}[metric]
-        axes.legend(title=title, loc=place, frameon=False, fontsize=8, title_fontsize=8)
+        where = {"loc": place} if num <= INSIDE else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8, **where)
+        if num > INSIDE:
+            axes.figure.set_size_inches(7.2, 5.2)
 
 
 def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> Figure:
@@ -209,8 +214,9 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
 
 
 def _colour(number: int, detector: str) -> dict[str, object]:
-    """Ten colours, then the same ones broken; controls are grey, each in a pattern of its own."""
+    """The palette without its grey, then the same broken; controls are grey, each in a pattern of its own."""
     if detector in CONTROLS:
         pattern = ("-", "--", ":", "-.")[CONTROLS.index(detector)]
         return {"color": "0.55", "linestyle": pattern, "linewidth": 1.2}
-    return {"color": f"C{number % COLOURS}", "linestyle": ("-", "--", ":")[number // COLOURS % 3], "linewidth": 1.6}
+    turn, place = divmod(number, len(PALETTE))
+    return {"color": PALETTE[place], "linestyle": ("-", "--", ":")[turn % 3], "linewidth": 1.6}

@@ -11,6 +11,7 @@ from aigid.evaluation import figures, page, results, summary
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.latex import latex
+from aigid.evaluation.markdown import pipe_table
 from aigid.evaluation.page import Section
 from aigid.evaluation.results import Cell
 from aigid.evaluation.summary import Judgements
@@ -92,17 +93,12 @@ def markdown(
     for dataset, judgements in datasets.items():
         parts.append(f"## {dataset}")
         parts += [f"> **Warning** {line}" for line in summary.warnings(judgements)]
-        parts.append(_table(summary.verdicts(judgements)))
+        parts.append(pipe_table(summary.verdicts(judgements)))
         tables = summary.tables(judgements, (differences or {}).get(dataset))
-        parts += [f"### {title}\n\n{_table(table)}" for title, table in tables.items()]
+        parts += [f"### {title}\n\n{pipe_table(table)}" for title, table in tables.items()]
         if lines := summary.omissions(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
     for title, section in (sections or {}).items():
         parts += [f"## {title}", section.line]
-        parts += [f"### {name}\n\n{_table(table)}" for name, table in section.tables.items()]
+        parts += [f"### {name}\n\n{pipe_table(table)}" for name, table in section.tables.items()]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(table: pd.DataFrame) -> str:
-    rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

@@ -4,30 +4,20 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from aigid.errors import InputError
 from aigid.features import hub, weights
+from aigid.features.backbones import LoraSettings
 from aigid.files import atomic
-from aigid.params import Settings
 
 NAME = "default"
 ABOUT, HEAD = "adapter", "head."  # in a file: the key of what it belongs to, and the prefix of a classifier's tensors
-
-
-class LoraSettings(Settings):
-    """DDA's are the defaults: outputs are changed by ``alpha / rank`` times the product of the two factors."""
-
-    rank: Annotated[int, Field(ge=1)] = 8
-    alpha: Annotated[float, Field(gt=0)] = 1.0
 
 
 def targets(tower: nn.Module) -> list[str]:
@@ -41,6 +31,8 @@ def targets(tower: nn.Module) -> list[str]:
 
 def inject(tower: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
     """The tower, frozen but for new adapters: A uniform (Kaiming, a = sqrt 5), B zero, so that nothing changes yet."""
+    from peft import LoraConfig, inject_adapter_in_model  # with it comes all of transformers: seconds
+
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, bias="none", target_modules=targets(tower)
     )
@@ -59,15 +51,15 @@ def checkpoint(tower: nn.Module) -> None:
 
 def state(tower: nn.Module) -> dict[str, Tensor]:
     """The adapters' tensors alone, by ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
-    found = {}
-    for name, layer in _layers(tower).items():
-        found[f"{name}.A"] = layer.lora_A[NAME].weight.detach()
-        found[f"{name}.B"] = layer.lora_B[NAME].weight.detach()
-    return found
+    return {
+        f"{name}.{factor}": getattr(layer, f"lora_{factor}")[NAME].weight.detach()
+        for name, layer in _layers(tower).items()
+        for factor in "AB"
+    }
 
 
-def merge(tower: nn.Module) -> nn.Module:
-    """A plain tower again, whose weights hold what the adapters did; it computes no more than the base."""
+def fold(tower: nn.Module) -> nn.Module:
+    """The tower that ``inject`` changed, plain again: its weights hold what the adapters have learnt."""
     for name, layer in _layers(tower).items():
         layer.merge(safe_merge=True)
         above, _, last = name.rpartition(".")
@@ -85,16 +77,19 @@ def save(tower: nn.Module, base: str, settings: LoraSettings, path: Path, head: 
 
 def load(tower: nn.Module, path: Path) -> nn.Module:
     """The bare tower with the adapters that ``save`` wrote; InputError where they belong to another."""
-    about = _about(path)
-    if weights.sha256_of(tower) != about.pop("base"):
-        raise InputError(f"{path}: an adapter of another base: its tower had other weights than this one")
-    saved = {name: value for name, value in weights.read(path).items() if not name.startswith(HEAD)}
-    tower = inject(tower, LoraSettings(**about), seed=0)
-    own = state(tower)
-    wrong = [name for name in own.keys() & saved.keys() if own[name].shape != saved[name].shape]
-    weights.check(path, own.keys() - saved.keys(), saved.keys() - own.keys(), wrong)
-    for name, value in own.items():
+    settings, saved = _read(tower, path)
+    tower = inject(tower, settings, seed=0)
+    for name, value in state(tower).items():
         value.copy_(saved[name])
+    return tower
+
+
+@torch.no_grad()
+def merge(tower: nn.Module, path: Path) -> nn.Module:
+    """The bare tower with what ``save`` wrote added to its weights: it computes no more than the base."""
+    settings, saved = _read(tower, path)
+    for name in targets(tower):
+        tower.get_submodule(name).weight += settings.alpha / settings.rank * (saved[f"{name}.B"] @ saved[f"{name}.A"])
     return tower
 
 
@@ -113,5 +108,21 @@ def _about(path: Path) -> dict[str, Any]:
     return json.loads(about)
 
 
-def _layers(tower: nn.Module) -> dict[str, LoraLayer]:
-    return {name: layer for name, layer in tower.named_modules() if isinstance(layer, LoraLayer)}
+def _read(tower: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]]:
+    """A file's adapters, which fit the bare tower."""
+    about = _about(path)
+    if weights.sha256_of(tower) != about.pop("base"):
+        raise InputError(f"{path}: an adapter of another base: its tower had other weights than this one")
+    settings = LoraSettings(**about)
+    saved = {name: value for name, value in weights.read(path).items() if not name.startswith(HEAD)}
+    shapes = {}
+    for name in targets(tower):
+        outputs, inputs = tower.get_submodule(name).weight.shape
+        shapes |= {f"{name}.A": (settings.rank, inputs), f"{name}.B": (outputs, settings.rank)}
+    wrong = [name for name in shapes.keys() & saved.keys() if saved[name].shape != shapes[name]]
+    weights.check(path, shapes.keys() - saved.keys(), saved.keys() - shapes.keys(), wrong)
+    return settings, saved
+
+
+def _layers(tower: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in tower.named_modules() if hasattr(layer, "lora_A")}  # peft's

@@ -10,16 +10,24 @@ from aigid.features.preprocess import HALF, Preprocess
 from aigid.params import Settings, check
 
 
+class LoraSettings(Settings):
+    """DDA's are the defaults: outputs are changed by ``alpha / rank`` times the product of the two factors."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+
+
 class BackboneSettings(Settings):
     """Everything about one frozen tower that decides its embeddings."""
 
-    library: Literal["open_clip", "transformers"]
+    library: Literal["open_clip", "transformers", "timm"]
     model: str  # the library's name of the architecture, or the hub's repository
     pretrained: str | None = None  # open_clip's tag of the weights
     revision: str | None = None  # of the hub's repository; None takes its newest
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
     config: dict[str, Any] | None = None  # build from this; without ``weights``, random ones are drawn from ``seed``
     seed: int = 0
+    adapter: str | None = None  # a file of LoRA adapters that were trained on these weights; they are merged
     high_pass: bool = False  # take the mean off each random patch filter, as forensic networks do (Bayar & Stamm, 2016)
     # The architecture's embedding, what CLIP projects it from, or (transformers) the mean of the last hidden states.
     pool: Literal["own", "before_projection", "mean"] = "own"
@@ -94,6 +102,11 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "model": "facebook/dinov2-large",
         "preprocess": {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
     },
+    "dinov2_vit_l14_dda": {  # by CLIP's mean and std, and no resizing: the base of DDA's LoRA
+        "library": "timm",
+        "model": "vit_large_patch14_dinov2.lvd142m",
+        "preprocess": {"size": 336, "resize": "none"},
+    },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
     # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a centre crop instead of a squashed image.
@@ -112,6 +125,20 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "tiny_siglip": _tiny_siglip(192),
     "tiny_clip_64": _tiny_clip(64),
     "tiny_siglip_64": _tiny_siglip(64),
+    "tiny_vit": {
+        "library": "timm",
+        "model": "tiny",
+        "config": {
+            "img_size": 32,
+            "patch_size": 8,
+            "embed_dim": 96,
+            "depth": 2,
+            "num_heads": 3,
+            "mlp_ratio": 2.0,
+        },
+        "high_pass": True,
+        "preprocess": {"size": 32, "resize": "none"},
+    },
 }
 
 

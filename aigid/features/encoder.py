@@ -55,7 +55,7 @@ class Backbone:
     @property
     def fingerprint(self) -> str:
         """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
-        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "seed"})
+        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "adapter", "seed"})
         return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
@@ -147,11 +147,13 @@ def _as_it_lies(settings: BackboneSettings) -> BackboneSettings:
 
 
 def load_tower(settings: BackboneSettings) -> nn.Module:
-    """The tower itself, on the CPU, ready to be trained: normalised (B, 3, S, S) to (B, D)."""
+    """The tower on the CPU: normalised (B, 3, S, S) to (B, D); an adapter is merged."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
         raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
     if settings.library == "open_clip":
         from aigid.features import open_clip as library
+    elif settings.library == "timm":
+        from aigid.features import timm as library
     else:
         from aigid.features import transformers as library
     tower = library.load(settings)
@@ -159,4 +161,8 @@ def load_tower(settings: BackboneSettings) -> nn.Module:
         patches = next(module for module in tower.modules() if isinstance(module, nn.Conv2d))
         with torch.no_grad():
             patches.weight -= patches.weight.mean(dim=(2, 3), keepdim=True)
+    if settings.adapter is not None:
+        from aigid.features import adapters
+
+        tower = adapters.merge(tower, Path(settings.adapter))
     return tower

@@ -29,15 +29,17 @@ def load(settings: BackboneSettings) -> nn.Module:
     """
     if settings.pool == "mean":
         raise InputError(f"{settings.model}: pool: mean is for transformers' towers; want own or before_projection")
-    if settings.weights is not None:
-        model = _local(settings, Path(settings.weights))
-    elif settings.config is not None:
-        model = _random(settings)
-    else:
-        model = _pretrained(settings)
+    model = whole(settings)
     if settings.pool == "before_projection":
         model.visual.proj = None
     return model.visual
+
+
+def whole(settings: BackboneSettings) -> nn.Module:
+    """Both towers."""
+    if settings.weights is not None:
+        return _local(settings, Path(settings.weights))
+    return _pretrained(settings) if settings.config is None else _random(settings)
 
 
 def _random(settings: BackboneSettings) -> nn.Module:

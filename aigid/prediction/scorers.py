@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 # Of each detector that sees images: what makes, of (model, folder), a function of (images, view) that gives status
 # (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
 IMAGE_LEVEL = {
+    "aeroblade": "aigid.detectors.aeroblade.predicting:Predictor",
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
     "featdistill": "aigid.detectors.featdistill.predicting:Predictor",
     "hub_classifier": "aigid.importers.hub_classifier:Predictor",
+    "sef": "aigid.detectors.sef.predicting:Predictor",
 }
 Look = Callable[[str, np.ndarray], object]
 

@@ -13,6 +13,8 @@ from aigid import params
 from aigid.data import manifest
 from aigid.detectors.registry import DETECTORS, find
 from aigid.detectors.rows import open_dataset
+from aigid.features import text
+from aigid.features.backbones import resolve
 
 pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,10 +51,11 @@ def test_shuffled_training_labels_teach_nothing(detector):
     table = manifest.read(ROOT / f"data/manifests/{settings.train}.csv")
     dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.train}.h5"])
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    tower = {"tower": text.load(resolve(settings.backbone), settings.backbone)} if detector == "occ" else {}
     aurocs = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        fitted = find(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed)
+        fitted = find(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed, **tower)
         aurocs.append(roc_auc_score(test.y, fitted.score(test.x)))
     assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
 

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from makers import autoencoder, pictures
 from PIL import Image
 
-from aigid.align import fit
+from aigid.align.fit_sr import fit_sr
+from aigid.align.fit_vae import fit_vae
 from aigid.align.gan import Upsampling
 from aigid.align.pairs import PSNR
 from aigid.cli import main
@@ -36,8 +37,8 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("makers")
     lessons = np.concatenate([tiles(one.image, one, DemoSettings()) for one in photographs()])
     settings = TrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
-    fit.fit_vae(lessons, settings, folder / "vae")
-    fit.fit_sr(lessons, settings, folder / "gan.safetensors")
+    fit_vae(lessons, settings, folder / "vae")
+    fit_sr(lessons, settings, folder / "gan.safetensors")
     return {"vae": str(folder / "vae"), "gan": str(folder / "gan.safetensors")}
 
 
@@ -313,8 +314,8 @@ def test_makers_are_trained_alike_each_time(weights, tmp_path):
     lessons = np.stack(pictures(20, 32, 32))
     settings = TrainingSettings(steps=2, width=8, batch_size=2)
     for name in ("a", "b"):
-        fit.fit_vae(lessons, settings, tmp_path / name / "vae")
-        fit.fit_sr(lessons, settings, tmp_path / name / "gan.safetensors")
+        fit_vae(lessons, settings, tmp_path / name / "vae")
+        fit_sr(lessons, settings, tmp_path / name / "gan.safetensors")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 

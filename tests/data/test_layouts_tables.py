@@ -169,6 +169,9 @@ def test_defactify_refuses_labels_that_contradict(tmp_path):
     (tmp_path / "val/labels.csv").write_text("Index,Label_A,Label_B\n0,0,0\n1,0,3\n")
     with pytest.raises(InputError, match=r"val/1.png: Label_A '0' and Label_B '3' name no class"):
         found(tmp_path, "defactify")
+    (tmp_path / "val/labels.csv").write_text("Index,Label_A,Label_B\n0,0,0\n1,1,9\n")
+    with pytest.raises(InputError, match=r"val/1.png: Label_A '1' and Label_B '9' name no class"):
+        found(tmp_path, "defactify")
 
 
 def image(value, suffix):

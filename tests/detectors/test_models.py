@@ -13,6 +13,7 @@ from aigid.detectors.registry import DETECTORS, find
 from aigid.detectors.rows import open_dataset
 from aigid.detectors.scoring import score
 from aigid.errors import InputError
+from tests.detectors.texts import Texts
 
 SMALL = {"epochs": 20, "lr": 0.01}
 FUSION = {"width": 4, "hidden": 4, "batch_size": 16, "weight_decay": 0.01, **SMALL}
@@ -24,6 +25,7 @@ SETTINGS = {
     "concatenation": FUSION,
     "averaging": FUSION,
     "svm": {"gamma": 0.5},
+    "occ": {"context": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared": False},
     "gendet": {"lr": 0.001, "batch_size": 16, "teacher": {**SHAPE, **SMALL}, "classifier": {"batch_size": 16, **SMALL}},
 }
 
@@ -60,7 +62,8 @@ def fit(name, dataset):
     kind = find(name)
     settings = kind.Settings(backbone="b", train="d", **SETTINGS[name])
     val = dataset.split("train" if name == "svm" else "val")  # which is empty, and the SVM is calibrated on it
-    detector = kind.fit(settings, dataset.split("train"), val, 0)
+    tower = {"tower": Texts(7)} if name == "occ" else {}
+    detector = kind.fit(settings, dataset.split("train"), val, 0, **tower)
     return models.Model(name, detector, settings.model_dump(mode="json"), dataset.fingerprints)
 
 

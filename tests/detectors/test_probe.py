@@ -28,7 +28,7 @@ def settings(c):
 def test_equals_scikit_learn():
     train, val = rows(0), rows(1)
     probe = LinearProbe.fit(settings(0.3), train, val, seed=0)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=1000)).fit(
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=10000, tol=1e-10)).fit(
         train.x.astype(np.float64), train.y
     )
     expected = reference.predict_proba(val.x.astype(np.float64))[:, 1]

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from aigid.errors import InputError
-from aigid.evaluation import attribution, scores
+from aigid.evaluation import attribution, scores, submission
 from aigid.evaluation.submission import CLASSES as CLASSES_OF_DEFACTIFY
 
 CLASSES = ["real", "sd21", "sdxl"]
@@ -67,9 +67,9 @@ def test_the_answer_file(tmp_path):
     names = list(CLASSES_OF_DEFACTIFY)
     rows = table(["real", "dalle3", "sdxl"], ["sd3", "dalle3", "real"], names).assign(caption=["a", "b", "ü"])
     rows = rows[::-1].reset_index(drop=True)
-    attribution.write_answer(rows, tmp_path / "answer.zip")
+    submission.write(submission.submission(rows), tmp_path, "answer")
     first = (tmp_path / "answer.zip").read_bytes()
-    attribution.write_answer(rows, tmp_path / "answer.zip")
+    submission.write(submission.submission(rows), tmp_path, "answer")
     assert (tmp_path / "answer.zip").read_bytes() == first
     with zipfile.ZipFile(tmp_path / "answer.zip") as archive:
         assert archive.namelist() == ["answer.json"]
@@ -79,15 +79,24 @@ def test_the_answer_file(tmp_path):
         {"index": 1, "caption": "b", "Label_A": 1, "Label_B": 4},
         {"index": 2, "caption": "ü", "Label_A": 0, "Label_B": 0},
     ]
+    assert json.loads((tmp_path / "answer.json").read_text()) == found
+
+
+def test_task_a_follows_task_b_where_a_cut_at_half_would_not():
+    names = list(CLASSES_OF_DEFACTIFY)
+    rows = table(["sd21"], ["real"], names)
+    spread = {"class_real": 0.3, **{f"class_{name}": 0.14 for name in names[1:]}}
+    rows = rows.assign(**spread, score=0.7)  # more probably generated than not, but no generator more than real
+    assert submission.submission(rows) == [{"index": 0, "caption": "", "Label_A": 0, "Label_B": 0}]
 
 
 def test_six_classes_asked_of_a_model_of_two():
     two = table(["real", "sd21"], ["real", "sd21"], ["real", "sd21"])
     with pytest.raises(InputError, match="answer: the scores have no column class_sdxl; found real, sd21"):
-        attribution.answer(two)
+        submission.submission(two)
     odd = table(["real"] * 2, ["real"] * 2, list(CLASSES_OF_DEFACTIFY)).assign(path=["a.png", "b7.png"])
     with pytest.raises(InputError, match=r"'a\.png': Defactify's index is the number"):
-        attribution.answer(odd)
+        submission.submission(odd)
 
 
 def test_the_report_shows_what_was_written(tmp_path):

@@ -1,6 +1,7 @@
 """`aigid evaluate` as a stranger uses it: bad files are named with counts, odd ones read, options do as they say."""
 
 import json
+import zipfile
 from contextlib import chdir
 from pathlib import Path
 
@@ -170,7 +171,9 @@ def test_a_protocol_is_told_in_the_report_and_writes_its_answers(folder: Path) -
     answers = json.loads((folder / "out/answers/d.json").read_text())
     test = table[table["split"] == "test"]
     assert [row["index"] for row in answers] == test.index.tolist()
-    assert [row["Label_A"] for row in answers] == (test["score"] > 0.5).astype(int).tolist()
+    assert [row["Label_A"] for row in answers] == [int(row["Label_B"] > 0) for row in answers]
+    with zipfile.ZipFile(folder / "out/answers/d.zip") as archive:
+        assert json.loads(archive.read("answer.json")) == answers
     guess = np.array(names)[[row["Label_B"] for row in answers]]
     expected = sk.f1_score(test["generator"], guess, average="macro")
     assert json.loads(done.stdout)["defactify_f1_macro_b"] == pytest.approx(expected, abs=1e-12)

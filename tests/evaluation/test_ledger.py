@@ -49,6 +49,13 @@ def test_the_papers_averages_are_those_of_its_cells(method: str, mean: str, prin
     assert sum(cells) / len(cells) - printed_wrong_by == pytest.approx(float(table[mean]), abs=6e-4)
 
 
+def test_ddas_mean_and_minimum_are_those_of_its_benchmarks() -> None:
+    table = ledger.published().query("method == 'DDA'").set_index("key")["published"].astype(float)
+    cells = table[table.index.str.startswith("benchmark_")].to_dict()
+    assert len(cells) == 11
+    assert published.over_benchmarks(cells) == pytest.approx(table[["mean", "min"]].to_dict(), abs=6e-4)
+
+
 def test_ours_is_measured_or_says_what_it_needs(tmp_path) -> None:
     folder = tmp_path / "metrics/gendet"
     folder.mkdir(parents=True)

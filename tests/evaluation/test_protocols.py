@@ -100,8 +100,9 @@ def test_defactify_attributes_and_submits() -> None:
     assert [row["Label_B"] for row in answer] == share.argmax(axis=1).tolist()
     with pytest.raises(InputError, match="class_<name>"):
         protocols.find("defactify").apply(made())
-    with pytest.raises(InputError, match="'adm': Label_B numbers real, sd21"):
-        submission.submission(frame)
+    assert [row["Label_A"] for row in answer] == (share.argmax(axis=1) > 0).astype(int).tolist()
+    with pytest.raises(InputError, match="'adm': Label_B numbers real, glide"):
+        submission.submission(frame, ["real", "glide"])
 
 
 def test_an_unknown_protocol_lists_the_known() -> None:

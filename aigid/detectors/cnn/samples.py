@@ -92,9 +92,8 @@ class Source:
         failed: dict[str, str] = {}
         with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
             writers = {name: stack.enter_context(Writer(it)) for name, it in drawers.items()}
-            for samples in _grouped(
-                Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch), self.batch
-            ):
+            read = Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch)
+            for samples in grouped(read, self.batch):
                 failed |= {it.sha256: str(it.status) for it in samples if it.status != store.OK}
                 good = {it.sha256: it.squares[wanted] for it in samples if it.status == store.OK}
                 for channel, writer in writers.items():
@@ -130,7 +129,8 @@ class Source:
         return self._vae
 
 
-def _grouped(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+def grouped(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """The samples, ``size`` at a time and the rest at the end."""
     group: list[Sample] = []
     for sample in samples:
         group.append(sample)

@@ -1,7 +1,6 @@
 """From a fitted network and a dataset's images to the scores file's rows."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ import pandas as pd
 from aigid import store
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.samples import Source
-from aigid.detectors.cnn.settings import Compat
 from aigid.detectors.models import Model
 from aigid.detectors.scoring import attributed_frame, judged
 from aigid.errors import InputError
@@ -25,24 +23,6 @@ def score(model: Model, source: Source, manifest: pd.DataFrame, views: Sequence[
 def validate(detector: Cnn, source: Source, manifest: pd.DataFrame) -> pd.DataFrame:
     """The clean validation images' rows, for the bundle."""
     return _score_view(detector, source, manifest[manifest["split"] == "val"], "clean")
-
-
-def predictor(
-    model: Model, images: pd.DataFrame, root: Path, vae: Path, seed: int, compat: tuple[Compat, ...] | None = None
-) -> tuple[list[str], Callable[[str], tuple[np.ndarray, np.ndarray]]]:
-    """The classes, and a function from a view to probabilities (n, K) of the readable images and every status.
-
-    ``compat`` replaces the model's own, to see what a published quirk does to the same network.
-    """
-    detector = model.detector
-    settings = detector.settings if compat is None else detector.settings.model_copy(update={"compat": compat})
-    source = Source(settings, vae, root, seed)
-
-    def predict(view: str) -> tuple[np.ndarray, np.ndarray]:
-        samples, status = source.samples(images, np.zeros(len(images), np.int64), view)
-        return detector.probabilities(samples), status
-
-    return detector.classes, predict
 
 
 def probabilities(detector: Cnn, source: Source, rows: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,11 @@ class CnnSettings(Settings):
         """Channels of the network's input."""
         return sum(NUM_PLANES[channel] for channel in self.channels)
 
+    def with_shortcut(self, taken: bool) -> "CnnSettings":
+        """The same, whose degraded images have the side channels of the clean ones if the shortcut is ``taken``."""
+        others = tuple(name for name in self.compat if name != "clean_side_channels")
+        return self.model_copy(update={"compat": (*others, "clean_side_channels") if taken else others})
+
 
 class AblationSettings(Settings):
     """How long each network of the ablation is trained."""

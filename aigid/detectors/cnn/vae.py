@@ -50,14 +50,18 @@ def obtain(settings: VaeSettings, manifest: pd.DataFrame, root: Path, seed: int)
     return fit(settings, manifest, root, seed)
 
 
+def folder_of(folder: Path) -> Path:
+    """Where a VAE's files lie: in the folder itself, or, of a whole pipeline, in its folder ``vae``."""
+    return folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
+
+
 def load(folder: Path) -> Any:
     """The VAE that lies in a folder, or in its folder ``vae``."""
     from diffusers import AutoencoderKL
 
-    inner = folder / "vae" if (folder / "vae" / "config.json").is_file() else folder
     how = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
     try:
-        return AutoencoderKL.from_pretrained(inner, **how).eval()
+        return AutoencoderKL.from_pretrained(folder_of(folder), **how).eval()
     except (OSError, ValueError) as failure:
         reason = str(failure).splitlines()[0]
         raise InputError(f"{folder}: no VAE in the format of diffusers with safetensors: {reason}") from None
@@ -72,11 +76,11 @@ def save(vae: Any, folder: Path) -> None:
         Path(part, "vae").rename(folder)
 
 
-def require_divisible(vae: Any, size: int) -> None:
+def require_divisible(vae: Any, size: int, what: str = "cnn.size") -> None:
     """InputError unless the VAE gives an image of ``size`` px back at that size."""
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if size % factor:
-        raise InputError(f"cnn.size={size}: the VAE shrinks by {factor}, which does not divide it")
+        raise InputError(f"{what}={size}: the VAE shrinks by {factor}, which does not divide it")
 
 
 def remake(vae: Any, images: np.ndarray, seeds: list[int] | None = None) -> np.ndarray:

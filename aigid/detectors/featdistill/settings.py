@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from aigid.degrade.policies import POLICIES
-from aigid.features.backbones import BackboneSettings, named
+from aigid.features.backbones import BackboneSettings, LoraSettings, named
 from aigid.params import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,8 +27,7 @@ class ExpertSettings(Settings):
 
     backbone: Annotated[BackboneSettings, BeforeValidator(named)]
     seed: int
-    lora_rank: Count | None = None  # train adapters of that rank in every block, instead of the whole encoder
-    lora_alpha: Positive = 16.0  # over the rank, how much they count
+    lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
     checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
 
 

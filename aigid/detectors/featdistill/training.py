@@ -27,6 +27,7 @@ from aigid.detectors.featdistill.teaching import Teaching, teaching
 from aigid.detectors.finetuning import Learner, Plan, Position
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
+from aigid.features import adapters
 from aigid.features.preprocess import Preprocess
 from aigid.files import num_workers
 
@@ -84,21 +85,16 @@ def train(course: Course, expert: Expert, device: torch.device, start: str = "")
             learner = _learner(course, plan, expert, taught, pool)
             path = finetuning.checkpoint([course.about, start, os.environ.get("WORLD_SIZE", "1")])
             log = finetuning.train(plan, learner, path)
-    if course.expert.lora_rank:
-        from aigid.features import adapters
-
-        adapters.merge(expert.vision_encoder)
+    if course.expert.lora:
+        adapters.fold(expert.vision_encoder)
     expert.eval()
     return log, path
 
 
 def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
     """Adapters, and activations that are computed again on the way back, where the settings want them."""
-    if settings.lora_rank or settings.checkpointing:
-        from aigid.features import adapters  # peft, which takes seconds
-    if settings.lora_rank:
-        how = adapters.LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha)
-        adapters.inject(expert.vision_encoder, how, seed)
+    if settings.lora:
+        adapters.inject(expert.vision_encoder, settings.lora, seed)
     if settings.checkpointing:
         adapters.checkpoint(expert.vision_encoder)
 

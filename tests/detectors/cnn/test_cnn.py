@@ -13,15 +13,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
 
 from aigid.data import manifest
 from aigid.detectors import models
 from aigid.detectors.cnn import drawer, samples, training
+from aigid.detectors.cnn.ablation import ablate, channel_sets
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.network import build
 from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
-from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
 from aigid.detectors.finetuning import Run
 from aigid.errors import InputError
@@ -237,6 +239,48 @@ def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
         assert not net.training
         weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
     torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+
+
+def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
+    root, table = dataset
+    variants = channel_sets(SETTINGS, AblationSettings(epochs=1))
+    assert [how.num_planes for how in variants.values()] == [3, 4, 4, 5]
+    assert {how.epochs for how in variants.values()} == {1}
+    found = ablate({"all": variants["rgb error frequency"]}, table, root, vae, 0).set_index("network").loc["all"]
+    how = SETTINGS.model_copy(update={"epochs": 1})
+    detector, log = Cnn.fit(how, source(dataset, vae, epochs=1), table, 0)
+    test = table[table["split"] == "test"][:-1]  # the last image is broken
+    assert found["val_f1_macro"] == log["val_f1_macro"].max()
+    p = detector.probabilities(source(dataset, vae).samples(test, np.zeros(len(test), np.int64), "clean")[0])
+    hits = np.array(detector.classes)[p.argmax(axis=1)] == test["generator"]
+    assert found["acc"] == pytest.approx(hits.mean())
+    assert found["auroc"] == pytest.approx(roc_auc_score(test["label"], 1 - p[:, 0]))
+    binary = how.model_copy(update={"task": "binary"})
+    assert 0 <= ablate({"two": binary}, table, root, vae, 0)["f1_macro"][0] <= 1
+
+
+def test_the_shortcut_changes_degraded_images_alone(dataset, fitted):
+    it, detector, _ = fitted
+    model = models.Model("cnn", detector, {}, it.fingerprints)
+    with_it = detector.settings.with_shortcut(True)
+    assert with_it.compat == ("clean_side_channels",)
+    assert with_it.with_shortcut(False) == detector.settings
+    table = dataset[1][:71]
+    sources = [Source(how, it._vae_folder, dataset[0], 0) for how in (detector.settings, with_it)]
+    scores = [score(model, source, table, ["clean", "blur3"])["score"] for source in sources]
+    same = scores[0] == scores[1]
+    half = len(same) // 2
+    assert same[:half].all()
+    assert not same[half:].any()
+
+
+def test_an_image_smaller_than_a_crop_leaves_a_pixel(vae, tmp_path):
+    Image.fromarray(np.full((1, 2, 3), 90, np.uint8)).save(tmp_path / "0.png")
+    key = hashlib.sha256((tmp_path / "0.png").read_bytes()).hexdigest()
+    table = pd.DataFrame({"path": ["0.png"], "sha256": [key]})
+    found, status = Source(SETTINGS, vae, tmp_path, 0).samples(table, np.zeros(1, np.int64), "crop60")
+    assert status.tolist() == ["ok"]
+    assert (found.take([0])[0, :3] == 90).all()
 
 
 def test_the_stem(dataset):

@@ -1,4 +1,4 @@
-"""Train the small makers of aligned fakes on photographs, and save them in the formats of published ones."""
+"""Train a small autoencoder on photographs, and save it in the format of published ones."""
 
 from pathlib import Path
 
@@ -6,19 +6,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.align.gan import SCALE, shrink
-from aigid.align.srgan import Msrgan
 from aigid.data.demo import TrainingSettings
 from aigid.data.demo_generators.training import train
-from aigid.files import atomic
 
 LATENTS = 8
 KL_WEIGHT = 1e-4
-NUM_BLOCKS = 2
 LEVEL, NOISE, LOG_VARIANCE = 10.0, 0.02, -6.0  # at the start of an autoencoder's training
 
 
@@ -81,28 +76,7 @@ def _hand_on(layer: nn.Conv2d, pooled: bool) -> None:
             layer.weight[channel, channel, middle, middle] += 1
 
 
-class _SuperResolution(nn.Module):
-    """A small MSRGAN between [-1, 1] and itself."""
-
-    adversarial = 0.005
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.network = Msrgan(width, NUM_BLOCKS, SCALE)
-
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        fake = 2 * self.network(shrink((real + 1) / 2)) - 1
-        return fake, functional.l1_loss(fake, real)
-
-
 def fit_vae(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
     """Train an autoencoder on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a folder of diffusers'."""
     trained = train(lambda: _Autoencoder(settings.width), tiles, settings, "fit vae", settings.seed)
     trained.network.to(memory_format=torch.contiguous_format).save_pretrained(out)
-
-
-def fit_sr(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
-    """Train an SRGAN on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a ``.safetensors`` file."""
-    trained = train(lambda: _SuperResolution(settings.width), tiles, settings, "fit sr", settings.seed)
-    with atomic(out) as part:
-        save_file({key: value.contiguous() for key, value in trained.network.state_dict().items()}, part)

@@ -1,0 +1,102 @@
+"""The comparison that the paper argues from: is naive mixing worse than two experts, and does a gate fuse them best?
+
+All see the same pairs; a row of the table is one method on held-out fakes of one domain, or on other generators' fakes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from aigid import seeding
+from aigid.detectors.rows import EmbeddedDataset, Rows
+from aigid.detectors.sef import fusion
+from aigid.detectors.sef.detector import DOMAINS, Sef
+from aigid.detectors.sef.expert import verdict
+from aigid.evaluation import intervals
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import rank
+from aigid.store import OK
+
+DRAWS = 500
+COLUMNS = ["method", "tested_on", "auroc", "low", "high", "lowest_seed", "highest_seed", "num_seeds"]
+
+Floats = np.ndarray
+Verdict = Callable[[Floats], Floats]  # features of all experts (N, K x D) to P(generated) (N,)
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Reals and fakes (N,) that nothing learnt from; ``parts`` are the fakes' generators."""
+
+    labels: Floats
+    parts: Floats
+    groups: Floats
+
+
+def exam(sides: Sequence[EmbeddedDataset]) -> tuple[Exam, Floats]:
+    """The readable test images of a dataset, and the features of their clean view, those of all ``sides`` together."""
+    table = sides[0].manifest
+    readable = np.all([side.status == OK for side in sides], axis=0)
+    places = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
+    rows = table.iloc[places]
+    groups = rows["group"].to_numpy(str) if "group" in rows else np.full(len(rows), "")
+    found = Exam(rows["label"].to_numpy(), rows["generator"].to_numpy(str), groups)
+    return found, np.concatenate([side.embeddings("clean", places) for side in sides], axis=1)
+
+
+def verdicts(gate: Sef, train: Rows, experts: Mapping[str, Path], seed: int) -> dict[str, Verdict]:
+    """Every method by name. ``train``, which the gate learnt from, holds the features of both domains' experts; those
+    that a verdict is asked about hold the features of all ``experts``, in their order, the domains' first.
+    """
+    width, num = train.widths[0], sum(train.widths)
+
+    def alone(name: str) -> Verdict:
+        start = list(experts).index(name) * width
+        return lambda x: verdict(experts[name], x[:, start : start + width])
+
+    y, x = torch.from_numpy(train.y), torch.from_numpy(train.x)
+    linear = fusion.train(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
+
+    def side_by_side(x: Floats) -> Floats:
+        return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)
+
+    return {
+        **{f"expert {name}" if name in DOMAINS else name: alone(name) for name in experts},
+        "mean of the experts' scores": lambda x: np.mean([alone(name)(x) for name in DOMAINS], axis=0),
+        "concatenation": side_by_side,
+        "gate": lambda x: gate.score(x[:, :num]),
+    }
+
+
+def measure(exam: Exam, scores: Sequence[Floats], seed: int) -> dict[str, float]:
+    """AUROC, the mean over generators and over seeds, whose ``scores`` (N,) these are, with its 95 % interval.
+
+    A draw of the bootstrap is of whole groups, the same for all seeds; the interval tells of the images that were
+    drawn, the lowest and highest seed of the training's chance.
+    """
+    fakes = sorted(set(exam.parts[exam.labels == 1]))
+    values, drawn = [], []
+    for own in scores:
+        kept = [(exam.labels == 0) | (exam.parts == name) for name in fakes]
+        values.append(np.mean([auroc(rank(exam.labels[rows], own[rows])) for rows in kept]))
+        rows = intervals.population(exam.labels, own, exam.parts, exam.groups)
+        draws = intervals.bootstrap(rows, DRAWS, seeding.generator("sef comparison", seed))["auroc"]
+        drawn.append(draws.mean(axis=1))
+    low, high = intervals.interval(np.mean(drawn, axis=0), intervals.num_independent(exam.labels, exam.groups))
+    value = float(np.mean(values))
+    spread = {"lowest_seed": float(min(values)), "highest_seed": float(max(values)), "num_seeds": len(values)}
+    return {"auroc": value, "low": min(low, value), "high": max(high, value), **spread}
+
+
+def table(exams: Mapping[str, Exam], scores: Mapping[str, Mapping[str, Sequence[Floats]]], seed: int) -> pd.DataFrame:
+    """``COLUMNS``, one row for each method and exam; ``scores`` by method and exam, an array for each seed."""
+    rows = [
+        {"method": method, "tested_on": name, **measure(exams[name], found, seed)}
+        for method, by_exam in scores.items()
+        for name, found in by_exam.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,110 @@
+"""Two experts and their gate as one detector, which sees images as well as the experts' embeddings."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from aigid.detectors.rows import Rows, require_both_classes, require_finite
+from aigid.detectors.sef import expert, fusion
+from aigid.detectors.sef.expert import Expert
+from aigid.detectors.sef.fusion import Fusion
+from aigid.detectors.sef.settings import SefSettings
+from aigid.device import choose_device
+from aigid.errors import InputError
+from aigid.features.preprocess import to_square
+from aigid.files import device_name
+
+DOMAINS = ("vae", "gan")  # in the order of the features
+GATE = "gate.safetensors"
+BLOCK = 8192  # rows at a time
+IMAGES = 64
+
+
+class Sef:
+    """P(generated) from the features of the experts, whose files are ``paths``."""
+
+    Settings = SefSettings
+
+    def __init__(self, head: Fusion, settings: SefSettings, paths: Sequence[Path]) -> None:
+        self.head, self.settings, self.paths = head, settings, list(paths)
+
+    @classmethod
+    def fit(cls, settings: SefSettings, train: Rows, paths: Sequence[Path], seed: int) -> Self:
+        """The gate over the features of these experts, side by side in ``train``."""
+        require_both_classes(train, "train")
+        require_finite(train, "train")
+        if len(set(train.widths)) != 1 or len(train.widths) != len(paths):
+            raise InputError(f"sef: features of widths {train.widths}, want {len(paths)} of one width")
+        device = choose_device(device_name())
+        x, y = (torch.from_numpy(part).to(device) for part in (train.x, train.y))
+        head = fusion.train(lambda rows: x[rows], y, len(paths), train.widths[0], settings.fusion, seed)
+        return cls(head, settings, paths)
+
+    @classmethod
+    def fit_jointly(
+        cls, settings: SefSettings, images: Sequence[np.ndarray], y: np.ndarray, paths: Sequence[Path], seed: int
+    ) -> Self:
+        """The same from images (H, W, 3) uint8 and labels (N,): the experts run anew at each step, uncached."""
+        device = choose_device(device_name())
+        features = _joint([expert.load(settings.expert, path).to(device) for path in paths])
+        width = features(images[:1]).shape[1] // len(paths)
+
+        def of_rows(rows: Tensor) -> Tensor:
+            return features([images[row] for row in rows.tolist()])
+
+        head = fusion.train(of_rows, torch.from_numpy(y).to(device), len(paths), width, settings.fusion, seed)
+        return cls(head, settings, paths)
+
+    def score(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) to (N,) float64: P(generated)."""
+        return self._by_rows(self.head, embeddings)
+
+    def gate(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) to (N, K) float64: how much each expert counts."""
+        return self._by_rows(self.head.weights, embeddings)
+
+    def score_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """P(generated) (N,) of images (H, W, 3) uint8, without a cache and with the adapters unmerged."""
+        features = _joint(self.experts())
+        blocks = [features(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)]
+        return self.score(torch.cat(blocks).cpu().numpy())
+
+    def experts(self) -> list[Expert]:
+        """The experts, on the gate's device, their adapters unmerged."""
+        return [expert.load(self.settings.expert, path).to(self.head.out.weight.device) for path in self.paths]
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the gate with its classifier, and a copy of each expert."""
+        save_file({name: tensor.cpu().contiguous() for name, tensor in self.head.state_dict().items()}, folder / GATE)
+        for domain, path in zip(DOMAINS, self.paths, strict=True):
+            (folder / f"{domain}.safetensors").write_bytes(path.read_bytes())
+        return {"settings": self.settings.model_dump(mode="json"), "width": self.head.width}
+
+    @classmethod
+    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
+        """What ``save`` wrote; the tower itself is loaded when an image is to be seen."""
+        settings = SefSettings(**facts["settings"])
+        head = Fusion(len(DOMAINS), facts["width"], settings.fusion.hidden)
+        head.load_state_dict(load_file(folder / GATE))
+        head.to(choose_device(device_name())).requires_grad_(False)
+        return cls(head, settings, [folder / f"{domain}.safetensors" for domain in DOMAINS])
+
+    def _by_rows(self, of: Callable[[Tensor], Tensor], embeddings: np.ndarray) -> np.ndarray:
+        x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(self.head.out.weight.device)
+        return torch.cat([of(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
+
+
+def _joint(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor]:
+    """A function from images to the experts' features side by side (B, K x D)."""
+
+    @torch.no_grad()
+    def features(images: Sequence[np.ndarray]) -> Tensor:
+        pixels = np.stack([to_square(image, experts[0].how) for image in images])
+        return torch.cat([one.tower(expert.normalised(pixels, one.how, one.device)) for one in experts], dim=1)
+
+    return features

@@ -1,0 +1,87 @@
+"""An expert: a frozen tower with LoRA, and a linear classifier of its features."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aigid import seeding
+from aigid.detectors.sef.settings import ExpertSettings
+from aigid.errors import InputError
+from aigid.features import adapters, weights
+from aigid.features.backbones import BackboneSettings, resolve
+from aigid.features.encoder import load_tower
+from aigid.features.preprocess import Preprocess
+
+
+class Expert(nn.Module):
+    """Normalised images (B, 3, S, S) to features (B, D) and logits (B,)."""
+
+    def __init__(self, tower: nn.Module, how: Preprocess, base: str) -> None:
+        super().__init__()
+        self.tower, self.how, self.base = tower, how, base
+        with torch.inference_mode():
+            width = tower(torch.zeros(1, 3, how.size, how.size)).shape[1]
+        self.head = nn.Linear(width, 1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+        return self.head.weight.device
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits."""
+        features = self.tower(pixels)
+        return features, self.head(features).squeeze(1)
+
+
+def base(settings: ExpertSettings) -> BackboneSettings:
+    """The tower that all experts adapt."""
+    found = resolve(settings.backbone, {"weights": settings.weights, "dtype": "float32"})
+    if not isinstance(found, BackboneSettings):
+        raise InputError(f"sef.expert.backbone={settings.backbone!r}: want one tower")
+    return found
+
+
+def build(settings: ExpertSettings, seed: int) -> Expert:
+    """An untrained expert: its features are the base's, bit for bit."""
+    how = base(settings)
+    tower = load_tower(how)
+    sha256 = weights.sha256_of(tower)
+    if settings.checkpointing:
+        adapters.checkpoint(tower)
+    expert = Expert(adapters.inject(tower, settings.lora, seeding.seed_of("sef lora", seed)), how.preprocess, sha256)
+    draw = torch.Generator().manual_seed(seeding.seed_of("sef head", seed))
+    nn.init.normal_(expert.head.weight, std=0.02, generator=draw)
+    nn.init.zeros_(expert.head.bias)
+    return expert
+
+
+def save(expert: Expert, settings: ExpertSettings, path: Path) -> None:
+    """Write the adapters and the head, without the tower."""
+    adapters.save(expert.tower, expert.base, settings.lora, path, expert.head.state_dict())
+
+
+def load(settings: ExpertSettings, path: Path) -> Expert:
+    """What ``save`` wrote, unmerged; InputError where it belongs to another tower."""
+    how = base(settings)
+    tower = load_tower(how)
+    sha256 = weights.sha256_of(tower)
+    expert = Expert(adapters.load(tower, path), how.preprocess, sha256)
+    expert.head.load_state_dict(adapters.head(path))
+    return expert.requires_grad_(False).eval()
+
+
+def verdict(path: Path, features: np.ndarray) -> np.ndarray:
+    """P(generated) (N,) of a saved expert's features (N, D) by its own classifier."""
+    head = adapters.head(path)
+    logits = features @ head["weight"][0].double().numpy() + float(head["bias"])
+    return torch.from_numpy(logits).sigmoid().numpy()
+
+
+def normalised(images: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:
+    """(N, S, S, 3) uint8 to the tower's (N, 3, S, S) float32."""
+    scale = torch.tensor([how.mean, how.std], device=device).view(2, 1, 3, 1, 1) * 255
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    return (pixels.float() - scale[0]) / scale[1]

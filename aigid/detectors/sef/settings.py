@@ -1,0 +1,62 @@
+"""What can be chosen of the experts and their fusion; the defaults are DDA's where SEF publishes nothing."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from aigid.features.backbones import LoraSettings
+from aigid.params import Settings
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+EXPERTS = {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}  # the domains each learns from; both: naive mix
+
+
+class SamplingSettings(Settings):
+    """How a pair becomes a lesson. Shares are of the pairs."""
+
+    scales: tuple[tuple[Positive, Positive], ...] = ((0.2, 1.0), (1.0, 3.5))  # ranges; each adds the pair once more
+    policy: str = "dda"  # of the augmentation, one draw for all members
+    quality: Share = 0.5  # whose fake is compressed as its photograph was
+    pixel_mix: Share = 0.2
+    dct_mix: Share = 0.2
+    most_mixed: Share = 0.8
+
+
+class FusionSettings(Settings):
+    """Stage 2: the gate, and a linear classifier of the gated sum."""
+
+    hidden: Count = 256  # of the gate's own layer
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the aligned images that it learns from
+    epochs: Count = 1
+    lr: Positive = 1e-4
+    batch_size: Count = 48
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+class ExpertSettings(Settings):
+    """Stage 1, once a domain."""
+
+    backbone: str = "dinov2_vit_l14_dda"  # a name in aigid/features/backbones.py
+    weights: str | None = None  # a local file or folder, instead of the hub's
+    lora: LoraSettings = LoraSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    batch_size: Count = 2  # pairs; each gives two images, and two more for each of ``sampling.scales``
+    accumulate: Count = 4
+    epochs: Count = 1
+    learning_rate: Positive = 1e-4
+    period: Count = 1000  # steps of the cosine from the learning rate to the floor; after it, it rises again
+    floor: Annotated[float, Field(ge=0)] = 1e-7
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    contrastive: Share = 0.5  # of the loss; the rest is cross-entropy
+    margin: Positive = 1.0
+    precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
+    checkpointing: bool = False  # less memory, one more forward pass
+
+
+class SefSettings(Settings):
+    """Both stages: a change of the second trains no expert again."""
+
+    expert: ExpertSettings = ExpertSettings()
+    fusion: FusionSettings = FusionSettings()

@@ -1,0 +1,160 @@
+"""Experts, naive mix and fusions on held-out and unseen fakes, over several seeds, with the conflict of gradients.
+
+python -m benchmarks.sef                                           the demo's photographs, from data/images/demo
+python -m benchmarks.sef --params aigid/presets/cifake.yaml --manifest cifake.csv    CIFAR-10's, $AIGID_DATA/cifake
+"""
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+
+from aigid import params
+from aigid.align.making import AlignedSettings, how, sampled
+from aigid.align.pairs import align
+from aigid.data import manifest
+from aigid.detectors.rows import EmbeddedDataset, Rows, open_dataset
+from aigid.detectors.sef import comparison, conflict, embedding, expert, training
+from aigid.detectors.sef.comparison import Exam
+from aigid.detectors.sef.detector import DOMAINS, Sef
+from aigid.detectors.sef.pairs import Pairs, open_pairs
+from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
+from aigid.device import choose_device
+from aigid.features import adapters
+from aigid.files import dataset_root, device_name
+
+MIX = "naive mix"
+RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice the steps": EXPERTS["both"]}
+Scores = dict[str, dict[str, np.ndarray]]  # by method and exam
+PROBE = "linear probe of the bare tower"
+BATCH, BATCHES = 16, 10  # pairs to a gradient, and how many pairs of gradients
+
+
+def prepare(aligned: AlignedSettings, table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
+    """The aligned pairs of both domains."""
+    found = {}
+    for domain in EXPERTS["both"]:
+        settings = how(getattr(aligned, domain), domain, table, root, folder / domain, 0)
+        made = align(table, root, settings, folder / domain / "pairs")
+        print(domain, *made.describe())
+        found[domain] = open_pairs(folder / domain / "pairs")
+    return found
+
+
+def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: Path) -> tuple[dict[str, Path], Table]:
+    """All experts of a seed."""
+    told, paths = Table("expert", "seconds", "images / s", title=f"training, seed {seed}"), {}
+    for name, taken in RUNS.items():
+        start, epochs = time.perf_counter(), settings.epochs * (2 if "twice" in name else 1)
+        chosen = {domain: pairs[domain] for domain in taken}
+        one, _, checkpoint = training.fit(settings, chosen, seed, choose_device(device_name()), epochs)
+        checkpoint.unlink()
+        paths[name] = folder / f"{name}.safetensors"
+        expert.save(one, settings, paths[name])
+        spent = time.perf_counter() - start
+        members = 2 + 2 * len(settings.sampling.scales)
+        told.add_row(name, f"{spent:.0f}", f"{members * epochs * len(pairs['vae'].split('train')) / spent:.0f}")
+    return paths, told
+
+
+def embed(
+    settings: SefSettings, paths: list[Path], tables: dict[str, tuple[pd.DataFrame, Path]], folder: Path
+) -> dict[str, EmbeddedDataset]:
+    """The experts' features of everything, in the clean view and in those that the gate learns from."""
+    found = {}
+    for name, (table, root) in tables.items():
+        views = list(dict.fromkeys(["clean", *settings.fusion.views]))
+        embedding.embed(settings.expert, paths, table, root, views, 0).write(folder / f"{name}.h5")
+        found[name] = open_dataset(table, [folder / f"{name}.h5"])
+    return found
+
+
+def score(
+    settings: SefSettings, paths: dict[str, Path], data: dict[str, EmbeddedDataset], seed: int
+) -> tuple[dict[str, Exam], Scores]:
+    """The exams, and every method's scores on each; the last features are the bare tower's."""
+    taken = {name: comparison.exam([one]) for name, one in data.items()}
+    aligned = [data[f"held-out {domain}"] for domain in EXPERTS["both"]]
+    lessons = embedding.lessons(aligned, "train", settings.fusion.views)
+    width = lessons.widths[0]
+    experts = Rows(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
+    gate = Sef.fit(settings, experts, [paths[domain] for domain in DOMAINS], seed)
+    methods = comparison.verdicts(gate, experts, paths, seed)
+    bare = lessons.x[:, -width:]
+    mean, scale = bare.mean(axis=0), bare.std(axis=0) + 1e-12
+    probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, lessons.y)
+    methods[PROBE] = lambda x: probe.predict_proba((x[:, -width:] - mean) / scale)[:, 1]
+    scores = {of: {name: verdict(x) for name, (_, x) in taken.items()} for of, verdict in methods.items()}
+    return {name: one for name, (one, _) in taken.items()}, scores
+
+
+def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
+    """The gradients' cosines on an expert of both domains, before its training and after."""
+    size = expert.base(settings).preprocess.size
+    lessons = {name: training.Lessons([it.split("train")], settings, size, seed) for name, it in pairs.items()}
+    ones = {"before training": expert.build(settings, seed), "after training": expert.load(settings, mixed)}
+    return {when: conflict.cosines(one, settings, lessons, BATCH, BATCHES) for when, one in ones.items()}
+
+
+@click.command(help=__doc__)
+@click.option("--params", "file", type=Path, default=Path("params.yaml"), show_default=True)
+@click.option(
+    "--manifest", "path", type=Path, help="Of the dataset whose photographs are aligned; else the pipeline's."
+)
+@click.option("--seeds", default=3, show_default=True)
+def main(file: Path, path: Path | None, seeds: int) -> None:
+    settings, aligned = params.load("sef", SefSettings, file), params.load("aligned", AlignedSettings, file)
+    dataset, console = aligned.dataset, Console(width=200)
+    root = dataset_root(dataset)
+    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.most)
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = prepare(aligned, table, root, Path(folder))
+        tables = {f"held-out {name}": (manifest.read(it.root / "manifest.csv"), it.root) for name, it in pairs.items()}
+        tables[f"unseen: {dataset}"] = table[table["split"] != "train"].reset_index(drop=True), root
+        found, exams, cosines = {}, {}, {}
+        for seed in range(seeds):
+            (own := Path(folder, str(seed))).mkdir()
+            paths, told = train(settings.expert, pairs, seed, own)
+            console.print(told)
+            expert.save(expert.build(settings.expert, seed), settings.expert, own / "bare.safetensors")
+            data = embed(settings, [*paths.values(), own / "bare.safetensors"], tables, own)
+            exams, scores = score(settings, paths, data, seed)
+            for method, by_exam in scores.items():
+                for name, values in by_exam.items():
+                    found.setdefault(method, {}).setdefault(name, []).append(values)
+            for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
+                cosines.setdefault(when, []).append(values)
+        state = adapters.state(expert.load(settings.expert, Path(folder, "0", "vae.safetensors")).tower)
+        print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
+              f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
+              f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip
+    show(console, comparison.table(exams, found, 0), cosines)
+
+
+def show(console: Console, rows: pd.DataFrame, cosines: dict[str, list[dict[str, np.ndarray]]]) -> None:
+    """Both tables."""
+    names = list(dict.fromkeys(rows["tested_on"]))
+    shown = Table("AUROC [95 %] (lowest to highest seed)", *names, title=f"{rows['num_seeds'].iloc[0]} seeds")
+    for method, own in rows.groupby("method", sort=False):
+        cells = own.set_index("tested_on").loc[names].itertuples()
+        shown.add_row(method, *(f"{it.auroc:.3f} [{it.low:.3f}, {it.high:.3f}] ({it.lowest_seed:.3f} to "
+                                f"{it.highest_seed:.3f})" for it in cells))  # fmt: skip
+    console.print(shown)
+    shown = Table("cosine of gradients on the shared adapters", "between domains", "within a domain", "below 0 between")
+    for when, values in cosines.items():
+        between, within = (np.concatenate([it[name] for it in values]) for name in ("between", "within"))
+        spread = [f"{it.mean():.3f} +- {it.std():.3f}" for it in (between, within)]
+        shown.add_row(when, *spread, f"{(between < 0).mean():.0%} of {len(between)}")
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Train SEF's experts on aligned pairs, and the one for both domains; after a kill, go on from the last checkpoint.
+
+On several devices: torchrun --nproc-per-node=N -m stages.train_sef ...
+"""
+
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from aigid import params, tables
+from aigid.command import Command
+from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
+@click.option("--out", type=Path, required=True, help="Gets <expert>.safetensors: adapters and their classifier.")
+@click.option("--logs", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
+def main(pairs: Path, out: Path, logs: Path) -> None:
+    settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
+    from aigid.detectors import parallel  # torch, once the parameters are known to be good
+    from aigid.detectors.sef.expert import save
+    from aigid.detectors.sef.pairs import open_pairs
+    from aigid.detectors.sef.training import fit
+
+    domains, checkpoints = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}, []
+    with parallel.processes() as device:
+        for expert, taken in EXPERTS.items():
+            trained, epochs, checkpoint = fit(settings, {domain: domains[domain] for domain in taken}, seed, device)
+            checkpoints.append(checkpoint)
+            if parallel.rank() == 0:
+                save(trained, settings, out / f"{expert}.safetensors")
+                tables.write(pd.DataFrame(epochs), logs / f"{expert}.csv")
+        for checkpoint in (
+            checkpoints if parallel.rank() == 0 else []
+        ):  # only now: DVC removes the folder of a killed run
+            checkpoint.unlink()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,348 @@
+"""SEF end to end on small pairs: experts, kill -9, the gate from cache and images, the comparison, a bundle."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from safetensors.torch import load_file
+from torch import nn
+
+from aigid.data import manifest
+from aigid.detectors import finetuning, models
+from aigid.detectors.rows import Rows, open_dataset
+from aigid.detectors.sef import comparison, conflict, embedding, expert, pictures, training
+from aigid.detectors.sef.detector import Sef
+from aigid.detectors.sef.pairs import open_pairs
+from aigid.detectors.sef.predicting import Predictor
+from aigid.detectors.sef.settings import ExpertSettings, SefSettings
+from aigid.errors import InputError
+from aigid.features import weights
+from aigid.features.preprocess import Preprocess
+
+EXPERT = ExpertSettings(
+    backbone="tiny_vit", batch_size=4, accumulate=1, epochs=6, learning_rate=3e-3, period=36,
+    lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
+)  # fmt: skip
+SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "lr": 3e-3, "batch_size": 16})
+IMAGE = np.zeros((32, 32, 3), np.uint8)
+NUM = {"train": 24, "val": 6, "test": 12}
+
+
+def made(domain, image):
+    """One domain blurs, the other leaves a grid."""
+    if domain == "vae":
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
+    grid = 14 * (np.indices(image.shape[:2]).sum(axis=0) % 2)[..., None]
+    return np.clip(image.astype(int) + grid - 7, 0, 255).astype(np.uint8)
+
+
+def write(root, domain, edit=lambda record: record):
+    rng, records, rows = np.random.default_rng(0), [], []
+    for split, num in NUM.items():
+        for number in range(num):
+            image = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            image = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC))
+            image = np.clip(image + rng.normal(0, 25, image.shape), 0, 255).astype(np.uint8)
+            paths = {kind: f"{split}/{kind}/{number:02}.png" for kind in ("real", "fake")}
+            for (kind, path), pixels in zip(paths.items(), (image, made(domain, image)), strict=True):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / path)
+                digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
+                name = "real" if kind == "real" else domain
+                rows.append({"path": path, "label": int(kind == "fake"), "generator": name, "split": split,
+                             "group": f"{split} {number // 2}", "sha256": digest})  # fmt: skip
+            records.append(edit(paths | {"width": 32, "height": 32}))
+    (root / "aligned.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    manifest.write(pd.DataFrame(rows).sort_values("path"), root / "manifest.csv")
+    return open_pairs(root)
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory):
+    root = tmp_path_factory.mktemp("aligned")
+    return {name: write(root / name, name) for name in ("vae", "gan")}
+
+
+@pytest.fixture(scope="module")
+def trained(domains, tmp_path_factory):
+    """The three experts' files, their logs and the cache that they share."""
+    folder = tmp_path_factory.mktemp("experts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        patch.setenv("AIGID_DEVICE", "cpu")
+        paths, logs = {}, {}
+        for name, taken in {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}.items():
+            one, logs[name], checkpoint = training.fit(
+                EXPERT, {domain: domains[domain] for domain in taken}, 0, torch.device("cpu")
+            )
+            paths[name] = folder / f"{name}.safetensors"
+            expert.save(one, EXPERT, paths[name])
+            checkpoint.unlink()
+        yield paths, logs
+
+
+def embedded(domains, paths, folder, names=("vae", "gan")):
+    found = {}
+    for name, pairs in domains.items():
+        table = manifest.read(pairs.root / "manifest.csv")
+        files = [paths[it] for it in names]
+        embedding.embed(EXPERT, files, table, pairs.root, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
+        found[name] = open_dataset(table, [folder / f"{name}.h5"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def features(domains, trained, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("features")
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        patch.setenv("AIGID_DEVICE", "cpu")
+        return embedded(domains, trained[0], folder)
+
+
+def bundle(sef, features):
+    return models.Model("sef", sef, SETTINGS.model_dump(mode="json"), features["vae"].fingerprints)
+
+
+def test_an_expert_learns_its_domain(trained):
+    _, logs = trained
+    assert set(logs["both"][0]) >= {"train_cross_entropy", "train_contrastive", "val_auroc_vae", "val_auroc_gan"}
+    for name in ("vae", "gan"):
+        assert logs[name][-1]["train_loss"] < logs[name][0]["train_loss"]
+        assert logs[name][-1][f"val_auroc_{name}"] > 0.9
+
+
+def test_naive_mixing_has_the_same_budget_and_sees_every_pair_of_both(domains, monkeypatch):
+    lessons = training.Lessons([it.split("train") for it in domains.values()], EXPERT, 32, 0)
+    assert training.plan(EXPERT, len(lessons), 0).num_steps == NUM["train"] // EXPERT.batch_size
+    seen = []
+    monkeypatch.setattr(training.Pairs, "read", lambda it, place: seen.append((it.root, place)) or (IMAGE, IMAGE))
+    for epoch in range(2):
+        images, y = lessons.take(epoch, np.arange(len(lessons)))
+        assert len(images) == len(y) == 2 * len(lessons)
+        of_first = sum(root == domains["vae"].root for root, _ in seen[epoch * len(lessons) :])
+        assert of_first == len(lessons) // 2
+    assert len(set(seen)) == 2 * len(lessons)
+    uneven = [domains["vae"].split("train"), domains["gan"].split("val")]
+    with pytest.raises(InputError, match=r"24 pairs, .*: 6 pairs; want as many of each"):
+        training.Lessons(uneven, EXPERT, 32, 0)
+
+
+def _killed(domains, cache, stop):
+    os.environ |= {"AIGID_CACHE": str(cache), "AIGID_DEVICE": "cpu"}
+    torch.set_num_threads(1)
+    finetuning.SECONDS = 0.0
+    step, done = finetuning.Run.step, []
+
+    def counted(self, *given):
+        if len(done) == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(1)
+        step(self, *given)
+
+    finetuning.Run.step = counted
+    one, log, checkpoint = training.fit(EXPERT, domains, 0, torch.device("cpu"), epochs=2)
+    expert.save(one, EXPERT, cache / "expert.safetensors")
+    checkpoint.unlink()
+    (cache / "log.json").write_text(json.dumps([log, len(done)]))
+
+
+def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
+    def run(name, stop):
+        (tmp_path / name).mkdir(exist_ok=True)
+        chosen = {"gan": domains["gan"]}
+        process = multiprocessing.get_context("fork").Process(target=_killed, args=(chosen, tmp_path / name, stop))
+        process.start()
+        process.join(100)
+        return process.exitcode
+
+    assert run("whole", -1) == 0
+    assert run("killed", 9) == -signal.SIGKILL  # of 12 steps, in the second epoch
+    assert run("killed", -1) == 0
+    (log, steps), (again, left) = (
+        json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed")
+    )
+    assert (steps, left) == (12, 3)
+    assert again == log
+    assert (tmp_path / "whole/expert.safetensors").read_bytes() == (tmp_path / "killed/expert.safetensors").read_bytes()
+
+
+def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, features, tmp_path):
+    paths, _ = trained
+    before = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    train = embedding.lessons(features.values(), "train", ["clean", "blur3"])
+    assert train.widths == (96, 96)
+    assert len(train) == 2 * 2 * 2 * NUM["train"]
+    assert train.y.mean() == 0.5
+    sef = Sef.fit(SETTINGS, train, [paths["vae"], paths["gan"]], 0)
+    test = embedding.lessons(features.values(), "test", ["clean"])
+    np.testing.assert_allclose(sef.gate(test.x).sum(axis=1), 1, atol=1e-6)
+    scores = sef.score(test.x)
+    assert scores[test.y == 1].mean() > scores[test.y == 0].mean() + 0.3
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == before
+    models.save(bundle(sef, features), tmp_path / "m")
+    loaded = models.load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.detector.score(test.x), scores)
+    for domain in ("vae", "gan"):
+        first, second = load_file(paths[domain]), load_file(tmp_path / "m" / f"{domain}.safetensors")
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(InputError, match=r"features of widths \(96,\), want 2 of one width"):
+        Sef.fit(SETTINGS, Rows(train.x[:, :96], train.y, widths=(96,)), [paths["vae"], paths["gan"]], 0)
+
+
+def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, features, monkeypatch):
+    """Stage 2 without a cache: the same rows in the same order, the experts run at each step."""
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    paths = [trained[0]["vae"], trained[0]["gan"]]
+    short = SETTINGS.model_copy(update={"fusion": SETTINGS.fusion.model_copy(update={"epochs": 3})})
+    train = embedding.lessons(features.values(), "train", ["clean"])
+    test = embedding.lessons(features.values(), "test", ["clean"])
+
+    def images(split):
+        tables = {name: one.manifest[one.manifest["split"] == split] for name, one in features.items()}
+        paths = [domains[name].root / path for name, it in tables.items() for path in it["path"]]
+        return [np.asarray(Image.open(path)) for path in paths]
+
+    cached = Sef.fit(short, train, paths, 0)
+    joint = Sef.fit_jointly(short, images("train"), train.y, paths, 0)
+    np.testing.assert_allclose(joint.score(test.x), cached.score(test.x), atol=1e-3)
+    np.testing.assert_allclose(cached.score_images(images("test")), cached.score(test.x), atol=1e-3)
+
+
+def test_running_the_experts_jointly_changes_none_of_their_tensors(domains, trained, monkeypatch):
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    loaded, real = [], expert.load
+
+    def watched(settings, path):
+        one = real(settings, path)
+        loaded.append((one, weights.sha256_of(one)))
+        return one
+
+    monkeypatch.setattr(expert, "load", watched)
+    pairs = [domains["vae"].read(place) for place in range(8)]
+    images, y = [image for pair in pairs for image in pair], np.tile([0, 1], 8)
+    Sef.fit_jointly(SETTINGS, images, y, [trained[0]["vae"], trained[0]["gan"]], 0)
+    assert len(loaded) == 2
+    assert all(weights.sha256_of(one) == before for one, before in loaded)
+
+
+def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    sef = Sef.fit(
+        SETTINGS, embedding.lessons(features.values(), "train", ["clean"]), [trained[0]["vae"], trained[0]["gan"]], 0
+    )
+    models.save(bundle(sef, features), tmp_path / "m")
+    table = features["gan"].manifest.query("split == 'test'").reset_index(drop=True)
+    expected = sef.score(features["gan"].split("test").x)
+    table["path"] = [str(domains["gan"].root / path) for path in table["path"]]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"none")
+    table = pd.concat([table, table.tail(1).assign(path=str(broken), sha256="0" * 64)], ignore_index=True)
+    status, found = Predictor(models.load(tmp_path / "m"), tmp_path / "m")(table, "clean")
+    assert (status == "ok").tolist() == [True] * 24 + [False]
+    np.testing.assert_allclose(found[:-1], expected, atol=1e-5)
+    assert np.isnan(found[-1])
+
+
+def test_the_comparison(domains, trained, features, tmp_path):
+    paths, _ = trained
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+        mixed = embedded(domains, paths, tmp_path, ("both",))
+    exams = {f"held-out {name}": comparison.exam([features[name], mixed[name]]) for name in domains}
+    assert all(x.shape == (24, 288) for _, x in exams.values())
+    train = embedding.lessons(features.values(), "train", ["clean"])
+    gate = Sef.fit(SETTINGS, train, [paths[name] for name in domains], 0)
+    methods = comparison.verdicts(gate, train, paths, 0)
+    scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
+    table = comparison.table({name: one for name, (one, _) in exams.items()}, scores, 0)
+    assert len(table) == 6 * 2
+    assert table["auroc"].between(table["low"], table["high"]).all()
+    one = exams["held-out vae"][1]
+    alone = expert.load(EXPERT, paths["gan"])
+    table_gan = manifest.read(domains["vae"].root / "manifest.csv").query("split == 'test'")
+    images = [np.asarray(Image.open(domains["vae"].root / path)) for path in table_gan["path"]]
+    logits = training.predict(alone, images)
+    np.testing.assert_allclose(methods["expert gan"](one), 1 / (1 + np.exp(-logits)), atol=1e-4)
+    mean = (methods["expert vae"](one) + methods["expert gan"](one)) / 2
+    np.testing.assert_allclose(methods["mean of the experts' scores"](one), mean)
+
+
+def test_seeds_are_averaged_and_their_spread_told():
+    labels = np.array([0] * 4 + [1] * 4)
+    exam = comparison.Exam(labels, np.array(["real"] * 4 + ["a"] * 2 + ["b"] * 2), np.full(8, ""))
+    good = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])  # 1 on both generators
+    half = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.0, 0.0])  # 1 on a, 0 on b
+    found = comparison.measure(exam, [good, half], 0)
+    assert (found["auroc"], found["lowest_seed"], found["highest_seed"]) == (0.75, 0.5, 1.0)
+
+
+def test_gradients_of_one_domain_agree_with_themselves(domains, trained):
+    one = expert.load(EXPERT, trained[0]["both"])
+    lessons = {name: training.Lessons([pairs.split("train")], EXPERT, 32, 0) for name, pairs in domains.items()}
+    found = conflict.cosines(one, EXPERT, lessons, batch=4, num=2)
+    assert {name: len(values) for name, values in found.items()} == {"between": 4, "within": 4}
+    assert all((np.abs(values) <= 1 + 1e-6).all() for values in found.values())
+    same = conflict.cosines(one, EXPERT, {"a": lessons["vae"], "b": lessons["vae"]}, batch=4, num=2)
+    np.testing.assert_allclose(same["between"], 1, atol=1e-5)
+
+
+class Plain(nn.Module):
+    """A class token and a token for each 8 px patch, its mean colour; what leaves is the mean of the latter."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(3, 3), nn.Identity()])
+        nn.init.eye_(self.blocks[0].weight)
+        nn.init.zeros_(self.blocks[0].bias)
+
+    def forward(self, pixels):
+        patches = nn.functional.avg_pool2d(pixels, 8).flatten(2).transpose(1, 2)
+        tokens = self.blocks[0](torch.cat([patches[:, :1], patches], dim=1))
+        return self.blocks[1](tokens)[:, 1:].mean(dim=1)
+
+
+def test_grad_cam_by_hand(domains):
+    """Where all patches count alike, the map is what speaks for "generated" in each patch's own colour."""
+    how = Preprocess(size=32, resize="none")
+    one = expert.Expert(Plain(), how, "")
+    nn.init.constant_(one.head.weight, 0.5)
+    images = [domains["gan"].read(place)[1] for place in range(6)]
+    pixels = expert.normalised(np.stack(images), how, torch.device("cpu"))
+    patches = nn.functional.avg_pool2d(pixels, 8).sum(dim=1, keepdim=True).relu()
+    expected = nn.functional.interpolate(patches, size=(32, 32), mode="bilinear")[:, 0]
+    expected = expected / expected.amax(dim=(1, 2), keepdim=True)
+    np.testing.assert_allclose(pictures.grad_cam(one, images), expected.numpy(), atol=1e-5)
+
+
+def test_pictures_show_every_image_and_generator(domains, trained):
+    experts = {name: expert.load(EXPERT, trained[0][name]) for name in domains}
+    images = [domains["gan"].read(place)[1] for place in range(3)]
+    assert len(pictures.maps(images, list("abc"), experts).axes) == 9
+    axes = pictures.trust(np.linspace(0, 1, 6), np.array(["real", "b"] * 3), "vae").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["real", "b"]
+
+
+def test_what_it_refuses(domains, trained, tmp_path, caplog):
+    with pytest.raises(InputError, match=r"no aligned\.jsonl; `aigid align` writes it"):
+        open_pairs(tmp_path)
+    write(tmp_path / "a", "gan")
+    (tmp_path / "a/train/fake/03.png").unlink()
+    with pytest.raises(InputError, match=r"a pair without its partner: no train/fake/03\.png \(1 such files\)"):
+        open_pairs(tmp_path / "a")
+    odd = write(tmp_path / "b", "gan")
+    Image.new("RGB", (24, 32)).save(tmp_path / "b/train/fake/03.png")
+    with pytest.raises(InputError, match=r"pair of train/real/03\.png: \(32, 32\) and \(32, 24\) px"):
+        odd.read(3)
+    training.Lessons([domains["vae"].split("train")], EXPERT, 64, 0)
+    assert "24 of 24 photographs are smaller than the crop of 64 px and are padded, such as" in caplog.text
+    with pytest.raises(InputError, match="an adapter of another base"):
+        expert.load(EXPERT.model_copy(update={"backbone": "tiny_siglip"}), trained[0]["vae"])
