@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from aigid.degrade.policies import POLICIES
 from aigid.features.backbones import BackboneSettings, LoraSettings, named
@@ -22,10 +22,16 @@ def _known(name: str | None) -> str | None:
 Policy = Annotated[str | None, BeforeValidator(_known)]
 
 
+def _watched(settings: BackboneSettings) -> BackboneSettings:
+    if settings.library == "timm":
+        raise ValueError("an expert's encoder is open_clip's or transformers'")
+    return settings
+
+
 class ExpertSettings(Settings):
     """One expert; the paper's differ in pairs by nothing that it states, ours by their seed."""
 
-    backbone: Annotated[BackboneSettings, BeforeValidator(named)]
+    backbone: Annotated[BackboneSettings, BeforeValidator(named), AfterValidator(_watched)]
     seed: int
     lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
     checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory

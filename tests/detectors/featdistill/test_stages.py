@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import pytest
 import torch
 import yaml
 from demo_experts import dataset, settings
+from pydantic import ValidationError
 
 from aigid.data import manifest as manifests
 from aigid.detectors import finetuning
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import stages, training
-from aigid.detectors.featdistill.settings import Stage2Settings
+from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import Course, rates
 from aigid.detectors.models import load
 from aigid.detectors.origin import Origin
@@ -206,3 +208,29 @@ def test_seeds_make_experts(images, root):
     assert not torch.equal(one.classifier[0].weight, other.classifier[0].weight)
     lessons = [Course(settings(), "siglip", 1, images, root, seed).train for seed in (0, 1)]
     assert any(np.any(a != b) for a, b in zip(*(it.take(0, np.arange(6)) for it in lessons), strict=True))
+
+
+def test_adapters_alone_learn_and_are_folded_in(images, root, tmp_path):
+    """What no adapter touches stays bit for bit; what comes out is a plain expert that says what the trained one said."""
+    how = settings(stage1={"encoder_lr": 1e-2})
+    lora = {"lora": {"rank": 2, "alpha": 2.0}, "checkpointing": True}
+    chosen = how.model_copy(update={"experts": {"siglip": ExpertSettings(**how.experts["siglip"].model_dump() | lora)}})
+    course = Course(chosen, "siglip", 1, images, root, 0)
+    made = experts.build(course.expert)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    log, _ = training.train(course, made, CPU)
+    after = made.state_dict()
+    assert list(after) == list(before)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    encoders = {name for name in changed if name.startswith("vision_encoder.")}
+    assert encoders
+    assert all(".layers." in name and name.endswith("weight") for name in encoders)
+    assert changed - encoders == {f"classifier.{layer}.{part}" for layer in (0, 3) for part in ("weight", "bias")}
+    with ThreadPoolExecutor(1) as pool:
+        again = training.judged(made, course.val, CPU, pool)
+    assert again["val_auroc_clean"] == pytest.approx(log[-1]["val_auroc_clean"])
+
+
+def test_an_encoder_must_have_patch_tokens():
+    with pytest.raises(ValidationError, match="an expert's encoder is open_clip's or transformers'"):
+        ExpertSettings(backbone="tiny_vit", seed=0)
