@@ -211,7 +211,7 @@ def test_seeds_make_experts(images, root):
 
 
 def test_adapters_alone_learn_and_are_folded_in(images, root, tmp_path):
-    """What no adapter touches stays bit for bit; what comes out is a plain expert that says what the trained one said."""
+    """What no adapter touches stays bit for bit; a plain expert comes out that says what the trained one said."""
     how = settings(stage1={"encoder_lr": 1e-2})
     lora = {"lora": {"rank": 2, "alpha": 2.0}, "checkpointing": True}
     chosen = how.model_copy(update={"experts": {"siglip": ExpertSettings(**how.experts["siglip"].model_dump() | lora)}})
