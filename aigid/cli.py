@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.commands import challenge, data, evaluation, features, prediction
+from aigid.commands import challenge, data, evaluation, features, planning, prediction
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,6 +22,7 @@ COMMANDS = (
     data.preset,
     features.extract,
     features.cache,
+    planning.plan,
     evaluation.evaluate,
     challenge.ntire,
     prediction.predict,

@@ -91,6 +91,11 @@ def device_name() -> str:
     return os.environ.get("AIGID_DEVICE", "auto")
 
 
+def engine_name() -> str:
+    """``$AIGID_ENGINE``: where extractions are computed, ``local`` or ``ray``."""
+    return os.environ.get("AIGID_ENGINE", "local")
+
+
 def _whole(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdigit() or int(text) < 1:

@@ -15,10 +15,19 @@ from aigid.commands.paths import FILE, FOLDER
 @click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
 @click.option("--test", default=0.0, show_default=True, help="Share of train that becomes test where there is no test.")
 @click.option("--limit", type=int, help="Images to keep of each split and generator.")
+@click.option("--archives", is_flag=True, help="Look for images inside tar, zip and Parquet files too.")
 @click.option("--seed", default=0, show_default=True)
 @click.pass_context
 def index(
-    ctx: click.Context, root: Path, layout: str, out: Path, val: float, test: float, limit: int | None, seed: int
+    ctx: click.Context,
+    root: Path,
+    layout: str,
+    out: Path,
+    val: float,
+    test: float,
+    limit: int | None,
+    archives: bool,
+    seed: int,
 ) -> None:
     """List the images below ROOT in a manifest."""
     from aigid.data import manifest
@@ -26,7 +35,9 @@ def index(
     from aigid.data.index import index as make_manifest
     from aigid.params import check
 
-    settings = check({"layout": layout, "val": val, "test": test, "limit": limit}, IndexSettings, "aigid index")
+    settings = check(
+        {"layout": layout, "val": val, "test": test, "limit": limit, "archives": archives}, IndexSettings, "aigid index"
+    )
     table, unreadable = make_manifest(root, settings, seed, tell)
     manifest.write(table, out)
     tell(describe(table))

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
-@click.option("--out", required=True, help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
+@click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
+@click.option("--part", metavar="K/N", help="Only the Kth of N parts of the images, into the cache, without a file.")
+@click.option("--out", help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
 @click.pass_context
 def extract(
     ctx: click.Context,
@@ -38,7 +40,9 @@ def extract(
     decode: str | None,
     views: tuple[str, ...],
     seed: int,
-    out: str,
+    engine: str | None,
+    part: str | None,
+    out: str | None,
 ) -> None:
     """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
     from aigid.data import manifest
@@ -46,25 +50,43 @@ def extract(
 
     if len(names) > 1 and weights:
         raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
-    if len(names) > 1 and BACKBONE not in out:
-        raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
-    for path in (Path(out.replace(BACKBONE, name)) for name in names):
-        if path.is_dir():
-            raise InputError(f"--out {path}: is a folder")
+    if (part is None) == (out is None):
+        raise InputError("--out or --part: name the file, or the part that goes to the cache")
+    paths = _check_out(out, names) if out else dict.fromkeys(names)
+    start, step = _check_part(part) if part else (0, 1)
     changes = {"weights": weights, "decode": decode}
     backbones = {name: resolve(name, {key: value for key, value in changes.items() if value}) for name in names}
-    table = manifest.read(manifest_path)
+    table = manifest.read(manifest_path).iloc[start::step].reset_index(drop=True)
     from aigid.features.extract import extract as embed  # torch, once the call is known to be good
 
     failed = {}
     for number, (name, settings) in enumerate(backbones.items()):
         others = [tower for other in list(backbones.values())[number + 1 :] for tower in towers(other)]
-        path = Path(out.replace(BACKBONE, name))
-        extraction = embed(table, root, settings, views, seed, others, path)
-        extraction.write(path)
+        extraction = embed(table, root, settings, views, seed, others, paths[name], on=engine)
+        if paths[name]:
+            extraction.write(paths[name])
         failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
     tell_failed(list(failed.items()))
     ctx.exit(1 if failed else 0)
+
+
+def _check_out(out: str, names: tuple[str, ...]) -> dict[str, Path]:
+    """The file of each backbone."""
+    if len(names) > 1 and BACKBONE not in out:
+        raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
+    paths = {name: Path(out.replace(BACKBONE, name)) for name in names}
+    for path in paths.values():
+        if path.is_dir():
+            raise InputError(f"--out {path}: is a folder")
+    return paths
+
+
+def _check_part(part: str) -> tuple[int, int]:
+    """The first row of a part, and how far it is to the next."""
+    number, _, of = part.partition("/")
+    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+        raise InputError(f"--part {part!r}: want K/N with K from 1 to N, such as 3/16")
+    return int(number) - 1, int(of)
 
 
 @click.group()

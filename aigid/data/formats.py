@@ -1,6 +1,7 @@
 """Image files before their pixels: the named faults, the formats that are read, how a file is told and opened."""
 
 import errno
+import re
 import stat
 import struct
 from enum import StrEnum
@@ -18,6 +19,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+MARK = "::"  # between an archive and what lies in it
+MEMBER = re.compile(rf"\.(tar|zip|parquet){MARK}", re.IGNORECASE)
 MAX_BYTES = 2**29
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 
@@ -104,8 +107,17 @@ def named(error: Exception) -> ImageError:
     return ImageError(Status.CORRUPT, text)
 
 
+def is_member(path: Path | str) -> bool:
+    """Whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
+    return MEMBER.search(str(path)) is not None
+
+
 def open_file(path: Path | str) -> BinaryIO:
-    """A regular file, links followed, opened for reading; a folder, pipe or device is never opened."""
+    """A regular file, or an archive's member, opened for reading; a folder, pipe or device is never opened."""
+    if is_member(path):
+        from aigid.data import archives
+
+        return BytesIO(archives.read(path))
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):

@@ -14,6 +14,8 @@ from zlib import crc32
 
 from tqdm import tqdm
 
+from aigid.data.archives import archive_of, read
+from aigid.data.formats import ImageError, is_member
 from aigid.files import cache_folder, num_workers
 
 A, B = TypeVar("A"), TypeVar("B")
@@ -72,13 +74,18 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[A], B], items: Sequence[A
 
 def _state(path: str) -> State | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 (a Path would cost three times the call)
+        status = os.stat(archive_of(path))  # noqa: PTH116 (a Path would cost three times the call)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _digest(path: str) -> bytes:
+    if is_member(path):
+        try:
+            return hashlib.sha256(read(path)).digest()
+        except ImageError:
+            return b""
     digest = hashlib.sha256()
     try:
         file = os.open(path, os.O_RDONLY)  # half the cost of a file object, which counts where images are small

@@ -28,7 +28,7 @@ from aigid.data.layouts import (
     wildrf,
 )
 from aigid.data.layouts.fit import explain, left_out
-from aigid.data.layouts.walk import Layout, walk
+from aigid.data.layouts.walk import Layout, unpacked, walk
 from aigid.errors import InputError
 from aigid.params import Settings
 from aigid.seeding import seed_of
@@ -60,6 +60,7 @@ class IndexSettings(Settings):
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
     limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator (see `index` on reals)
+    archives: bool = False  # images are also looked for inside tar, zip and Parquet files
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
 
@@ -79,6 +80,7 @@ def index(
     layout = LAYOUTS[settings.layout]
     layout.unpack(root)
     tree = walk(root)
+    lies_at = unpacked(tree) if settings.archives else {}
     table = pd.DataFrame(layout.rows(tree), dtype=object)
     if table.empty:
         raise InputError(explain(settings.layout, LAYOUTS, tree))
@@ -86,6 +88,8 @@ def index(
     _refuse_one_class(table, root, layout)
     if line := left_out(tree, set(table["path"])):
         tell(line)
+    table["path"] = [lies_at.get(path, path) for path in table["path"]]
+    table = table.sort_values("path")
     table = _keep_seen(table, settings.seen, root)
     table = _hold_out(table, "test", settings.test, seed)
     table = _hold_out(table, "val", settings.val, seed)

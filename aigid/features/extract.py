@@ -15,11 +15,11 @@ from aigid.data.hashes import sha256_of
 from aigid.degrade import views
 from aigid.device import choose_device
 from aigid.errors import InputError
-from aigid.features import batch, cache, engine, space
+from aigid.features import batch, cache, engine, engines, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
-from aigid.files import batch_size, device_name, num_workers
+from aigid.files import batch_size, device_name, engine_name, num_workers
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 WINDOW = 4096  # rows that are in memory at once when a file is put together
@@ -91,26 +91,29 @@ def extract(
     out: Path | None = None,
     loader: Towers | None = None,
     look: Callable[[str, np.ndarray], object] | None = None,
+    on: str | None = None,
 ) -> Extraction:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
     cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``look`` is the ``Reader``'s.
+    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` names one of ``engines.ENGINES``, else
+    ``$AIGID_ENGINE`` does.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
+    run = engines.find(on or engine_name())
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     loader = loader or Towers()
     cache.tell_other_versions()
     backbones = [loader.load(tower, len(manifest)) for tower in towers(settings)]
-    key = _key(manifest, root)
+    key = key_of(manifest, root)
     keys = cache.Keys(key)
-    rows = {name: [_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
+    rows = {name: [rows_of(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
     blocks = [
         engine.Block(name, tower, found.shelf, ~found.have)
         for name in definitions
@@ -121,7 +124,7 @@ def extract(
         others = [other for other in alongside if other not in towers(settings)]
         blocks += _alongside(others, loader, definitions, seed, keys, missing)
     _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
-    failed = engine.run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
+    failed = run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
     status = np.full(len(manifest), store.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
@@ -133,7 +136,7 @@ def extract(
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
+def key_of(manifest: pd.DataFrame, root: Path) -> np.ndarray:
     """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")
@@ -142,7 +145,8 @@ def _key(manifest: pd.DataFrame, root: Path) -> np.ndarray:
     return key
 
 
-def _rows(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+def rows_of(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+    """What the cache holds of a tower in one view."""
     about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
     return cache.Rows(cache.shelf(about, tower.settings.model_dump(mode="json")), keys)
 
@@ -160,7 +164,7 @@ def _alongside(
     for settings in others:
         try:
             tower = loader.load(settings, len(keys))
-            rows = {name: _rows(tower, definition, seed, keys) for name, definition in definitions.items()}
+            rows = {name: rows_of(tower, definition, seed, keys) for name, definition in definitions.items()}
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)
             continue

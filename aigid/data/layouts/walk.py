@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from aigid.data import archives
+from aigid.errors import InputError
+
 SUFFIXES = frozenset(
     [
         "avif",
@@ -78,6 +81,26 @@ def walk(root: Path) -> Tree:
     for files in tree[1:]:
         files.sort()
     return tree
+
+
+def unpacked(tree: Tree) -> dict[str, str]:
+    """Add the images inside archives to a tree, where unpacking would put them, and say where each one lies.
+
+    InputError for an archive that cannot be read, or for two images that would be one file.
+    """
+    lies_at: dict[str, str] = {}
+    for path in [other for other in tree.others if other.lower().endswith(archives.SUFFIXES)]:
+        folder = path.rpartition("/")[0]
+        for name in archives.members(tree.root / path):
+            table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0
+            shown = f"{path if table else folder}/{name.removeprefix('./')}".strip("/")
+            if table or has_image_suffix(shown):
+                if shown in lies_at or shown in tree.images:
+                    raise InputError(f"{tree.root / path}: {name!r} also lies at {lies_at.get(shown, shown)}")
+                lies_at[shown] = f"{path}{archives.MARK}{name}"
+    tree.images.extend(lies_at)
+    tree.images.sort()
+    return lies_at
 
 
 def has_image_suffix(path: str) -> bool:

@@ -1,0 +1,79 @@
+"""What an extraction will cost, before it is begun."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aigid.command import Command, tell
+from aigid.commands.paths import FILE, FOLDER
+
+if TYPE_CHECKING:
+    from aigid.features.forecast import Forecast
+
+MACHINES = (1, 4, 16, 64)
+
+
+@click.command(cls=Command)
+@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
+@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--backbone", "names", multiple=True, required=True, help="A name; may stand several times.")
+@click.option("--weights", help="A local copy of the backbone's weights.")
+@click.option("--view", "views", multiple=True, default=("clean",), help="May stand several times.")
+@click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Images a second, in place of measuring it.")
+@click.option("--sample", default=200, show_default=True, type=click.IntRange(8), help="Images to measure on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def plan(
+    manifest_path: Path,
+    root: Path,
+    names: tuple[str, ...],
+    weights: str | None,
+    views: tuple[str, ...],
+    seed: int,
+    rate: float | None,
+    sample: int,
+    as_json: bool,
+) -> None:
+    """Forecast an extraction: rows cached and missing, bytes, and hours at the pace of a sample on this machine."""
+    from aigid.data import manifest
+    from aigid.errors import InputError
+    from aigid.features.backbones import resolve, towers
+
+    if len(names) > 1 and weights:
+        raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
+    made = [resolve(name, {"weights": weights} if weights else {}) for name in names]
+    known = {}
+    for name, settings in zip(names, made, strict=True):
+        parts = towers(settings)
+        known |= {name if len(parts) == 1 else f"{name}, part {number}": it for number, it in enumerate(parts, 1)}
+    table = manifest.read(manifest_path)
+    from aigid.features.forecast import forecast  # torch, once the call is known to be good
+
+    found = forecast(table, root, known, views, seed, rate, sample)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found.document()))
+    else:
+        _show(found, measured=rate is None)
+
+
+def _show(found: "Forecast", measured: bool) -> None:
+    from rich.table import Table
+
+    from aigid.commands.terminal import console
+    from aigid.features.space import readable
+
+    rows = Table("backbone", "view", "cached", "missing", "to the cache", "the file")
+    for line in found.lines:
+        numbers = (f"{line.cached:,}", f"{line.missing:,}", readable(line.cache_bytes), readable(line.file_bytes))
+        rows.add_row(line.backbone, line.view, *numbers)
+    console().print(rows)
+    if found.hours is None or not found.images:
+        tell("every row is in the cache: the file needs only to be put together")
+        return
+    how = "measured here" if measured else "as given"
+    tell(f"{found.images:,} images to read, at {found.rate:,.1f} a second and machine ({how}):")
+    told = [f"{found.hours / machines:,.2f} h on {machines}" for machines in MACHINES]
+    tell(f"{', '.join(told)}, as far as storage keeps up")

@@ -1,0 +1,128 @@
+"""What a row costs at a hundred thousand and at a million: `python -m benchmarks.scale [--rows 100000 --rows 1000000]`.
+
+Images of 8 px in tar files are indexed and extracted by a tiny tower, whose rows but for a few thousand are already in
+the cache; the file is put together; a scores file of as many rows is judged. Every step runs in a process of its own;
+the table gives seconds a million rows, as a ratio to the fewest rows, and each process's peak memory.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+STEPS = ("index", "look up", "assemble", "evaluate")
+SHARD = 50_000  # images of a tar
+FRESH = 2000  # images whose rows are not cached beforehand
+TOWER = "tiny_clip"
+
+
+def make(folder: Path, num: int) -> None:
+    """``num`` images, in tar files, each another: 8 px PNG without compression, whose pixels count."""
+    template = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(template, "BMP")
+    data = bytearray(template.getvalue())
+    for start in range(0, num, SHARD):
+        with tarfile.open(folder / f"shard_{start // SHARD:03}.tar", "w", format=tarfile.USTAR_FORMAT) as out:
+            for number in range(start, min(start + SHARD, num)):
+                data[-8:-4] = number.to_bytes(4, "little")
+                info = tarfile.TarInfo(f"test/gan/{('0_real', '1_fake')[number % 2]}/{number:07}.bmp")
+                info.size = len(data)
+                out.addfile(info, io.BytesIO(data))
+
+
+def fill(manifest: Path, seed: int = 0) -> None:
+    """Random rows for all but ``FRESH`` images, as if they had been computed."""
+    import torch
+
+    from aigid.data import manifest as manifests
+    from aigid.degrade import views
+    from aigid.features import cache
+    from aigid.features.backbones import resolve
+    from aigid.features.encoder import Backbone
+
+    tower = Backbone(resolve(TOWER), torch.device("cpu"))
+    about = {"tower": tower.fingerprint, "view": views.definition("clean"), "seed": 0}
+    shelf = cache.shelf(about, tower.settings.model_dump(mode="json"))
+    key = manifests.read(manifest)["sha256"].to_numpy().astype(cache.KEY)[FRESH:]
+    draw = np.random.default_rng(seed)
+    for start in range(0, len(key), cache.SHARD_ROWS):
+        part = np.ascontiguousarray(key[start : start + cache.SHARD_ROWS])
+        shelf.add(part, draw.normal(size=(len(part), tower.dim)).astype(np.float16))
+
+
+def step(name: str, folder: Path) -> None:
+    """One step, in this process."""
+    from aigid.cli import main
+
+    manifest, root = str(folder / "m.csv"), str(folder)
+    arguments = {
+        "index": ["index", root, "--layout", "realfake", "--archives", "--out", manifest],
+        "look up": ["plan", manifest, "--root", root, "--backbone", TOWER, "--rate", "1", "--json"],
+        "assemble": ["extract", manifest, "--root", root, "--backbone", TOWER, "--out", str(folder / "e.h5")],
+        "evaluate": ["evaluate", str(folder / "scores.csv"), "--json"],
+    }
+    main(arguments[name], standalone_mode=False)
+
+
+def scores(folder: Path, num: int) -> None:
+    """A scores file of ``num`` rows, a tenth of them for validation."""
+    draw, label = np.random.default_rng(0), np.arange(num) % 2
+    table = pd.DataFrame({"path": [f"{k:07}.png" for k in range(num)], "label": label})
+    table["generator"] = np.where(label == 0, "real", np.char.add("g", (np.arange(num) // 2 % 8).astype(str)))
+    table["split"] = np.where(np.arange(num) % 10 == 0, "val", "test")
+    table["view"], table["score"] = "clean", np.clip(0.35 + 0.3 * label + 0.2 * draw.normal(size=num), 0, 1)
+    table.to_csv(folder / "scores.csv", index=False)
+
+
+def measured(name: str, folder: Path) -> tuple[float, float]:
+    """Seconds and peak memory in GB of a step's process, its start left out."""
+    code = (
+        "import json, resource, sys, time, aigid.cli; from pathlib import Path; from benchmarks.scale import step\n"
+        "start = time.perf_counter(); step(sys.argv[1], Path(sys.argv[2]))\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6\n"
+        "print(json.dumps([time.perf_counter() - start, peak]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+@click.command(help=__doc__)
+@click.option("--rows", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
+def main(rows: tuple[int, ...]) -> None:
+    found: dict[tuple[str, int], tuple[float, float]] = {}
+    for num in rows:
+        with tempfile.TemporaryDirectory() as scratch:
+            os.environ["AIGID_CACHE"] = f"{scratch}/cache"
+            make(Path(scratch), num)
+            scores(Path(scratch), num)
+            for name in STEPS:
+                found[name, num] = measured(name, Path(scratch))
+                print(name, num, found[name, num], file=sys.stderr)
+                if name == "index":  # in another process, as a child's peak memory counts its parent's
+                    code = (
+                        f"from pathlib import Path; from benchmarks.scale import fill; fill(Path({scratch!r}, 'm.csv'))"
+                    )
+                    subprocess.run([sys.executable, "-c", code], check=True)
+    table = Table("step", *(f"{num:,} rows: s a million, GB" for num in rows), f"ratio to {rows[0]:,}")
+    for name in STEPS:
+        each = [found[name, num][0] / num * 1e6 for num in rows]
+        cells = [f"{pace:.1f}, {found[name, num][1]:.2f}" for pace, num in zip(each, rows, strict=True)]
+        table.add_row(name, *cells, ", ".join(f"{pace / each[0]:.2f}" for pace in each[1:]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The Ray engine: the bytes of the local one, kills or not; and what it refuses. Runs where Ray is installed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from PIL import Image
+
+from aigid.data import manifest
+from aigid.errors import InputError
+from aigid.features import engines
+from aigid.features.backbones import resolve
+from aigid.features.engine import Block
+from aigid.features.extract import extract
+
+ROOT = Path(__file__).resolve().parents[2]
+NUM = 96
+RUN = """
+import sys
+from pathlib import Path
+from aigid.data import manifest
+from aigid.features import on_ray
+from aigid.features.backbones import resolve
+from aigid.features.extract import extract
+on_ray.ROWS = 8
+root, out = map(Path, sys.argv[1:])
+table = manifest.read(root / "m.csv")
+found = extract(table, root, resolve("tiny_clip"), ["clean", "jpeg65"], on="ray")
+found.write(out)
+print([(sample.place, str(sample.status)) for sample in found.failed])
+"""
+
+
+def test_an_engine_is_found_or_a_line_says_how_to_get_it(monkeypatch):
+    with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
+        engines.find("spark")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "aigid.features.on_ray", raising=False)
+    with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
+        engines.find("ray")
+
+
+def test_a_pool_fits_the_cluster_or_is_what_the_environment_says(monkeypatch):
+    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
+    assert on_ray.pool_of({"CPU": 6.0}) == on_ray.Pool(6, 1, 0)
+    assert on_ray.pool_of({"CPU": 16.0, "GPU": 2.0}) == on_ray.Pool(2, 8, 1)
+    monkeypatch.setenv("AIGID_RAY_GPUS", "0.5")
+    assert on_ray.pool_of({"CPU": 16.0, "GPU": 2.0}) == on_ray.Pool(4, 4, 0.5)
+    monkeypatch.setenv("AIGID_RAY_ACTORS", "0")
+    with pytest.raises(InputError, match="AIGID_RAY_ACTORS='0'"):
+        on_ray.pool_of({"CPU": 6.0})
+
+
+def test_rows_say_which_blocks_lack_them():
+    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
+    lacking = np.random.default_rng(0).random((11, 20)) < 0.2
+    lacking[:, 7] = False
+    blocks = [Block("clean", None, None, row) for row in lacking]
+    rows = on_ray.missing_rows(
+        blocks, [f"{k}.png" for k in range(20)], np.array([f"{k:064}" for k in range(20)], "S64")
+    )
+    assert 7 not in set(rows["place"])
+    bits = np.unpackbits(np.stack([np.frombuffer(it, np.uint8) for it in rows["missing"]]), axis=1)[:, :11]
+    np.testing.assert_array_equal(bits, lacking[:, rows["place"]].T)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Images, one of them broken, and the file that the local engine makes of them."""
+    root = tmp_path_factory.mktemp("images")
+    rng, rows = np.random.default_rng(0), []
+    for number in range(NUM):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(root / f"{number:02}.png")
+        rows.append((f"{number:02}.png", number % 2, ("real", "a")[number % 2], "test"))
+    table = pd.DataFrame(rows, columns=["path", "label", "generator", "split"])
+    hashed = [hashlib.sha256((root / path).read_bytes()).hexdigest() for path in table["path"]]
+    manifest.write(table.assign(sha256=hashed), root / "m.csv")
+    (root / "05.png").write_bytes(b"no image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(root / "cache-local"))
+        extract(manifest.read(root / "m.csv"), root, resolve("tiny_clip"), ["clean", "jpeg65"]).write(root / "local.h5")
+    return root
+
+
+def start(root, out, **variables):
+    pytest.importorskip("ray")
+    env = os.environ | {"PYTHONPATH": str(ROOT), "AIGID_CACHE": str(out.parent / "cache")} | variables
+    command = [sys.executable, "-c", RUN, str(root), str(out)]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_three_killed_workers_change_no_byte(images, tmp_path):
+    driver = start(images, tmp_path / "ray.h5", AIGID_RAY_ACTORS="2")
+    killed = 0
+    while driver.poll() is None and killed < 3:
+        shards = len(list((tmp_path / "cache").glob("embeddings/*/[!.]*.safetensors")))
+        workers = [it for it in psutil.Process(driver.pid).children(recursive=True) if _is_worker(it)]
+        if workers and shards > 2 * killed:
+            workers[0].kill()
+            killed += 1
+        time.sleep(0.02)
+    out, err = driver.communicate(timeout=300)
+    assert driver.returncode == 0, err
+    assert killed == 3
+    assert out.strip() == "[(5, 'changed')]"
+    assert (tmp_path / "ray.h5").read_bytes() == (images / "local.h5").read_bytes()
+
+
+def _is_worker(process):
+    try:
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::MapWorker")
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.slow
+def test_an_address_without_a_cluster_is_one_line(images, tmp_path):
+    driver = start(images, tmp_path / "ray.h5", RAY_ADDRESS="127.0.0.1:1")
+    _, err = driver.communicate(timeout=300)
+    assert "InputError: RAY_ADDRESS=127.0.0.1:1: no cluster there" in err
+    assert not (tmp_path / "ray.h5").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("on_ray.version = lambda name: '0.0.1'", "has aigid 0.1.0, this machine 0.0.1"),
+        ("on_ray._task = changed(fingerprint='0' * 64)", "its weights of tiny are not those of this machine"),
+        ("on_ray._task = changed(folder=Path('/nosuch'))", "does not see /nosuch; $AIGID_CACHE must be a folder that"),
+    ],
+)
+def test_a_worker_that_would_compute_something_else_is_refused(images, tmp_path, fault, told):
+    pytest.importorskip("ray")
+    whole = (
+        "import dataclasses\nfrom pathlib import Path\nfrom aigid.features import on_ray\nmade = on_ray._task\n"
+        f"def changed(**how):\n    return lambda block: dataclasses.replace(made(block), **how)\n{fault}\n{RUN}"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT), "AIGID_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", whole, str(images), str(tmp_path / "ray.h5")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert told in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "cache").glob("embeddings/*/[!.]*.safetensors"))
+    assert not (tmp_path / "ray.h5").exists()

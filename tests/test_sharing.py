@@ -1,0 +1,68 @@
+"""README's recipe for a team: push to S3, clone, pull, and nothing runs. Against a server on this machine."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_repro import small
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+STAGE = "demo@demo"
+
+
+def run(*command, cwd):
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    env = os.environ | keys | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def bucket():
+    """The address of an S3 server with a bucket ``team``."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    pytest.importorskip("dvc_s3")
+    boto3 = pytest.importorskip("boto3")
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket="team")
+    yield address
+    server.stop()
+
+
+@pytest.mark.slow
+def test_what_one_has_computed_another_pulls(bucket, tmp_path):
+    folder = tmp_path / "aigid"
+    folder.mkdir()
+    for name in ("aigid", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    sections = small(yaml.safe_load((folder / "params.yaml").read_text()))
+    (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
+    run("git", "init", "--quiet", cwd=folder)
+    run("git", "config", "user.name", "aigid tests", cwd=folder)
+    run("git", "config", "user.email", "tests@example.org", cwd=folder)
+    run("dvc", "remote", "add", "--default", "team", "s3://team/aigid", cwd=folder)
+    run("dvc", "remote", "modify", "team", "endpointurl", bucket, cwd=folder)
+    assert f"Running stage '{STAGE}'" in run("dvc", "repro", STAGE, cwd=folder)
+    run("dvc", "push", STAGE, cwd=folder)
+    run("git", "add", "--all", cwd=folder)
+    run("git", "commit", "--quiet", "--message", "computed", cwd=folder)
+    again = tmp_path / "again"
+    run("git", "clone", "--quiet", folder, again, cwd=tmp_path)
+    run("dvc", "pull", STAGE, cwd=again)
+    images = sorted(path.relative_to(folder) for path in (folder / "data/images").rglob("*.png"))
+    assert images
+    assert images == sorted(path.relative_to(again) for path in (again / "data/images").rglob("*.png"))
+    assert not re.search("Running stage", run("dvc", "repro", STAGE, cwd=again))
