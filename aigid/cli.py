@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.commands import data, evaluation, features, planning, prediction
+from aigid.commands import challenge, data, evaluation, features, planning, prediction
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -24,6 +24,7 @@ COMMANDS = (
     features.cache,
     planning.plan,
     evaluation.evaluate,
+    challenge.ntire,
     prediction.predict,
     prediction.bring,
 )

@@ -21,6 +21,7 @@ from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.detectors.sef.settings import SefSettings
 from aigid.evaluation.controls import CONTROLS
@@ -30,6 +31,7 @@ from aigid.features.backbones import BackboneSettings, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ("demo", "demo6")
+EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
 BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
 
@@ -102,6 +104,8 @@ def test_stages_have_the_expected_names():
             *(f"train@{detector}" for detector in DETECTORS if detector not in ("gendet", "occ")),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
             *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
+            *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
+            "score_featdistill",
             *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
             *(f"score@{detector}" for detector in DETECTORS),
             *(f"evaluate@{detector}" for detector in JUDGED),
@@ -214,7 +218,12 @@ def test_every_section_loads(path):
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]
-    for name, model in {"cnn": CnnSettings, "vae": VaeSettings, "aeroblade": AerobladeSettings}.items():
+    for name, model in {
+        "cnn": CnnSettings,
+        "vae": VaeSettings,
+        "aeroblade": AerobladeSettings,
+        "featdistill": FeatDistillSettings,
+    }.items():
         assert params.load(name, model, path).train in sections["datasets"]
     assert params.load("aligned", AlignedSettings, path).dataset in sections["datasets"]
     assert isinstance(resolve(params.load("sef", SefSettings, path).expert.backbone), BackboneSettings)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands.paths import FILE, FOLDER, PATH
 from aigid.errors import InputError
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _write(
 @click.command("import", cls=Command)
 @click.argument("detector")
 @click.argument("model", required=False)
-@click.option("--weights", type=FILE, help="The published file with the detector's weights.")
+@click.option("--weights", type=PATH, help="The published file with the detector's weights; featdistill's folder.")
 @click.option("--fake-label", "fake_labels", multiple=True, help="hf: the class, or classes, that mean generated.")
 @click.option("--backbone", help="The same backbone under another of our names, as with other preprocessing.")
 @click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")

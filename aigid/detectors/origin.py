@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ WEIGHTS = {  # licence of published backbones, by the name under which their lib
     "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
     "ViT-L-14-quickgelu": "OpenAI CLIP, MIT",
     "ViT-L-14-336-quickgelu": "OpenAI CLIP, MIT",
+    "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
     "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
     "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
     "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
@@ -49,18 +51,24 @@ def of_embeddings(name: str, manifest: Path, dataset: EmbeddedDataset, demonstra
     """Of a detector trained on a dataset's embeddings; one behind random weights only shows the machinery."""
     made = [file.attributes for file in dataset.files if "backbone" in file.attributes]
     backbones = [attributes["backbone"] for attributes in made]
+    seed = made[0]["seed"] if made else 0
+    return of_images(name, manifest, dataset.manifest, seed, demonstration, backbones)
+
+
+def of_images(
+    name: str,
+    manifest: Path,
+    table: pd.DataFrame,
+    seed: int,
+    demonstration: bool,
+    backbones: Sequence[dict[str, Any]] = (),
+) -> Origin:
+    """Of a detector trained on a dataset's images themselves; ``backbones`` are where its networks started."""
     parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
     random = any(part["config"] and not part["weights"] for part in parts)
-    seed = made[0]["seed"] if made else 0
     licences = [_licence_of_data(name, demonstration), *(_licence_of_weights(part) for part in parts)]
-    training = describe(name, manifest, dataset.manifest)
-    return Origin(backbones, seed, training, list(dict.fromkeys(licences)), demonstration or random)
-
-
-def of_images(name: str, manifest: Path, table: pd.DataFrame, seed: int, demonstration: bool) -> Origin:
-    """Of a detector trained on a dataset's images themselves."""
-    licences = [_licence_of_data(name, demonstration)]
-    return Origin([], seed, describe(name, manifest, table), licences, demonstration)
+    training = describe(name, manifest, table)
+    return Origin(list(backbones), seed, training, list(dict.fromkeys(licences)), demonstration or random)
 
 
 def describe(name: str, path: Path, table: pd.DataFrame) -> dict[str, Any]:

@@ -19,6 +19,7 @@ DETECTORS = {
 IMAGE_DETECTORS = {
     "aeroblade": "aigid.detectors.aeroblade.detector:Aeroblade",
     "cnn": "aigid.detectors.cnn.detector:Cnn",
+    "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
     "sef": "aigid.detectors.sef.detector:Sef",
 }
 IMPORTED = {"hub_classifier": "aigid.importers.hub_classifier:HubClassifier"}  # never trained here

@@ -51,12 +51,20 @@ def checkpoint(tower: nn.Module) -> None:
 
 def state(tower: nn.Module) -> dict[str, Tensor]:
     """The adapters' tensors alone, by ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
-    layers = {name: layer for name, layer in tower.named_modules() if hasattr(layer, "lora_A")}  # peft's
     return {
         f"{name}.{factor}": getattr(layer, f"lora_{factor}")[NAME].weight.detach()
-        for name, layer in layers.items()
+        for name, layer in _layers(tower).items()
         for factor in "AB"
     }
+
+
+def fold(tower: nn.Module) -> nn.Module:
+    """The tower that ``inject`` changed, plain again: its weights hold what the adapters have learnt."""
+    for name, layer in _layers(tower).items():
+        layer.merge(safe_merge=True)
+        above, _, last = name.rpartition(".")
+        setattr(tower.get_submodule(above), last, layer.get_base_layer())
+    return tower
 
 
 def save(tower: nn.Module, base: str, settings: LoraSettings, path: Path, head: Mapping[str, Tensor]) -> None:
@@ -114,3 +122,7 @@ def _read(tower: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]
     wrong = [name for name in shapes.keys() & saved.keys() if saved[name].shape != shapes[name]]
     weights.check(path, shapes.keys() - saved.keys(), saved.keys() - shapes.keys(), wrong)
     return settings, saved
+
+
+def _layers(tower: nn.Module) -> dict[str, nn.Module]:
+    return {name: layer for name, layer in tower.named_modules() if hasattr(layer, "lora_A")}  # peft's

@@ -36,7 +36,8 @@ class BackboneSettings(Settings):
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
-def _by_name(part: Any) -> Any:
+def named(part: Any) -> Any:
+    """A specification, or what ``BACKBONES`` has by that name."""
     if isinstance(part, str) and part in BACKBONES:
         return BACKBONES[part]
     return part
@@ -46,7 +47,7 @@ class JointSettings(Settings):
     """Several towers that see the same image; their embeddings stand side by side."""
 
     library: Literal["joint"]
-    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(_by_name)]], Field(min_length=2)]
+    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(named)]], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves each its own
     dtype: Literal["float16", "float32"] = "float16"
 
@@ -58,6 +59,37 @@ def _clip(model: str, size: int) -> dict[str, Any]:
 def _siglip(model: str, size: int) -> dict[str, Any]:
     how = {"size": size, "resize": "squash", "mean": HALF, "std": HALF}
     return {"library": "transformers", "model": model, "preprocess": how}
+
+
+def _tiny_clip(width: int) -> dict[str, Any]:
+    vision = {"image_size": 32, "patch_size": 4, "width": width, "layers": 2, "head_width": 64, "mlp_ratio": 2.0}
+    text = {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1}
+    return {
+        "library": "open_clip",
+        "model": "tiny",
+        "config": {"embed_dim": width, "vision_cfg": vision | {"pool_type": "avg"}, "text_cfg": text},
+        "high_pass": True,
+        "preprocess": {"size": 32},
+    }
+
+
+def _tiny_siglip(width: int) -> dict[str, Any]:
+    return {
+        "library": "transformers",
+        "model": "tiny",
+        "config": {
+            "model_type": "siglip_vision_model",
+            "image_size": 32,
+            "patch_size": 4,
+            "hidden_size": width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": width // 64,
+            "intermediate_size": 2 * width,
+        },
+        "high_pass": True,
+        "pool": "mean",
+        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
+    }
 
 
 BACKBONES: dict[str, dict[str, Any]] = {
@@ -77,42 +109,22 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
-    # Random weights: they show the machinery, not the papers' accuracy.
-    "tiny_clip": {
-        "library": "open_clip",
-        "model": "tiny",
-        "config": {
-            "embed_dim": 192,
-            "vision_cfg": {
-                "image_size": 32,
-                "patch_size": 4,
-                "width": 192,
-                "layers": 2,
-                "head_width": 64,
-                "mlp_ratio": 2.0,
-                "pool_type": "avg",
-            },
-            "text_cfg": {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1},
-        },
-        "high_pass": True,
-        "preprocess": {"size": 32},
-    },
-    "tiny_siglip": {
+    # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a centre crop instead of a squashed image.
+    "featdistill_clip": {
         "library": "transformers",
-        "model": "tiny",
-        "config": {
-            "model_type": "siglip_vision_model",
-            "image_size": 32,
-            "patch_size": 4,
-            "hidden_size": 192,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 3,
-            "intermediate_size": 384,
-        },
-        "high_pass": True,
-        "pool": "mean",
-        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
+        "model": "openai/clip-vit-large-patch14",
+        "preprocess": {"size": 224},
     },
+    "featdistill_siglip": {
+        "library": "transformers",
+        "model": "google/siglip-so400m-patch14-384",
+        "preprocess": {"size": 384, "mean": HALF, "std": HALF},
+    },
+    # Random weights: they show the machinery, not the papers' accuracy.
+    "tiny_clip": _tiny_clip(192),
+    "tiny_siglip": _tiny_siglip(192),
+    "tiny_clip_64": _tiny_clip(64),
+    "tiny_siglip_64": _tiny_siglip(64),
     "tiny_vit": {
         "library": "timm",
         "model": "tiny",

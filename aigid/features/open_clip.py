@@ -61,13 +61,18 @@ def _local(settings: BackboneSettings, path: Path) -> nn.Module:
     with weights.reading(path):
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
-            file = _find_checkpoint_in_dir(path)
+            found = _find_checkpoint_in_dir(path)
+            file = Path(found) if found else None
         elif settings.config is not None:
             model = _random(settings)
         else:
             model = open_clip.create_model(settings.model, load_weights=False)
     if file is None:
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
+    if weights.has_head(file):
+        keys = model.visual.load_state_dict(weights.of_encoder(weights.read(file)), strict=False)
+        weights.check(file, keys.missing_keys, keys.unexpected_keys)
+        return model
     with weights.reading(file):
         keys = open_clip.load_checkpoint(model, str(file), strict=False)
     if any(key.startswith("vision_model.") for key in keys.unexpected_keys):

@@ -31,6 +31,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "num_hidden_layers": 24,
         "patch_size": 14,
     },
+    "openai/clip-vit-large-patch14": {
+        "model_type": "clip_vision_model",
+        "hidden_size": 1024,
+        "image_size": 224,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
+        "projection_dim": 768,
+    },
     "google/siglip-base-patch16-224": {"model_type": "siglip_vision_model"},
     "google/siglip-so400m-patch14-384": {
         "model_type": "siglip_vision_model",
@@ -108,7 +118,7 @@ def _local(settings: BackboneSettings, path: Path) -> tuple[nn.Module, str | Non
         config = transformers.AutoConfig.for_model(**settings.config or architecture(settings.model))
     kind, output = _tower(config.model_type, settings.pool)
     config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
-    return _checked(kind, path, None, config=config, state_dict=weights.read(path)), output
+    return _checked(kind, path, None, config=config, state_dict=weights.of_encoder(weights.read(path))), output
 
 
 def _folder(source: str, settings: BackboneSettings) -> tuple[nn.Module, str | None]:

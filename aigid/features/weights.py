@@ -7,12 +7,14 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aigid.errors import InputError
 from aigid.files import sha256
 
+ENCODER = "vision_encoder."  # before the names of an encoder that has a head beside it
 NAMED = 3  # keys that a message names before it counts the rest
 
 
@@ -33,12 +35,35 @@ def sha256_of(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``."""
+def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``.
+
+    With a ``prefix`` only those that begin with it, named without it.
+    """
+    if prefix and path.suffix == ".safetensors":
+        with reading(path), safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     with reading(path):
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        for wrapper in ("state_dict", "model_state_dict"):
+            state = state.get(wrapper, state)
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def of_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's part of a checkpoint that holds a head beside it, as FeatDistill's do; any other as it is."""
+    part = {name.removeprefix(ENCODER): tensor for name, tensor in state.items() if name.startswith(ENCODER)}
+    return part or state
+
+
+def has_head(path: Path) -> bool:
+    """Whether a ``.safetensors`` file holds encoder and head; only its header is read."""
+    if path.suffix != ".safetensors":
+        return False
+    with reading(path), safe_open(path, "pt") as file:
+        return any(name.startswith(ENCODER) for name in file.keys())  # noqa: SIM118
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from aigid.errors import InputError
 # Each is a function of a Request that gives the Model, whose detector the registry of detectors knows.
 IMPORTERS = {
     "clip-cues": "aigid.importers.clip_cues:bring",
+    "featdistill": "aigid.importers.featdistill:bring",
     "hf": "aigid.importers.hf:bring",
     "univfd": "aigid.importers.univfd:bring",
 }
@@ -18,7 +19,7 @@ IMPORTERS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the user says: a hub id or folder, a weights file, the labels that mean generated, a backbone."""
+    """What the user says: a hub id or folder, a weights file or folder, the labels that mean generated, a backbone."""
 
     model: str | None = None
     weights: Path | None = None

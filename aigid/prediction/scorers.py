@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 IMAGE_LEVEL = {
     "aeroblade": "aigid.detectors.aeroblade.predicting:Predictor",
     "cnn": "aigid.detectors.cnn.predicting:Predictor",
+    "featdistill": "aigid.detectors.featdistill.predicting:Predictor",
     "hub_classifier": "aigid.importers.hub_classifier:Predictor",
     "sef": "aigid.detectors.sef.predicting:Predictor",
 }

@@ -1,0 +1,94 @@
+"""Every number of FeatDistill. What the paper does not give is chosen after its closest documented sibling (INTSIG)."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from aigid.degrade.policies import POLICIES
+from aigid.features.backbones import BackboneSettings, LoraSettings, named
+from aigid.params import Settings
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _known(name: str | None) -> str | None:
+    if name is not None and name not in POLICIES:
+        raise ValueError(f"unknown policy; known: {', '.join(sorted(POLICIES))}")
+    return name
+
+
+Policy = Annotated[str | None, BeforeValidator(_known)]
+
+
+def _watched(settings: BackboneSettings) -> BackboneSettings:
+    if settings.library == "timm":
+        raise ValueError("an expert's encoder is open_clip's or transformers'")
+    return settings
+
+
+class ExpertSettings(Settings):
+    """One expert; the paper's differ in pairs by nothing that it states, ours by their seed."""
+
+    backbone: Annotated[BackboneSettings, BeforeValidator(named), AfterValidator(_watched)]
+    seed: int
+    lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
+    checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
+
+
+class LessonSettings(Settings):
+    """What an expert sees of a training image."""
+
+    rows: Count | None = None  # of the training images, as many of each class as there are or half as many as this
+    val_rows: Count = 512  # of validation, for the log alone
+    policy: Policy = "featdistill"  # a key of POLICIES in aigid/degrade/policies.py; None trains on clean images
+    long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
+    crop: Literal["random", "inference"] = "random"  # a random part of the image, or what inference shows of it
+    smallest: Share = 0.5  # share of the area that a random crop keeps at least
+    mirror: bool = True  # half of the images, left to right
+
+
+class DescentSettings(Settings):
+    """How an expert descends in one stage: AdamW, a linear warm-up, then half a cosine down to 0."""
+
+    epochs: Count = 2
+    batch_size: Count = 128
+    accumulate: Count = 1  # passes to a step
+    encoder_lr: Positive = 1e-5
+    head_lr: Positive = 1e-4
+    encoder_weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    head_weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warm_up: Share = 0.05  # of all steps
+    max_norm: Positive = 1.0
+
+
+class Stage1Settings(DescentSettings):
+    """Cross-entropy alone."""
+
+
+class Stage2Settings(DescentSettings):
+    """Cross-entropy, and a teacher: the paper gives two definitions, of which ``l2`` stands in more places."""
+
+    epochs: Count = 3
+    encoder_lr: Positive = 5e-6
+    head_lr: Positive = 5e-5
+    mode: Literal["l2", "crd_ema", "none"] = "l2"  # none: the control, as long but without a teacher
+    weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)  # l2: blocks whose tokens are held, averaged
+    teacher_view: Literal["clean", "same"] = "clean"  # what the teacher sees: the crop as it was, or as degraded
+    preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
+    momentum: tuple[Share, Share] = (0.99, 0.9999)  # crd_ema: of the moving teacher, at the first and last step
+    queue: Count = 16384  # crd_ema: teacher's embeddings of earlier images
+    temperature: Positive = 0.07
+    width: Count = 128  # crd_ema: of the embeddings that are contrasted
+
+
+class FeatDistillSettings(Settings):
+    """All of it; experts are averaged in this order."""
+
+    train: str
+    experts: Annotated[dict[str, ExpertSettings], Field(min_length=1)]
+    lessons: LessonSettings = LessonSettings()
+    stage1: Stage1Settings = Stage1Settings()
+    stage2: Stage2Settings = Stage2Settings()

@@ -1,0 +1,180 @@
+"""Stage 1 and stage 2 of an expert, as lessons for the one training loop."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aigid.detectors import finetuning
+from aigid.detectors.featdistill.expert import Expert, p_generated
+from aigid.detectors.featdistill.lessons import Batch, Lessons, chosen, normalised
+from aigid.detectors.featdistill.settings import (
+    DescentSettings,
+    ExpertSettings,
+    FeatDistillSettings,
+    Stage2Settings,
+)
+from aigid.detectors.featdistill.teaching import Teaching, teaching
+from aigid.detectors.finetuning import Learner, Plan, Position
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import rank
+from aigid.features import adapters
+from aigid.features.preprocess import Preprocess
+from aigid.files import num_workers
+
+REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
+
+
+class Course:
+    """Everything about one stage of one expert: its images, its settings, and the name of its checkpoint."""
+
+    def __init__(
+        self, settings: FeatDistillSettings, name: str, stage: int, manifest: pd.DataFrame, root: Path, seed: int
+    ) -> None:
+        self.expert, self.name, self.stage = settings.experts[name], name, stage
+        self.descent: DescentSettings = settings.stage1 if stage == 1 else settings.stage2
+        self.how: Preprocess = self.expert.backbone.preprocess
+        lessons, self.seed = settings.lessons, self.expert.seed + 1000 * seed
+        aligned = isinstance(self.descent, Stage2Settings) and self.descent.preserve_spatial_alignment
+        splits = {"train": lessons.rows, "val": lessons.val_rows}
+        self.train, self.val = (
+            Lessons(chosen(manifest, split, most, seed), root, lessons, self.how, self.seed, aligned)
+            for split, most in splits.items()
+        )
+        self.about = {
+            "revision": REVISION,
+            "expert": self.expert.model_dump(mode="json"),
+            "lessons": lessons.model_dump(mode="json"),
+            f"stage{stage}": self.descent.model_dump(mode="json"),
+            "seed": seed,
+            "images": _hash([self.train.images[["sha256", "label"]].to_numpy().tolist()]),
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what comes of stage 1; of stage 2 together with its start."""
+        return _hash(self.about)
+
+    def plan(self) -> Plan:
+        """As long as the settings say."""
+        descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
+        sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate)
+        return Plan(name, self.seed, *sizes, mixed=True, max_norm=descent.max_norm)
+
+
+def train(course: Course, expert: Expert, device: torch.device, start: str = "") -> tuple[list[dict[str, float]], Path]:
+    """Train the expert in place; the log, a row an epoch, and the checkpoint, to be unlinked when all is safe.
+
+    In stage 2 the expert as it comes is the teacher; ``start`` is the fingerprint of its stage 1.
+    """
+    plan, descent = course.plan(), course.descent
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        _prepare(expert, course.expert, plan.seed)
+        taught = teaching(expert.to(device), descent, len(course.train))
+        with ThreadPoolExecutor(num_workers()) as pool:
+            learner = _learner(course, plan, expert, taught, pool)
+            path = finetuning.checkpoint([course.about, start, os.environ.get("WORLD_SIZE", "1")])
+            log = finetuning.train(plan, learner, path)
+    if course.expert.lora:
+        adapters.fold(expert.vision_encoder)
+    expert.eval()
+    return log, path
+
+
+def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
+    """Adapters, and activations that are computed again on the way back, where the settings want them."""
+    if settings.lora:
+        adapters.inject(expert.vision_encoder, settings.lora, seed)
+    if settings.checkpointing:
+        adapters.checkpoint(expert.vision_encoder)
+
+
+def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool: ThreadPoolExecutor) -> Learner:
+    optimizer = optimiser(expert, taught.net, course.descent)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates(plan.num_steps * plan.epochs, course.descent.warm_up))
+    device = next(expert.parameters()).device
+
+    def loss(at: Position, items: np.ndarray) -> Mapping[str, Tensor]:
+        expert.train()
+        batch = course.train.take(at.epoch, items, pool)
+        return losses(expert, taught, batch, course.how, device)
+
+    return Learner(
+        taught.net,
+        optimizer,
+        schedule,
+        loss,
+        lambda: (judged(expert, course.val, device, pool), None),
+        lambda at: taught.after_step(at.done + 1 / (plan.num_steps * plan.epochs)),
+        taught.kept,
+    )
+
+
+def losses(expert: Expert, taught: Teaching, batch: Batch, how: Preprocess, device: torch.device) -> dict[str, Tensor]:
+    """The terms of a batch: cross-entropy of the degraded view, and what the teacher asks."""
+    degraded = normalised(batch.degraded, how, device)
+    answer = expert.answer(degraded, taught.layers)
+    y = torch.from_numpy(batch.y).to(device)
+    terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
+    if taught.teacher is not None:
+        seen = degraded if taught.sees_the_same else normalised(batch.clean, how, device)
+        terms["distillation"] = taught.term(answer, seen)
+    return terms
+
+
+def optimiser(expert: Expert, net: nn.Module, descent: DescentSettings) -> torch.optim.AdamW:
+    """AdamW with one rate for the encoder, and one for whatever else learns."""
+    encoder = list(expert.vision_encoder.parameters())
+    known = {id(parameter) for parameter in encoder}
+    rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
+    groups = (
+        (encoder, descent.encoder_lr, descent.encoder_weight_decay),
+        (rest, descent.head_lr, descent.head_weight_decay),
+    )
+    return torch.optim.AdamW(
+        [
+            {"params": [it for it in parameters if it.requires_grad], "lr": lr, "weight_decay": decay}
+            for parameters, lr, decay in groups
+        ]
+    )
+
+
+def rates(num_steps: int, warm_up: float):
+    """From a step to its share of the learning rate: up in a line, then down along half a cosine."""
+    rising = max(round(warm_up * num_steps), 1)
+
+    def share(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return (cos(pi * min((step - rising) / max(num_steps - rising, 1), 1)) + 1) / 2
+
+    return share
+
+
+@torch.inference_mode()
+def judged(expert: Expert, val: Lessons, device: torch.device, pool: ThreadPoolExecutor) -> dict[str, float]:
+    """AUROC on validation, of clean and of degraded images, which are the same after every epoch."""
+    expert.eval()
+    scores: dict[str, list[np.ndarray]] = {"clean": [], "degraded": []}
+    for places in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
+        batch = val.take(-1, places, pool)
+        for view, found in scores.items():
+            pixels = normalised(getattr(batch, view), val.how, device)
+            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+                found.append(p_generated(expert(pixels)).cpu().numpy())
+    y = val.images["label"].to_numpy()
+    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(found))) for view, found in scores.items()}
+
+
+def _hash(about: object) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

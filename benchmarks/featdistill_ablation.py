@@ -1,0 +1,169 @@
+"""FeatDistill with each of its parts taken away, over several seeds: clean and robust test AUROC, as NTIRE ranks.
+
+    python -m benchmarks.featdistill_ablation --manifest data/manifests/demo.csv --root data/images/demo
+
+Settings are those of params.yaml, of one expert, changed one at a time; the same seed means the same start, the same
+order and the same crops. Runs that a former call has put into --out are not repeated. Nothing is chosen by the figures.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import t as student_t
+
+from aigid import params
+from aigid.data import images as pictures
+from aigid.data import manifest
+from aigid.degrade import views
+from aigid.detectors.featdistill import expert as experts
+from aigid.detectors.featdistill import judging
+from aigid.detectors.featdistill.expert import Expert, p_generated
+from aigid.detectors.featdistill.lessons import chosen, normalised
+from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.detectors.featdistill.training import Course, train
+from aigid.device import choose_device
+from aigid.features.preprocess import Preprocess, to_square
+from aigid.files import device_name, num_workers
+
+START = "stage 1"
+ROBUST = "ntire_basic"  # the view of the distorted half
+PARTS: dict[str, dict[str, Any]] = {
+    "stage 1, no degradation": {"lessons": {"policy": None}},
+    START: {},
+    "stage 2, no teacher": {"stage2": {"mode": "none"}},
+    "stage 2": {"stage2": {"mode": "l2", "teacher_view": "clean"}},
+    "stage 2, teacher sees the same": {"stage2": {"mode": "l2", "teacher_view": "same"}},
+    "stage 2, contrast with a moving teacher": {"stage2": {"mode": "crd_ema"}},
+}
+COLUMNS = ["part", "seed", "auroc_clean", "auroc_robust", "seconds", "lessons"]
+
+
+class Exam(NamedTuple):
+    """Test images as NTIRE shows them, as the expert's squares (N, S, S, 3)."""
+
+    rows: pd.DataFrame
+    squares: np.ndarray
+
+    def marks(self, expert: Expert, how: Preprocess) -> dict[str, float]:
+        """Clean and robust AUROC."""
+        device = next(expert.parameters()).device
+        with torch.inference_mode():
+            parts = [
+                p_generated(expert.eval()(normalised(part, how, device)))
+                for part in np.array_split(self.squares, -(-len(self.squares) // 128))
+            ]
+        scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())
+        return {name: value for name, value in judging.measured(scores, 0).items() if name in COLUMNS}
+
+
+def exam(table: pd.DataFrame, root: Path, how: Preprocess, most: int | None) -> Exam:
+    """Half of the test images clean, the others distorted as NTIRE distorts them."""
+    test = chosen(table, "test", most, 0)
+    shown = pd.concat([test.assign(view=view) for view in (judging.CLEAN, ROBUST)])
+    rows = judging.halves(shown, test.set_index("path")["sha256"])
+
+    def square(row: Any) -> np.ndarray:
+        return to_square(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], how)
+
+    with ThreadPoolExecutor(num_workers()) as pool:
+        return Exam(rows, np.stack(list(pool.map(square, rows.itertuples()))))
+
+
+def changed(settings: FeatDistillSettings, changes: dict[str, Any], seed: int) -> FeatDistillSettings:
+    """The settings of one part, for a seed."""
+    plain = settings.model_dump()
+    for section, values in changes.items():
+        plain[section] |= values
+    for expert in plain["experts"].values():
+        expert["seed"] += 100 * seed
+        expert["backbone"]["seed"] += 100 * seed
+    return FeatDistillSettings.model_validate(plain)
+
+
+def run(
+    settings: FeatDistillSettings, name: str, table: pd.DataFrame, root: Path, test: Exam, seed: int, done: set[str]
+) -> Iterator[dict[str, Any]]:
+    """A row for each part that is not done: stage 1 without and with degradation, and from the latter every stage 2."""
+    device = choose_device(device_name())
+    start = None
+    for part, changes in PARTS.items():
+        how = changed(settings, changes, seed)
+        two = "stage2" in changes
+        if part in done and part != START:
+            continue
+        course = Course(how, name, 1 + two, table, root, 0)
+        expert = experts.build(how.experts[name])
+        if two:
+            expert.load_state_dict(start)
+        began = time.process_time()
+        _, checkpoint = train(course, expert, device, "ablation")
+        seconds = time.process_time() - began
+        if part == START:
+            start = {key: value.clone() for key, value in expert.state_dict().items()}
+        if part not in done:
+            yield {"part": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
+                expert, how.experts[name].backbone.preprocess
+            )
+        checkpoint.unlink(missing_ok=True)
+
+
+def summary(found: pd.DataFrame) -> Table:
+    """Means over the seeds with 95 % intervals (Student's t), and the differences to stage 1 of the same seeds."""
+    columns = ("part", "seeds", "clean", "robust", "clean - stage 1", "robust - stage 1", "s of CPU")
+    table = Table(*columns, title="test AUROC; differences within seeds, with 95 % intervals")
+    base = found[found["part"] == START].set_index("seed")
+    for part in PARTS:
+        own = found[found["part"] == part].set_index("seed").sort_index()
+        if own.empty:
+            continue
+        names = ("auroc_clean", "auroc_robust")
+        cells = [mean(own[name]) for name in names]
+        cells += ["" if part == START else mean(own[name] - base[name], sign=True) for name in names]
+        table.add_row(part, str(len(own)), *cells, f"{own['seconds'].mean():.0f}")
+    return table
+
+
+def mean(values: pd.Series, sign: bool = False) -> str:
+    """A mean with its interval over the seeds."""
+    values = values.dropna()
+    said = f"{values.mean():+.3f}" if sign else f"{values.mean():.3f}"
+    if len(values) < 2:
+        return said
+    half = student_t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5
+    return f"{said} +- {half:.3f}"
+
+
+@click.command(help=__doc__)
+@click.option("--manifest", "path", type=Path, required=True)
+@click.option("--root", type=Path, required=True)
+@click.option("--expert", help="A name under featdistill.experts; else the first.")
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--rows", type=int, help="Training images; else as params.yaml says.")
+@click.option("--test", type=int, help="Test images, half of either class; else all.")
+@click.option("--out", type=Path, default=Path("/tmp/featdistill_ablation.csv"), show_default=True)
+def main(path: Path, root: Path, expert: str | None, seeds: int, rows: int | None, test: int | None, out: Path) -> None:
+    settings = params.load("featdistill", FeatDistillSettings)
+    if rows:
+        settings = settings.model_copy(update={"lessons": settings.lessons.model_copy(update={"rows": rows})})
+    name, table = expert or next(iter(settings.experts)), manifest.read(path)
+    shown = exam(table, root, settings.experts[name].backbone.preprocess, test)
+    found = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=COLUMNS)
+    for seed in range(seeds):
+        done = set(found.loc[found["seed"] == seed, "part"])
+        for row in run(settings, name, table, root, shown, seed, done) if len(done) < len(PARTS) else ():
+            found = pd.DataFrame([*found.to_dict("records"), row], columns=COLUMNS)
+            found.to_csv(out, index=False)
+    Console(width=150).print(summary(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The light detectors on FeatDistill's features, before and after its training: test AUROC, clean and in other views.
+
+    python -m benchmarks.featdistill_backbones --model data/models/featdistill --dataset demo6
+
+Detectors and views are those of params.yaml. The reference are the same towers with the weights that training began
+with; embeddings of both come from the row cache, or go into it.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from aigid import params
+from aigid.data import manifest
+from aigid.detectors.featdistill.detector import FeatDistill
+from aigid.detectors.models import Model, load
+from aigid.detectors.registry import find
+from aigid.detectors.rows import open_dataset
+from aigid.detectors.scoring import score
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import rank
+from aigid.features.backbones import JointSettings
+from aigid.features.extract import extract
+from aigid.files import dataset_root
+
+DETECTORS = ("probe", "svm", "gendet", "gate")
+
+
+def backbones(detector: FeatDistill) -> dict[str, JointSettings]:
+    """All experts' encoders side by side, as they began and as they are."""
+    before = [member.settings.backbone for member in detector.members.values()]
+    after = [member.backbone() for member in detector.members.values()]
+    parts = {"before": list({it.model_dump_json(): it for it in before}.values()), "after": after}
+    return {name: JointSettings(library="joint", parts=of) for name, of in parts.items()}
+
+
+def marks(scores: pd.DataFrame) -> dict[str, float]:
+    """Test AUROC of the clean view, and of all others together."""
+    test = scores[(scores["split"] == "test") & scores["score"].notna()]
+    clean = (test["view"] == "clean").to_numpy()
+    return {
+        name: auroc(rank(test["label"].to_numpy()[part], test["score"].to_numpy()[part]))
+        for name, part in (("clean", clean), ("robust", ~clean))
+    }
+
+
+@click.command(help=__doc__)
+@click.option("--model", type=Path, default=Path("data/models/featdistill"), show_default=True)
+@click.option("--dataset", default="demo6", show_default=True, help="Its manifest lies in data/manifests.")
+def main(model: Path, dataset: str) -> None:
+    table, root = manifest.read(Path("data/manifests") / f"{dataset}.csv"), dataset_root(dataset)
+    views, seed = params.load("views", list[str]), params.load("seed", int)
+    shown = Table("detector", "before: clean", "robust", "after: clean", "robust", "after / before", title="test AUROC")
+    found: dict[str, list[float]] = {name: [] for name in DETECTORS}
+    for backbone in backbones(load(model).detector).values():
+        with tempfile.TemporaryDirectory() as scratch:
+            extract(table, root, backbone, views, seed).write(Path(scratch) / "embeddings.h5")
+            embedded = open_dataset(table, [Path(scratch) / "embeddings.h5"])
+            for name in DETECTORS:
+                kind = find(name)
+                how = params.load(name, kind.Settings)
+                fitted = kind.fit(how, embedded.split("train"), embedded.split("val"), seed)
+                found[name] += marks(score(Model(name, fitted, {}, embedded.fingerprints), embedded)).values()
+    for name, values in found.items():
+        shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
+    Console(width=120).print(shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What each operator costs FeatDistill's ensemble, level by level: test AUROC against that of the undistorted images.
+
+    python -m benchmarks.featdistill_levels --model data/models/featdistill --dataset demo --sample 200
+
+Operators are those of NTIRE's training pipeline (all of 5 levels) and of FeatDistill's extra policy (levels 1, 8 and
+15 of 15). Every cell has the same images, half of either class.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from aigid import seeding
+from aigid.data import images as pictures
+from aigid.data import manifest
+from aigid.degrade import operators, policies
+from aigid.detectors.featdistill.detector import FeatDistill, ensemble
+from aigid.detectors.featdistill.lessons import chosen
+from aigid.detectors.models import load
+from aigid.device import choose_device
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import rank
+from aigid.features.encoder import Backbone
+from aigid.features.preprocess import to_square
+from aigid.files import dataset_root, device_name
+
+LEVELS = {"ntire_basic": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
+
+
+class Judge:
+    """The ensemble's AUROC on whole images."""
+
+    def __init__(self, detector: FeatDistill, y: np.ndarray) -> None:
+        device = choose_device(device_name())
+        self.members = {name: (it, Backbone(it.backbone(), device, 64)) for name, it in detector.members.items()}
+        self.y = y
+
+    def __call__(self, images: Sequence[np.ndarray]) -> float:
+        said = {}
+        for name, (member, backbone) in self.members.items():
+            squares = np.stack([to_square(image, backbone.settings.preprocess) for image in images])
+            parts = np.array_split(squares, -(-len(squares) // 64))
+            said[name] = member.probabilities(np.concatenate([backbone.encode(part) for part in parts]))
+        return auroc(rank(self.y, ensemble(said)))
+
+
+def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, operator: str, level: int) -> list:
+    """Each image after one operator at a level, drawn by its content."""
+    found = []
+    for digest, image in zip(images["sha256"], pixels, strict=True):
+        rng = seeding.generator("featdistill levels", operator, level, digest)
+        found.append(operators.run([policies.at_level(policy, operator, level, rng)], image, rng))
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--model", type=Path, default=Path("data/models/featdistill"), show_default=True)
+@click.option("--dataset", default="demo", show_default=True, help="Its manifest lies in data/manifests.")
+@click.option("--sample", default=200, show_default=True, help="Test images, half of either class.")
+def main(model: Path, dataset: str, sample: int) -> None:
+    images = chosen(manifest.read(Path("data/manifests") / f"{dataset}.csv"), "test", sample, 0)
+    root = dataset_root(dataset)
+    pixels = [pictures.decode(root / path) for path in images["path"]]
+    judge = Judge(load(model).detector, images["label"].to_numpy())
+    clean = judge(pixels)
+    shown = Table("policy", "operator", "AUROC at levels", "hardest / clean", title=f"undistorted: {clean:.3f}")
+    for policy, levels in LEVELS.items():
+        for operator in (name for group in policies.policy(policy).groups.values() for name in group):
+            found = [judge(distorted(images, pixels, policy, operator, level)) for level in levels]
+            cells = "  ".join(f"{level}: {value:.3f}" for level, value in zip(levels, found, strict=True))
+            shown.add_row(policy, operator, cells, f"{found[-1] / clean:.2f}")
+    Console(width=120).print(shown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Memory of FeatDistill's four full-size experts: computed from their tensors, and as a peak where there is CUDA.
+
+    python -m benchmarks.featdistill_memory
+
+The reference is what everyone loads: four models of two towers each, in float32. Tensors are counted on the meta
+device, where nothing is computed; attention as the fused kernels do it, which never hold all pairs of tokens.
+"""
+
+import weakref
+from unittest.mock import patch
+
+import numpy as np
+import open_clip
+import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from aigid.detectors.featdistill import expert as experts
+from aigid.detectors.featdistill.settings import ExpertSettings
+from aigid.features.backbones import BackboneSettings
+from aigid.features.encoder import Backbone, load_tower
+
+EXPERTS = ("featdistill_siglip", "featdistill_siglip", "featdistill_clip", "featdistill_clip")
+SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
+GB, MOST, MOST_STREAMED = 1e9, 4.5, 2.0
+CONTEXT = 0.5  # GB, an estimate: what CUDA and its libraries take, which no tensor shows
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that live at once in tensors which operations made within the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live: dict[int, tuple[int, int]] = {}  # of a storage: its bytes, and how many tensors look at it
+        self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in (it for it in tree_leaves(out) if isinstance(it, torch.Tensor)):
+            storage = tensor.untyped_storage()
+            num_bytes, looking = self.live.get(storage._cdata, (storage.nbytes(), 0))
+            self.live[storage._cdata] = num_bytes, looking + 1
+            weakref.finalize(tensor, self._forget, storage._cdata)
+        self.most = max(self.most, sum(num_bytes for num_bytes, _ in self.live.values()))
+        return out
+
+    def _forget(self, storage: int) -> None:
+        num_bytes, looking = self.live[storage]
+        if looking == 1:
+            del self.live[storage]
+        else:
+            self.live[storage] = num_bytes, looking - 1
+
+
+def fused(query: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    """As much memory as fused attention leaves behind: its output."""
+    return torch.empty_like(query)
+
+
+def bare(name: str) -> BackboneSettings:
+    """The full-size encoder without anyone's weights."""
+    return experts.bare(ExpertSettings(backbone=name, seed=0).backbone)
+
+
+def weights(network: nn.Module, width: int) -> float:
+    """GB of its parameters, of ``width`` bytes each."""
+    return width * sum(parameter.numel() for parameter in network.parameters()) / GB
+
+
+def activations(settings: BackboneSettings, batch: int) -> float:
+    """GB at the peak of encoding a batch in float16, from its 8-bit pixels on."""
+    size = settings.preprocess.size
+    with torch.device("meta"):
+        tower = load_tower(settings).half().eval()
+    attention = patch("torch.nn.functional.scaled_dot_product_attention", fused)
+    with torch.inference_mode(), attention, Peak() as peak:
+        pixels = torch.empty(batch, 3, size, size, dtype=torch.uint8, device="meta")
+        pixels = (pixels.float() - 1) / 2
+        pixels = pixels.half()
+        tower(pixels)
+    return peak.most / GB
+
+
+def naive() -> float:
+    """GB of four models of two towers in float32."""
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**open_clip.get_model_config("ViT-L-14"))
+        siglip = transformers.SiglipModel(
+            transformers.SiglipConfig(
+                text_config=dict(SIGLIP), vision_config=SIGLIP | {"image_size": 384, "patch_size": 14}
+            )
+        )
+    return 2 * weights(clip, 4) + 2 * weights(siglip, 4)
+
+
+def measured(batch: int, streamed: bool) -> float:
+    """GB that CUDA had allocated at most, encoding a batch with each expert; random weights."""
+    torch.cuda.reset_peak_memory_stats()
+    kept = []
+    for name in EXPERTS:
+        backbone = Backbone(bare(name), torch.device("cuda"), batch)
+        size = backbone.settings.preprocess.size
+        backbone.encode(np.zeros((batch, size, size, 3), np.uint8))
+        kept = [] if streamed else [*kept, backbone]
+        del backbone
+    return torch.cuda.max_memory_allocated() / GB
+
+
+def compare() -> Table:
+    """One row a way to hold the experts."""
+    found = {name: bare(name) for name in dict.fromkeys(EXPERTS)}
+    with torch.device("meta"):
+        wide = {name: weights(load_tower(settings), 2) for name, settings in found.items()}
+    reference = naive()
+    columns = (
+        "experts in memory",
+        "batch",
+        "weights, GB",
+        "activations",
+        "tensors",
+        "limit",
+        "of the reference",
+        "with context",
+    )
+    table = Table(*columns, "measured on CUDA", title=f"four experts; context {CONTEXT} GB is an estimate")
+    table.add_row(
+        "four models of two towers, float32", "", f"{reference:.2f}", "", f"{reference:.2f}", "", "1.00", "", ""
+    )
+    for streamed, batch, limit in (
+        (False, 64, MOST),
+        (False, 16, MOST),
+        (True, 64, MOST_STREAMED),
+        (True, 32, MOST_STREAMED),
+    ):
+        each = {name: activations(settings, batch) for name, settings in found.items()}
+        held = sum(wide[name] for name in EXPERTS)
+        peak = max(wide[name] + each[name] for name in found) if streamed else held + max(each.values())
+        cuda = f"{measured(batch, streamed):.2f}" if torch.cuda.is_available() else "no CUDA"
+        table.add_row(
+            "one at a time, float16" if streamed else "all, vision towers, float16",
+            str(batch),
+            f"{max(wide.values()) if streamed else held:.2f}",
+            f"{max(each.values()):.2f}",
+            f"{peak:.2f}",
+            f"{limit:.1f}" + (" (over)" if peak > limit else ""),
+            f"{peak / reference:.2f}",
+            f"{peak + CONTEXT:.2f}",
+            cuda,
+        )
+    return table
+
+
+if __name__ == "__main__":
+    Console(width=160).print(compare())

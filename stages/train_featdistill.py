@@ -1,0 +1,38 @@
+"""Train one expert of FeatDistill, stage 1 or stage 2; after a kill it goes on from its last checkpoint.
+
+Under ``torchrun --nproc-per-node N -m stages.train_featdistill ...`` N processes share each batch.
+"""
+
+from pathlib import Path
+
+import click
+
+from aigid import params, tables
+from aigid.command import Command
+from aigid.data import manifest
+from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.errors import InputError
+from aigid.files import dataset_root
+
+
+@click.command(cls=Command, help=__doc__)
+@click.option("--expert", required=True, help="A name under featdistill.experts.")
+@click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--start", type=Path, help="Stage 1's folder of the same expert; without it, this is stage 1.")
+@click.option("--out", type=Path, required=True, help="The expert's folder.")
+@click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
+def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out: Path, log: Path) -> None:
+    settings, seed = params.load("featdistill", FeatDistillSettings), params.load("seed", int)
+    if expert not in settings.experts:
+        raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
+    what = (settings, expert, manifest.read(manifest_path), dataset_root(dataset), seed)
+    from aigid.detectors.featdistill import stages  # torch, once the parameters are known to be good
+
+    epochs = stages.first(*what, out) if start is None else stages.second(*what, start, out)
+    if epochs is not None:
+        tables.write(epochs, log)
+
+
+if __name__ == "__main__":
+    main()
