@@ -37,9 +37,10 @@ def read(path: Path | str) -> pd.DataFrame:
 
 def strata(traits: pd.DataFrame) -> pd.DataFrame:
     """``path``, ``size`` and ``compression`` of each image, in few classes to break scores down by; ``""`` unknown."""
-    longer = traits[["width", "height"]].max(axis=1)
+    longer = traits[["width", "height"]].astype(float).max(axis=1)
     size = pd.cut(longer, [0, *SIZES, np.inf], labels=_classes(SIZES, "px")).astype(object).fillna("")
-    quality = traits["JPEG quality"].where(traits["JPEG quality"] > 0)
+    quality = traits["JPEG quality"].astype(float)
+    quality = quality.where(quality > 0)
     classes = ["JPEG below 70", "JPEG 70 to 84", "JPEG 85 to 94", "JPEG from 95"]
     compression = pd.cut(quality, [0, *QUALITIES, np.inf], right=False, labels=classes).astype(object)
     return pd.DataFrame(

@@ -1,0 +1,89 @@
+"""Every command that README shows is run, on small stand-ins of the files it names, or has a reason not to be.
+
+Published backbones are replaced by the tiny ones, which are built by the same loaders.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from aigid import tables
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+STANDS_FOR = {"clip_vit_l14": "tiny_clip", "siglip_so400m_14_384": "tiny_siglip", "IMAGES": "photos"}
+NOT_RUN = {  # what a line starts with: why
+    "make ": "CI's own commands",
+    "dvc ": "tests/test_repro.py and tests/test_sharing.py",
+    "git clone": "tests/test_sharing.py",
+    "export ": "sets the folder of CIFAKE, which a clone does not hold",
+    "torchrun ": "two processes: the tests of each method",
+    "aigid align photos.csv --root photos --domain vae": "fetches Stable Diffusion's autoencoder",
+    "aigid align photos.csv --root photos --domain gan": "wants a published super-resolution network",
+    "aigid audit aligned-gan": "follows the line before",
+    "aigid import featdistill": "wants the published checkpoints; tests of the importer",
+    "python -m benchmarks.": "minutes to hours",
+}
+
+
+def lines():
+    """The commands of README's shell blocks, comments cut off, in order."""
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def test_each_line_is_run_or_has_a_reason():
+    for line in lines():
+        assert line.startswith(("aigid ", *NOT_RUN)), line
+    for start in NOT_RUN:
+        assert any(line.startswith(start) for line in lines()), f"README no longer shows {start!r}"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A folder like a clone after `dvc repro`, with the files that README's commands name."""
+    folder, rng = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
+    (folder / "data").mkdir()
+    (folder / "data/models").symlink_to(ROOT / "data/models")
+    shutil.copy(ROOT / "params.yaml", folder)
+    for number in range(40):
+        path = folder / "photos" / ("train", "test")[number // 2 % 2] / ("0_real", "1_fake")[number % 2]
+        path.mkdir(parents=True, exist_ok=True)
+        grain = rng.normal(0, 25 if number % 2 else 8, (160, 160, 3)) + rng.integers(60, 200, 3)
+        Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(path / f"{number:02}.png")
+    shutil.copy(folder / "photos/test/0_real/02.png", folder / "photo.jpg")
+    photos = sorted((folder / "photos").rglob("*.png"), key=lambda path: path.name)
+    table = pd.DataFrame({"path": [str(path.relative_to(folder / "photos")) for path in photos], "view": "clean"})
+    number = np.arange(len(table))
+    table["label"], table["split"] = number % 2, np.where(number // 2 % 2, "test", "val")
+    table["generator"] = np.where(number % 2, np.char.add("g", (number // 4 % 8).astype(str)), "real")
+    for name in ("scores.csv", "ours.csv", "others.csv", "theirs.parquet", "theirs.csv"):
+        score = np.clip(0.3 + 0.4 * table["label"] + 0.2 * rng.normal(size=len(table)), 0, 1)
+        made = table.assign(score=score) if name != "theirs.csv" else table.drop(columns="view").assign(prob_fake=score)
+        tables.write(made, folder / name)
+    return folder
+
+
+@pytest.mark.acceptance
+def test_the_commands_run(workspace):
+    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}", "AIGID_CACHE": str(workspace / "cache")}
+    failed = []
+    for line in lines():
+        if line.startswith(tuple(NOT_RUN)):
+            continue
+        command = reduce(lambda text, pair: text.replace(*pair), STANDS_FOR.items(), line)
+        done = subprocess.run(shlex.split(command), cwd=workspace, env=env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            failed.append(f"{command}\n{done.returncode}: {done.stderr[-600:]}")
+    assert not failed, "\n\n".join(failed)
