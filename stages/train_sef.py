@@ -16,8 +16,8 @@ from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 @click.command(cls=Command, help=__doc__)
 @click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
 @click.option("--out", type=Path, required=True, help="Gets <expert>.safetensors: adapters and their classifier.")
-@click.option("--logs", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
-def main(pairs: Path, out: Path, logs: Path) -> None:
+@click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
+def main(pairs: Path, out: Path, history: Path) -> None:
     settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
     from aigid.detectors import parallel  # torch, once the parameters are known to be good
     from aigid.detectors.sef.expert import save
@@ -31,7 +31,7 @@ def main(pairs: Path, out: Path, logs: Path) -> None:
             checkpoints.append(checkpoint)
             if parallel.rank() == 0:
                 save(trained, settings, out / f"{expert}.safetensors")
-                tables.write(pd.DataFrame(epochs), logs / f"{expert}.csv")
+                tables.write(pd.DataFrame(epochs), history / f"{expert}.csv")
         for checkpoint in (
             checkpoints if parallel.rank() == 0 else []
         ):  # only now: DVC removes the folder of a killed run

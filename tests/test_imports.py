@@ -66,7 +66,7 @@ def test_stages_without_images_need_no_torch(stage):
         ("train", "probe.c", -1.0, ["--detector", "probe", "--manifest", "m.csv", "--embeddings", "e.h5",
           "--out", "p"]),
         ("align", "aligned.most", 0, ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
-        ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--logs", "l"]),
+        ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--history", "l"]),
         ("fuse_sef", "sef.fusion.views", 3, ["--dataset", "demo", "--experts", "e", "--pairs", "a", "--manifests", "m",
           "--embeddings", "e", "--out", "m", "--scores", "s"]),
     ],

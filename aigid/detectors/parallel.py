@@ -69,6 +69,22 @@ def average(tensors: Iterable[Tensor]) -> None:
             tensor.copy_(mean.view_as(tensor))
 
 
+def gather(tensor: Tensor) -> Tensor:
+    """(B, ...) of every process below each other, (world x B, ...), for losses that compare a batch's images.
+
+    Gradients flow back to each process's own. What all compute alike of the gathered, ``average`` makes the gradient
+    of one process with the whole batch.
+    """
+    if world() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world())]
+    distributed.all_gather(parts, tensor.detach().contiguous())
+    parts[rank()] = own = tensor.view_as(tensor)
+    if own.requires_grad:
+        own.register_hook(lambda gradient: world() * gradient)  # as if every process's loss sent its own here
+    return torch.cat(parts)
+
+
 def require_same(place: tuple[int, ...], what: str, device: torch.device) -> None:
     """InputError in every process unless ``place`` is equal in all."""
     if world() == 1:

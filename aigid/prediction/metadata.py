@@ -83,7 +83,7 @@ def _c2pa(path: Path | str) -> dict[str, Any]:
     try:
         import c2pa
     except ImportError:
-        return {"state": "present", "checked": False, "why": "pip install c2pa-python checks its signature"}
+        return {"state": "present", "checked": False, "why": "the extra c2pa checks its signature"}
     try:
         with c2pa.Reader(str(path)) as reader:
             store = json.loads(reader.json())

@@ -1,4 +1,4 @@
-"""What can be chosen of the experts and their fusion; the defaults are DDA's where SEF publishes nothing."""
+"""What can be chosen of the experts and their fusion; the defaults are DDA's where SEF's abstract says nothing."""
 
 from typing import Annotated, Literal
 

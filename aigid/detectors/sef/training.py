@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigid.detectors import finetuning
+from aigid.detectors import finetuning, parallel
 from aigid.detectors.finetuning import Learner, Plan, Position
 from aigid.detectors.sef import losses, sampling
 from aigid.detectors.sef.expert import Expert, build, normalised
@@ -53,13 +53,12 @@ class Lessons:
 
 
 def fit(
-    settings: ExpertSettings, domains: dict[str, Pairs], seed: int, device: torch.device, epochs: int | None = None
+    settings: ExpertSettings, domains: dict[str, Pairs], seed: int, device: torch.device
 ) -> tuple[Expert, list[dict[str, float]], Path]:
     """The expert after all epochs, the log, and the run's checkpoint, to unlink once the expert is saved.
 
     All experts of a seed start from the same adapters; ``both`` has as many steps as one of the others.
     """
-    settings = settings if epochs is None else settings.model_copy(update={"epochs": epochs})
     expert = build(settings, seed)
     lessons = Lessons([it.split("train") for it in domains.values()], settings, expert.how.size, seed)
     about = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
@@ -88,8 +87,8 @@ def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains:
         expert.train()
         images, y = lessons.take(at.epoch, items)
         features, logits = expert(normalised(images, expert.how, device))
-        y = torch.from_numpy(y).to(device)
-        return losses.objective(features, logits, y, settings.contrastive, settings.margin)
+        whole = (parallel.gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
+        return losses.objective(*whole, settings.contrastive, settings.margin)
 
     def judge() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None

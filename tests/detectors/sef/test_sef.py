@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,9 @@ from PIL import Image, ImageFilter
 from safetensors.torch import load_file
 from torch import nn
 
+import aigid
 from aigid.data import manifest
-from aigid.detectors import finetuning, models
+from aigid.detectors import finetuning, models, parallel
 from aigid.detectors.rows import Rows, open_dataset
 from aigid.detectors.sef import comparison, conflict, embedding, expert, pictures, training
 from aigid.detectors.sef.detector import Sef
@@ -30,6 +32,7 @@ EXPERT = ExpertSettings(
     backbone="tiny_vit", batch_size=4, accumulate=1, epochs=6, learning_rate=3e-3, period=36,
     lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
 )  # fmt: skip
+SHORT = EXPERT.model_copy(update={"epochs": 2})
 SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "lr": 3e-3, "batch_size": 16})
 IMAGE = np.zeros((32, 32, 3), np.uint8)
 NUM = {"train": 24, "val": 6, "test": 12}
@@ -148,7 +151,7 @@ def _killed(domains, cache, stop):
         step(self, *given)
 
     finetuning.Run.step = counted
-    one, log, checkpoint = training.fit(EXPERT, domains, 0, torch.device("cpu"), epochs=2)
+    one, log, checkpoint = training.fit(SHORT, domains, 0, torch.device("cpu"))
     expert.save(one, EXPERT, cache / "expert.safetensors")
     checkpoint.unlink()
     (cache / "log.json").write_text(json.dumps([log, len(done)]))
@@ -172,6 +175,40 @@ def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
     assert (steps, left) == (12, 3)
     assert again == log
     assert (tmp_path / "whole/expert.safetensors").read_bytes() == (tmp_path / "killed/expert.safetensors").read_bytes()
+
+
+def _share(rank, domains, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "AIGID_CACHE": str(folder)}
+    with parallel.processes():
+        one, log, _ = training.fit(SHORT, domains, 0, torch.device("cpu"))
+    expert.save(one, EXPERT, folder / f"{rank}.safetensors")
+    (folder / f"{rank}.json").write_text(json.dumps(log))
+
+
+def test_two_processes_train_as_one_with_the_same_batch(domains, tmp_path, monkeypatch):
+    """The contrastive loss, too, sees the whole batch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "alone"))
+    chosen, fork = {"gan": domains["gan"]}, multiprocessing.get_context("fork")
+    both = [fork.Process(target=_share, args=(rank, chosen, tmp_path)) for rank in (0, 1)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(100)
+    assert [one.exitcode for one in both] == [0, 0]
+    alone, log, _ = training.fit(SHORT, chosen, 0, torch.device("cpu"))
+    shared = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert shared[0] == shared[1]
+    for row, expected in zip(shared[0], log, strict=True):
+        assert row == pytest.approx(expected, abs=1e-4)
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    torch.testing.assert_close(first["head.weight"], alone.head.weight, atol=1e-4, rtol=0)
 
 
 def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, features, tmp_path):
@@ -250,6 +287,12 @@ def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_pa
     assert (status == "ok").tolist() == [True] * 24 + [False]
     np.testing.assert_allclose(found[:-1], expected, atol=1e-5)
     assert np.isnan(found[-1])
+    predicted = aigid.load(tmp_path / "m").predict(table["path"].tolist())
+    np.testing.assert_allclose([one.score for one in predicted[:-1]], expected, atol=1e-5)
+    head = tmp_path / "m" / "vae.safetensors"
+    head.write_bytes(head.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"vae\.safetensors"):
+        aigid.load(tmp_path / "m")
 
 
 def test_the_comparison(domains, trained, features, tmp_path):

@@ -1,0 +1,39 @@
+"""What SEF must show on the demo, read from a finished `dvc repro`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aigid.align.pairs import PSNR
+from aigid.data import manifest
+from aigid.data.audit.doctor import AuditSettings, examine
+
+pytestmark = pytest.mark.acceptance
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def auroc():
+    return pd.read_csv(ROOT / "results/sef/comparison.csv").set_index(["method", "tested_on"])["auroc"]
+
+
+@pytest.mark.parametrize(("own", "other"), [("vae", "gan"), ("gan", "vae")])
+def test_each_expert_is_best_on_its_own_domain(auroc, own, other):
+    assert auroc[f"expert {own}", f"held-out {own}"] > auroc[f"expert {other}", f"held-out {own}"]
+
+
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_the_gate_is_no_worse_than_mixing_and_averaging(auroc, domain):
+    simple = max(auroc[method, f"held-out {domain}"] for method in ("naive mix", "mean of the experts' scores"))
+    assert auroc["gate", f"held-out {domain}"] >= simple - 0.01
+
+
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_the_aligned_fakes_differ_in_pixels_alone(domain):
+    root = ROOT / f"data/aligned/{domain}/pairs"
+    records = [json.loads(line) for line in (root / "aligned.jsonl").read_text().splitlines()]
+    assert PSNR[0] <= np.median([record["psnr"] for record in records]) <= PSNR[1]
+    assert examine(manifest.read(root / "manifest.csv"), root, AuditSettings(sample=10), 0).highest <= 0.55
