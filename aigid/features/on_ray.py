@@ -7,13 +7,13 @@ again. ``$RAY_ADDRESS`` names the cluster, else one is started on this machine. 
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ from aigid.features.reader import Reader, Sample
 from aigid.files import device_name
 
 ROWS = 1024  # images of a shard: what an actor that dies takes with it
+REFUSED = re.compile(rf"{InputError.__name__}: (.+)")
 PATIENCE = 10  # seconds for an address to answer
 SHARED = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE")  # variables that hold for the workers too
 
@@ -77,7 +78,7 @@ class Filler:
     def _tower(self, task: Task) -> Backbone:
         """The tower, once it is sure that its rows will be those of everybody else, and will arrive."""
         if task.fingerprint not in self._towers:
-            where = f"worker {ray.util.get_node_ip_address()}"
+            where = f"worker {socket.gethostname()}"
             if version("aigid") != self.aigid:
                 raise InputError(f"{where}: has aigid {version('aigid')}, this machine {self.aigid}")
             if not (task.folder / cache.ABOUT).is_file():
@@ -191,8 +192,6 @@ def _plainly() -> Iterator[None]:
     """What an actor refused, in its own words."""
     try:
         yield
-    except ray.exceptions.RayError as error:
-        chain: list[Any] = [error]
-        while chain[-1] is not None and not isinstance(chain[-1], InputError):
-            chain.append(getattr(chain[-1], "cause", None) or chain[-1].__cause__)
-        raise InputError(str(chain[-1] or f"ray: {str(error).splitlines()[-1]}")) from None
+    except ray.exceptions.RayError as error:  # of what was raised there, its text alone has come here
+        told = REFUSED.findall(str(error))
+        raise InputError(told[-1] if told else f"ray: {str(error).splitlines()[0]}") from None
