@@ -88,8 +88,9 @@ def index(
     _refuse_one_class(table, root, layout)
     if line := left_out(tree, set(table["path"])):
         tell(line)
-    table["path"] = [lies_at.get(path, path) for path in table["path"]]
-    table = table.sort_values("path")
+    if lies_at:
+        paths = [lies_at.get(path, path) for path in table["path"]]
+        table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
     table = _keep_seen(table, settings.seen, root)
     table = _hold_out(table, "test", settings.test, seed)
     table = _hold_out(table, "val", settings.val, seed)
