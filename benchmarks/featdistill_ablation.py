@@ -27,10 +27,11 @@ from aigid.degrade import views
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import judging
 from aigid.detectors.featdistill.expert import Expert, p_generated
-from aigid.detectors.featdistill.lessons import chosen, normalised
+from aigid.detectors.featdistill.lessons import chosen
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.training import Course, train
 from aigid.device import choose_device
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess, to_square
 from aigid.files import device_name, num_workers
 
@@ -58,7 +59,7 @@ class Exam(NamedTuple):
         device = next(expert.parameters()).device
         with torch.inference_mode():
             parts = [
-                p_generated(expert.eval()(normalised(part, how, device)))
+                p_generated(expert.eval()(normalised(part, how, device).contiguous()))
                 for part in np.array_split(self.squares, -(-len(self.squares) // 128))
             ]
         scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())

@@ -24,10 +24,8 @@ from aigid.evaluation import scores
 @click.option("--scores", "scored", type=Path, required=True, help="Folder of the scores files.")
 def main(dataset: str, experts: Path, pairs: Path, manifests: Path, embeddings: Path, out: Path, scored: Path) -> None:
     settings, seed, demos = (params.load(*it) for it in (("sef", SefSettings), ("seed", int), ("demo", dict)))
-    datasets, known = (
-        params.load("datasets", list[str]),
-        {it: pairs / it / "pairs/manifest.csv" for it in EXPERTS["both"]},
-    )
+    datasets = params.load("datasets", list[str])
+    known = {it: pairs / it / "pairs/manifest.csv" for it in EXPERTS["both"]}
     aligned = [open_dataset(manifest.read(it), [embeddings / f"aligned_{name}.h5"]) for name, it in known.items()]
     from aigid.detectors.models import Model, save  # torch, once the inputs are known to be good
     from aigid.detectors.origin import of_embeddings
@@ -38,10 +36,8 @@ def main(dataset: str, experts: Path, pairs: Path, manifests: Path, embeddings: 
     fitted = Sef.fit(settings, train, [experts / f"{domain}.safetensors" for domain in DOMAINS], seed)
     whole = EmbeddedDataset(pd.concat([one.manifest for one in aligned]), aligned[0].files)
     made_from = of_embeddings(dataset, known["vae"], whole, dataset in demos)
-    parts = [validate(fitted, one) for one in aligned]
-    parts = [
-        part.assign(path=f"{name}/" + part["path"]) for name, part in zip(known, parts, strict=True) if part is not None
-    ]
+    held = {name: validate(fitted, one) for name, one in zip(known, aligned, strict=True)}
+    parts = [part.assign(path=f"{name}/" + part["path"]) for name, part in held.items() if part is not None]
     validation = pd.concat(parts, ignore_index=True) if parts else None
     model = Model("sef", fitted, settings.model_dump(mode="json"), aligned[0].fingerprints, made_from, validation)
     save(model, out)

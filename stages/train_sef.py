@@ -24,7 +24,8 @@ def main(pairs: Path, out: Path, history: Path) -> None:
     from aigid.detectors.sef.pairs import open_pairs
     from aigid.detectors.sef.training import fit
 
-    domains, checkpoints = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}, []
+    domains = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}
+    checkpoints = []
     with parallel.processes() as device:
         for expert, taken in EXPERTS.items():
             trained, epochs, checkpoint = fit(settings, {domain: domains[domain] for domain in taken}, seed, device)
@@ -32,10 +33,9 @@ def main(pairs: Path, out: Path, history: Path) -> None:
             if parallel.rank() == 0:
                 save(trained, settings, out / f"{expert}.safetensors")
                 tables.write(pd.DataFrame(epochs), history / f"{expert}.csv")
-        for checkpoint in (
-            checkpoints if parallel.rank() == 0 else []
-        ):  # only now: DVC removes the folder of a killed run
-            checkpoint.unlink()
+        if parallel.rank() == 0:
+            for checkpoint in checkpoints:  # only now: DVC removes the folder of a killed run
+                checkpoint.unlink()
 
 
 if __name__ == "__main__":

@@ -5,26 +5,19 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
-from PIL import Image
 
 from aigid.cli import main
-from aigid.data import manifest
+from tests import noise
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def images(tmp_path):
-    rng, rows = np.random.default_rng(0), []
-    for number in range(20):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{number:02}.png")
-        rows.append((f"{number:02}.png", number % 2, ("real", "a")[number % 2], "test"))
-    manifest.write(pd.DataFrame(rows, columns=["path", "label", "generator", "split"]), tmp_path / "m.csv")
+    noise.images(tmp_path, 20)
     return tmp_path
 
 

@@ -1,10 +1,6 @@
 """The README's examples of adding a backbone, a dataset and a detector: small diffs that apply, and then work."""
 
-import os
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,16 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.workspace import ROOT, copy, run
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.diff"))
-BIN = Path(sys.executable).parent
-
-
-def run(*command, cwd, code=0):
-    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
 
 
 def aigid(*arguments, cwd):
@@ -31,12 +20,7 @@ def aigid(*arguments, cwd):
 @pytest.fixture
 def patched(request, tmp_path):
     """A copy of the project with one example applied."""
-    folder = tmp_path / "aigid"
-    for name in ("aigid", "stages", ".dvc"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(ROOT / name, folder / name)
-    run("git", "init", "--quiet", cwd=folder)
+    folder = copy(tmp_path / "aigid")
     run("git", "apply", ROOT / f"examples/{request.param}.diff", cwd=folder)
     return folder
 

@@ -3,16 +3,12 @@
 import hashlib
 import os
 import re
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
+from tests.workspace import BIN, copy, run, small
+
 TARGETS = ("evaluate@probe", "evaluate@gendet")
 SHARED = {"demo@demo", "describe@demo", "extract@tiny_both-demo"}
 GENDET = {"train_gendet", "score@gendet", "evaluate@gendet"}
@@ -20,42 +16,15 @@ PROBE = {"train@probe", "score@probe", "evaluate@probe"}
 ROTATIONS = 2
 
 
-def run(*command, cwd):
-    env = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def stages_run(output):
     return set(re.findall(r"Running stage '([^']+)'", output))
-
-
-def small(sections):
-    """The default's sections for one small dataset and short trainings."""
-    sections["datasets"] = ["demo"]
-    sections["demo"] = {"demo": sections["demo"]["demo"] | {"steps": 2, "tiles_per_photograph": 24, "width": 8}}
-    sections["views"] = ["clean"]
-    sections["gendet"] |= {"rotations": ROTATIONS}
-    sections["gendet"]["teacher"] |= {"epochs": 1}
-    return sections
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
     """This project's files with a small demo, committed, and two detectors run once."""
-    folder = tmp_path_factory.mktemp("clone") / "aigid"
-    folder.mkdir()
-    for name in ("aigid", "stages"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    sections = small(yaml.safe_load((folder / "params.yaml").read_text()))
-    (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
-    run("git", "init", "--quiet", cwd=folder)
-    run("git", "config", "user.name", "aigid tests", cwd=folder)
-    run("git", "config", "user.email", "tests@example.org", cwd=folder)
+    folder = copy(tmp_path_factory.mktemp("clone") / "aigid")
+    small(folder, ROTATIONS)
     first = run("dvc", "repro", *TARGETS, cwd=folder)
     run("git", "add", "--all", cwd=folder)
     run("git", "commit", "--quiet", "--message", "first run", cwd=folder)

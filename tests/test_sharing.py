@@ -1,28 +1,15 @@
 """README's recipe for a team: push to S3, clone, pull, and nothing runs. Against a server on this machine."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
-import yaml
 
-from tests.test_repro import small
+from tests import workspace
 
-ROOT = Path(__file__).resolve().parents[1]
-BIN = Path(sys.executable).parent
 STAGE = "demo@demo"
-
-
-def run(*command, cwd):
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    env = os.environ | keys | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+run = partial(workspace.run, **KEYS)
 
 
 @pytest.fixture
@@ -41,18 +28,8 @@ def bucket():
 
 @pytest.mark.slow
 def test_what_one_has_computed_another_pulls(bucket, tmp_path):
-    folder = tmp_path / "aigid"
-    folder.mkdir()
-    for name in ("aigid", "stages"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / name)
-    sections = small(yaml.safe_load((folder / "params.yaml").read_text()))
-    (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
-    run("git", "init", "--quiet", cwd=folder)
-    run("git", "config", "user.name", "aigid tests", cwd=folder)
-    run("git", "config", "user.email", "tests@example.org", cwd=folder)
+    folder = workspace.copy(tmp_path / "aigid")
+    workspace.small(folder)
     run("dvc", "remote", "add", "--default", "team", "s3://team/aigid", cwd=folder)
     run("dvc", "remote", "modify", "team", "endpointurl", bucket, cwd=folder)
     assert f"Running stage '{STAGE}'" in run("dvc", "repro", STAGE, cwd=folder)

@@ -70,7 +70,7 @@ def _rows(dataset: EmbeddedDataset, split: str, generators: list[str], line: np.
 def _judge(test: pd.DataFrame, scores: np.ndarray, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """AUROC of each generator's fakes against all reals, with a bootstrap over whole groups."""
     labels, parts = test["label"].to_numpy(), test["generator"].to_numpy(str)
-    groups = test["group"].to_numpy(str) if "group" in test else np.full(len(test), "")
+    groups = intervals.group_names(test)
     rows = intervals.population(labels, scores, parts, groups)
     drawn = intervals.bootstrap(rows, DRAWS, seeding.generator("crossing", seed))["auroc"]
     for place, name in enumerate(np.unique(parts[labels == 1])):

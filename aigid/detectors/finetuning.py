@@ -8,12 +8,9 @@ from the run's name, the seed, the epoch and the step, so that a checkpoint hold
 import hashlib
 import json
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +22,7 @@ from tqdm import tqdm
 
 from aigid import seeding
 from aigid.detectors import parallel
+from aigid.detectors.interrupts import interrupts
 from aigid.errors import InputError
 from aigid.files import atomic, cache_folder
 
@@ -113,7 +111,7 @@ def train(plan: Plan, learner: Learner, path: Path, seconds: float | None = None
     """
     run = Run(plan, learner, path)
     now, saved = run.progress, time.monotonic()
-    with _interrupts() as asked:
+    with interrupts() as asked:
         while now.epoch < plan.epochs:
             for step, items in run.steps():
                 run.step(step, items)
@@ -129,26 +127,6 @@ def train(plan: Plan, learner: Learner, path: Path, seconds: float | None = None
     if now.best is not None:
         run.load_weights(now.best)
     return now.log
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Ctrl-C is noted instead of raised, until the step is done and can be saved; a second one is raised."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Run:

@@ -14,7 +14,6 @@ import pandas as pd
 from aigid import seeding
 from aigid.errors import InputError
 from aigid.evaluation import intervals
-from aigid.evaluation.breakdown import group_names
 from aigid.evaluation.metrics import macro_f1
 from aigid.evaluation.published import attributed
 from aigid.files import atomic
@@ -57,7 +56,7 @@ def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test
         "attribution_acc": float((truth[known] == found[known]).mean()),
         "attribution_f1_macro": macro_f1(truth[known], found[known]),
     }
-    if bounds := _bounds(truth[known], found[known], group_names(images)[known], seed):
+    if bounds := _bounds(truth[known], found[known], intervals.group_names(images)[known], seed):
         numbers |= {"attribution_f1_macro_low": bounds[0], "attribution_f1_macro_high": bounds[1]}
     return Attribution(numbers, per_class(table), table)
 

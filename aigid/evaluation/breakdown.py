@@ -86,7 +86,7 @@ def _draw(images: pd.DataFrame, column: str, draws: int, rng: np.random.Generato
     if draws == 0 or labels.min(initial=1) == labels.max(initial=0):
         return {}
     parts = read[column].to_numpy()
-    rows = intervals.population(labels, read["score"].to_numpy(), parts, group_names(read))
+    rows = intervals.population(labels, read["score"].to_numpy(), parts, intervals.group_names(read))
     drawn = intervals.bootstrap(rows, draws, rng)
     return {part: {name: drawn[name][:, k] for name in drawn} for k, part in enumerate(np.unique(parts[labels == 1]))}
 
@@ -98,7 +98,7 @@ def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str,
     if not ranking.has_both:
         return {}
     found = {name: metric(ranking) for name, metric in RANKED.items()}
-    num = intervals.num_independent(read["label"].to_numpy(), group_names(read))
+    num = intervals.num_independent(read["label"].to_numpy(), intervals.group_names(read))
     for name in RANKED if drawn else ():
         low, high = intervals.interval(drawn[name], num)
         if low < high:
@@ -116,7 +116,7 @@ def _error(images: pd.DataFrame, draws: int, rng: np.random.Generator) -> dict[s
     labels, scores, edges = read["label"].to_numpy(), read["score"].to_numpy(), calibration.equal_width()
     found = {"ece": calibration.expected_error(rank(labels, scores), edges)}
     if draws:
-        rows = intervals.population(labels, scores, groups=group_names(read))
+        rows = intervals.population(labels, scores, groups=intervals.group_names(read))
         drawn = intervals.bootstrap_error(rows, edges, draws, rng)
         found["ece_low"], found["ece_high"] = intervals.mirrored(drawn, found["ece"])
     return found
@@ -133,11 +133,6 @@ def _shares(name: str, images: pd.DataFrame, thresholds: dict[str, float]) -> di
             continue
         called = read["score"].to_numpy() > threshold
         hits = called == (read["label"].to_numpy() == 1) if name == "acc" else called
-        low, high = intervals.share(hits, group_names(read))
+        low, high = intervals.share(hits, intervals.group_names(read))
         found |= {f"{name}_{suffix}": hits.mean(), f"{name}_{suffix}_low": low, f"{name}_{suffix}_high": high}
     return found
-
-
-def group_names(images: pd.DataFrame) -> NDArray:
-    """The group of each row (N,), ``""`` where it stands alone."""
-    return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.special import ndtr, ndtri, stdtrit
@@ -99,6 +100,11 @@ def flawless(num: int, level: float = LEVEL) -> float:
     Reals and fakes form ``num`` independent pairs, all of them in order (Clopper and Pearson 1934).
     """
     return ((1 - level) / 2) ** (1 / num)
+
+
+def group_names(images: pd.DataFrame) -> NDArray:
+    """The group of each row (N,), ``""`` where it stands alone."""
+    return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")
 
 
 def num_independent(labels: NDArray, groups: NDArray) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from aigid.errors import InputError
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings
+from aigid.features.preprocess import Preprocess
 
 FEWEST = 4  # images in a CPU's product: of fewer its last bits differ, and float16 rounds a few of those up to its own
 
@@ -118,6 +119,13 @@ class Backbone:
         self.batch = max(self.batch // 2, 1)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def normalised(images: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:
+    """(N, S, S, 3) uint8 to what a tower in training takes: (N, 3, S, S) float32, channels-last in memory."""
+    mean, std = torch.tensor([how.mean, how.std], device=device).view(2, 1, 3, 1, 1) * 255
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    return (pixels.float() - mean) / std
 
 
 class _Underway:

@@ -3,26 +3,20 @@
 import json
 
 import h5py
-import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from aigid.cli import main
 from aigid.data import manifest
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
 from aigid.features.forecast import forecast
+from tests import noise
 
 
 @pytest.fixture
 def images(tmp_path):
-    rng, rows = np.random.default_rng(0), []
-    for number in range(30):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{number:02}.png")
-        rows.append((f"{number:02}.png", number % 2, ("real", "a")[number % 2], "test"))
-    manifest.write(pd.DataFrame(rows, columns=["path", "label", "generator", "split"]), tmp_path / "m.csv")
+    noise.images(tmp_path, 30)
     return tmp_path
 
 

@@ -1,7 +1,6 @@
 """The Ray engine: the bytes of the local one, kills or not; and what it refuses. Runs where Ray is installed."""
 
 import dataclasses
-import hashlib
 import os
 import re
 import subprocess
@@ -11,19 +10,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import psutil
 import pytest
 import torch
-from PIL import Image
 
-from aigid.data import manifest
 from aigid.errors import InputError
 from aigid.features import cache, engines
 from aigid.features.backbones import resolve
 from aigid.features.encoder import Backbone
 from aigid.features.engine import Block
 from aigid.features.extract import extract
+from tests import noise
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM = 96
@@ -80,17 +77,11 @@ def test_rows_say_which_blocks_lack_them():
 def images(tmp_path_factory):
     """Images, one of them broken, and the file that the local engine makes of them."""
     root = tmp_path_factory.mktemp("images")
-    rng, rows = np.random.default_rng(0), []
-    for number in range(NUM):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(root / f"{number:02}.png")
-        rows.append((f"{number:02}.png", number % 2, ("real", "a")[number % 2], "test"))
-    table = pd.DataFrame(rows, columns=["path", "label", "generator", "split"])
-    hashed = [hashlib.sha256((root / path).read_bytes()).hexdigest() for path in table["path"]]
-    manifest.write(table.assign(sha256=hashed), root / "m.csv")
+    table = noise.images(root, NUM, 40)
     (root / "05.png").write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGID_CACHE", str(root / "cache-local"))
-        extract(manifest.read(root / "m.csv"), root, resolve("tiny_clip"), ["clean", "jpeg65"]).write(root / "local.h5")
+        extract(table, root, resolve("tiny_clip"), ["clean", "jpeg65"]).write(root / "local.h5")
     return root
 
 

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from aigid.data import manifest
 from aigid.detectors import models
 from aigid.detectors.rows import open_dataset
 from aigid.detectors.scoring import score
@@ -18,6 +16,7 @@ from aigid.features.extract import extract
 from aigid.importers import linear
 from aigid.importers.registry import Request, find
 from aigid.prediction.bundle import Bundle
+from tests import noise
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/weights"
 PREFIX = "model.classification_head.fc."
@@ -79,12 +78,7 @@ def test_what_they_refuse(tmp_path):
 
 def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
-    rng, rows = np.random.default_rng(0), []
-    for number in range(6):
-        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
-        rows.append((f"{number}.png", number % 2, ("real", "a")[number % 2], "test"))
-    manifest.write(pd.DataFrame(rows, columns=["path", "label", "generator", "split"]), tmp_path / "m.csv")
-    table = manifest.read(tmp_path / "m.csv")
+    table = noise.images(tmp_path, 6)
     torch.save({"weight": torch.randn(1, 192), "bias": torch.zeros(1)}, tmp_path / "head.pth")
     probe = linear.head(tmp_path / "head.pth", "a head", "", 192)
     request = Request(weights=tmp_path / "head.pth")

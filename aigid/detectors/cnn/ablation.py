@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
-from aigid.detectors.cnn.detector import Cnn
+from aigid.detectors.cnn.detector import Cnn, names_of
 from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
+from aigid.detectors.rows import class_numbers
 
 SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "frequency"))
 
@@ -38,12 +39,10 @@ def _measure(settings: CnnSettings, manifest: pd.DataFrame, root: Path, vae: Pat
     source = Source(settings, vae, root, seed)
     detector, log = Cnn.fit(settings, source, manifest, seed)
     test = manifest[manifest["split"] == "test"]
-    if settings.task == "generator":
-        test = test[test["generator"].isin(detector.classes)]
-        y = np.array([detector.classes.index(name) for name in test["generator"]], np.int64)
-    else:
-        y = test["label"].to_numpy(np.int64)
-    samples, _ = source.samples(test, y, "clean")
+    names = names_of(test, settings)
+    known = np.isin(names, detector.classes)
+    y = class_numbers(names[known], detector.classes, "test")
+    samples, _ = source.samples(test[known], y, "clean")
     p = detector.probabilities(samples)
     found = p.argmax(axis=1)
     return {

@@ -35,7 +35,7 @@ class Cnn:
     def fit(cls, settings: CnnSettings, source: Source, manifest: pd.DataFrame, seed: int) -> tuple[Self, pd.DataFrame]:
         """The network of the epoch with the best validation macro-F1, and the log of its epochs."""
         splits = {name: manifest[manifest["split"] == name] for name in ("train", "val")}
-        named = {name: _names(part, settings) for name, part in splits.items()}
+        named = {name: names_of(part, settings) for name, part in splits.items()}
         classes = class_names(named["train"], "train")
         y = {name: class_numbers(names, classes, name) for name, names in named.items()}
         parts = [source.samples(splits["train"], y["train"], view)[0] for view in settings.views]
@@ -65,7 +65,8 @@ class Cnn:
         return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"])
 
 
-def _names(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
+def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
+    """What each image (N,) is by the network's task: its generator, or whether it is generated."""
     if settings.task == "binary":
         return np.where(manifest["label"] == 1, "generated", "real")
     return manifest["generator"].to_numpy(str)

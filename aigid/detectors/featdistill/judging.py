@@ -47,7 +47,7 @@ def _auroc(part: pd.DataFrame, seed: int) -> tuple[float, float, float]:
     labels, scores = part["label"].to_numpy(), part["score"].to_numpy()
     if len(set(labels)) < 2:
         return (np.nan,) * 3
-    groups = part["group"].to_numpy(str) if "group" in part else np.full(len(part), "")
+    groups = intervals.group_names(part)
     rows = intervals.population(labels, scores, None, groups)
     drawn = intervals.bootstrap(rows, DRAWS, seeding.generator("featdistill halves", seed))["auroc"][:, 0]
     low, high = intervals.interval(drawn, intervals.num_independent(labels, groups))

@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
-from torch import Tensor
 
 from aigid import seeding
 from aigid.data.formats import ImageError
@@ -118,13 +116,6 @@ def resized(image: Pixels, box: Box, how: Preprocess) -> Pixels:
     """A part of an image as the encoder's square."""
     part = image[box.top : box.top + box.height, box.left : box.left + box.width]
     return np.asarray(Image.fromarray(part).resize((how.size, how.size), INTERPOLATIONS[how.interpolation]))
-
-
-def normalised(squares: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:
-    """(n, S, S, 3) uint8 to (n, 3, S, S) float32 on the device."""
-    mean, std = torch.tensor([how.mean, how.std], device=device).view(2, 1, 3, 1, 1) * 255
-    pixels = torch.from_numpy(np.ascontiguousarray(squares)).to(device).permute(0, 3, 1, 2)
-    return ((pixels.float() - mean) / std).contiguous()
 
 
 def chosen(manifest: pd.DataFrame, split: str, most: int | None, seed: int) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from aigid.detectors import finetuning
 from aigid.detectors.featdistill.expert import Expert, p_generated
-from aigid.detectors.featdistill.lessons import Batch, Lessons, chosen, normalised
+from aigid.detectors.featdistill.lessons import Batch, Lessons, chosen
 from aigid.detectors.featdistill.settings import (
     DescentSettings,
     ExpertSettings,
@@ -28,6 +28,7 @@ from aigid.detectors.finetuning import Learner, Plan, Position
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features import adapters
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess
 from aigid.files import num_workers
 
@@ -122,12 +123,12 @@ def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool:
 
 def losses(expert: Expert, taught: Teaching, batch: Batch, how: Preprocess, device: torch.device) -> dict[str, Tensor]:
     """The terms of a batch: cross-entropy of the degraded view, and what the teacher asks."""
-    degraded = normalised(batch.degraded, how, device)
+    degraded = normalised(batch.degraded, how, device).contiguous()
     answer = expert.answer(degraded, taught.layers)
     y = torch.from_numpy(batch.y).to(device)
     terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
     if taught.teacher is not None:
-        seen = degraded if taught.sees_the_same else normalised(batch.clean, how, device)
+        seen = degraded if taught.sees_the_same else normalised(batch.clean, how, device).contiguous()
         terms["distillation"] = taught.term(answer, seen)
     return terms
 
@@ -169,7 +170,7 @@ def judged(expert: Expert, val: Lessons, device: torch.device, pool: ThreadPoolE
     for places in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
         batch = val.take(-1, places, pool)
         for view, found in scores.items():
-            pixels = normalised(getattr(batch, view), val.how, device)
+            pixels = normalised(getattr(batch, view), val.how, device).contiguous()
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 found.append(p_generated(expert(pixels)).cpu().numpy())
     y = val.images["label"].to_numpy()

@@ -43,8 +43,7 @@ def exam(sides: Sequence[EmbeddedDataset]) -> tuple[Exam, Floats]:
     readable = np.all([side.status == OK for side in sides], axis=0)
     places = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
     rows = table.iloc[places]
-    groups = rows["group"].to_numpy(str) if "group" in rows else np.full(len(rows), "")
-    found = Exam(rows["label"].to_numpy(), rows["generator"].to_numpy(str), groups)
+    found = Exam(rows["label"].to_numpy(), rows["generator"].to_numpy(str), intervals.group_names(rows))
     return found, np.concatenate([side.embeddings("clean", places) for side in sides], axis=1)
 
 

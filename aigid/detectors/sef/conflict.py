@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from aigid.detectors.sef import losses
-from aigid.detectors.sef.expert import Expert, normalised
+from aigid.detectors.sef.expert import Expert
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.detectors.sef.training import Lessons
+from aigid.features.encoder import normalised
 
 
 def gradient(expert: Expert, settings: ExpertSettings, images: np.ndarray, y: np.ndarray) -> Tensor:

@@ -16,6 +16,7 @@ from aigid.detectors.sef.fusion import Fusion
 from aigid.detectors.sef.settings import SefSettings
 from aigid.device import choose_device
 from aigid.errors import InputError
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
 from aigid.files import device_name
 
@@ -105,6 +106,6 @@ def _joint(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor
     @torch.no_grad()
     def features(images: Sequence[np.ndarray]) -> Tensor:
         pixels = np.stack([to_square(image, experts[0].how) for image in images])
-        return torch.cat([one.tower(expert.normalised(pixels, one.how, one.device)) for one in experts], dim=1)
+        return torch.cat([one.tower(normalised(pixels, one.how, one.device)) for one in experts], dim=1)
 
     return features

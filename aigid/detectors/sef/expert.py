@@ -78,10 +78,3 @@ def verdict(path: Path, features: np.ndarray) -> np.ndarray:
     head = adapters.head(path)
     logits = features @ head["weight"][0].double().numpy() + float(head["bias"])
     return torch.from_numpy(logits).sigmoid().numpy()
-
-
-def normalised(images: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:
-    """(N, S, S, 3) uint8 to the tower's (N, 3, S, S) float32."""
-    scale = torch.tensor([how.mean, how.std], device=device).view(2, 1, 3, 1, 1) * 255
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-    return (pixels.float() - scale[0]) / scale[1]

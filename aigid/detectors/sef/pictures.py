@@ -13,7 +13,8 @@ from torch.nn.functional import interpolate, relu
 from aigid.data.images import decode
 from aigid.detectors.sef.comparison import Exam
 from aigid.detectors.sef.detector import DOMAINS, Sef
-from aigid.detectors.sef.expert import Expert, normalised
+from aigid.detectors.sef.expert import Expert
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
 
 

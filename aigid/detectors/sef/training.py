@@ -11,12 +11,13 @@ from torch import Tensor
 from aigid.detectors import finetuning, parallel
 from aigid.detectors.finetuning import Learner, Plan, Position
 from aigid.detectors.sef import losses, sampling
-from aigid.detectors.sef.expert import Expert, build, normalised
+from aigid.detectors.sef.expert import Expert, build
 from aigid.detectors.sef.pairs import Pairs, fingerprint
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.errors import InputError
 from aigid.evaluation import metrics
 from aigid.evaluation.ranking import rank
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
 from aigid.files import num_workers
 

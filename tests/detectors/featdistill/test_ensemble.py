@@ -16,23 +16,13 @@ from aigid.cli import main
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import judging, scoring
 from aigid.detectors.featdistill.detector import FeatDistill, Member, ensemble
-from aigid.detectors.featdistill.lessons import normalised
 from aigid.detectors.models import Model, load, save
+from aigid.features.encoder import normalised
 from aigid.features.extract import Towers
 from aigid.features.preprocess import to_square
 from aigid.importers import featdistill as importer
 
 KINDS = ("siglip", "open_clip", "clip")
-
-
-@pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
-    monkeypatch.setenv("AIGID_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +51,9 @@ def by_hand(folder, root, images):
         made, how = member.load().eval(), member.settings.backbone.preprocess
         squares = [to_square(np.asarray(Image.open(root / path)), how) for path in images["path"]]
         with torch.no_grad():
-            logits = torch.cat([made(normalised(square[None], how, torch.device("cpu"))) for square in squares])
+            logits = torch.cat(
+                [made(normalised(square[None], how, torch.device("cpu")).contiguous()) for square in squares]
+            )
         found[name] = logits.double().softmax(1)[:, 1].numpy()
     return found
 

@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
-from demo_experts import dataset
 from PIL import Image
 
 from aigid.degrade.operators import MOVES_PIXELS
@@ -17,16 +16,6 @@ from aigid.errors import InputError
 from aigid.features.preprocess import HALF, Preprocess
 
 HOW = Preprocess(size=16, mean=HALF, std=HALF)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="module")
-def images(root):
-    return dataset(root)
 
 
 def of(images, root, seed=0, **settings):

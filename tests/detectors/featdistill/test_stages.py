@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from demo_experts import dataset, settings
+from demo_experts import settings
 from pydantic import ValidationError
 
 from aigid.data import manifest as manifests
@@ -28,21 +28,6 @@ from aigid.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
-    monkeypatch.setenv("AIGID_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("images")
-
-
-@pytest.fixture(scope="module")
-def images(root):
-    return dataset(root)
 
 
 def tensors(folder):

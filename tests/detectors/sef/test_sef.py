@@ -26,6 +26,7 @@ from aigid.detectors.sef.predicting import Predictor
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
 from aigid.errors import InputError
 from aigid.features import weights
+from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess
 
 EXPERT = ExpertSettings(
@@ -359,7 +360,7 @@ def test_grad_cam_by_hand(domains):
     one = expert.Expert(Plain(), how, "")
     nn.init.constant_(one.head.weight, 0.5)
     images = [domains["gan"].read(place)[1] for place in range(6)]
-    pixels = expert.normalised(np.stack(images), how, torch.device("cpu"))
+    pixels = normalised(np.stack(images), how, torch.device("cpu"))
     patches = nn.functional.avg_pool2d(pixels, 8).sum(dim=1, keepdim=True).relu()
     expected = nn.functional.interpolate(patches, size=(32, 32), mode="bilinear")[:, 0]
     expected = expected / expected.amax(dim=(1, 2), keepdim=True)
