@@ -2,16 +2,18 @@
 
     python -m benchmarks.featdistill_training --manifest data/manifests/demo.csv --root data/images/demo
 
-Both do the same steps of params.yaml's first expert, in turns; the difference is decoding, degrading and cropping.
+Both do the same steps of params.yaml's first expert, in turns; the difference is decoding, degrading and cropping,
+which threads do for the next step while this one is computed.
 """
 
+import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -19,43 +21,31 @@ from rich.table import Table
 from aigid import params
 from aigid.data import manifest
 from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill.lessons import Batch
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.teaching import teaching
-from aigid.detectors.featdistill.training import Course, losses, optimiser
+from aigid.detectors.featdistill.training import Course, learner
+from aigid.detectors.finetuning import Run
 from aigid.device import choose_device
 from aigid.files import device_name, num_workers
 
 TURNS = 3
 
 
-def stepper(course: Course, device: torch.device) -> Callable[[Batch], None]:
-    """One step of the optimiser on a batch, as the training loop does it but for clipping and the scaler."""
-    expert = experts.build(course.expert).to(device).train()
+def seconds(course: Course, steps: int, device: torch.device, folder: Path) -> tuple[float, float]:
+    """The least time in which the training loop did ``steps`` steps, and did them again with the lessons at hand."""
+    expert, plan, whole, pure = experts.build(course.expert).to(device), course.plan(), [], []
     taught = teaching(expert, course.descent, len(course.train))
-    optimizer = optimiser(expert, taught.net, course.descent)
-
-    def step(batch: Batch) -> None:
-        torch.stack(list(losses(expert, taught, batch, course.how, device).values())).sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def seconds(course: Course, steps: int, device: torch.device) -> tuple[float, float]:
-    """The least time in which ``steps`` steps were done with their lessons, and without."""
-    size, step, whole, pure = course.plan().batch_size, stepper(course, device), [], []
     with ThreadPoolExecutor(num_workers()) as pool:
-        for turn in range(TURNS):
-            places = np.split(np.arange(steps * size) % len(course.train), steps)
-            began, batches = time.perf_counter(), []
-            for items in places:
-                batches.append(course.train.take(turn, items, pool))
-                step(batches[-1])
+        run = Run(plan, learner(course, plan, expert, taught, pool), folder / f"{course.stage}.pt")
+        for _ in range(TURNS):
+            began, done = time.perf_counter(), []
+            with closing(run.steps()) as ahead:
+                for here, passes in islice(ahead, steps):
+                    run.step(here, passes)
+                    done.append((here, passes))
             middle = time.perf_counter()
-            for batch in batches:
-                step(batch)
+            for here, passes in done:
+                run.step(here, passes)
             whole.append(middle - began)
             pure.append(time.perf_counter() - middle)
     return min(whole), min(pure)
@@ -71,7 +61,8 @@ def main(path: Path, root: Path, steps: int) -> None:
     for stage in (1, 2):
         course = Course(settings, next(iter(settings.experts)), stage, manifest.read(path), root, 0)
         num = steps * course.plan().batch_size
-        whole, pure = seconds(course, steps, device)
+        with tempfile.TemporaryDirectory() as folder:
+            whole, pure = seconds(course, steps, device, Path(folder))
         shown.add_row(str(stage), f"{num / whole:.0f}", f"{num / pure:.0f}", f"{pure / whole:.2f}")
     Console(width=100).print(shown)
 

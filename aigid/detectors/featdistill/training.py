@@ -83,9 +83,8 @@ def train(course: Course, expert: Expert, device: torch.device, start: str = "")
         _prepare(expert, course.expert, plan.seed)
         taught = teaching(expert.to(device), descent, len(course.train))
         with ThreadPoolExecutor(num_workers()) as pool:
-            learner = _learner(course, plan, expert, taught, pool)
             path = finetuning.checkpoint([course.about, start, os.environ.get("WORLD_SIZE", "1")])
-            log = finetuning.train(plan, learner, path)
+            log = finetuning.train(plan, learner(course, plan, expert, taught, pool), path)
     if course.expert.lora:
         adapters.fold(expert.vision_encoder)
     expert.eval()
@@ -100,7 +99,8 @@ def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
         adapters.checkpoint(expert.vision_encoder)
 
 
-def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool: ThreadPoolExecutor) -> Learner:
+def learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool: ThreadPoolExecutor) -> Learner:
+    """What the stage descends; no epoch is chosen, validation is only looked at."""
     optimizer = optimiser(expert, taught.net, course.descent)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates(plan.num_steps * plan.epochs, course.descent.warm_up))
     device = next(expert.parameters()).device
