@@ -114,10 +114,17 @@ def backbone_of(model: Model, folder: Path, weights: str | None = None) -> Backb
     made = [params.check(it, kind, f"{folder}: backbone") for it, kind in zip(sections, kinds, strict=True)]
     whole = made[0] if len(made) == 1 else JointSettings(library="joint", parts=[p for it in made for p in towers(it)])
     if weights is None:
-        return whole
+        return _at_home(whole, folder)
     if isinstance(whole, JointSettings):
         raise InputError(f"--weights {weights}: {folder} takes {len(whole.parts)} backbones, not one")
     return whole.model_copy(update={"weights": weights})
+
+
+def _at_home(backbone: BackboneSettings | JointSettings, folder: Path) -> BackboneSettings | JointSettings:
+    """Weights that a bundle holds itself are named from its folder."""
+    own = getattr(backbone, "weights", None)
+    held = own is not None and (folder / own).is_file()
+    return backbone.model_copy(update={"weights": str(folder / own)}) if held else backbone
 
 
 def collect(status: np.ndarray, messages: dict[int, str], values: dict[str, np.ndarray]) -> Scores:
