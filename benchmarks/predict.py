@@ -64,7 +64,7 @@ def programs(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, np.ndarray]:
-    """Medians of wall and CPU time over interleaved rounds; of each ``predict`` also with what it has just left in the cache."""
+    """Medians of wall and CPU time over interleaved rounds; each ``predict`` also on a warm cache."""
     found: dict[str, list[np.ndarray]] = {}
     for _ in range(rounds):
         for name, arguments in programs(folder).items():
