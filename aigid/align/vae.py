@@ -89,7 +89,7 @@ def _local(path: Path) -> AutoencoderKL:
         config = AutoencoderKL.load_config(beside) if beside.is_file() else STABLE_DIFFUSION
         network = AutoencoderKL.from_config(config)
         state = _renamed(weights.read(path), network.config)
-        _refuse_other(path, network, state)
+        weights.require(path, state, weights.shapes(network))
         network.load_state_dict(state)
         return network.float()
 
@@ -113,9 +113,3 @@ def _renamed(state: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tens
         state = convert_ldm_vae_checkpoint(state, config)
     old = re.compile(rf"(\.attentions\.\d+)\.({'|'.join(OLD_NAMES)})\.")
     return {old.sub(lambda found: f"{found[1]}.{OLD_NAMES[found[2]]}.", key): value for key, value in state.items()}
-
-
-def _refuse_other(path: Path, network: nn.Module, state: dict[str, Tensor]) -> None:
-    own = network.state_dict()
-    misshapen = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-    weights.check(path, own.keys() - state.keys(), state.keys() - own.keys(), misshapen)

@@ -6,8 +6,6 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from aigid.detectors.rows import Rows, require_both_classes
 from aigid.params import Settings
@@ -43,6 +41,9 @@ class LinearProbe:
     @classmethod
     def fit(cls, settings: ProbeSettings, train: Rows, val: Rows, seed: int) -> Self:
         """Fit on train for every C, keep the one that ranks val best (the first of equals); the seed is not needed."""
+        from sklearn.linear_model import LogisticRegression  # a second to import, which a verdict need not wait for
+        from sklearn.metrics import roc_auc_score
+
         require_both_classes(train, "train")
         if len(settings.c) > 1:
             require_both_classes(val, "val")

@@ -22,7 +22,10 @@ IMAGE_DETECTORS = {
     "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
     "sef": "aigid.detectors.sef.detector:Sef",
 }
-IMPORTED = {"hub_classifier": "aigid.importers.hub_classifier:HubClassifier"}  # never trained here
+IMPORTED = {  # never trained here
+    "dda": "aigid.importers.dda:Dda",
+    "hub_classifier": "aigid.importers.hub_classifier:HubClassifier",
+}
 JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 

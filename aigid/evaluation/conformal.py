@@ -57,7 +57,7 @@ class Abstainer:
     def verdicts(self, scores: ArrayLike) -> NDArray[np.str_]:
         """``real`` or ``generated`` where that class alone is possible, else ``uncertain``, (N,)."""
         real, fake = self.possible(scores).T
-        return np.select([real & ~fake, fake & ~real], [REAL, GENERATED], UNCERTAIN)
+        return np.where(real == fake, UNCERTAIN, np.where(real, REAL, GENERATED))
 
 
 def abstainer(ranking: Ranking, alpha: float) -> Abstainer:

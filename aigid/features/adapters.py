@@ -89,8 +89,22 @@ def merge(tower: nn.Module, path: Path) -> nn.Module:
     """The bare tower with what ``save`` wrote added to its weights: it computes no more than the base."""
     settings, saved = _read(tower, path)
     for name in targets(tower):
-        tower.get_submodule(name).weight += settings.alpha / settings.rank * (saved[f"{name}.B"] @ saved[f"{name}.A"])
+        tower.get_submodule(name).weight += change(settings, saved[f"{name}.A"], saved[f"{name}.B"])
     return tower
+
+
+def change(settings: LoraSettings, a: Tensor, b: Tensor) -> Tensor:
+    """What an adapter adds to a layer's weight (outputs, inputs)."""
+    return settings.alpha / settings.rank * (b @ a)
+
+
+def shapes(tower: nn.Module, rank: int) -> dict[str, tuple[int, int]]:
+    """Those of ``state`` for adapters on a bare tower."""
+    found = {}
+    for name in targets(tower):
+        outputs, inputs = tower.get_submodule(name).weight.shape
+        found |= {f"{name}.A": (rank, inputs), f"{name}.B": (outputs, rank)}
+    return found
 
 
 def head(path: Path) -> dict[str, Tensor]:
@@ -115,12 +129,7 @@ def _read(tower: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]
         raise InputError(f"{path}: an adapter of another base: its tower had other weights than this one")
     settings = LoraSettings(**about)
     saved = {name: value for name, value in weights.read(path).items() if not name.startswith(HEAD)}
-    shapes = {}
-    for name in targets(tower):
-        outputs, inputs = tower.get_submodule(name).weight.shape
-        shapes |= {f"{name}.A": (settings.rank, inputs), f"{name}.B": (outputs, settings.rank)}
-    wrong = [name for name in shapes.keys() & saved.keys() if saved[name].shape != shapes[name]]
-    weights.check(path, shapes.keys() - saved.keys(), saved.keys() - shapes.keys(), wrong)
+    weights.require(path, saved, shapes(tower, settings.rank))
     return settings, saved
 
 

@@ -106,6 +106,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "library": "timm",
         "model": "vit_large_patch14_dinov2.lvd142m",
         "preprocess": {"size": 336, "resize": "none"},
+        "dtype": "float32",
     },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),

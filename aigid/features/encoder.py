@@ -57,8 +57,7 @@ class Backbone:
     @property
     def fingerprint(self) -> str:
         """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
-        facts = self.settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "adapter", "seed"})
-        return hashlib.sha256(json.dumps([facts, self.weights_sha256], sort_keys=True).encode()).hexdigest()
+        return fingerprint(self.settings, self.weights_sha256)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 to (N, D) float32, not L2-normalised; InputError where one image is too much memory."""
@@ -121,6 +120,12 @@ class Backbone:
         self.batch = max(self.batch // 2, 1)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def fingerprint(settings: BackboneSettings, weights_sha256: str) -> str:
+    """That of the backbone whose tower has tensors of this sha256."""
+    facts = settings.model_dump(mode="json", exclude={"pretrained", "revision", "weights", "adapter", "seed"})
+    return hashlib.sha256(json.dumps([facts, weights_sha256], sort_keys=True).encode()).hexdigest()
 
 
 def normalised(images: np.ndarray, how: Preprocess, device: torch.device) -> Tensor:

@@ -19,23 +19,30 @@ def load(settings: BackboneSettings) -> nn.Module:
     """
     if settings.pool == "before_projection":
         raise InputError(f"{settings.model}: pool: before_projection: timm's have no projection; want own or mean")
-    pool = {"global_pool": "avg", "fc_norm": False} if settings.pool == "mean" else {}
-    if settings.weights is None and settings.config is not None:
+    if settings.weights is not None:
+        return _local(settings, Path(settings.weights))
+    if settings.config is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            return VisionTransformer(**settings.config, num_classes=0, **pool)
-    how = {"num_classes": 0, "img_size": settings.preprocess.size} | pool
-    if settings.weights is None:
-        with hub.loading(settings.model, f"model.safetensors of timm/{settings.model}"):
-            return timm.create_model(settings.model, pretrained=True, **how)
-    path = Path(settings.weights)
+            return build(settings)
+    with hub.loading(settings.model, f"model.safetensors of timm/{settings.model}"):
+        return build(settings, pretrained=True)
+
+
+def build(settings: BackboneSettings, pretrained: bool = False) -> nn.Module:
+    """The architecture, with weights that torch draws, or with timm's own."""
+    how = {"num_classes": 0} | ({"global_pool": "avg", "fc_norm": False} if settings.pool == "mean" else {})
+    if settings.config is not None:
+        return VisionTransformer(**settings.config, **how)
+    return timm.create_model(settings.model, pretrained=pretrained, img_size=settings.preprocess.size, **how)
+
+
+def _local(settings: BackboneSettings, path: Path) -> nn.Module:
     hub.require(path)
     with weights.reading(path):
-        net = timm.create_model(settings.model, pretrained=False, **how)
+        net = build(settings)
         state = timm.models.vision_transformer.checkpoint_filter_fn(weights.read(path), net)
         state = {name: value for name, value in state.items() if not name.startswith("head.")}
-        own = net.state_dict()
-        wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-        weights.check(path, own.keys() - state.keys(), state.keys() - own.keys(), wrong)
+        weights.require(path, state, weights.shapes(net))
         net.load_state_dict(state)
     return net

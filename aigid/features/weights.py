@@ -1,7 +1,7 @@
 """Checkpoints on disk: told by their bytes, refused where they hold more than tensors or do not fit."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -46,7 +46,7 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     with reading(path):
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        for wrapper in ("state_dict", "model_state_dict"):
+        for wrapper in ("state_dict", "model_state_dict", "model"):
             state = state.get(wrapper, state)
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
         return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
@@ -91,6 +91,17 @@ def check(path: Path | str, missing: Iterable[str], unexpected: Iterable[str], m
     told = [f"{kind}: {_some(sorted(keys))}" for kind, keys in kinds.items() if keys]
     if told:
         raise InputError(f"weights {path}: do not fit this model; keys {'; '.join(told)}")
+
+
+def require(path: Path | str, state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
+    """InputError as ``check`` unless the tensors are those of ``shapes``."""
+    misshapen = [name for name in shapes.keys() & state.keys() if tuple(state[name].shape) != tuple(shapes[name])]
+    check(path, shapes.keys() - state.keys(), state.keys() - shapes.keys(), misshapen)
+
+
+def shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Of a network's tensors, by name."""
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def _some(keys: list[str]) -> str:

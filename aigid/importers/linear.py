@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from aigid.detectors.models import Model
 from aigid.detectors.origin import Origin
@@ -18,11 +19,19 @@ def head(path: Path | None, what: str, prefix: str, width: int) -> LinearProbe:
     if path is None:
         raise InputError(f"--weights: name {what}")
     hub.require(path)
-    state, want = weights.read(path), {f"{prefix}weight": (1, width), f"{prefix}bias": (1,)}
-    misshapen = [name for name, shape in want.items() if name in state and tuple(state[name].shape) != shape]
-    weights.check(path, want.keys() - state.keys(), state.keys() - want.keys(), misshapen)
-    weight, bias = (state[name].numpy().astype(np.float64).ravel() for name in want)
-    return LinearProbe(weight, float(bias[0]), {})
+    state = weights.read(path)
+    weights.require(path, state, shapes(prefix, width))
+    return LinearProbe(*numbers(state, prefix), {})
+
+
+def shapes(prefix: str, width: int) -> dict[str, tuple[int, ...]]:
+    """Of a head's tensors, by name."""
+    return {f"{prefix}weight": (1, width), f"{prefix}bias": (1,)}
+
+
+def numbers(state: dict[str, Tensor], prefix: str) -> tuple[np.ndarray, float]:
+    """w (D,) float64 and b."""
+    return state[f"{prefix}weight"][0].double().numpy(), float(state[f"{prefix}bias"])
 
 
 def backbone(asked: str | None, published: BackboneSettings) -> BackboneSettings:

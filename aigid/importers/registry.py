@@ -11,6 +11,7 @@ from aigid.errors import InputError
 # Each is a function of a Request that gives the Model, whose detector the registry of detectors knows.
 IMPORTERS = {
     "clip-cues": "aigid.importers.clip_cues:bring",
+    "dda": "aigid.importers.dda:bring",
     "featdistill": "aigid.importers.featdistill:bring",
     "hf": "aigid.importers.hf:bring",
     "univfd": "aigid.importers.univfd:bring",

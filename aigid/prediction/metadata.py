@@ -42,7 +42,7 @@ def read(path: Path | str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if types := sorted({match.decode() for match in SOURCE_TYPE.findall(content)}):
         found["digital_source_type"] = types
-    if any(mark in content for mark in C2PA):
+    if b"c2pa" in content and any(mark in content for mark in C2PA):
         found["c2pa"] = _c2pa(path)
     found |= _container(content)
     return found | {"summary": _summary(found)} if found else {}

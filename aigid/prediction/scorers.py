@@ -29,6 +29,7 @@ IMAGE_LEVEL = {
     "hub_classifier": "aigid.importers.hub_classifier:Predictor",
     "sef": "aigid.detectors.sef.predicting:Predictor",
 }
+FEWEST = 8  # rows that a detector is shown: of fewer a product's last bits differ, of which GenDet makes 2e-6
 Look = Callable[[str, np.ndarray], object]
 
 
@@ -114,10 +115,17 @@ def backbone_of(model: Model, folder: Path, weights: str | None = None) -> Backb
     made = [params.check(it, kind, f"{folder}: backbone") for it, kind in zip(sections, kinds, strict=True)]
     whole = made[0] if len(made) == 1 else JointSettings(library="joint", parts=[p for it in made for p in towers(it)])
     if weights is None:
-        return whole
+        return _at_home(whole, folder)
     if isinstance(whole, JointSettings):
         raise InputError(f"--weights {weights}: {folder} takes {len(whole.parts)} backbones, not one")
     return whole.model_copy(update={"weights": weights})
+
+
+def _at_home(backbone: BackboneSettings | JointSettings, folder: Path) -> BackboneSettings | JointSettings:
+    """Weights that a bundle holds itself are named from its folder."""
+    own = getattr(backbone, "weights", None)
+    held = own is not None and (folder / own).is_file()
+    return backbone.model_copy(update={"weights": str(folder / own)}) if held else backbone
 
 
 def collect(status: np.ndarray, messages: dict[int, str], values: dict[str, np.ndarray]) -> Scores:
@@ -129,7 +137,9 @@ def collect(status: np.ndarray, messages: dict[int, str], values: dict[str, np.n
 def _on(detector: Any, rows: np.ndarray, good: np.ndarray) -> np.ndarray:
     """A detector on the good ones of rows (N, D); NaN elsewhere."""
     ask = detector.probabilities if isinstance(detector, Attributor) else detector.score
-    answers = ask(rows[good].astype(np.float32)) if good.any() else np.empty((0, *_width(detector)))
+    x = rows[good].astype(np.float32)
+    shown = np.resize(x, (max(len(x), FEWEST), x.shape[1]))  # repeats them
+    answers = ask(shown)[: len(x)] if len(x) else np.empty((0, *_width(detector)))
     found = np.full((len(rows), *answers.shape[1:]), np.nan)
     found[good] = answers
     return found

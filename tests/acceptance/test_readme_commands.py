@@ -21,7 +21,12 @@ from aigid import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-STANDS_FOR = {"clip_vit_l14": "tiny_clip", "siglip_so400m_14_384": "tiny_siglip", "IMAGES": "photos"}
+STANDS_FOR = {
+    "clip_vit_l14": "tiny_clip",
+    "siglip_so400m_14_384": "tiny_siglip",
+    "IMAGES": "photos",
+    "models/univfd": "models/probe",
+}
 NOT_RUN = {  # what a line starts with: why
     "make ": "CI's own commands",
     "dvc ": "tests/test_repro.py and tests/test_sharing.py",
@@ -63,6 +68,8 @@ def workspace(tmp_path_factory):
         grain = rng.normal(0, 25 if number % 2 else 8, (160, 160, 3)) + rng.integers(60, 200, 3)
         Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(path / f"{number:02}.png")
     shutil.copy(folder / "photos/test/0_real/02.png", folder / "photo.jpg")
+    for split, source in (("val", "train"), ("test", "test")):
+        shutil.copytree(folder / "photos" / source, folder / "known" / split)
     photos = sorted((folder / "photos").rglob("*.png"), key=lambda path: path.name)
     table = pd.DataFrame({"path": [str(path.relative_to(folder / "photos")) for path in photos], "view": "clean"})
     number = np.arange(len(table))

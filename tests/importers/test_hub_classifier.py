@@ -8,6 +8,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from aigid.detectors import models
 from aigid.errors import InputError
+from aigid.features import hub
 from aigid.importers.registry import Request, find
 from aigid.prediction.bundle import Bundle
 
@@ -43,12 +44,15 @@ def test_the_fake_labels_share_of_the_softmax(folder, tmp_path):
     assert found[0].details["calibrated"] is False
 
 
-def test_what_it_refuses(folder, tmp_path):
+def test_what_it_refuses(folder, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"--fake-label .fake.: .* has the labels photo, sd, gan"):
         find("hf")(Request(model=str(folder), fake_labels=("fake",)))
     with pytest.raises(InputError, match="--fake-label: name the class"):
         find("hf")(Request(model=str(folder)))
     with pytest.raises(InputError, match="name the model"):
         find("hf")(Request(fake_labels=("sd",)))
+    monkeypatch.setattr(hub, "_reachable", lambda: False)
+    with pytest.raises(InputError, match=r"someone/detector: no network, .* model\.safetensors of someone/d"):
+        find("hf")(Request(model="someone/detector", fake_labels=("sd",)))
     with pytest.raises(InputError, match=r"config\.json and model\.safetensors"):
         find("hf")(Request(model=str(tmp_path), fake_labels=("sd",)))

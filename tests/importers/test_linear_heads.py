@@ -106,3 +106,5 @@ def test_a_backbone_without_weights_says_where_they_come_from(tmp_path, monkeypa
     Image.new("RGB", (64, 64), (10, 90, 60)).save(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"bundle: .*ViT-L-14-quickgelu"):
         Bundle(tmp_path / "bundle").predict(tmp_path / "photo.png")
+    with pytest.raises(InputError, match=r"gone\.pt: no such file .*takes ViT-L-14-quickgelu openai; --weights names"):
+        Bundle(tmp_path / "bundle", weights="gone.pt").predict(tmp_path / "photo.png")

@@ -1,6 +1,9 @@
 """What stands beside a verdict: stability, a map, what the image says of itself; and a folder full of hostile files."""
 
 import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -89,20 +92,40 @@ def test_what_an_image_says_of_itself(tmp_path):
     assert metadata.read(tmp_path / "nosuch.jpg") == {}
 
 
+def folder_of(folder, num):
+    """A twentieth of ``num`` files mean harm; together the others have more pixels than may be in memory at once."""
+    folder.mkdir()
+    slope = np.add.outer(np.arange(300), np.arange(300)) // 3
+    for number in range(num * 19 // 20):
+        image = np.stack([slope, slope[::-1], np.full_like(slope, number % 251)], axis=2).astype(np.uint8)
+        image[:2, :2] = [(number // 251, 9, 9)]
+        Image.fromarray(image).save(folder / f"{number:04}.png", compress_level=1)
+    for number in range(num // 20):
+        name, content = list(HARM.items())[number % len(HARM)]
+        (folder / f"{number}_{name}").write_bytes(content)
+    return folder
+
+
+def watched(folder, bundle, cache):
+    """`aigid predict FOLDER --json` in a process of its own, and its peak in MB."""
+    code = (
+        "import atexit, resource as r, sys; from aigid.cli import main\n"
+        "atexit.register(lambda: print(r.getrusage(r.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)); main()"
+    )
+    run = [sys.executable, "-c", code, "predict", str(folder), "--model", str(bundle), "--json"]
+    env = os.environ | {"AIGID_CACHE": str(cache)}
+    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False)
+    return done, int(done.stderr.splitlines()[-1])
+
+
 @pytest.mark.slow
 def test_a_thousand_images_of_which_fifty_mean_harm(bundle, tmp_path):
-    """950 verdicts, 50 named errors, exit status 1."""
-    (tmp_path / "images").mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(950):
-        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / f"images/{number:04}.png")
-    for number in range(50):
-        name, content = list(HARM.items())[number % len(HARM)]
-        (tmp_path / f"images/{number}_{name}").write_bytes(content)
-    run = ["predict", str(tmp_path / "images"), "--model", str(bundle), "--json"]
-    done = CliRunner().invoke(main, run)
+    """950 verdicts, 50 named errors, exit status 1, and hardly more memory than a hundred images take."""
+    _, least = watched(folder_of(tmp_path / "few", 100), bundle, tmp_path / "one")
+    done, most = watched(folder_of(tmp_path / "many", 1000), bundle, tmp_path / "other")
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.exit_code == 1, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert most < least + 100
     assert sum(row["status"] == "ok" and row["verdict"] in ("real", "generated", "uncertain") for row in found) == 950
     bad = [row for row in found if row["status"] != "ok"]
     assert len(bad) == 50

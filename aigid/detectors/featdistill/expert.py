@@ -77,9 +77,7 @@ def state(expert: Expert) -> dict[str, Tensor]:
 def restore(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> Expert:
     """The expert with a checkpoint's tensors, by the published names; InputError where they do not fit."""
     own = {_renamed(expert, name): tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
-    shapes = {name: tensor.shape for name, tensor in expert.state_dict().items()}
-    misshapen = [name for name in own.keys() & shapes.keys() if own[name].shape != shapes[name]]
-    weights.check(path, shapes.keys() - own.keys(), own.keys() - shapes.keys(), misshapen)
+    weights.require(path, own, weights.shapes(expert))
     expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in own.items()}, assign=True)
     for module in expert.modules():  # transformers numbers the positions in buffers that no checkpoint has
         for name, buffer in module.named_buffers(recurse=False):

@@ -46,6 +46,14 @@ def test_equals_scikit_learn_on_every_row(seed, num_classes):
     np.testing.assert_allclose(detector.decide(test.x), theirs, atol=1e-4)
 
 
+def test_a_score_depends_on_no_other_row():
+    train, test = rows(0, n=1200, spread=2.0), rows(1, n=600, spread=2.0)
+    detector = KernelSvm.fit(settings(c=100, gamma=1), train, rows(2, spread=2.0), 0)
+    together = detector.probabilities(test.x)
+    for start, stop in ((0, 1), (7, 12), (100, 350)):
+        np.testing.assert_allclose(detector.probabilities(test.x[start:stop]), together[start:stop], atol=1e-9)
+
+
 def test_coupling_is_the_minimum_of_its_objective():
     rng = np.random.default_rng(0)
     pairwise = rng.uniform(0.02, 0.98, (5, 6))

@@ -1,0 +1,114 @@
+"""DDA's checkpoint (Chen et al., NeurIPS 2025): DINOv2 ViT-L/14, LoRA beside its linear layers, and a linear head."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import isqrt
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from aigid.detectors.models import Model
+from aigid.detectors.origin import Origin
+from aigid.detectors.probe import LinearProbe
+from aigid.errors import InputError
+from aigid.features import adapters, encoder, hub, timm, weights
+from aigid.features.backbones import BackboneSettings, LoraSettings, resolve
+from aigid.importers import linear
+from aigid.importers.registry import Request
+
+SOURCE = "DDA, Chen et al. 2025 (roy-ch/Dual-Data-Alignment)"
+LICENCES = [
+    "checkpoint: as its publisher states",
+    "trained on photographs of MS COCO",
+    "weights: Meta DINOv2, Apache-2.0",
+]
+BASE, HEAD = "base_model.model.", "base_model.fc."  # before the tensors of the tower and of the head
+POSITIONS, TOWER = "pos_embed", "tower.safetensors"
+
+
+class Dda(LinearProbe):
+    """A linear head, and the tower that it was trained with, LoRA merged, which its bundle holds."""
+
+    def __init__(self, weight: np.ndarray, bias: float, tower: Callable[[], dict[str, Tensor]]) -> None:
+        super().__init__(weight, bias, {})
+        self.tower = tower  # timm's state dict
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write ``weights.safetensors`` and ``tower.safetensors``."""
+        save_file(self.tower(), folder / TOWER)
+        return super().save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
+        """What ``save`` wrote; the tower stays on disk."""
+        head = LinearProbe.load(folder, facts)
+        return cls(head.weight, head.bias, lambda: weights.read(folder / TOWER))
+
+
+def bring(request: Request) -> Model:
+    """The detector with the authors' own preprocessing: the centre 336 px, unscaled, by CLIP's mean and deviation."""
+    if request.weights is None:
+        raise InputError("--weights: name ckpt.pth of its publisher")
+    settings, path = linear.backbone(request.backbone, published()), request.weights
+    hub.require(path)
+    with torch.device("meta"):
+        net = timm.build(settings)
+    state, wanted = weights.read(path), shapes(net)
+    state.pop(f"{BASE}mask_token", None)  # of DINOv2's own training
+    num = state[BASE + POSITIONS].numel() // net.embed_dim if BASE + POSITIONS in state else 1
+    wanted[BASE + POSITIONS] = (1, isqrt(max(num - 1, 1)) ** 2 + 1, net.embed_dim)  # any square
+    weights.require(path, state, wanted)
+    tower = merged(state, net)
+    net.load_state_dict(tower, assign=True)
+    made = settings.model_copy(update={"weights": TOWER}).model_dump(mode="json")
+    origin = Origin([made], licences=LICENCES, source=SOURCE)
+    prints = [encoder.fingerprint(settings, weights.sha256_of(net))]
+    return Model("dda", Dda(*linear.numbers(state, HEAD), lambda: tower), {"weights": path.name}, prints, origin)
+
+
+def published() -> BackboneSettings:
+    """DINOv2 ViT-L/14 as DDA feeds it."""
+    return resolve("dinov2_vit_l14_dda")
+
+
+def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of a checkpoint's tensors, by name, if its tower is ``net``; DDA's rank is that of ``LoraSettings``."""
+    layers = adapters.targets(net)
+    found = {_published(name, layers): tuple(shape) for name, shape in weights.shapes(net).items()}
+    for name, shape in adapters.shapes(net, LoraSettings().rank).items():
+        layer, _, factor = name.rpartition(".")
+        found[f"{BASE}{layer}.lora.lora_{factor}"] = shape
+    return found | linear.shapes(HEAD, net.embed_dim)
+
+
+def merged(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The tower's tensors by timm's names: what LoRA has learnt added, positions for ``net``'s grid."""
+    layers = adapters.targets(net)
+    tower = {name: state[_published(name, layers)].float() for name in net.state_dict()}
+    for layer in layers:
+        a, b = (state[f"{BASE}{layer}.lora.lora_{factor}"].float() for factor in "AB")
+        tower[f"{layer}.weight"] = tower[f"{layer}.weight"] + adapters.change(LoraSettings(), a, b)
+    tower[POSITIONS] = positions(tower[POSITIONS], net.patch_embed.grid_size[0])
+    return {name: tensor.contiguous() for name, tensor in tower.items()}
+
+
+def positions(own: Tensor, side: int) -> Tensor:
+    """Positions (1, 1 + N, D) of a square grid for one of ``side`` x ``side``, as DINOv2's own code has them.
+
+    That is bicubic without antialiasing, by a factor that is a tenth of a patch too large; timm's differ.
+    """
+    grid = own[:, 1:].unflatten(1, (isqrt(own.shape[1] - 1), -1)).permute(0, 3, 1, 2)
+    if grid.shape[-1] == side:
+        return own
+    scaled = interpolate(grid, scale_factor=(side + 0.1) / grid.shape[-1], mode="bicubic")
+    return torch.cat([own[:, :1], scaled.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _published(name: str, layers: Sequence[str]) -> str:
+    """The checkpoint's name of a tower's tensor; ``layers`` have LoRA beside them."""
+    layer, _, last = name.rpartition(".")
+    return f"{BASE}{layer}.original_layer.{last}" if layer in layers else BASE + name

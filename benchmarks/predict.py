@@ -1,0 +1,110 @@
+"""`aigid predict` against the imports that it cannot do without, and against `aigid extract` on the same images.
+
+python -m benchmarks.predict [--images 1000]
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import click
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from aigid import tables
+from aigid.detectors import models
+from aigid.detectors.origin import Origin
+from aigid.detectors.probe import LinearProbe
+from aigid.features.backbones import resolve
+from aigid.files import num_workers
+from benchmarks import pictures
+
+BACKBONE, WIDTH = "tiny_clip", 192
+IMPORTS = ("-c", "import torch, open_clip")
+AIGID = ("-c", "from aigid.cli import main; main()")
+
+
+def write_bundle(folder: Path) -> None:
+    """A calibrated probe of random weights on a tiny tower."""
+    rng, label = np.random.default_rng(0), np.arange(200) % 2
+    rows = {"path": label.cumsum().astype(str), "label": label, "generator": np.where(label, "a", "real")}
+    validation = pd.DataFrame(rows | {"split": "val", "view": "clean", "score": rng.beta(2 + label, 3 - label)})
+    origin = Origin([resolve(BACKBONE).model_dump(mode="json")])
+    models.save(models.Model("probe", LinearProbe(rng.normal(size=WIDTH), 0.0, {}), {}, [], origin, validation), folder)
+
+
+def seconds(*arguments: str, cache: Path) -> np.ndarray:
+    """Wall and CPU time of a Python with these arguments."""
+    start, before = perf_counter(), os.times()
+    env = os.environ | {"AIGID_CACHE": str(cache)}
+    done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return np.array([perf_counter() - start, sum(os.times()[2:4]) - sum(before[2:4])])
+
+
+def programs(folder: Path) -> dict[str, tuple[str, ...]]:
+    """What is timed, by name; ``one`` and ``all`` are how many of the images it sees."""
+    bundle, images = ("--model", str(folder / "bundle")), folder / "images"
+    extract = (*AIGID, "extract", "--root", str(images), "--backbone", BACKBONE, "--out", str(folder / "e.h5"))
+    judge = (*AIGID, "predict", *bundle, "--csv", str(folder / "p.csv"))
+    return {
+        "import torch, open_clip": IMPORTS,
+        "predict one": (*AIGID, "predict", *bundle, str(images / "000000.jpg")),
+        "extract one": (*extract, str(folder / "one.csv")),
+        "extract all": (*extract, str(folder / "manifest.csv")),
+        "predict all": (*judge, str(images)),
+    }
+
+
+def measure(folder: Path, rounds: int) -> dict[str, np.ndarray]:
+    """Medians of wall and CPU time over interleaved rounds; each ``predict`` also on a warm cache."""
+    found: dict[str, list[np.ndarray]] = {}
+    for _ in range(rounds):
+        for name, arguments in programs(folder).items():
+            cache = folder / "cache"
+            shutil.rmtree(cache, ignore_errors=True)
+            found.setdefault(name, []).append(seconds(*arguments, cache=cache))
+            if name.startswith("predict"):
+                found.setdefault(f"{name}, warm", []).append(seconds(*arguments, cache=cache))
+    return {name: np.median(times, axis=0) for name, times in found.items()}
+
+
+def _cells(ratios: np.ndarray) -> list[str]:
+    return [f"{ratio:.2f}" for ratio in ratios]
+
+
+@click.command(help=__doc__)
+@click.option("--images", default=1000, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+def main(images: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        manifest = tables.read(pictures.write(folder, images, 512), ())
+        tables.write(manifest[:1], folder / "one.csv")
+        write_bundle(folder / "bundle")
+        found = measure(folder, rounds)
+    first = Table("first verdict", "time / imports", "CPU", title=f"{num_workers()} cores, median of {rounds} rounds")
+    for name in ("predict one", "predict one, warm", "extract one"):
+        first.add_row(name, *_cells(found[name] / found["import torch, open_clip"]))
+    many = Table(
+        *("all", "images/s", "pace / extract's", "CPU", "without start: pace / extract's", "CPU"),
+        title=f"{images} JPEGs of 512 px, cache empty unless warm; start: the same with one image",
+    )
+    for name in ("extract", "predict", "predict, warm"):
+        one, whole = (name.replace(",", f" {num},") if "," in name else f"{name} {num}" for num in ("one", "all"))
+        net = (found["extract all"] - found["extract one"]) / (found[whole] - found[one])
+        ratios = _cells(found["extract all"] / found[whole]) + _cells(net)
+        many.add_row(name, f"{images / found[whole][0]:.0f}", *ratios)
+    for table in (first, many):
+        Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
