@@ -26,6 +26,7 @@ from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import weights
 from aigid.files import device_name, num_workers, write_json, write_text
+from aigid.remote import Place
 
 T = TypeVar("T")
 RECORD, ABOUT, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
@@ -51,7 +52,7 @@ class Pairs:
             yield f"PSNR is not within {PSNR[0]:g} to {PSNR[1]:g} dB: are these the right weights?"
 
 
-def align(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -> Pairs:
+def align(table: pd.DataFrame, root: Place, settings: AlignSettings, out: Path) -> Pairs:
     """Write each photograph of a manifest and its fake to ``<split>/real/<path>`` and ``<split>/fake/<path>``.
 
     ``out`` also gets ``manifest.csv``, ``aligned.jsonl`` (a line a pair) and ``align.json`` (what made them). It is
@@ -94,7 +95,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _make(fakes: Fakes, root: Path, paths: list[str]) -> dict[str, str]:
+def _make(fakes: Fakes, root: Place, paths: list[str]) -> dict[str, str]:
     """Have the fakes of all photographs made; path and reason of those that cannot be."""
 
     def read(path: str) -> photographs.Photograph | ImageError:
@@ -114,7 +115,7 @@ def _make(fakes: Fakes, root: Path, paths: list[str]) -> dict[str, str]:
     return unread
 
 
-def _write(row: dict, root: Path, out: Path, fakes: Fakes, settings: AlignSettings) -> tuple[dict, list[dict]]:
+def _write(row: dict, root: Place, out: Path, fakes: Fakes, settings: AlignSettings) -> tuple[dict, list[dict]]:
     """Write one pair; its line for the record, and its two rows for the manifest."""
     photograph = photographs.read(root / row["path"], fakes.maker.multiple)
     fake = fakes.shelf.get(photograph.digest, photograph.pixels.shape)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands.paths import FILE, ROOT
 from aigid.errors import InputError
+from aigid.remote import Place
 
 BACKBONE = "{backbone}"
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option(
     "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 def extract(
     ctx: click.Context,
     manifest_path: Path,
-    root: Path,
+    root: Place,
     names: tuple[str, ...],
     weights: str | None,
     decode: str | None,
@@ -123,12 +124,12 @@ def info(as_json: bool) -> None:
 
 
 @cache.command(cls=Command)
-@click.option("--root", type=FOLDER, help="With --manifest: compute a sample of rows again from these images.")
+@click.option("--root", type=ROOT, help="With --manifest: compute a sample of rows again from these images.")
 @click.option("--manifest", "manifest_path", type=FILE, help="Names the images below --root.")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows of each backbone and view.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.pass_context
-def verify(ctx: click.Context, root: Path | None, manifest_path: Path | None, sample: int, seed: int) -> None:
+def verify(ctx: click.Context, root: Place | None, manifest_path: Path | None, sample: int, seed: int) -> None:
     """Hash every shard again; ends with status 1 and names what is damaged or differs. Changes nothing."""
     from aigid.data import manifest
     from aigid.features import inventory
@@ -152,7 +153,7 @@ def verify(ctx: click.Context, root: Path | None, manifest_path: Path | None, sa
     ctx.exit(1 if faults else 0)
 
 
-def _with_sha256(table: "DataFrame", root: Path) -> "DataFrame":
+def _with_sha256(table: "DataFrame", root: Place) -> "DataFrame":
     from aigid.data.hashes import sha256_of
 
     if "sha256" in table:

@@ -20,6 +20,7 @@ from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
 from aigid.files import batch_size, device_name, engine_name, num_workers
+from aigid.remote import Place
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 WINDOW = 4096  # rows that are in memory at once when a file is put together
@@ -83,7 +84,7 @@ class Towers:
 
 def extract(
     manifest: pd.DataFrame,
-    root: Path,
+    root: Place,
     settings: BackboneSettings | JointSettings,
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
@@ -136,7 +137,7 @@ def extract(
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def key_of(manifest: pd.DataFrame, root: Path) -> np.ndarray:
+def key_of(manifest: pd.DataFrame, root: Place) -> np.ndarray:
     """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")

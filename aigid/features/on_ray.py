@@ -28,6 +28,7 @@ from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
 from aigid.files import device_name
+from aigid.remote import Place
 
 ROWS = 1024  # images of a shard: what an actor that dies takes with it
 REFUSED = re.compile(rf"{InputError.__name__}: (.+)")
@@ -59,7 +60,7 @@ class Pool:
 class Filler:
     """An actor: loads the towers when the first rows come, and fills the shelves with what is missing of them."""
 
-    def __init__(self, tasks: list[Task], root: Path, seed: int, aigid: str, workers: int) -> None:
+    def __init__(self, tasks: list[Task], root: Place, seed: int, aigid: str, workers: int) -> None:
         self.tasks, self.reader, self.aigid, self.workers = tasks, Reader(root, seed), aigid, workers
         self._towers: dict[str, Backbone] = {}
 
