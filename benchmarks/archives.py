@@ -1,9 +1,9 @@
 """Images in tar, zip and Parquet files against the same in a folder: `python -m benchmarks.archives [--images 2000]`.
 
-Reads a second in one thread, in order and at random, and images a second of an extraction, as ratios to the folder; the
-last also by processor time, which a busy machine disturbs less. JPEGs of 512 px in shards of 1000; Parquet in row groups
-of 100, as the Hugging Face hub's. The files are in the page cache: what a disk or a network takes comes on top. Medians
-of interleaved rounds.
+Reads a second in one thread, in order and at random, and images a second of an extraction, as ratios to the folder;
+the last also by processor time, which a busy machine disturbs less. JPEGs of 512 px in shards of 1000; Parquet in row
+groups of 100, as the Hugging Face hub's. The files are in the page cache: what a disk or a network takes comes on top.
+Medians of interleaved rounds.
 """
 
 import io

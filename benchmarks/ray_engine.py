@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from aigid.features.engines import ENGINES
+from aigid.features.extract import ENGINES
 from aigid.files import num_workers
 from benchmarks import pictures
 from benchmarks.extract import measure

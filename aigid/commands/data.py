@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER, ROOT
+from aigid.commands import options
+from aigid.commands.options import FILE, FOLDER, ROOT
 from aigid.remote import Place
 
 
@@ -107,6 +108,7 @@ def degrade(ctx: click.Context, manifest_path: Path, root: Place, view: str, see
 @click.option("--weights", help="Of the autoencoder (else Stable Diffusion 2.1's, from the hub) or the 4x enlarger.")
 @click.option("--container", default="own", show_default=True, help="own: as the photograph's file; png: all as PNG.")
 @click.option("--seed", default=0, show_default=True, help="Of the samples that the autoencoder draws.")
+@options.engine
 @click.option("--out", type=FOLDER, required=True, help="Gets real/ and fake/ by split, manifest.csv, aligned.jsonl.")
 @click.pass_context
 def align(
@@ -117,6 +119,7 @@ def align(
     weights: str | None,
     container: str,
     seed: int,
+    engine: str | None,
     out: Path,
 ) -> None:
     """Write the photographs of MANIFEST beside aligned fakes: what a generator makes of each, alike in all else.
@@ -133,7 +136,7 @@ def align(
     table = manifest.read(manifest_path)
     from aigid.align.pairs import align as write_pairs  # torch, once the call is known to be good
 
-    pairs = write_pairs(table, root, settings, out)
+    pairs = write_pairs(table, root, settings, out, engine)
     for line in pairs.describe():
         tell(line)
     tell_failed(pairs.failed)

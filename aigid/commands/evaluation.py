@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell
-from aigid.commands.paths import FILE, FOLDER, ROOT
+from aigid.commands.options import FILE, FOLDER, ROOT
 from aigid.errors import InputError
 from aigid.remote import Place
 

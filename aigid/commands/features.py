@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, ROOT
+from aigid.commands import options
+from aigid.commands.options import FILE, ROOT
 from aigid.errors import InputError
 from aigid.remote import Place
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
-@click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
+@options.engine
 @click.option("--part", metavar="K/N", help="Only the Kth of N parts of the images, into the cache, without a file.")
 @click.option("--out", help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
 @click.pass_context

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell
-from aigid.commands.paths import FILE, ROOT
+from aigid.commands.options import FILE, ROOT
 from aigid.remote import Place
 
 if TYPE_CHECKING:

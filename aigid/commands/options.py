@@ -1,4 +1,4 @@
-"""The kinds of path that commands take."""
+"""What several commands take: kinds of path, and the engine."""
 
 from pathlib import Path
 
@@ -19,3 +19,4 @@ PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 ROOT = Root(path_type=Path, file_okay=False)
+engine = click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
