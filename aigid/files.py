@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aigid.errors import InputError
-from aigid.remote import Place, located
+from aigid.remote import Place, is_address, located
 
 ABANDONED = 86400  # seconds after which no one writes to a temporary file any more
 
@@ -73,7 +73,10 @@ def dataset_root(dataset: str) -> Place:
 
 def cache_folder() -> Path:
     """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
-    return Path(os.environ.get("AIGID_CACHE") or "~/.cache/aigid").expanduser()
+    folder = os.environ.get("AIGID_CACHE") or "~/.cache/aigid"
+    if is_address(folder):
+        raise InputError(f"AIGID_CACHE={folder}: want a folder; its files may be copied to and from a bucket")
+    return Path(folder).expanduser()
 
 
 def num_workers() -> int:
