@@ -11,6 +11,7 @@ from aigid.files import atomic
 from aigid.remote import Place, located
 
 SUFFIXES = (".csv", ".parquet")
+NAMES = 2**14  # cells from the start of a table that are one object wherever they come again, which saves memory
 
 
 def read(path: Place | str, required: tuple[str, ...]) -> pd.DataFrame:
@@ -63,7 +64,11 @@ def place(row: int) -> str:
 def _read_csv(path: Place) -> pd.DataFrame:
     with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         try:
-            rows = [row for row in csv.reader(file, strict=True) if row]
+            rows, known = [], {}
+            for row in filter(None, csv.reader(file, strict=True)):
+                if len(known) < NAMES:
+                    known.update(zip(row, row, strict=True))
+                rows.append([known.get(cell, cell) for cell in row])
         except csv.Error as error:
             raise InputError(f"{path}: not a CSV table: {error}") from None
     header = rows.pop(0) if rows else []
