@@ -23,6 +23,7 @@ from aigid.data import hashes, manifest
 from aigid.data.description import describe
 from aigid.data.formats import ImageError, Status, read_bytes
 from aigid.data.index import IndexSettings, index
+from aigid.data.layouts import labels
 from aigid.errors import InputError
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
@@ -176,8 +177,6 @@ def test_tables_at_an_address(suffix, folder):
     content = io.BytesIO()
     if suffix == "xlsx":
         content = workbook([list(table.columns), *table.astype(str).to_numpy().tolist()])
-        from aigid.data.layouts import labels
-
         fsspec.filesystem("memory").pipe_file("/tables/t.xlsx", content)
         pd.testing.assert_frame_equal(
             labels.read(remote.located("memory://tables/t.xlsx")), table.astype(str).astype(object)
@@ -245,6 +244,7 @@ def test_a_bucket_that_one_may_not_read(s3, tmp_path, monkeypatch):
         ("gs://a/b", "gs://a: not installed; pip install 'gcsfs'"),
         ("s3://a/b", "s3://a: not installed; pip install 'aigid[s3]'"),
         ("memory://none", "memory://none: no such folder"),
+        ("ftp://127.0.0.1:1/b", "ftp://127.0.0.1:1: ConnectionRefusedError"),
         ("zip://a.zip::memory://b", "one address within another"),
     ],
 )
