@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: env lock repro test lint
+JOBS ?= 2
+BRANCHES := cached networks experts aligned
+
+.PHONY: env lock repro test lint $(BRANCHES)
 
 env: .venv/.installed
 
@@ -19,11 +22,22 @@ lock:  ## resolve the dependencies of pyproject.toml anew
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 	    --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
 
-repro: env
+# Branches of the pipeline that meet only where it begins and ends, each a list of its stages in their order.
+cached: STAGES = extract train train_occ train_gendet_teacher train_gendet draw_gendet score controls cross
+networks: STAGES = vae train_cnn score_cnn aeroblade ablate_cnn
+experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 score_featdistill
+aligned: STAGES = align train_sef embed_sef fuse_sef compare_sef
+
+repro: env  ## what `dvc repro` alone does too, one stage after the other
+	$(BIN)/dvc repro audit describe
+	$(MAKE) --jobs=$(JOBS) $(BRANCHES)
 	$(BIN)/dvc repro
 
+$(BRANCHES):
+	$(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
+
 test: env
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 lint: env
 	$(BIN)/ruff check .

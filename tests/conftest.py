@@ -27,3 +27,9 @@ def s3(_s3_server, monkeypatch):
     for name, value in (KEYS | {"AWS_ENDPOINT_URL": _s3_server}).items():
         monkeypatch.setenv(name, value)
     return boto3.client("s3")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: with several processes, none waits for another's at the end."""
+    longest = ("test_repro.py", "test_sharing.py", "test_kills.py")
+    items.sort(key=lambda item: item.path.name not in longest)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dvc.repo import Repo
-from networkx import DiGraph, ancestors
+from networkx import DiGraph, ancestors, descendants
 
 from aigid import params
 from aigid.align.making import AlignedSettings
@@ -172,6 +172,21 @@ def judged(name: str) -> set[str]:
 )
 def test_a_changed_parameter_runs_exactly_what_follows_it(section, expected):
     assert followers(section) == expected
+
+
+def test_the_branches_of_the_makefile_share_only_what_is_made_before():
+    made = {name for name in stages() if name.split("@")[0] in {"demo", "index", "audit", "describe"}}
+    branches = re.findall(r"^(\w+): STAGES = (.+)$", (ROOT / "Makefile").read_text(), re.M)
+    listed = re.search(r"^BRANCHES := (.+)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert [name for name, _ in branches] == listed
+    for _, branch in branches:
+        done = set(made)
+        for group in branch.split():
+            members = {name for name in stages() if name.split("@")[0] == group}
+            assert members, group
+            needed = {one.addressing for name in members for one in descendants(graph(), stages()[name])}
+            assert needed - members <= done, group
+            done |= members
 
 
 def test_init_files_are_docstrings():

@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -60,28 +61,35 @@ class Plan:
     max_norm: float | None = None  # to which the gradient of a step is clipped
 
     @property
+    def step_size(self) -> int:
+        """Items to a step."""
+        return self.batch_size * self.accumulate
+
+    @property
     def num_steps(self) -> int:
         """Of an epoch; the items that fill no step are left out."""
-        return max(self.num_items // (self.batch_size * self.accumulate), 1)
+        return max(self.num_items // self.step_size, 1)
 
 
 @dataclass(frozen=True)
 class Learner:
     """What is trained, and how.
 
-    ``loss`` gets the position and item numbers (n,), and returns the terms whose sum is descended, each a mean over the
-    items. ``judge`` is asked after each epoch for what goes into the log, and for a score: of several epochs the
-    best counts, without a score the last. ``kept`` is what else a checkpoint has to hold, such as a moving average
-    that ``after_step`` updates.
+    ``lesson`` makes of the position and item numbers (n,) what ``loss`` takes, such as a batch of images: a thread does
+    it for the next step while this one is computed, so it draws no number from torch. ``loss`` returns the terms whose
+    sum is descended, each a mean over the items. ``judge`` is asked after each epoch for what goes into the log, and
+    for a score: of several epochs the best counts, without a score the last. ``kept`` is what else a checkpoint has to
+    hold, such as a moving average that ``after_step`` updates.
     """
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler  # goes on by one at each step
-    loss: Callable[[Position, np.ndarray], Mapping[str, Tensor]]
+    loss: Callable[[Position, Any], Mapping[str, Tensor]]
     judge: Callable[[], tuple[Mapping[str, float], float | None]]
     after_step: Callable[[Position], None] = lambda position: None
     kept: Mapping[str, Stateful] = field(default_factory=dict)
+    lesson: Callable[[Position, np.ndarray], Any] = lambda position, items: items
 
 
 @dataclass
@@ -113,9 +121,9 @@ def train(plan: Plan, learner: Learner, path: Path, seconds: float | None = None
     now, saved = run.progress, time.monotonic()
     with interrupts() as asked:
         while now.epoch < plan.epochs:
-            for step, items in run.steps():
-                run.step(step, items)
-                now.step = step + 1
+            for here, passes in run.steps():
+                run.step(here, passes)
+                now.step = here.step + 1
                 if asked or time.monotonic() - saved >= (SECONDS if seconds is None else seconds):
                     run.save()
                     saved = time.monotonic()
@@ -147,32 +155,40 @@ class Run:
         parallel.require_same((self.progress.epoch, self.progress.step), str(path), self.device)
         parallel.broadcast(learner.net)
 
-    def steps(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The steps of this epoch that are still to do, each with its items."""
+    def steps(self) -> Iterator[tuple[Position, list[Any]]]:
+        """The steps of this epoch that are still to do, each with the lessons of its passes."""
         plan, now = self.plan, self.progress
         order = seeding.generator(f"{plan.name} order", plan.seed, now.epoch).permutation(plan.num_items)
-        size = plan.batch_size * plan.accumulate
         silent = True if parallel.rank() else None
-        for step in tqdm(range(now.step, plan.num_steps), f"epoch {now.epoch + 1}", unit="step", disable=silent):
-            yield step, order[step * size : (step + 1) * size]
+        with ThreadPoolExecutor(1) as ahead:
+            made = ahead.submit(self._lessons, now.step, order)
+            for step in tqdm(range(now.step, plan.num_steps), f"epoch {now.epoch + 1}", unit="step", disable=silent):
+                found = made.result()
+                if step + 1 < plan.num_steps:
+                    made = ahead.submit(self._lessons, step + 1, order)
+                yield found
 
-    def step(self, step: int, items: np.ndarray) -> None:
-        """One step of the optimizer."""
-        plan, learner, epoch = self.plan, self.learner, self.progress.epoch
+    def _lessons(self, step: int, order: np.ndarray) -> tuple[Position, list[Any]]:
+        plan, epoch = self.plan, self.progress.epoch
         here = Position(epoch, step, (epoch + step / plan.num_steps) / plan.epochs)
-        rank = [parallel.rank()] if parallel.rank() else []
-        torch.manual_seed(seeding.seed_of(f"{plan.name} step", plan.seed, epoch, step, *rank))
-        passes = []
-        for part in np.array_split(items, plan.accumulate):
-            mine = np.array_split(part, parallel.world())[parallel.rank()]
+        items = np.array_split(order[step * plan.step_size : (step + 1) * plan.step_size], plan.accumulate)
+        mine = [np.array_split(part, parallel.world())[parallel.rank()] for part in items]
+        return here, [self.learner.lesson(here, part) for part in mine]
+
+    def step(self, here: Position, passes: list[Any]) -> None:
+        """One step of the optimizer."""
+        plan, rank = self.plan, [parallel.rank()] if parallel.rank() else []
+        torch.manual_seed(seeding.seed_of(f"{plan.name} step", plan.seed, here.epoch, here.step, *rank))
+        found = []
+        for lesson in passes:
             with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
-                terms = {name: term / plan.accumulate for name, term in learner.loss(here, mine).items()}
+                terms = {name: term / plan.accumulate for name, term in self.learner.loss(here, lesson).items()}
                 loss = torch.stack(list(terms.values())).sum()
             self.scaler.scale(loss).backward()
-            passes.append(torch.stack([term.detach().float() for term in terms.values()]))
-        self._note(here, list(terms), torch.stack(passes))
+            found.append(torch.stack([term.detach().float() for term in terms.values()]))
+        self._note(here, list(terms), torch.stack(found))
         self._descend(here)
-        learner.after_step(here)
+        self.learner.after_step(here)
 
     def _note(self, here: Position, names: list[str], passes: Tensor) -> None:
         """Add a step's terms (passes, terms) to the epoch's; InputError where one is no number."""

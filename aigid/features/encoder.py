@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Backbone:
             self.tower.to(device)
         scale = torch.tensor([settings.preprocess.mean, settings.preprocess.std], device=device) * 255
         self._mean, self._std = scale.view(2, 1, 3, 1, 1)
-        self._buffer: Tensor | None = None
+        self._kept = threading.local()
         size = settings.preprocess.size
         self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
 
@@ -96,13 +97,14 @@ class Backbone:
     def _normalised(self, pixels: Tensor) -> Tensor:
         """(B, 3, S, S) uint8, channels-last in memory, to float32: on CUDA still so, where convolutions gain by it.
 
-        A CPU's lose by it; and there a buffer that is kept saves the page faults of a large new one, most of the time.
+        A CPU's lose by it; and there a buffer that its thread keeps saves a new one's page faults, most of the time.
         """
         if self.device.type != "cpu":
             return (pixels.float() - self._mean) / self._std
-        if self._buffer is None or self._buffer.shape != pixels.shape:
-            self._buffer = torch.empty(pixels.shape)
-        return self._buffer.copy_(pixels).sub_(self._mean).div_(self._std)
+        buffer = getattr(self._kept, "buffer", None)
+        if buffer is None or buffer.shape != pixels.shape:
+            buffer = self._kept.buffer = torch.empty(pixels.shape)
+        return buffer.copy_(pixels).sub_(self._mean).div_(self._std)
 
     def _finish(self, images: np.ndarray, underway: "_Underway") -> np.ndarray:
         embedded = underway.wait()

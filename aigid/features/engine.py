@@ -3,12 +3,14 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from aigid.errors import InputError
@@ -18,6 +20,7 @@ from aigid.features.reader import Input, Reader, Request, Sample
 from aigid.store import OK
 
 AHEAD_BYTES = 2**28  # of squares that wait for the encoder
+LANES = 4  # batches that a CPU encodes side by side
 LOG = logging.getLogger(__name__)
 
 
@@ -61,6 +64,9 @@ class Waiting:
         return "waits for " + ", ".join(f"{part} {spent / total:.0%}" for part, spent in self.seconds.items())
 
 
+Encode = Callable[[Backbone, np.ndarray], Callable[[], np.ndarray]]
+
+
 @dataclass(frozen=True)
 class Job:
     """A block's embeddings of some samples, on their way."""
@@ -81,7 +87,8 @@ def run(blocks: Sequence[Block], reader: Reader, paths: list[str], key: np.ndarr
     if not blocks:
         return []
     places = np.flatnonzero(np.any([block.missing for block in blocks], axis=0))
-    step = max(block.tower.batch for block in blocks)
+    lanes = min(workers, LANES)
+    step = max(block.tower.batch * (lanes if block.tower.device.type == "cpu" else 1) for block in blocks)
     num_bytes = sum(wanted.num_bytes for wanted in {block.input for block in blocks})
     ahead = max(min(4 * step, AHEAD_BYTES // num_bytes), workers)
     samples = reader.samples(_requests(blocks, places, paths, key), workers, ahead)
@@ -90,7 +97,8 @@ def run(blocks: Sequence[Block], reader: Reader, paths: list[str], key: np.ndarr
         with (
             tqdm(total=len(places), unit="image", disable=None) as bar,
             closing(samples),
-            closing(_loop(blocks, samples, step, bar)) as rounds,
+            _encoding(lanes, max(workers // lanes, 1)) as encode,
+            closing(_loop(blocks, samples, step, encode, bar)) as rounds,
         ):
             for found in rounds:
                 failed += [replace(sample, squares={}) for sample in found if sample.status != OK]
@@ -101,7 +109,29 @@ def run(blocks: Sequence[Block], reader: Reader, paths: list[str], key: np.ndarr
     return failed
 
 
-def _loop(blocks: list[Block], samples: Iterator[Sample], step: int, bar: tqdm) -> Iterator[list[Sample]]:
+@contextmanager
+def _encoding(lanes: int, threads: int) -> Iterator[Encode]:
+    """A tower and squares to what waits for their embeddings: on a CPU ``lanes`` batches at once, of ``threads`` each.
+
+    A small tower's products are too small to be shared by threads.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    pool = ThreadPoolExecutor(lanes)
+    try:
+        yield (
+            lambda tower, squares: (
+                pool.submit(tower.encode, squares).result if tower.device.type == "cpu" else tower.submit(squares)
+            )
+        )
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _loop(
+    blocks: list[Block], samples: Iterator[Sample], step: int, encode: Encode, bar: tqdm
+) -> Iterator[list[Sample]]:
     """The samples, ``step`` at a time, when they are on their way; one round is encoded while the next is read."""
     waiting, given_up, underway = Waiting(), set(), deque()
     with ExitStack() as stack:
@@ -114,10 +144,10 @@ def _loop(blocks: list[Block], samples: Iterator[Sample], step: int, bar: tqdm) 
                 good = [sample for sample in found if sample.status == OK and block.missing[sample.place]]
                 for message in filter(None, (sample.refused.get(block.input) for sample in good)):
                     _fail(block, message, given_up)
-                if good and block not in given_up:
+                for part in [] if block in given_up else _parts(good, block.tower.batch):
                     with waiting.on("encoder"):
-                        squares = np.stack([sample.squares[block.input] for sample in good])
-                        underway.append(Job(block, writer, good, block.tower.submit(squares)))
+                        squares = np.stack([sample.squares[block.input] for sample in part])
+                        underway.append(Job(block, writer, part, encode(block.tower, squares)))
             for _ in range(before):
                 _finish(underway.popleft(), waiting, given_up)
             if not found:
@@ -125,6 +155,10 @@ def _loop(blocks: list[Block], samples: Iterator[Sample], step: int, bar: tqdm) 
             bar.set_postfix_str(str(waiting), refresh=False)
             bar.update(len(found))
             yield found
+
+
+def _parts(samples: list[Sample], size: int) -> Iterator[list[Sample]]:
+    return (samples[start : start + size] for start in range(0, len(samples), size))
 
 
 def _requests(blocks: list[Block], places: np.ndarray, paths: list[str], key: np.ndarray) -> Iterator[Request]:

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import socket
+import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,28 @@ def test_learns_and_logs_each_term(tmp_path):
     assert log[2]["val"] < log[0]["val"]
     assert log[1]["train_loss"] == pytest.approx(log[1]["train_wrong"] + log[1]["train_size"])
     assert set(torch.load(tmp_path / "run.pt", weights_only=True)["net"]) == {"1.weight", "1.bias"}
+
+
+def test_the_next_lesson_is_made_while_this_one_is_learnt(tmp_path):
+    it, made, learnt = learner(), [], []
+
+    def lesson(at, items):
+        made.append((at.epoch, at.step))
+        return items
+
+    def loss(at, items):
+        if at.step + 1 < PLAN.num_steps:
+            deadline = time.monotonic() + 10
+            while (at.epoch, at.step + 1) not in made:
+                assert time.monotonic() < deadline
+        learnt.append((at.epoch, at.step))
+        return it.loss(at, items)
+
+    finetuning.train(PLAN, replace(it, loss=loss, lesson=lesson), tmp_path / "run.pt")
+    assert learnt == made == [(epoch, step) for epoch in range(PLAN.epochs) for step in range(PLAN.num_steps)]
+    plain = learner()
+    finetuning.train(PLAN, plain, tmp_path / "plain.pt")
+    assert torch.equal(weights(it), weights(plain))
 
 
 @pytest.mark.parametrize("stop", [1, 7, 14])

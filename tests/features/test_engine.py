@@ -1,9 +1,11 @@
 """The loop between reader, encoder and writer, with a reader and towers that the test makes."""
 
 import time
+from threading import Barrier
 
 import numpy as np
 import pytest
+import torch
 
 from aigid.errors import InputError
 from aigid.features import cache, engine
@@ -17,7 +19,7 @@ KEY = np.array([f"{n:064x}" for n in range(40)], "S64")
 class Tower:
     """The square's first value times ``times``; notes the sizes it was given."""
 
-    computes_on, dim, batch = "test", 1, 4
+    computes_on, dim, batch, device = "test", 1, 4, torch.device("cpu")
 
     def __init__(self, times=1.0, size=8):
         self.settings = SETTINGS.model_copy(
@@ -25,9 +27,9 @@ class Tower:
         )
         self.times, self.sizes = times, []
 
-    def submit(self, squares):
+    def encode(self, squares):
         self.sizes.append(len(squares))
-        return lambda: squares[:, :1, 0, 0].astype(np.float32) * self.times
+        return squares[:, :1, 0, 0].astype(np.float32) * self.times
 
 
 class Reader:
@@ -94,7 +96,25 @@ def test_an_interruption_keeps_what_is_finished_and_says_so(tmp_path):
         run([block(Tower(), tmp_path / "a")], Reader(stop=21))
     assert "\n" not in str(caught.value)
     kept = np.flatnonzero(~np.isnan(cached(tmp_path / "a")))
-    np.testing.assert_array_equal(kept, np.arange(16))  # of five rounds of 4, all but the one that was underway
+    np.testing.assert_array_equal(kept, np.arange(8))  # of the rounds of two batches of 4, all but the one underway
+
+
+def test_a_processor_encodes_two_batches_at_once_with_a_thread_each(tmp_path):
+    meeting, threads = Barrier(2, timeout=10), set()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+
+    class Meeting(Tower):
+        def encode(self, squares):
+            threads.add(torch.get_num_threads())
+            meeting.wait()
+            return super().encode(squares)
+
+    run([block(Meeting(), tmp_path)], Reader())
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(cached(tmp_path), np.arange(len(KEY)))
+    assert (threads, after) == ({1}, 3)
 
 
 def test_what_nobody_asked_for_is_given_up(tmp_path, caplog):

@@ -39,13 +39,17 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
     optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     device = next(net.parameters()).device
 
-    def loss(at: Position, places: np.ndarray) -> dict[str, torch.Tensor]:
+    def lesson(at: Position, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return train.take(places), train.y[places]
+
+    def loss(at: Position, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
         net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
-        pixels = to_float(train.take(places), device)
+        pictures, y = lesson
+        pixels = to_float(pictures, device)
         if settings.mirror:
-            turned = torch.rand(len(places)) < 0.5
+            turned = torch.rand(len(y)) < 0.5
             pixels[turned] = pixels[turned].flip(-1)
-        return {"cross_entropy": functional.cross_entropy(net(pixels), torch.from_numpy(train.y[places]).to(device))}
+        return {"cross_entropy": functional.cross_entropy(net(pixels), torch.from_numpy(y).to(device))}
 
     def judge() -> tuple[dict[str, float], float]:
         logits = predict(net, val, np.arange(len(val)))
@@ -53,7 +57,7 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
         wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
         return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    return Learner(net, optimizer, _schedule(optimizer, settings, plan), loss, judge)
+    return Learner(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, lesson=lesson)
 
 
 def _schedule(

@@ -105,9 +105,8 @@ def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates(plan.num_steps * plan.epochs, course.descent.warm_up))
     device = next(expert.parameters()).device
 
-    def loss(at: Position, items: np.ndarray) -> Mapping[str, Tensor]:
+    def loss(at: Position, batch: Batch) -> Mapping[str, Tensor]:
         expert.train()
-        batch = course.train.take(at.epoch, items, pool)
         return losses(expert, taught, batch, course.how, device)
 
     return Learner(
@@ -118,6 +117,7 @@ def _learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool:
         lambda: (judged(expert, course.val, device, pool), None),
         lambda at: taught.after_step(at.done + 1 / (plan.num_steps * plan.epochs)),
         taught.kept,
+        lambda at, items: course.train.take(at.epoch, items, pool),
     )
 
 

@@ -84,9 +84,9 @@ def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.period, settings.floor)
     device = expert.device
 
-    def loss(at: Position, items: np.ndarray) -> dict[str, Tensor]:
+    def loss(at: Position, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, Tensor]:
         expert.train()
-        images, y = lessons.take(at.epoch, items)
+        images, y = lesson
         features, logits = expert(normalised(images, expert.how, device))
         whole = (parallel.gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
         return losses.objective(*whole, settings.contrastive, settings.margin)
@@ -94,7 +94,7 @@ def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains:
     def judge() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None
 
-    return Learner(expert, optimizer, schedule, loss, judge)
+    return Learner(expert, optimizer, schedule, loss, judge, lesson=lambda at, items: lessons.take(at.epoch, items))
 
 
 def auroc(expert: Expert, pairs: Pairs) -> float:

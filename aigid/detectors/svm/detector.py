@@ -13,6 +13,7 @@ from aigid import seeding
 from aigid.detectors.rows import Rows, class_names, class_numbers
 from aigid.detectors.svm.fitting import nystroem, platt, support_vectors
 from aigid.detectors.svm.machine import Machine, couple, sigmoids, vote
+from aigid.detectors.svm.scaling import Scaling, learn_scaling, scale
 from aigid.detectors.svm.selection import forward, k_best
 from aigid.errors import InputError
 from aigid.params import Settings
@@ -32,7 +33,7 @@ class SvmSettings(Settings):
     train: str
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
     solver: Literal["libsvm", "intelex", "nystroem"] = "libsvm"
-    scaling: Literal["unit", "standard"] = "unit"  # every row to length 1, or every column to deviation 1
+    scaling: Scaling = "unit"
     c: Grid = (10.0,)
     gamma: Grid = (1.0,)
     ridge: Grid = (1e-6,)  # nystroem's, in place of c
@@ -56,9 +57,9 @@ class KernelSvm:
         """Fit every cell of the grid on a sample of train; val chooses among them and calibrates."""
         classes = class_names(train.generators, "train")
         y, held = (class_numbers(rows.generators, classes, of) for rows, of in ((train, "train"), (val, "val")))
-        arrays = _scaling(train.x, settings)
+        arrays = learn_scaling(train.x, settings.scaling)
         rows = np.arange(len(y)) if settings.solver == "nystroem" else sample(y, settings.sample, seed)
-        x, y, outside = _prepare(train.x[rows], arrays), y[rows], _prepare(val.x, arrays)
+        x, y, outside = scale(train.x[rows], arrays), y[rows], scale(val.x, arrays)
         arrays["columns"] = _columns(settings, x, y, outside, held, seed)
         x, outside = x[:, arrays["columns"]], outside[:, arrays["columns"]]
         strengths = settings.ridge if settings.solver == "nystroem" else settings.c
@@ -77,7 +78,7 @@ class KernelSvm:
 
     def decide(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to the decisions (N, P) of all pairs."""
-        return self.machine.decide(_prepare(embeddings, self.arrays)[:, self.arrays["columns"]])
+        return self.machine.decide(scale(embeddings, self.arrays)[:, self.arrays["columns"]])
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to the names (N,) of the classes with most votes."""
@@ -118,20 +119,6 @@ def sample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
     order = seeding.generator("svm sample", seed).permutation(len(y))
     parts = [order[y[order] == k] for k in np.unique(y)]
     return np.sort(np.concatenate([part[: max(most * len(part) // len(y), 1)] for part in parts]))
-
-
-def _scaling(x: np.ndarray, settings: SvmSettings) -> dict[str, np.ndarray]:
-    if settings.scaling == "unit":
-        return {}
-    std = x.std(axis=0, dtype=np.float64)
-    return {"mean": x.mean(axis=0, dtype=np.float64).astype(np.float32), "std": np.where(std > 0, std, 1).astype("f4")}
-
-
-def _prepare(x: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, D) float32, as the machine was trained on it."""
-    if "mean" in arrays:
-        return (x - arrays["mean"]) / arrays["std"]
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def _machine(s: SvmSettings, x: np.ndarray, y: np.ndarray, strength: float, gamma: float, seed: int) -> Machine:

@@ -13,6 +13,7 @@ from aigid.detectors.rows import Rows, class_numbers
 from aigid.detectors.svm.detector import KernelSvm, SvmSettings, sample
 from aigid.detectors.svm.fitting import from_svc, nystroem, platt
 from aigid.detectors.svm.machine import couple, rbf
+from aigid.detectors.svm.scaling import learn_scaling, scale
 from aigid.detectors.svm.selection import forward, k_best
 from aigid.errors import InputError
 
@@ -93,11 +94,11 @@ def test_kernel_equals_a_loop():
 
 
 @pytest.mark.parametrize("solver", ["libsvm", "nystroem"])
-@pytest.mark.parametrize("scaling", ["unit", "standard"])
-def test_learns_and_is_calibrated(solver, scaling, tmp_path):
+@pytest.mark.parametrize("kind", ["unit", "standard", "whitened"])
+def test_learns_and_is_calibrated(solver, kind, tmp_path):
     train, val, test = (rows(k, n=900) for k in range(3))
-    gamma = [1.0] if scaling == "unit" else [0.02, 0.05]
-    detector = KernelSvm.fit(settings(solver=solver, scaling=scaling, gamma=gamma), train, val, 0)
+    gamma = [1.0] if kind == "unit" else [0.02, 0.05]
+    detector = KernelSvm.fit(settings(solver=solver, scaling=kind, gamma=gamma), train, val, 0)
     p = detector.probabilities(test.x)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     assert detector.classes == ["real", "dalle3", "midjourney", "sd21", "sd3", "sdxl"]
@@ -108,6 +109,15 @@ def test_learns_and_is_calibrated(solver, scaling, tmp_path):
     np.testing.assert_allclose(detector.score(test.x), 1 - p[:, 0])
     loaded = KernelSvm.load(tmp_path, detector.save(tmp_path))
     np.testing.assert_array_equal(loaded.probabilities(test.x), p)
+
+
+def test_whitened_columns_are_uncorrelated_but_for_the_floor():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(500, 3)) @ rng.normal(size=(3, 6)) + 0.01 * rng.normal(size=(500, 6)) + 5).astype(np.float32)
+    white = scale(x, learn_scaling(x, "whitened")).astype(float)
+    variances = np.linalg.eigvalsh(np.corrcoef(x.T.astype(float)))
+    np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(np.cov(white.T, bias=True), np.diag(variances / (variances + 0.1)), atol=1e-3)
 
 
 def test_validation_chooses_the_cell():
