@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aigid.errors import InputError
+from aigid.remote import Place, is_address, located
 
 ABANDONED = 86400  # seconds after which no one writes to a temporary file any more
 
@@ -57,11 +58,11 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def dataset_root(dataset: str) -> Path:
+def dataset_root(dataset: str) -> Place:
     """Where the images of a dataset lie: ``$AIGID_DATA/<dataset>`` if there is one, else ``data/images/<dataset>``."""
-    roots = [Path("data/images", dataset)]
+    roots: list[Place] = [Path("data/images", dataset)]
     if data := os.environ.get("AIGID_DATA"):
-        roots.insert(0, Path(data, dataset))
+        roots.insert(0, located(data) / dataset)
     for root in roots:
         if root.is_dir():
             return root
@@ -72,7 +73,10 @@ def dataset_root(dataset: str) -> Path:
 
 def cache_folder() -> Path:
     """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
-    return Path(os.environ.get("AIGID_CACHE") or "~/.cache/aigid").expanduser()
+    folder = os.environ.get("AIGID_CACHE") or "~/.cache/aigid"
+    if is_address(folder):
+        raise InputError(f"AIGID_CACHE={folder}: want a folder; its files may be copied to and from a bucket")
+    return Path(folder).expanduser()
 
 
 def num_workers() -> int:

@@ -8,13 +8,15 @@ import pandas as pd
 
 from aigid.errors import InputError
 from aigid.files import atomic
+from aigid.remote import Place, located
 
 SUFFIXES = (".csv", ".parquet")
+NAMES = 2**14  # cells from the start of a table that are one object wherever they come again, which saves memory
 
 
-def read(path: Path | str, required: tuple[str, ...]) -> pd.DataFrame:
+def read(path: Place | str, required: tuple[str, ...]) -> pd.DataFrame:
     """All cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
-    path = Path(path)
+    path = located(path)
     check_suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -48,7 +50,7 @@ def as_numbers(table: pd.DataFrame, columns: Iterable[str], path: Path | str) ->
         raise InputError(f"{path}: {error}") from None
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: Place) -> None:
     """InputError unless it is the name of a table."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")
@@ -59,10 +61,14 @@ def place(row: int) -> str:
     return f"row {row + 1} (line {row + 2})"
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+def _read_csv(path: Place) -> pd.DataFrame:
+    with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         try:
-            rows = [row for row in csv.reader(file, strict=True) if row]
+            rows, known = [], {}
+            for row in filter(None, csv.reader(file, strict=True)):
+                if len(known) < NAMES:
+                    known.update(zip(row, row, strict=True))
+                rows.append([known.get(cell, cell) for cell in row])
         except csv.Error as error:
             raise InputError(f"{path}: not a CSV table: {error}") from None
     header = rows.pop(0) if rows else []
@@ -72,9 +78,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Place) -> pd.DataFrame:
     try:
-        table = pd.read_parquet(path)
+        with path.open("rb") as file:
+            table = pd.read_parquet(file)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a Parquet table: {str(error).splitlines()[0]}") from None
     table.columns = table.columns.astype(str)

@@ -1,12 +1,32 @@
-"""Every test has a cache of its own."""
+"""Every test has a cache of its own, and all that want it one S3 server."""
 
 import pytest
+
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     """Keep ``$AIGID_CACHE`` out of the user's home."""
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def _s3_server():
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def s3(_s3_server, monkeypatch):
+    """A client of an S3 server on this machine, which the environment names."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("s3fs")
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": _s3_server}).items():
+        monkeypatch.setenv(name, value)
+    return boto3.client("s3")
 
 
 def pytest_collection_modifyitems(items):

@@ -13,6 +13,7 @@ from aigid.align.domains import AlignSettings
 from aigid.data.demo import TrainingSettings
 from aigid.errors import InputError
 from aigid.params import Settings
+from aigid.remote import Place
 
 FITTED = {"vae": "vae", "gan": "gan.safetensors"}  # below the stage's folder: a trained maker's own
 
@@ -45,7 +46,7 @@ def sampled(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
     return pd.concat(kept).sort_values("path", ignore_index=True)
 
 
-def how(settings: DomainSettings, domain: str, table: pd.DataFrame, root: Path, out: Path, seed: int) -> AlignSettings:
+def how(settings: DomainSettings, domain: str, table: pd.DataFrame, root: Place, out: Path, seed: int) -> AlignSettings:
     """What `aigid.align.pairs.align` wants to know, once a small maker is trained, on training photographs alone."""
     weights = settings.weights
     if weights is None and settings.fit is not None:
@@ -63,7 +64,7 @@ def _fit(domain: str) -> Callable[[np.ndarray, TrainingSettings, Path], None]:
     return fit
 
 
-def _photographs(table: pd.DataFrame, root: Path) -> np.ndarray:
+def _photographs(table: pd.DataFrame, root: Place) -> np.ndarray:
     """(N, S, S, 3) uint8, the readable ones of the training split; InputError unless all are of one size."""
     from aigid.data.formats import ImageError
     from aigid.data.images import decode

@@ -3,34 +3,33 @@
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from aigid import engines
 from aigid.align import container, domains, photographs
 from aigid.align.domains import AlignSettings
+from aigid.align.engine import ahead
 from aigid.align.fakes import Fakes
 from aigid.data import manifest
-from aigid.data.formats import ImageError
 from aigid.data.images import decode
 from aigid.device import choose_device
 from aigid.errors import InputError
 from aigid.features import weights
-from aigid.files import device_name, num_workers, write_json, write_text
+from aigid.files import device_name, engine_name, write_json, write_text
+from aigid.remote import Place
 
-T = TypeVar("T")
 RECORD, ABOUT, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 LIBRARIES = ("diffusers", "numpy", "pillow", "spandrel", "torch")
-CHUNK = 256  # photographs that are read before the next ones are asked for
+# Each is a function that does what `aigid.align.engine.run` does.
+ENGINES = {"local": "aigid.align.engine:run", "ray": "aigid.align.on_ray:run"}
 PSNR = (15.0, 50.0)  # dB: where the median pair of a working generator lies; published ones reach 20 to 35
 IDENTICAL = 100.0  # dB, said of two equal images
 
@@ -51,13 +50,15 @@ class Pairs:
             yield f"PSNR is not within {PSNR[0]:g} to {PSNR[1]:g} dB: are these the right weights?"
 
 
-def align(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -> Pairs:
+def align(table: pd.DataFrame, root: Place, settings: AlignSettings, out: Path, on: str | None = None) -> Pairs:
     """Write each photograph of a manifest and its fake to ``<split>/real/<path>`` and ``<split>/fake/<path>``.
 
     ``out`` also gets ``manifest.csv``, ``aligned.jsonl`` (a line a pair) and ``align.json`` (what made them). It is
     written beside its place and moved there at the end; an earlier alignment in its place is replaced. InputError where
-    ``out`` holds anything else, for weights that do not fit, where no photograph can be read.
+    ``out`` holds anything else, for weights that do not fit, where no photograph can be read. ``on`` names one of
+    ``ENGINES``, else ``$AIGID_ENGINE`` does: where fakes are made; they are put into files here.
     """
+    run = engines.find(on or engine_name(), ENGINES)
     domains.check(settings.domain)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
@@ -68,7 +69,7 @@ def align(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -
         raise InputError("the manifest holds no photograph (label 0)")
     device = choose_device(device_name())
     fakes = Fakes(domains.load(settings), settings, device)
-    unread = _make(fakes, root, reals["path"].tolist())
+    unread = run(fakes, settings, root, reals["path"].tolist())
     if len(unread) == len(reals):
         path, why = next(iter(unread.items()))
         raise InputError(
@@ -76,7 +77,7 @@ def align(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -
         )
     rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
     with _replacing(out) as part:
-        done = list(_ahead(lambda row: _write(row, root, part, fakes, settings), rows, "pairs"))
+        done = list(ahead(lambda row: _write(row, root, part, fakes, settings), rows, "pairs"))
         _finish(part, done, settings, fakes)
     return Pairs(list(unread.items()), [record["psnr"] for record, _ in done], fakes.num_made)
 
@@ -94,27 +95,7 @@ def _replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _make(fakes: Fakes, root: Path, paths: list[str]) -> dict[str, str]:
-    """Have the fakes of all photographs made; path and reason of those that cannot be."""
-
-    def read(path: str) -> photographs.Photograph | ImageError:
-        try:
-            return photographs.read(root / path, fakes.maker.multiple)
-        except ImageError as error:
-            return error
-
-    found = zip(paths, _ahead(read, paths, fakes.about["domain"]), strict=True)
-    unread = {}
-    for path, photograph in found:
-        if isinstance(photograph, ImageError):
-            unread[path] = str(photograph)
-        else:
-            fakes.want(photograph)
-    fakes.finish()
-    return unread
-
-
-def _write(row: dict, root: Path, out: Path, fakes: Fakes, settings: AlignSettings) -> tuple[dict, list[dict]]:
+def _write(row: dict, root: Place, out: Path, fakes: Fakes, settings: AlignSettings) -> tuple[dict, list[dict]]:
     """Write one pair; its line for the record, and its two rows for the manifest."""
     photograph = photographs.read(root / row["path"], fakes.maker.multiple)
     fake = fakes.shelf.get(photograph.digest, photograph.pixels.shape)
@@ -151,15 +132,3 @@ def _finish(out: Path, done: list[tuple[dict, list[dict]]], settings: AlignSetti
     facts["versions"] = {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
     write_json(out / ABOUT, facts)
     manifest.write(pd.DataFrame([row for _, rows in done for row in rows]).fillna(""), out / MANIFEST)
-
-
-def _ahead(work: Callable[[object], T], items: list, name: str) -> Iterator[T]:
-    """``work`` of each item in order, by threads that are at most ``CHUNK`` items ahead."""
-    with (
-        ThreadPoolExecutor(num_workers()) as pool,
-        tqdm(total=len(items), unit="image", desc=name, disable=None) as bar,
-    ):
-        for start in range(0, len(items), CHUNK):
-            for done in pool.map(work, items[start : start + CHUNK]):
-                bar.update()
-                yield done

@@ -18,6 +18,7 @@ from aigid.data.images import decode
 from aigid.errors import InputError
 from aigid.files import atomic, cache_folder, write_json
 
+ABOUT = "about.json"
 LOG = logging.getLogger(__name__)
 
 
@@ -53,8 +54,8 @@ def shelf(about: dict[str, object]) -> Shelf:
     name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
     folder = cache_folder() / "aligned" / name
     try:
-        if not (folder / "about.json").exists():
-            write_json(folder / "about.json", about)
+        if not (folder / ABOUT).exists():
+            write_json(folder / ABOUT, about)
     except OSError as error:
         raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
     return Shelf(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from aigid.command import Command, tell_failed
-from aigid.commands.paths import FOLDER
+from aigid.commands.options import FOLDER
 from aigid.errors import InputError
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands import options
+from aigid.commands.options import FILE, FOLDER, ROOT
+from aigid.remote import Place
 
 
 @click.command(cls=Command)
-@click.argument("root", type=FOLDER)
+@click.argument("root", type=ROOT)
 @click.option("--layout", required=True, help="How the dataset lies on disk; an unknown name lists the known.")
 @click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
 @click.option("--val", default=0.1, show_default=True, help="Share of train that becomes val where there is no val.")
@@ -20,7 +22,7 @@ from aigid.commands.paths import FILE, FOLDER
 @click.pass_context
 def index(
     ctx: click.Context,
-    root: Path,
+    root: Place,
     layout: str,
     out: Path,
     val: float,
@@ -47,14 +49,20 @@ def index(
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option("--sample", default=1500, show_default=True, help="Images whose pixels are looked at.")
 @click.option("--fail-above", type=float, help="End with status 1 where the container tells the label better (AUROC).")
 @click.option("--json", "as_json", is_flag=True, help="Print the audit as one JSON document.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample and the folds.")
 @click.pass_context
 def audit(
-    ctx: click.Context, manifest_path: Path, root: Path, sample: int, fail_above: float | None, as_json: bool, seed: int
+    ctx: click.Context,
+    manifest_path: Path,
+    root: Place,
+    sample: int,
+    fail_above: float | None,
+    as_json: bool,
+    seed: int,
 ) -> None:
     """Examine a dataset before anyone trains on it: does the file format give the label away?"""
     import json
@@ -78,12 +86,12 @@ def audit(
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option("--view", required=True, help="A named degradation; an unknown name lists the known.")
 @click.option("--seed", default=0, show_default=True, help="Of views that draw at random.")
 @click.option("--out", type=FOLDER, required=True, help="Gets the images as PNG, manifest.csv and drawn.jsonl.")
 @click.pass_context
-def degrade(ctx: click.Context, manifest_path: Path, root: Path, view: str, seed: int, out: Path) -> None:
+def degrade(ctx: click.Context, manifest_path: Path, root: Place, view: str, seed: int, out: Path) -> None:
     """Write the images of MANIFEST as they look in a view, and what was drawn for each."""
     from aigid.data import manifest
     from aigid.degrade.rewrite import rewrite
@@ -95,21 +103,23 @@ def degrade(ctx: click.Context, manifest_path: Path, root: Path, view: str, seed
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option("--domain", required=True, help="vae: through an autoencoder and back; gan: shrunken and enlarged.")
 @click.option("--weights", help="Of the autoencoder (else Stable Diffusion 2.1's, from the hub) or the 4x enlarger.")
 @click.option("--container", default="own", show_default=True, help="own: as the photograph's file; png: all as PNG.")
 @click.option("--seed", default=0, show_default=True, help="Of the samples that the autoencoder draws.")
+@options.engine
 @click.option("--out", type=FOLDER, required=True, help="Gets real/ and fake/ by split, manifest.csv, aligned.jsonl.")
 @click.pass_context
 def align(
     ctx: click.Context,
     manifest_path: Path,
-    root: Path,
+    root: Place,
     domain: str,
     weights: str | None,
     container: str,
     seed: int,
+    engine: str | None,
     out: Path,
 ) -> None:
     """Write the photographs of MANIFEST beside aligned fakes: what a generator makes of each, alike in all else.
@@ -126,7 +136,7 @@ def align(
     table = manifest.read(manifest_path)
     from aigid.align.pairs import align as write_pairs  # torch, once the call is known to be good
 
-    pairs = write_pairs(table, root, settings, out)
+    pairs = write_pairs(table, root, settings, out, engine)
     for line in pairs.describe():
         tell(line)
     tell_failed(pairs.failed)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands.options import FILE, FOLDER, ROOT
 from aigid.errors import InputError
+from aigid.remote import Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--by", multiple=True, metavar="COLUMN", help="Detail by a further column, or with --root by size or compression."
 )
-@click.option("--root", type=FOLDER, help="Where the images lie: to show the worst, and for --by size, compression.")
+@click.option("--root", type=ROOT, help="Where the images lie: to show the worst, and for --by size, compression.")
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
 @click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
 @click.option("--calibrator", type=FILE, help="Judge the scores as another run's calibration/*.json maps them.")
@@ -44,7 +45,7 @@ def evaluate(
     files: tuple[Path, ...],
     columns: tuple[str, ...],
     by: tuple[str, ...],
-    root: Path | None,
+    root: Place | None,
     protocol: str | None,
     calibrate: str,
     calibrator: Path | None,
@@ -95,7 +96,7 @@ def _write(
     found: dict[str, Judgement],
     differences: pd.DataFrame,
     refused: list[str],
-    root: Path | None,
+    root: Place | None,
     protocol: Section | None,
 ) -> None:
     from aigid.evaluation import report, results
@@ -145,7 +146,7 @@ def _facts(path: Path, protocol: str | None, calibrator: Path | None) -> dict[st
     return facts | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
 
 
-def _with_strata(frame: pd.DataFrame, root: Path | None, by: tuple[str, ...]) -> pd.DataFrame:
+def _with_strata(frame: pd.DataFrame, root: Place | None, by: tuple[str, ...]) -> pd.DataFrame:
     """The rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
     missing = {"size", "compression"} & set(by) - set(frame.columns)
     if root is None or not missing:

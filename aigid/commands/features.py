@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands import options
+from aigid.commands.options import FILE, ROOT
 from aigid.errors import InputError
+from aigid.remote import Place
 
 BACKBONE = "{backbone}"
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option(
     "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
 )
@@ -27,14 +29,14 @@ if TYPE_CHECKING:
     "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
-@click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
+@options.engine
 @click.option("--part", metavar="K/N", help="Only the Kth of N parts of the images, into the cache, without a file.")
 @click.option("--out", help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
 @click.pass_context
 def extract(
     ctx: click.Context,
     manifest_path: Path,
-    root: Path,
+    root: Place,
     names: tuple[str, ...],
     weights: str | None,
     decode: str | None,
@@ -123,12 +125,12 @@ def info(as_json: bool) -> None:
 
 
 @cache.command(cls=Command)
-@click.option("--root", type=FOLDER, help="With --manifest: compute a sample of rows again from these images.")
+@click.option("--root", type=ROOT, help="With --manifest: compute a sample of rows again from these images.")
 @click.option("--manifest", "manifest_path", type=FILE, help="Names the images below --root.")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows of each backbone and view.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.pass_context
-def verify(ctx: click.Context, root: Path | None, manifest_path: Path | None, sample: int, seed: int) -> None:
+def verify(ctx: click.Context, root: Place | None, manifest_path: Path | None, sample: int, seed: int) -> None:
     """Hash every shard again; ends with status 1 and names what is damaged or differs. Changes nothing."""
     from aigid.data import manifest
     from aigid.features import inventory
@@ -152,7 +154,7 @@ def verify(ctx: click.Context, root: Path | None, manifest_path: Path | None, sa
     ctx.exit(1 if faults else 0)
 
 
-def _with_sha256(table: "DataFrame", root: Path) -> "DataFrame":
+def _with_sha256(table: "DataFrame", root: Place) -> "DataFrame":
     from aigid.data.hashes import sha256_of
 
     if "sha256" in table:

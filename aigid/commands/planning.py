@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell
-from aigid.commands.paths import FILE, FOLDER
+from aigid.commands.options import FILE, ROOT
+from aigid.remote import Place
 
 if TYPE_CHECKING:
     from aigid.features.forecast import Forecast
@@ -16,7 +17,7 @@ MACHINES = (1, 4, 16, 64)
 
 @click.command(cls=Command)
 @click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=FOLDER, required=True, help="The folder that the manifest's paths start from.")
+@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 @click.option("--backbone", "names", multiple=True, required=True, help="A name; may stand several times.")
 @click.option("--weights", help="A local copy of the backbone's weights.")
 @click.option("--view", "views", multiple=True, default=("clean",), help="May stand several times.")
@@ -26,7 +27,7 @@ MACHINES = (1, 4, 16, 64)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def plan(
     manifest_path: Path,
-    root: Path,
+    root: Place,
     names: tuple[str, ...],
     weights: str | None,
     views: tuple[str, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.command import Command, tell, tell_failed
-from aigid.commands.paths import FILE, FOLDER, PATH
+from aigid.commands.options import FILE, FOLDER, PATH
 from aigid.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from pyarrow import ArrowException, parquet, types
 
 from aigid.data.formats import MARK, MAX_BYTES, ImageError, Status, is_member
 from aigid.errors import InputError
+from aigid.remote import Place, is_address, located
 
 SUFFIXES = (".tar", ".zip", ".parquet")
 DIGITS = 6  # of a row's number
@@ -28,7 +30,7 @@ def archive_of(path: str) -> str:
     return path.partition(MARK)[0] if is_member(path) else path
 
 
-def members(path: Path) -> list[str]:
+def members(path: Place) -> list[str]:
     """The files in an archive, in its order; InputError where it is none, is compressed or was cut short."""
     try:
         return list(_opened(str(path)).names())
@@ -36,11 +38,13 @@ def members(path: Path) -> list[str]:
         raise InputError(f"{path}: cannot be read as an archive: {' '.join(str(error).split())}") from None
 
 
-def read(path: Path | str) -> bytes:
+def read(path: Place | str) -> bytes:
     """All bytes of a member; ImageError where the archive or the member is missing, too large or broken."""
     archive, _, name = str(path).partition(MARK)
     try:
         return _opened(archive).read(name)
+    except InputError:  # not the archive is at fault
+        raise
     except KeyError:
         raise ImageError(Status.MISSING, f"{archive} has no member {name!r}") from None
     except FileNotFoundError as error:
@@ -56,13 +60,13 @@ class Tar:
 
     def __init__(self, path: str) -> None:
         self.path, self._at, last = path, {}, 0
-        with tarfile.open(path, "r:") as archive:
+        with located(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 last = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if member.isfile():
                     self._at[member.name] = (member.offset_data, member.size)
-        if os.stat(path).st_size < last + tarfile.BLOCKSIZE:  # noqa: PTH116
-            raise EOFError("cut short: it has no end")
+            if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
+                raise EOFError("cut short: it has no end")
 
     def names(self) -> Iterator[str]:
         """Of its files."""
@@ -72,6 +76,8 @@ class Tar:
         """A member's bytes."""
         offset, size = self._at[name]
         _check_size(size)
+        if is_address(self.path):
+            return located(self.path).read_range(offset, offset + size)
         with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
             return os.pread(file.fileno(), size, offset)
 
@@ -80,7 +86,7 @@ class Zip:
     """A zip file; several threads may read it."""
 
     def __init__(self, path: str) -> None:
-        self._file = zipfile.ZipFile(path)
+        self._file = zipfile.ZipFile(_readable(path))
 
     def names(self) -> Iterator[str]:
         """Of its files."""
@@ -97,7 +103,7 @@ class Parquet:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(_readable(path))
         self._columns = [field.name for field in file.schema_arrow if _holds_images(field.type)]
         self._ends = []
         for group in range(file.num_row_groups):
@@ -129,23 +135,32 @@ KINDS = dict(zip(SUFFIXES, (Tar, Zip, Parquet), strict=True))
 
 
 def _opened(path: str) -> Tar | Zip | Parquet:
-    status = os.stat(path)  # noqa: PTH116
+    size, changed = (0, 0) if is_address(path) else _state(path)
     suffix = Path(path).suffix.lower()
     if suffix not in KINDS:
         raise ValueError(f"want a name that ends in {', '.join(SUFFIXES)}")
     with _LOCK:
-        return _index(path, suffix, status.st_size, status.st_mtime_ns)
+        return _index(path, suffix, size, changed)
+
+
+def _state(path: str) -> tuple[int, int]:
+    status = os.stat(path)  # noqa: PTH116
+    return status.st_size, status.st_mtime_ns
+
+
+def _readable(path: str) -> str | BinaryIO:
+    return located(path).open() if is_address(path) else path
 
 
 @lru_cache(maxsize=64)
 def _index(path: str, suffix: str, _size: int, _changed: int) -> Tar | Zip | Parquet:
-    """Of an archive as it is now; one that has changed is indexed anew."""
+    """Of an archive as it is now; one that has changed is indexed anew, but not one at an address."""
     return KINDS[suffix](path)
 
 
 @lru_cache(maxsize=GROUPS)
 def _group(path: str, group: int, column: str) -> object:
-    return parquet.ParquetFile(path).read_row_group(group, columns=[column]).column(0)
+    return parquet.ParquetFile(_readable(path)).read_row_group(group, columns=[column]).column(0)
 
 
 def _holds_images(kind: object) -> bool:

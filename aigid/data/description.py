@@ -1,6 +1,5 @@
 """The description of a dataset: the container of every image, and shallow cues of the pixels of some."""
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -11,6 +10,7 @@ from aigid.data import traits
 from aigid.data.audit import container, cues, sampling
 from aigid.data.audit.record import Unreadable
 from aigid.params import Settings
+from aigid.remote import Place
 
 
 class DescriptionSettings(Settings):
@@ -19,7 +19,7 @@ class DescriptionSettings(Settings):
     sample: Annotated[int, Field(ge=1)]  # of each split
 
 
-def describe(table: pd.DataFrame, root: Path, sample: int, seed: int) -> tuple[pd.DataFrame, list[Unreadable]]:
+def describe(table: pd.DataFrame, root: Place, sample: int, seed: int) -> tuple[pd.DataFrame, list[Unreadable]]:
     """The traits of a manifest's images, row by row, and which images could not be read.
 
     ``path``, ``traits.CONTAINER`` and ``traits.SHALLOW``. The latter are empty but for ``sample`` images of each split,

@@ -19,6 +19,9 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from aigid.errors import InputError
+from aigid.remote import Place, is_address, located
+
 MARK = "::"  # between an archive and what lies in it
 MEMBER = re.compile(rf"\.(tar|zip|parquet){MARK}", re.IGNORECASE)
 MAX_BYTES = 2**29
@@ -82,6 +85,15 @@ class Status(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
 
 
+FAULTS = {
+    errno.ENOENT: Status.MISSING,
+    errno.ENOTDIR: Status.MISSING,
+    errno.EISDIR: Status.NOT_A_FILE,
+    errno.ELOOP: Status.SYMLINK_LOOP,
+    errno.EFBIG: Status.TOO_MANY_BYTES,
+}
+
+
 class ImageError(Exception):
     """An image that gives no pixels: data, not a user's mistake, so its row stays and carries ``status``."""
 
@@ -107,18 +119,20 @@ def named(error: Exception) -> ImageError:
     return ImageError(Status.CORRUPT, text)
 
 
-def is_member(path: Path | str) -> bool:
+def is_member(path: Place | str) -> bool:
     """Whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
     return MEMBER.search(str(path)) is not None
 
 
-def open_file(path: Path | str) -> BinaryIO:
-    """A regular file, or an archive's member, opened for reading; a folder, pipe or device is never opened."""
+def open_file(path: Place | str) -> BinaryIO:
+    """A regular file here or at an address, or an archive's member; a folder, pipe or device is never opened."""
     if is_member(path):
         from aigid.data import archives
 
         return BytesIO(archives.read(path))
     try:
+        if is_address(path):
+            return BytesIO(located(path).read_bytes(most=MAX_BYTES))
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(Status.NOT_A_FILE, f"is a {_kind(status.st_mode)}")
@@ -126,14 +140,15 @@ def open_file(path: Path | str) -> BinaryIO:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
         return Path(path).open("rb", buffering=2**14)
     except OSError as error:
-        names = {errno.ENOENT: Status.MISSING, errno.ENOTDIR: Status.MISSING, errno.ELOOP: Status.SYMLINK_LOOP}
-        raise ImageError(names.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
+        raise ImageError(FAULTS.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
+    except InputError:
+        raise
     except ValueError as error:  # a NUL or a lone surrogate in the name
         raise ImageError(Status.MISSING, str(error)) from None
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """All bytes of a regular file, for hashing and decoding from one read."""
+def read_bytes(path: Place | str) -> bytes:
+    """All bytes of a file, for hashing and decoding from one read."""
     with open_file(path) as file:
         try:
             return file.read()

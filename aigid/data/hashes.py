@@ -14,9 +14,11 @@ from zlib import crc32
 
 from tqdm import tqdm
 
-from aigid.data.archives import archive_of, read
-from aigid.data.formats import ImageError, is_member
+from aigid.data.archives import archive_of
+from aigid.data.formats import ImageError, is_member, read_bytes
+from aigid.errors import InputError
 from aigid.files import cache_folder, num_workers
+from aigid.remote import is_address, located
 
 A, B = TypeVar("A"), TypeVar("B")
 State = tuple[int, int]  # bytes, and the time of the last change in ns
@@ -28,10 +30,11 @@ PIECE = 2**16  # bytes read at once
 
 
 def sha256_of(paths: Sequence[str]) -> list[str]:
-    """The hex digest of each file, given by its absolute path; "" for one that cannot be read or is no regular file.
+    """The hex digest of each file; "" for one that cannot be read or is no regular file.
 
-    Digests are kept in ``$AIGID_CACHE/sha256.sqlite``, which several processes may share. Where that cannot be used,
-    or a line of it does not prove right, files are read; a damaged one is set aside as ``sha256.sqlite.damaged``.
+    A file is given by its absolute path or its address. Digests are kept in ``$AIGID_CACHE/sha256.sqlite``, which
+    several processes may share. Where that cannot be used, or a line of it does not prove right, files are read; a
+    damaged one is set aside as ``sha256.sqlite.damaged``.
     """
     place = cache_folder() / NAME
     try:
@@ -74,16 +77,20 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[A], B], items: Sequence[A
 
 def _state(path: str) -> State | None:
     try:
+        if is_address(path):
+            return located(archive_of(path)).state()
         status = os.stat(archive_of(path))  # noqa: PTH116 (a Path would cost three times the call)
+    except InputError:
+        raise
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _digest(path: str) -> bytes:
-    if is_member(path):
+    if is_member(path) or is_address(path):
         try:
-            return hashlib.sha256(read(path)).digest()
+            return hashlib.sha256(read_bytes(path)).digest()
         except ImageError:
             return b""
     digest = hashlib.sha256()

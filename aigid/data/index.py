@@ -1,7 +1,6 @@
 """From a folder of images to its manifest."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
@@ -31,6 +30,7 @@ from aigid.data.layouts.fit import explain, left_out
 from aigid.data.layouts.walk import Layout, unpacked, walk
 from aigid.errors import InputError
 from aigid.params import Settings
+from aigid.remote import Place
 from aigid.seeding import seed_of
 
 LAYOUTS: dict[str, Layout] = {
@@ -65,7 +65,7 @@ class IndexSettings(Settings):
 
 
 def index(
-    root: Path, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
+    root: Place, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
 ) -> tuple[pd.DataFrame, list[str]]:
     """The manifest of the images below ``root``, with their sha256, and the paths that could not be read.
 
@@ -98,7 +98,7 @@ def index(
     return add_hashes(table.reset_index(drop=True), root)
 
 
-def add_hashes(table: pd.DataFrame, root: Path) -> tuple[pd.DataFrame, list[str]]:
+def add_hashes(table: pd.DataFrame, root: Place) -> tuple[pd.DataFrame, list[str]]:
     """The manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
     folder = root.resolve()
     table = table.assign(sha256=sha256_of([f"{folder}/{path}" for path in table["path"]]))
@@ -111,13 +111,13 @@ def describe(table: pd.DataFrame) -> str:
     return "\n".join(f"{split:5} {generator}: {count}" for (split, generator), count in counts.items())
 
 
-def _refuse_one_class(table: pd.DataFrame, root: Path, layout: Layout) -> None:
+def _refuse_one_class(table: pd.DataFrame, root: Place, layout: Layout) -> None:
     if table["label"].nunique() == 1:
         word = "generated" if table["label"].iloc[0] else "real"
         raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.tree}")
 
 
-def _keep_seen(table: pd.DataFrame, seen: list[str] | None, root: Path) -> pd.DataFrame:
+def _keep_seen(table: pd.DataFrame, seen: list[str] | None, root: Place) -> pd.DataFrame:
     """Without the train and val images of other generators, and of the reals that only those are judged with."""
     if seen is None:
         return table

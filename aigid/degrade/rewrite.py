@@ -15,11 +15,12 @@ from aigid.data.images import decode
 from aigid.degrade import views
 from aigid.errors import InputError
 from aigid.files import atomic, num_workers, write_text
+from aigid.remote import Place
 
 SUFFIX = ".png"
 
 
-def rewrite(table: pd.DataFrame, root: Path, view: str, seed: int, out: Path) -> list[tuple[str, str]]:
+def rewrite(table: pd.DataFrame, root: Place, view: str, seed: int, out: Path) -> list[tuple[str, str]]:
     """Write every image of a manifest in a view below ``out``; returns the (path, reason) of those that failed.
 
     ``out`` gets the images under their old paths (with ``.png`` behind a name that ends otherwise), then

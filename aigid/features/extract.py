@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import store
+from aigid import engines, store
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
 from aigid.device import choose_device
 from aigid.errors import InputError
-from aigid.features import batch, cache, engine, engines, space
+from aigid.features import batch, cache, engine, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
 from aigid.files import batch_size, device_name, engine_name, num_workers
+from aigid.remote import Place
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
+# Each is a function that does what `aigid.features.engine.run` does.
+ENGINES = {"local": "aigid.features.engine:run", "ray": "aigid.features.on_ray:run"}
 WINDOW = 4096  # rows that are in memory at once when a file is put together
 LOG = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Towers:
 
 def extract(
     manifest: pd.DataFrame,
-    root: Path,
+    root: Place,
     settings: BackboneSettings | JointSettings,
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
@@ -97,14 +100,14 @@ def extract(
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
     cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` names one of ``engines.ENGINES``, else
+    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` names one of ``ENGINES``, else
     ``$AIGID_ENGINE`` does.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
-    run = engines.find(on or engine_name())
+    run = engines.find(on or engine_name(), ENGINES)
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
@@ -136,7 +139,7 @@ def extract(
     return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def key_of(manifest: pd.DataFrame, root: Path) -> np.ndarray:
+def key_of(manifest: pd.DataFrame, root: Place) -> np.ndarray:
     """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +14,7 @@ from aigid.features.backbones import BackboneSettings
 from aigid.features.extract import Towers, key_of, rows_of
 from aigid.features.reader import Reader
 from aigid.files import num_workers
+from aigid.remote import Place
 
 SAMPLE = 200  # images that are embedded to learn the pace; they stay in the cache
 
@@ -59,7 +59,7 @@ class Forecast:
 
 def forecast(
     manifest: pd.DataFrame,
-    root: Path,
+    root: Place,
     towers: dict[str, BackboneSettings],
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aigid.errors import InputError
 from aigid.features import cache
+from aigid.remote import Place
 
 LIMIT = 0.005  # relative difference: float16 rounding gives 0.0003, another batch size or device less than 0.003
 
@@ -64,7 +65,7 @@ def damaged(entry: Entry) -> Iterator[str]:
             yield f"{path}: damaged; the next extraction sets it aside and computes its rows again"
 
 
-def differing(entry: Entry, manifest: pd.DataFrame, root: Path, num_rows: int, seed: int) -> tuple[int, list[str]]:
+def differing(entry: Entry, manifest: pd.DataFrame, root: Place, num_rows: int, seed: int) -> tuple[int, list[str]]:
     """Compute a sample of a shelf's rows again from the images: how many, and what differs.
 
     Images are found by ``sha256``; a shelf that shares none with the manifest gives 0.
@@ -93,7 +94,7 @@ def differing(entry: Entry, manifest: pd.DataFrame, root: Path, num_rows: int, s
     return len(chosen), found
 
 
-def _encoder(entry: Entry, root: Path) -> Callable[[str, str], np.ndarray | str]:
+def _encoder(entry: Entry, root: Place) -> Callable[[str, str], np.ndarray | str]:
     """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
     from aigid.degrade import views
     from aigid.device import choose_device

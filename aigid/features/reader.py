@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from aigid.data.formats import ImageError, read_bytes
 from aigid.degrade import views
 from aigid.features.decoding import DECODINGS
 from aigid.features.preprocess import Preprocess
+from aigid.remote import Place
 from aigid.store import OK
 
 CHANGED = "changed"  # not the file that the manifest was made from
@@ -65,7 +65,7 @@ class Reader:
     ``look`` is shown the pixels of every image that is decoded, with its sha256, in the thread that decodes it.
     """
 
-    root: Path
+    root: Place
     seed: int
     look: Callable[[str, np.ndarray], object] | None = None
 

@@ -194,6 +194,23 @@ def test_both_domains_have_the_same_photographs(weights, tmp_path):
     assert reals[0] == reals[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_ray_makes_the_same_pairs(domain, weights, tmp_path):
+    pytest.importorskip("ray")
+    folder = dataset(tmp_path, mixture(12) | {"broken.png": b"no image"})
+    code = "from aigid.align import on_ray; on_ray.ROWS = 4; from aigid.cli import main; main()"
+    for engine in ("local", "ray"):
+        call = ["align", "m.csv", "--root", "images", "--domain", domain, "--weights", weights[domain]]
+        env = os.environ | {"AIGID_CACHE": str(tmp_path / f"cache-{engine}"), "AIGID_RAY_ACTORS": "2"}
+        command = [sys.executable, "-c", code, *call, "--engine", engine, "--out", engine]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "broken.png" in done.stderr
+        assert "12 pairs, 12 fakes made anew" in done.stderr
+    assert content(folder / "ray") == content(folder / "local")
+
+
 def test_a_fake_does_not_depend_on_its_company(weights, tmp_path, monkeypatch):
     files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(5, 32, 32))}
     monkeypatch.setenv("AIGID_BATCH", "4")

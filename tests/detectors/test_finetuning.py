@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,9 +180,28 @@ def test_the_gradient_is_clipped_over_all_parameters(tmp_path):
     torch.testing.assert_close(moved, torch.tensor([3.0, 3.0, 4.0]) * 0.5 / 34**0.5)
 
 
-def _share(rank: int, folder: Path) -> None:
+def _together(num: int, target, *arguments) -> None:
+    """Run ``target(rank, num, ...)`` in ``num`` processes, as ``torchrun`` starts them, but forked, which is faster."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    group = [fork.Process(target=target, args=(rank, num, port, *arguments)) for rank in range(num)]
+    for one in group:
+        one.start()
+    for one in group:
+        one.join(120)
+    assert [one.exitcode for one in group] == [0] * num
+
+
+def _join(rank: int, num: int, port: int) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "AIGID_DEVICE": "cpu"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num), "AIGID_DEVICE": "cpu"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+def _share(rank: int, num: int, port: int, folder: Path) -> None:
+    _join(rank, num, port)
     with parallel.processes():
         it = learner(noise=0.0)
         if rank:
@@ -192,23 +212,41 @@ def _share(rank: int, folder: Path) -> None:
             finetuning.train(Plan("toy", 0, 23, 5, 1), it, folder / "odd.pt")
 
 
-def test_two_processes_train_as_one(tmp_path, monkeypatch):
-    """As ``torchrun`` starts them, but forked, which is faster."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(port))
-    fork = multiprocessing.get_context("fork")
-    both = [fork.Process(target=_share, args=(rank, tmp_path)) for rank in (0, 1)]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join(120)
-    assert [one.exitcode for one in both] == [0, 0]
+def _go_on(rank: int, num: int, port: int, folder: Path, stop: int) -> None:
+    """Train, but for ``stop`` steps at most, each of them saved."""
+    _join(rank, num, port)
+    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), finetuning.Run.step
+
+    def stopping(self, *given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    finetuning.Run.step = stopping
+    with parallel.processes(), suppress(KeyboardInterrupt):
+        it = learner(noise=0.0)
+        log = finetuning.train(PLAN, it, folder / "run.pt")
+        torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
+
+
+def _same_as_alone(found: dict, folder: Path) -> None:
     alone = learner(noise=0.0)
-    log = finetuning.train(PLAN, alone, tmp_path / "alone.pt")
+    log = finetuning.train(PLAN, alone, folder / "alone.pt")
+    torch.testing.assert_close(found["weights"], weights(alone), atol=1e-5, rtol=0)
+    for row, expected in zip(found["log"], log, strict=True):
+        assert row == pytest.approx(expected, abs=1e-4)
+
+
+def test_two_processes_train_as_one(tmp_path):
+    _together(2, _share, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert torch.equal(first["weights"], second["weights"])
-    torch.testing.assert_close(first["weights"], weights(alone), atol=1e-5, rtol=0)
-    assert first["log"][2] == pytest.approx(log[2], abs=1e-4)
+    _same_as_alone(first, tmp_path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, tmp_path):
+    _together(before, _go_on, tmp_path, 7)  # of 15 steps, in the second epoch
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["run.pt"]
+    _together(after, _go_on, tmp_path, 8)
+    _same_as_alone(torch.load(tmp_path / "0.pt", weights_only=True), tmp_path)

@@ -14,12 +14,13 @@ import psutil
 import pytest
 import torch
 
+from aigid import engines
+from aigid.align import pairs
 from aigid.errors import InputError
-from aigid.features import cache, engines
+from aigid.features import cache, extract
 from aigid.features.backbones import resolve
 from aigid.features.encoder import Backbone
 from aigid.features.engine import Block
-from aigid.features.extract import extract
 from tests import noise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,6 @@ from pathlib import Path
 from aigid.data import manifest
 from aigid.features import on_ray
 from aigid.features.backbones import resolve
-from aigid.features.extract import extract
 on_ray.ROWS = 8
 root, out = map(Path, sys.argv[1:])
 table = manifest.read(root / "m.csv")
@@ -41,23 +41,27 @@ print([(sample.place, str(sample.status)) for sample in found.failed])
 
 
 def test_an_engine_is_found_or_a_line_says_how_to_get_it(monkeypatch):
-    with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
-        engines.find("spark")
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "aigid.features.on_ray", raising=False)
-    with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
-        engines.find("ray")
+    monkeypatch.delitem(sys.modules, "aigid.cluster", raising=False)
+    monkeypatch.delattr("aigid.cluster", raising=False)
+    for known in (extract.ENGINES, pairs.ENGINES):
+        with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
+            engines.find("spark", known)
+        monkeypatch.delitem(sys.modules, known["ray"].partition(":")[0], raising=False)
+        with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
+            engines.find("ray", known)
+        assert engines.find("local", known)
 
 
 def test_a_pool_fits_the_cluster_or_is_what_the_environment_says(monkeypatch):
-    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
-    assert on_ray.pool_of({"CPU": 6.0}) == on_ray.Pool(6, 1, 0)
-    assert on_ray.pool_of({"CPU": 16.0, "GPU": 2.0}) == on_ray.Pool(2, 8, 1)
+    cluster = pytest.importorskip("aigid.cluster", exc_type=ImportError)
+    assert cluster.pool_of({"CPU": 6.0}) == cluster.Pool(6, 1, 0)
+    assert cluster.pool_of({"CPU": 16.0, "GPU": 2.0}) == cluster.Pool(2, 8, 1)
     monkeypatch.setenv("AIGID_RAY_GPUS", "0.5")
-    assert on_ray.pool_of({"CPU": 16.0, "GPU": 2.0}) == on_ray.Pool(4, 4, 0.5)
+    assert cluster.pool_of({"CPU": 16.0, "GPU": 2.0}) == cluster.Pool(4, 4, 0.5)
     monkeypatch.setenv("AIGID_RAY_ACTORS", "0")
     with pytest.raises(InputError, match="AIGID_RAY_ACTORS='0'"):
-        on_ray.pool_of({"CPU": 6.0})
+        cluster.pool_of({"CPU": 6.0})
 
 
 def test_rows_say_which_blocks_lack_them():
@@ -81,7 +85,7 @@ def images(tmp_path_factory):
     (root / "05.png").write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGID_CACHE", str(root / "cache-local"))
-        extract(table, root, resolve("tiny_clip"), ["clean", "jpeg65"]).write(root / "local.h5")
+        extract.extract(table, root, resolve("tiny_clip"), ["clean", "jpeg65"]).write(root / "local.h5")
     return root
 
 

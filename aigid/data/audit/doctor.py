@@ -1,6 +1,5 @@
 """The examination of a dataset before anyone trains on it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +14,7 @@ from aigid.data.formats import Status
 from aigid.data.hashes import sha256_of
 from aigid.errors import InputError
 from aigid.params import Settings
+from aigid.remote import Place
 
 MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 is then known to 0.02
 
@@ -26,7 +26,7 @@ class AuditSettings(Settings):
     limit: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # AUROC of the container above which the dataset is refused
 
 
-def examine(table: pd.DataFrame, root: Path, settings: AuditSettings, seed: int) -> Audit:
+def examine(table: pd.DataFrame, root: Place, settings: AuditSettings, seed: int) -> Audit:
     """The audit of a manifest whose images lie below ``root``; InputError where none of them does.
 
     All headers are read, and the pixels of ``settings.sample`` images, drawn evenly from classes, splits and
@@ -52,7 +52,7 @@ def examine(table: pd.DataFrame, root: Path, settings: AuditSettings, seed: int)
     )
 
 
-def _refuse_other_root(table: pd.DataFrame, root: Path, unreadable: list[Unreadable]) -> None:
+def _refuse_other_root(table: pd.DataFrame, root: Place, unreadable: list[Unreadable]) -> None:
     if all(one.status == Status.MISSING for one in unreadable) and len(unreadable) == len(table):
         raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
 

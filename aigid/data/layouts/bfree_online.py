@@ -4,10 +4,10 @@ All copies of one image have one ``source_id`` and are one ``group``. The tree i
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from aigid.data.layouts import labels
 from aigid.data.layouts.walk import Row, Tree
+from aigid.remote import Place
 
 TREE = "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names"
 COLUMNS = {"filename", "label", "source_id"}
@@ -28,6 +28,6 @@ def rows(tree: Tree) -> Iterator[Row]:
                 }
 
 
-def _columns(path: Path) -> set[str]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+def _columns(path: Place) -> set[str]:
+    with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         return set(file.readline().strip().split(","))

@@ -10,12 +10,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from aigid.errors import InputError
+from aigid.remote import Address, Place
 
 FOLDER = "unpacked"
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}
 
 
-def unpack(root: Path) -> None:
+def unpack(root: Place) -> None:
     """Write the images in ``[data/]<split>-*.parquet`` to ``unpacked/<split>/<column>/<row>.<suffix>``, byte for byte.
 
     Rows are counted from 0 through all tables of the split. A split is written whole or not at all, and again only
@@ -34,9 +35,14 @@ def unpack(root: Path) -> None:
             raise InputError(f"{done}: the images of {tables[0].name} cannot be written here: {error}") from None
 
 
-def splits(root: Path) -> dict[str, list[Path]]:
-    """The Parquet tables of each split, in order: ``train-00000-of-00002.parquet`` is of ``train``."""
+def splits(root: Place) -> dict[str, list[Path]]:
+    """The Parquet tables of each split, in order: ``train-00000-of-00002.parquet`` is of ``train``.
+
+    None at an address, beside which nothing can be unpacked.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
+    if isinstance(root, Address):
+        return found
     for folder in (root, root / "data"):
         for table in sorted(folder.glob("*.parquet")):
             found[table.stem.partition("-")[0]].append(table)
@@ -48,7 +54,7 @@ def image_columns(table: Path) -> list[str]:
     return [field.name for field in _schema(table) if _holds_bytes(field.type)]
 
 
-def texts(root: Path, split: str) -> Iterator[dict[str, str]]:
+def texts(root: Place, split: str) -> Iterator[dict[str, str]]:
     """The other cells of each row of a split as text, missing ones empty, column names in lower case."""
     for table in splits(root).get(split, []):
         columns = [field.name for field in _schema(table) if not _holds_bytes(field.type)]

@@ -1,7 +1,6 @@
 """Tables that name images and their labels: which column is which, what a label says, where an image lies."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pandas as pd
 
@@ -9,6 +8,7 @@ from aigid import tables
 from aigid.data.layouts import xlsx
 from aigid.data.layouts.walk import Tree, has_image_suffix
 from aigid.errors import InputError
+from aigid.remote import Place
 
 SUFFIXES = (*tables.SUFFIXES, ".xlsx")
 NAME_COLUMNS = (
@@ -29,7 +29,7 @@ REAL = ("0", "0.0", "real", "nature", "false")
 FAKE = ("1", "1.0", "fake", "ai", "generated", "true")
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Place) -> pd.DataFrame:
     """A .csv, .parquet or .xlsx table of text, its column names in lower case with ``_`` for blanks."""
     table = xlsx.read(path) if path.suffix == ".xlsx" else tables.read(path, ())
     table = table.rename(columns=lambda name: name.strip().lower().replace(" ", "_"))
@@ -59,7 +59,7 @@ def lines(tree: Tree, place: str) -> Iterator[tuple[str, int, str, dict[str, str
             yield find(cells[name]), 1, cells.get("generator") or named, cells
 
 
-def pick(table: pd.DataFrame, known: tuple[str, ...], path: Path) -> str:
+def pick(table: pd.DataFrame, known: tuple[str, ...], path: Place) -> str:
     """The first of the ``known`` names that is a column."""
     for column in known:
         if column in table:

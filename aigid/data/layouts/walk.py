@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from aigid.data import archives
 from aigid.errors import InputError
+from aigid.remote import Address, Place
 
 SUFFIXES = frozenset(
     [
@@ -34,7 +35,7 @@ Row = dict[str, str | int]  # of a manifest
 class Tree(NamedTuple):
     """What lies below ``root``: sorted POSIX paths relative to it, told apart by their suffix alone."""
 
-    root: Path
+    root: Place
     images: list[str]
     others: list[str]
     closed: list[str]  # folders that may not be opened
@@ -56,12 +57,14 @@ class Layout(NamedTuple):
     unpack: Callable[[Path], None] = no_table
 
 
-def walk(root: Path) -> Tree:
+def walk(root: Place) -> Tree:
     """All files below ``root``; links to folders are followed, but not back to a folder above them.
 
     Hidden folders are not entered, hidden files (``.DS_Store``, ``._a.png``) are no images.
     """
     tree = Tree(root, [], [], [])
+    if isinstance(root, Address):
+        return _listed(tree)
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
         folder, above = waiting.pop()
@@ -73,14 +76,31 @@ def walk(root: Path) -> Tree:
             tree.closed.append(folder)
             continue
         for entry in entries:
-            path, hidden = folder + entry.name, entry.name.startswith(".")
+            path = folder + entry.name
             if not _is_folder(entry):
-                (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
-            elif not hidden and entry.name != "__MACOSX":
+                _put(tree, path)
+            elif _entered(entry.name):
                 waiting.append((f"{path}/", above | {here}))
     for files in tree[1:]:
         files.sort()
     return tree
+
+
+def _listed(tree: Tree) -> Tree:
+    """``walk``, of an address."""
+    for path in sorted(tree.root.files()):
+        if all(map(_entered, path.split("/")[:-1])):
+            _put(tree, path)
+    return tree
+
+
+def _entered(folder: str) -> bool:
+    return not folder.startswith(".") and folder != "__MACOSX"
+
+
+def _put(tree: Tree, path: str) -> None:
+    hidden = path.rpartition("/")[2].startswith(".")
+    (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
 
 
 def unpacked(tree: Tree) -> dict[str, str]:

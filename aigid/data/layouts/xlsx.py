@@ -2,13 +2,13 @@
 
 import re
 import zlib
-from pathlib import Path
 from xml.etree import ElementTree
 from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
 from aigid.errors import InputError
+from aigid.remote import Place
 
 MAX_BYTES = 2**28  # of one unpacked part; nine thousand labels are about 1 MB
 MAX_COLUMNS = 2**14
@@ -25,10 +25,10 @@ FAULTS = (
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
-def read(path: Path | str) -> pd.DataFrame:
+def read(path: Place) -> pd.DataFrame:
     """Cells as text under the names of the first row, missing ones empty, empty rows left out."""
     try:
-        with ZipFile(path) as book:
+        with path.open("rb") as file, ZipFile(file) as book:
             sheet, strings = _parse(book, _first_sheet(book)), _shared_strings(book)
             rows = [_cells(row, strings) for row in sheet.iterfind(".//{*}sheetData/{*}row")]
     except FAULTS as error:

@@ -1,0 +1,131 @@
+"""A pool of actors on a Ray cluster. Ray replaces an actor that dies; its rows are done again.
+
+``$RAY_ADDRESS`` names the cluster, else one is started on this machine. ``$AIGID_RAY_ACTORS``, ``$AIGID_RAY_GPUS`` and
+``$AIGID_RAY_CPUS`` (of each actor, fractions allowed) shape the pool.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from tqdm import tqdm
+
+from aigid.errors import InputError
+
+REFUSED = re.compile(rf"{InputError.__name__}: (.+)")
+PATIENCE = 10  # seconds for an address to answer
+SHARED = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE")  # variables that hold for the workers too
+
+
+@dataclass(frozen=True)
+class Pool:
+    """So many actors, with so much of a machine each."""
+
+    actors: int
+    cpus: float
+    gpus: float
+
+
+def spread(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iterator[dict]:
+    """The rows that actors give, in any order, for these rows, ``size`` at a time; ``num`` of each says how many.
+
+    An actor is called with a table and gives one; it is made from the arguments, the version of this package, which
+    ``require_alike`` wants, and the threads that it may use. InputError for an address without a cluster, and for what
+    an actor refuses.
+    """
+    with cluster() as pool, _plainly():
+        DataContext.get_current().enable_progress_bars = False
+        parts = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
+        found = ray.data.from_pandas(parts).map_batches(
+            actor,
+            batch_size=None,
+            batch_format="pandas",
+            compute=ActorPoolStrategy(size=pool.actors),
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus or None,
+            fn_constructor_args=(*arguments, version("aigid"), max(int(pool.cpus), 1)),
+        )
+        with tqdm(total=len(rows), unit="image", desc=f"{pool.actors} actors", disable=None) as bar:
+            for done in found.iter_rows():
+                bar.update(done["num"])
+                yield done
+
+
+def require_alike(aigid: str, about: Path) -> None:
+    """InputError unless this worker has that version of the package, and sees the cache's file ``about``."""
+    if version("aigid") != aigid:
+        raise InputError(f"{worker()}: has aigid {version('aigid')}, this machine {aigid}")
+    if not about.is_file():
+        raise InputError(f"{worker()}: does not see {about.parent}; $AIGID_CACHE must be a folder that all share")
+
+
+def worker() -> str:
+    """This machine, as messages name it."""
+    return f"worker {socket.gethostname()}"
+
+
+@contextmanager
+def cluster() -> Iterator[Pool]:
+    """The pool that the cluster of ``$RAY_ADDRESS`` allows, or one started on this machine and stopped afterwards."""
+    ours = not ray.is_initialized()
+    if ours:
+        address = os.environ.get("RAY_ADDRESS")
+        _require_answer(address)
+        variables = {name: os.environ[name] for name in SHARED if name in os.environ}
+        try:
+            ray.init(address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"RAY_ADDRESS={address}: no cluster there: {str(error).splitlines()[0]}") from None
+    try:
+        yield pool_of(ray.cluster_resources())
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _require_answer(address: str | None) -> None:
+    """Ray itself tries for minutes to reach a machine where nothing listens."""
+    if not address or ":" not in address:
+        return
+    host, port = address.removeprefix("ray://").rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"RAY_ADDRESS={address}: no cluster there: {error}") from None
+
+
+def pool_of(resources: dict[str, float]) -> Pool:
+    """An actor for each GPU, or for each processor where there is none, unless the environment says otherwise."""
+    gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 1)
+    share = _number("AIGID_RAY_GPUS", 1 if gpus else 0)
+    actors = int(_number("AIGID_RAY_ACTORS", gpus // share if share else cpus))
+    return Pool(actors, _number("AIGID_RAY_CPUS", max(cpus // max(actors, 1), 1) if share else 1), share)
+
+
+def _number(variable: str, default: float) -> float:
+    text = os.environ.get(variable, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if value < 0 or (variable == "AIGID_RAY_ACTORS" and value < 1):
+        raise InputError(f"{variable}={text!r}: want a number, not negative, and at least one actor")
+    return value
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """What an actor refused, in its own words."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:  # of what was raised there, its text alone has come here
+        told = REFUSED.findall(str(error))
+        raise InputError(told[-1] if told else f"ray: {str(error).splitlines()[0]}") from None

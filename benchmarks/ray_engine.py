@@ -1,0 +1,67 @@
+"""Extraction by Ray's actors against the local engine on the same cores: `python -m benchmarks.ray_engine`.
+
+Each engine extracts few and many images with an empty cache; the difference of the two gives its steady pace, and what
+is left of the few its start-up: the cluster, the actors, the weights, the file. Medians of interleaved rounds.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from aigid.features.extract import ENGINES
+from aigid.files import num_workers
+from benchmarks import pictures
+from benchmarks.extract import measure
+
+PROMISE = 0.9
+
+
+def compare(folder: Path, shards: tuple[int, int], side: int, rounds: int) -> Table:
+    """A row for each engine; ``shards`` of each actor are extracted."""
+    from aigid.features.on_ray import ROWS
+
+    cores = num_workers()
+    os.environ["AIGID_RAY_ACTORS"] = str(cores)
+    few, many = (cores * ROWS * number for number in shards)
+    for num in (few, many):
+        (folder / str(num)).mkdir()
+        pictures.write(folder / str(num), num, side)
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for _ in range(rounds):
+        for num in (few, many):
+            for engine in ENGINES:
+                os.environ["AIGID_ENGINE"] = engine
+                out = folder / f"{engine}-{num}.h5"
+                seconds.setdefault((engine, num), []).append(
+                    measure("exact", folder / str(num), (224,), out)["seconds"]
+                )
+    assert (folder / f"ray-{many}.h5").read_bytes() == (folder / f"local-{many}.h5").read_bytes()
+    title = f"{few} and {many} JPEGs of {side} px, {cores} cores, median of {rounds} rounds; the same bytes"
+    table = Table("engine", "start-up, s", "steady, images/s", "ratio", f">= {PROMISE}?", title=title)
+    reference = None
+    for engine in ENGINES:
+        short, long = (median(seconds[engine, num]) for num in (few, many))
+        pace = (many - few) / (long - short)
+        reference = reference or pace
+        kept = "yes" if pace >= PROMISE * reference else "no"
+        table.add_row(engine, f"{short - few / pace:.1f}", f"{pace:.0f}", f"{pace / reference:.2f}", kept)
+    return table
+
+
+@click.command(help=__doc__)
+@click.option("--shards", nargs=2, default=(1, 4), show_default=True, help="Of each actor, few and many.")
+@click.option("--side", default=256, show_default=True, help="Pixels of an image.")
+@click.option("--rounds", default=3, show_default=True)
+def main(shards: tuple[int, int], side: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AIGID_CACHE"] = f"{folder}/cache"
+        Console(width=120).print(compare(Path(folder), shards, side, rounds))
+
+
+if __name__ == "__main__":
+    main()
