@@ -38,6 +38,7 @@ class CnnSettings(Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     mirror: bool = False  # half of the training images, left to right
+    mirror_at_test: bool = False  # the mean of what an image gets and what its mirror image gets
     precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
     compat: tuple[Compat, ...] = ()
 

@@ -71,12 +71,13 @@ def _schedule(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, samples: Samples, places: np.ndarray) -> np.ndarray:
-    """Logits (n, K) float32 of the images at ``places``."""
+def predict(net: nn.Module, samples: Samples, places: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """Logits (n, K) float32 of the images at ``places``, or of their mirror images."""
     net.eval()
     device = next(net.parameters()).device
     blocks = [places[start : start + EVAL_BATCH] for start in range(0, len(places), EVAL_BATCH)]
-    logits = [net(to_float(samples.take(np.resize(block, max(len(block), FEWEST))), device)) for block in blocks]
+    pixels = (to_float(samples.take(np.resize(block, max(len(block), FEWEST))), device) for block in blocks)
+    logits = [net(it.flip(-1) if mirrored else it) for it in pixels]
     return np.concatenate([it[: len(block)].float().cpu().numpy() for it, block in zip(logits, blocks, strict=True)])
 
 

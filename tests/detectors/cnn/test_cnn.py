@@ -241,6 +241,21 @@ def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
     torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
 
 
+def test_an_image_and_its_mirror_image_can_be_judged_as_one():
+    rng, classes = np.random.default_rng(0), ["real", "a"]
+    there = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(5)}
+    back = {key: picture[:, ::-1] for key, picture in there.items()}
+    samples = [Samples(list(pictures), np.zeros(5, np.int64), [pictures]) for pictures in (there, back)]
+    alone = SETTINGS.model_copy(update={"channels": ("rgb",)})
+    torch.manual_seed(0)
+    net = build(alone, 2)
+    apart = [Cnn(net, alone, classes).probabilities(it) for it in samples]
+    together = Cnn(net, alone.model_copy(update={"mirror_at_test": True}), classes)
+    for it in samples:
+        np.testing.assert_allclose(together.probabilities(it), np.mean(apart, axis=0), atol=1e-6)
+    assert np.abs(apart[0] - apart[1]).max() > 1e-3
+
+
 def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     root, table = dataset
     variants = channel_sets(SETTINGS, AblationSettings(epochs=1))
