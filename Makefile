@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 JOBS ?= 2
 BRANCHES := cached networks experts aligned
 
-.PHONY: env lock repro test lint $(BRANCHES)
+.PHONY: env lock repro test acceptance lint $(BRANCHES)
 
 env: .venv/.installed
 
@@ -36,8 +36,13 @@ repro: env  ## what `dvc repro` alone does too, one stage after the other
 $(BRANCHES):
 	$(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
 
+PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(PYTEST)
+
+acceptance: env  ## what wants a finished `make repro`, or takes long
+	$(PYTEST) -m "acceptance or slow"
 
 lint: env
 	$(BIN)/ruff check .
