@@ -10,11 +10,11 @@ SHARE = 0.5  # of the free memory
 
 
 def settle(backbone: Backbone, asked: int | None, num_images: int) -> None:
-    """Set a tower's batch: as ``asked``; else found on CUDA, and 32 elsewhere; never much more than there are images.
+    """Set a tower's batch: as ``asked``; else found on CUDA, and 16 elsewhere; never much more than there are images.
 
     Powers of two, so that threads that share a batch share it evenly.
     """
-    batch = asked or (_found(backbone) if backbone.device.type == "cuda" else 32)
+    batch = asked or (_found(backbone) if backbone.device.type == "cuda" else 16)
     backbone.batch = min(batch, power_of_two(2 * num_images - 1))
 
 

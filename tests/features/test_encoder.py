@@ -134,6 +134,6 @@ def test_batches():
     assert batch.fitting(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == batch.LARGEST
     assert batch.fitting(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
     backbone = Backbone(SETTINGS, CPU)
-    for asked, num_images, want in ((None, 10**6, 32), (None, 6, 8), (None, 1, 1), (3, 100, 3), (300, 2, 2)):
+    for asked, num_images, want in ((None, 10**6, 16), (None, 6, 8), (None, 1, 1), (3, 100, 3), (300, 2, 2)):
         batch.settle(backbone, asked, num_images)
         assert backbone.batch == want
