@@ -31,6 +31,7 @@ from pathlib import Path
 from aigid.data import manifest
 from aigid.features import on_ray
 from aigid.features.backbones import resolve
+from aigid.features.extract import extract
 on_ray.ROWS = 8
 root, out = map(Path, sys.argv[1:])
 table = manifest.read(root / "m.csv")
