@@ -18,7 +18,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from tqdm import tqdm
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 REFUSED = re.compile(rf"{InputError.__name__}: (.+)")
 PATIENCE = 10  # seconds for an address to answer

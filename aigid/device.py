@@ -2,7 +2,7 @@
 
 import torch
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:

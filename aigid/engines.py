@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 def find(name: str, known: Mapping[str, str]) -> Callable[..., Any]:

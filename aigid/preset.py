@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
+from aigid.base.errors import InputError
+from aigid.base.files import dataset_root, write_text
 from aigid.data.index import LAYOUTS
 from aigid.data.sources import SOURCES
-from aigid.errors import InputError
-from aigid.files import dataset_root, write_text
 
 
 def names() -> list[str]:

@@ -16,8 +16,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from aigid.errors import InputError
-from aigid.files import atomic
+from aigid.base.errors import InputError
+from aigid.base.files import atomic
 
 SCHEMA_VERSION = 1
 OK = "ok"

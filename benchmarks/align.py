@@ -22,10 +22,10 @@ from aigid.align.domains import AlignSettings
 from aigid.align.fit_sr import fit_sr
 from aigid.align.fit_vae import fit_vae
 from aigid.align.pairs import Pairs, align
+from aigid.base.files import device_name
+from aigid.base.seeding import generator
 from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
 from aigid.device import choose_device
-from aigid.files import device_name
-from aigid.seeding import generator
 
 TRAINED = TrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
 

@@ -17,9 +17,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from aigid.base.seeding import generator
 from aigid.data.audit.doctor import AuditSettings, examine
 from aigid.data.index import IndexSettings, index
-from aigid.seeding import generator
 
 CROPS = 200  # distinct pictures; every file is another one's pixels and a comment of its own
 FOLDERS = ("0_real", "1_fake/one", "1_fake/two", "1_fake/three")

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from aigid import store
+from aigid.base.files import num_workers
 from aigid.features.backbones import BackboneSettings, JointSettings
-from aigid.files import num_workers
 
 SIZES = (224, 336, 384)
 PATCHES = {32: 4, 224: 32, 336: 48, 384: 48}

@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student_t
 
-from aigid import params
-from aigid.data import images as pictures
+from aigid.base import params
+from aigid.base.files import device_name, num_workers
 from aigid.data import manifest
+from aigid.data.reading import images as pictures
 from aigid.degrade import views
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import judging
@@ -33,7 +34,6 @@ from aigid.detectors.featdistill.training import Course, train
 from aigid.device import choose_device
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess, to_square
-from aigid.files import device_name, num_workers
 
 START = "stage 1"
 ROBUST = "ntire_basic"  # the view of the distorted half

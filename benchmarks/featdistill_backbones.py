@@ -15,18 +15,18 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from aigid import params
+from aigid.base import params
+from aigid.base.files import dataset_root
 from aigid.data import manifest
+from aigid.detectors.base.models import Model, load
+from aigid.detectors.base.registry import find
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.detectors.featdistill.detector import FeatDistill
-from aigid.detectors.models import Model, load
-from aigid.detectors.registry import find
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features.backbones import JointSettings
 from aigid.features.extract import extract
-from aigid.files import dataset_root
 
 DETECTORS = ("probe", "svm", "gendet", "gate")
 

@@ -15,19 +15,19 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from aigid import seeding
-from aigid.data import images as pictures
+from aigid.base import seeding
+from aigid.base.files import dataset_root, device_name
 from aigid.data import manifest
+from aigid.data.reading import images as pictures
 from aigid.degrade import operators, policies
+from aigid.detectors.base.models import load
 from aigid.detectors.featdistill.detector import FeatDistill, ensemble
 from aigid.detectors.featdistill.lessons import chosen
-from aigid.detectors.models import load
 from aigid.device import choose_device
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features.encoder import Backbone
 from aigid.features.preprocess import to_square
-from aigid.files import dataset_root, device_name
 
 LEVELS = {"ntire_basic": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
 

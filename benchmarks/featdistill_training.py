@@ -18,15 +18,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from aigid import params
+from aigid.base import params
+from aigid.base.files import device_name, num_workers
 from aigid.data import manifest
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.teaching import teaching
 from aigid.detectors.featdistill.training import Course, learner
-from aigid.detectors.finetuning import Run
+from aigid.detectors.training.finetuning import Run
 from aigid.device import choose_device
-from aigid.files import device_name, num_workers
 
 TURNS = 3
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from aigid.base.files import device_name
 from aigid.detectors.descent import adamw, epoch, generator, initialise
 from aigid.detectors.gendet.losses import real_loss
 from aigid.detectors.gendet.settings import TeacherSettings
 from aigid.detectors.gendet.student import Student
 from aigid.device import choose_device
-from aigid.files import device_name
 
 DIM, BATCH, SEEDS, SHARE = 768, 256, 3, 10  # the loader and the bare steps run on one row in SHARE, scaled
 

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from aigid import params, store
+from aigid import store
+from aigid.base import params
 from aigid.data import manifest
+from aigid.detectors.base.rows import EmbeddedDataset, Rows, open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
-from aigid.detectors.rows import EmbeddedDataset, Rows, open_dataset
 
 GRID = {f"M={m} alpha={a}": {"margin": m, "alpha": a} for m in (1.0, 2.0, 4.0) for a in (0.01, 0.1, 1.0)}
 PARTS = {

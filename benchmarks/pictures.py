@@ -8,9 +8,9 @@ import pandas as pd
 import skimage
 from PIL import Image
 
+from aigid.base.seeding import generator
 from aigid.data import manifest
 from aigid.data.hashes import sha256_of
-from aigid.seeding import generator
 
 CROPS = 100  # distinct pictures; every file is one of them with a comment of its own
 

@@ -17,12 +17,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from aigid import tables
-from aigid.detectors import models
-from aigid.detectors.origin import Origin
+from aigid.base import tables
+from aigid.base.files import num_workers
+from aigid.detectors.base import models
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.probe import LinearProbe
 from aigid.features.backbones import resolve
-from aigid.files import num_workers
 from benchmarks import pictures
 
 BACKBONE, WIDTH = "tiny_clip", 192

@@ -13,8 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from aigid.base.files import num_workers
 from aigid.features.extract import ENGINES
-from aigid.files import num_workers
 from benchmarks import pictures
 from benchmarks.extract import measure
 

@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from aigid import params
 from aigid.align.making import AlignedSettings, how, sampled
 from aigid.align.pairs import align
+from aigid.base import params
+from aigid.base.files import dataset_root, device_name
 from aigid.data import manifest
-from aigid.detectors.rows import EmbeddedDataset, Rows, open_dataset
+from aigid.detectors.base.rows import EmbeddedDataset, Rows, open_dataset
 from aigid.detectors.sef import comparison, conflict, embedding, expert, training
 from aigid.detectors.sef.comparison import Exam
 from aigid.detectors.sef.detector import DOMAINS, Sef
@@ -29,7 +30,6 @@ from aigid.detectors.sef.pairs import Pairs, open_pairs
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
 from aigid.device import choose_device
 from aigid.features import adapters
-from aigid.files import dataset_root, device_name
 
 MIX = "naive mix"
 RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice the steps": EXPERTS["both"]}

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.svm import SVC
 
+from aigid.base.errors import InputError
 from aigid.detectors.svm.fitting import from_svc, nystroem, support_vectors
-from aigid.errors import InputError
 
 TEST = 6000
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.detectors import models, scoring
 from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.base import models, scoring
+from aigid.detectors.base.origin import of_images
 from aigid.detectors.cnn.vae import folder_of
-from aigid.detectors.origin import of_images
 from aigid.evaluation import scores
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params
 from aigid.align.making import AlignedSettings, how, sampled
-from aigid.command import Command, tell_failed
+from aigid.base import params
+from aigid.base.command import Command, tell_failed
+from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command, tell
+from aigid.base import params
+from aigid.base.command import Command, tell
+from aigid.base.files import dataset_root, write_json
 from aigid.data import manifest
 from aigid.data.audit import page, record
 from aigid.data.audit.doctor import AuditSettings, examine
-from aigid.files import dataset_root, write_json
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.detectors.models import load
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import judged
+from aigid.detectors.base.models import load
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import judged
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.evaluation import figures
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

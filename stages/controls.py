@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest, traits
 from aigid.detectors import controls
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.detectors.controls import ControlSettings
-from aigid.detectors.models import Model
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
 from aigid.evaluation import scores
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
 from aigid.data import manifest
+from aigid.detectors.base.registry import find
+from aigid.detectors.base.rows import open_dataset
 from aigid.detectors.crossing import CrossingSettings, cross
-from aigid.detectors.registry import find
-from aigid.detectors.rows import open_dataset
 
 
 @click.command(cls=Command, help=__doc__)

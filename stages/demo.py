@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
 from aigid.data.demo import DemoSettings
 from aigid.data.hashes import sha256_of

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid import params, store
-from aigid.command import Command
+from aigid import store
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors.models import load, require_same_backbone
-from aigid.detectors.rows import open_dataset
+from aigid.detectors.base.models import load, require_same_backbone
+from aigid.detectors.base.rows import open_dataset
 from aigid.evaluation import figures
 
 SHOWN = 150  # test images of each kind in the t-SNE

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command, tell_failed
+from aigid.base import params
+from aigid.base.command import Command, tell_failed
+from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.detectors.scoring import judged
+from aigid.detectors.base.scoring import judged
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

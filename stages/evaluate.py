@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
+from aigid.base.errors import InputError
+from aigid.base.files import sha256
 from aigid.data import traits
-from aigid.errors import InputError
 from aigid.evaluation import attribution, protocols, results, scores
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.evaluation.judge import judge
-from aigid.files import sha256
 
 
 @click.command(cls=Command, help=__doc__)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command, tell_failed
+from aigid.base import params
+from aigid.base.command import Command, tell_failed
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.features.backbones import companions, resolve
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

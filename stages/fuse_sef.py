@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors.rows import EmbeddedDataset, open_dataset
-from aigid.detectors.scoring import judged, score, validate
+from aigid.detectors.base.rows import EmbeddedDataset, open_dataset
+from aigid.detectors.base.scoring import judged, score, validate
 from aigid.detectors.sef.settings import EXPERTS, SefSettings
 from aigid.evaluation import scores
 
@@ -27,8 +27,8 @@ def main(dataset: str, experts: Path, pairs: Path, manifests: Path, embeddings: 
     datasets = params.load("datasets", list[str])
     known = {it: pairs / it / "pairs/manifest.csv" for it in EXPERTS["both"]}
     aligned = [open_dataset(manifest.read(it), [embeddings / f"aligned_{name}.h5"]) for name, it in known.items()]
-    from aigid.detectors.models import Model, save  # torch, once the inputs are known to be good
-    from aigid.detectors.origin import of_embeddings
+    from aigid.detectors.base.models import Model, save  # torch, once the inputs are known to be good
+    from aigid.detectors.base.origin import of_embeddings
     from aigid.detectors.sef.detector import DOMAINS, Sef
     from aigid.detectors.sef.embedding import lessons
 

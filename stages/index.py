@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command, tell, tell_failed
+from aigid.base import params
+from aigid.base.command import Command, tell, tell_failed
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.data.index import IndexSettings, index
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

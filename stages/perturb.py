@@ -5,13 +5,13 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.evaluation import figures, perturbation
 from aigid.evaluation.perturbation import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 from aigid.features.backbones import resolve
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
+from aigid.base.files import dataset_root, sha256
 from aigid.data.audit import page, record
-from aigid.detectors.registry import JUDGED
+from aigid.detectors.base.registry import JUDGED
 from aigid.evaluation import ablation, attribution, card, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.page import Section
-from aigid.files import dataset_root, sha256
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors.models import load
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
+from aigid.detectors.base.models import load
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.evaluation import scores
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.evaluation import scores
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)
@@ -26,9 +26,9 @@ def main(experts: Path, manifests: Path, model: Path, out: Path, halves: Path) -
         for it in (("featdistill", FeatDistillSettings), ("datasets", list[str]), ("views", list[str]), ("seed", int))
     )
     demonstration = settings.train in params.load("demo", dict)
+    from aigid.detectors.base.models import save
+    from aigid.detectors.base.origin import of_images
     from aigid.detectors.featdistill import judging, scoring, stages  # torch, once the parameters are known to be good
-    from aigid.detectors.models import save
-    from aigid.detectors.origin import of_images
     from aigid.features.extract import Towers
 
     lessons, started = manifests / f"{settings.train}.csv", [it.backbone for it in settings.experts.values()]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors import origin
-from aigid.detectors.models import Model, save
-from aigid.detectors.registry import find
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import validate
+from aigid.detectors.base import origin
+from aigid.detectors.base.models import Model, save
+from aigid.detectors.base.registry import find
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)
@@ -21,11 +21,11 @@ def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> 
     settings, seed = params.load("cnn", CnnSettings), params.load("seed", int)
     demonstration = dataset in params.load("demo", dict)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
+    from aigid.detectors.base.models import Model, save
+    from aigid.detectors.base.origin import of_images
     from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
     from aigid.detectors.cnn.samples import Source
     from aigid.detectors.cnn.scoring import validate
-    from aigid.detectors.models import Model, save
-    from aigid.detectors.origin import of_images
 
     source = Source(settings, vae, root, seed)
     fitted, epochs = Cnn.fit(settings, source, table, seed)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
+from aigid.base.errors import InputError
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.detectors.featdistill.settings import FeatDistillSettings
-from aigid.errors import InputError
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

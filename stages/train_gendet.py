@@ -4,15 +4,16 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors import origin, training_log
+from aigid.detectors import training_log
+from aigid.detectors.base import origin
+from aigid.detectors.base.models import Model, load, require_same_backbone, save
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import validate
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.models import Model, load, require_same_backbone, save
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
 from aigid.detectors import training_log
+from aigid.detectors.base.models import Model, save
+from aigid.detectors.base.rows import open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import TeacherSettings
-from aigid.detectors.models import Model, save
-from aigid.detectors.rows import open_dataset
 
 
 @click.command(cls=Command, help=__doc__)

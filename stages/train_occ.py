@@ -4,15 +4,15 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
 from aigid.data import manifest
-from aigid.detectors.models import Model, save
+from aigid.detectors.base.models import Model, save
+from aigid.detectors.base.origin import of_embeddings
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import validate
 from aigid.detectors.occ.detector import OccClip
 from aigid.detectors.occ.settings import OccSettings
-from aigid.detectors.origin import of_embeddings
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import validate
 from aigid.features.backbones import resolve
 
 

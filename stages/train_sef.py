@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid import params, tables
-from aigid.command import Command
+from aigid.base import params, tables
+from aigid.base.command import Command
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 

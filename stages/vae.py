@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from aigid import params
-from aigid.command import Command
+from aigid.base import params
+from aigid.base.command import Command
+from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.detectors.cnn.vae import VaeSettings, save
-from aigid.files import dataset_root
 
 
 @click.command(cls=Command, help=__doc__)

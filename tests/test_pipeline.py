@@ -10,19 +10,19 @@ import yaml
 from dvc.repo import Repo
 from networkx import DiGraph, ancestors, descendants
 
-from aigid import params
 from aigid.align.making import AlignedSettings
+from aigid.base import params
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
 from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.base.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.featdistill.settings import FeatDistillSettings
-from aigid.detectors.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
 from aigid.detectors.sef.settings import SefSettings
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.deployment import EvaluationSettings

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aigid import store
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 @pytest.fixture

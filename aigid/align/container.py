@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from aigid.data.headers import Header
+from aigid.data.reading.headers import Header
 
 JPEG, PNG = (".jpg", ".jpeg"), (".png",)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # that Pillow writes

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from aigid.errors import InputError
-from aigid.params import Settings
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
 
 if TYPE_CHECKING:
     from aigid.align.maker import Maker

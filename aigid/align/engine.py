@@ -9,9 +9,9 @@ from tqdm import tqdm
 from aigid.align import photographs
 from aigid.align.domains import AlignSettings
 from aigid.align.fakes import Fakes
-from aigid.data.formats import ImageError
-from aigid.files import num_workers
-from aigid.remote import Place
+from aigid.base.files import num_workers
+from aigid.base.remote import Place
+from aigid.data.reading.formats import ImageError
 
 T = TypeVar("T")
 CHUNK = 256  # photographs that are read before the next ones are asked for

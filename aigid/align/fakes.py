@@ -10,9 +10,9 @@ from aigid.align.domains import AlignSettings
 from aigid.align.maker import Maker
 from aigid.align.photographs import Photograph
 from aigid.align.shelf import Shelf, shelf
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.files import batch_size
 from aigid.features import weights
-from aigid.files import batch_size
 
 REVISION = 1  # of the fakes' bytes; raise it when a maker gives others than before
 USUAL = 64 * 64  # px of the images that make a batch; of larger ones it takes fewer

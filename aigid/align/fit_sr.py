@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from aigid.align.gan import SCALE, shrink
 from aigid.align.srgan import Msrgan
+from aigid.base.files import atomic
 from aigid.data.demo import TrainingSettings
 from aigid.data.demo_generators.training import train
-from aigid.files import atomic
 
 NUM_BLOCKS = 2
 

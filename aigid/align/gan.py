@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from aigid.align.domains import AlignSettings
 from aigid.align.srgan import registry
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import hub, weights
 
 SCALE = 4

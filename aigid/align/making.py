@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from aigid import seeding
 from aigid.align.domains import AlignSettings
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
+from aigid.base.remote import Place
 from aigid.data.demo import TrainingSettings
-from aigid.errors import InputError
-from aigid.params import Settings
-from aigid.remote import Place
 
 FITTED = {"vae": "vae", "gan": "gan.safetensors"}  # below the stage's folder: a trained maker's own
 
@@ -66,8 +66,8 @@ def _fit(domain: str) -> Callable[[np.ndarray, TrainingSettings, Path], None]:
 
 def _photographs(table: pd.DataFrame, root: Place) -> np.ndarray:
     """(N, S, S, 3) uint8, the readable ones of the training split; InputError unless all are of one size."""
-    from aigid.data.formats import ImageError
-    from aigid.data.images import decode
+    from aigid.data.reading.formats import ImageError
+    from aigid.data.reading.images import decode
 
     found = []
     for path in table["path"][(table["split"] == "train") & (table["label"] == 0)]:

@@ -9,10 +9,10 @@ from aigid.align import domains, engine
 from aigid.align.domains import AlignSettings
 from aigid.align.fakes import Fakes
 from aigid.align.shelf import ABOUT, Shelf
+from aigid.base.errors import InputError
+from aigid.base.files import device_name
+from aigid.base.remote import Place
 from aigid.device import choose_device
-from aigid.errors import InputError
-from aigid.files import device_name
-from aigid.remote import Place
 
 ROWS = 256  # photographs that an actor gets at once
 

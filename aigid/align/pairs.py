@@ -18,13 +18,13 @@ from aigid.align import container, domains, photographs
 from aigid.align.domains import AlignSettings
 from aigid.align.engine import ahead
 from aigid.align.fakes import Fakes
+from aigid.base.errors import InputError
+from aigid.base.files import device_name, engine_name, write_json, write_text
+from aigid.base.remote import Place
 from aigid.data import manifest
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features import weights
-from aigid.files import device_name, engine_name, write_json, write_text
-from aigid.remote import Place
 
 RECORD, ABOUT, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 LIBRARIES = ("diffusers", "numpy", "pillow", "spandrel", "torch")

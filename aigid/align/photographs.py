@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from aigid.data.formats import ImageError, Status, read_bytes
-from aigid.data.headers import Header, header
-from aigid.data.images import decode
+from aigid.data.reading.formats import ImageError, Status, read_bytes
+from aigid.data.reading.headers import Header, header
+from aigid.data.reading.images import decode
 
 BLOCK = 8  # px: a JPEG's, and the step of Stable Diffusion's latents
 

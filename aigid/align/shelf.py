@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
-from aigid.errors import InputError
-from aigid.files import atomic, cache_folder, write_json
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, cache_folder, write_json
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 
 ABOUT = "about.json"
 LOG = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from diffusers.utils import logging
 from torch import Tensor, nn
 
-from aigid import seeding
 from aigid.align.domains import AlignSettings
-from aigid.errors import InputError
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.features import hub, weights
 
 CONFIG = "config.json"

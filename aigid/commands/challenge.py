@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from aigid.command import Command, tell_failed
+from aigid.base.command import Command, tell_failed
+from aigid.base.errors import InputError
 from aigid.commands.options import FOLDER
-from aigid.errors import InputError
 
 
 @click.command(cls=Command)
@@ -22,7 +22,7 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
     """
     if not images.is_dir():
         raise InputError(f"{images}: no such folder")
-    from aigid.detectors.models import load
+    from aigid.detectors.base.models import load
 
     model = load(source)
     if model.name != "featdistill":

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from aigid.command import Command, tell, tell_failed
+from aigid.base.command import Command, tell, tell_failed
+from aigid.base.remote import Place
 from aigid.commands import options
 from aigid.commands.options import FILE, FOLDER, ROOT
-from aigid.remote import Place
 
 
 @click.command(cls=Command)
@@ -32,10 +32,10 @@ def index(
     seed: int,
 ) -> None:
     """List the images below ROOT in a manifest."""
+    from aigid.base.params import check
     from aigid.data import manifest
     from aigid.data.index import IndexSettings, describe
     from aigid.data.index import index as make_manifest
-    from aigid.params import check
 
     settings = check(
         {"layout": layout, "val": val, "test": test, "limit": limit, "archives": archives}, IndexSettings, "aigid index"
@@ -67,11 +67,11 @@ def audit(
     """Examine a dataset before anyone trains on it: does the file format give the label away?"""
     import json
 
+    from aigid.base.params import check
     from aigid.commands.terminal import console
     from aigid.data import manifest
     from aigid.data.audit import page, record
     from aigid.data.audit.doctor import AuditSettings, examine
-    from aigid.params import check
 
     limit = {} if fail_above is None else {"limit": fail_above}
     settings = check({"sample": sample} | limit, AuditSettings, "aigid audit")
@@ -127,8 +127,8 @@ def align(
     Fakes that MANIFEST holds are left out. A call that was killed goes on where it stopped.
     """
     from aigid.align.domains import AlignSettings, check
+    from aigid.base.params import check as check_settings
     from aigid.data import manifest
-    from aigid.params import check as check_settings
 
     check(domain)
     values = {"domain": domain, "weights": weights, "container": container, "seed": seed}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.command import Command, tell
+from aigid.base.command import Command, tell
+from aigid.base.errors import InputError
+from aigid.base.remote import Place
 from aigid.commands.options import FILE, FOLDER, ROOT
-from aigid.errors import InputError
-from aigid.remote import Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,9 +61,9 @@ def evaluate(
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
     Validation rows fit the calibrator and choose thresholds; test rows are judged.
     """
+    from aigid.base.params import check
     from aigid.evaluation import comparison, deployment, protocols, scores
     from aigid.evaluation.judge import judge
-    from aigid.params import check
 
     options = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
     settings = check(options, deployment.EvaluationSettings, "aigid evaluate")
@@ -139,7 +139,7 @@ def _tell(found: dict[str, Judgement], differences: pd.DataFrame, refused: list[
 
 
 def _facts(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
-    from aigid.files import sha256
+    from aigid.base.files import sha256
 
     facts = {"sha256 of the scores": sha256(path)}
     facts |= {"protocol": protocol} if protocol else {}

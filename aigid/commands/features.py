@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.command import Command, tell, tell_failed
+from aigid.base.command import Command, tell, tell_failed
+from aigid.base.errors import InputError
+from aigid.base.remote import Place
 from aigid.commands import options
 from aigid.commands.options import FILE, ROOT
-from aigid.errors import InputError
-from aigid.remote import Place
 
 BACKBONE = "{backbone}"
 
@@ -104,9 +104,9 @@ def info(as_json: bool) -> None:
 
     from rich.table import Table
 
+    from aigid.base.files import cache_folder
     from aigid.commands.terminal import console
     from aigid.features import inventory
-    from aigid.files import cache_folder
 
     rows = [entry.row() for entry in inventory.entries()]
     total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}

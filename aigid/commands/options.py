@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from aigid.remote import Place, is_address, located
+from aigid.base.remote import Place, is_address, located
 
 
 class Root(click.Path):

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.command import Command, tell
+from aigid.base.command import Command, tell
+from aigid.base.remote import Place
 from aigid.commands.options import FILE, ROOT
-from aigid.remote import Place
 
 if TYPE_CHECKING:
     from aigid.features.forecast import Forecast
@@ -37,8 +37,8 @@ def plan(
     as_json: bool,
 ) -> None:
     """Forecast an extraction: rows cached and missing, bytes, and hours at the pace of a sample on this machine."""
+    from aigid.base.errors import InputError
     from aigid.data import manifest
-    from aigid.errors import InputError
     from aigid.features.backbones import resolve, towers
 
     if len(names) > 1 and weights:

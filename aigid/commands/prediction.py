@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.command import Command, tell, tell_failed
+from aigid.base.command import Command, tell, tell_failed
+from aigid.base.errors import InputError
 from aigid.commands.options import FILE, FOLDER, PATH
-from aigid.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def predict(
     alpha: float,
 ) -> None:
     """Real or generated? PATH is an image, a folder, a glob, a manifest, or - for a list of paths on stdin."""
-    from aigid.params import check
+    from aigid.base.params import check
     from aigid.prediction import inputs
 
     if as_json and out:
@@ -79,7 +79,7 @@ def predict(
 
 
 def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
-    from aigid import tables
+    from aigid.base import tables
 
     for folder in folders:
         if not (folder / "model.json").is_file():
@@ -134,7 +134,7 @@ def _write(
     found: Iterator[list[Prediction]], images: pd.DataFrame, bundles: list[Bundle], out: Path | None
 ) -> list[tuple[str, str]]:
     """A scores file, or a table of the first ``SHOWN`` images."""
-    from aigid import tables
+    from aigid.base import tables
     from aigid.commands.terminal import console
     from aigid.prediction import output
 
@@ -164,7 +164,7 @@ def bring(
     out: Path | None,
 ) -> None:
     """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is hf's: a hub id or a folder."""
-    from aigid.detectors import models
+    from aigid.detectors.base import models
     from aigid.importers.registry import Request, find
 
     made = find(detector)(Request(model, weights, fake_labels, backbone))

@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from aigid import seeding
-from aigid.errors import InputError
-from aigid.params import Settings
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half

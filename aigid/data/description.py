@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from aigid.base.params import Settings
+from aigid.base.remote import Place
 from aigid.data import traits
 from aigid.data.audit import container, cues, sampling
 from aigid.data.audit.record import Unreadable
-from aigid.params import Settings
-from aigid.remote import Place
 
 
 class DescriptionSettings(Settings):

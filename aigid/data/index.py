@@ -6,6 +6,10 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field
 
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
+from aigid.base.remote import Place
+from aigid.base.seeding import seed_of
 from aigid.data import manifest
 from aigid.data.hashes import sha256_of
 from aigid.data.layouts import (
@@ -28,10 +32,6 @@ from aigid.data.layouts import (
 )
 from aigid.data.layouts.fit import explain, left_out
 from aigid.data.layouts.walk import Layout, unpacked, walk
-from aigid.errors import InputError
-from aigid.params import Settings
-from aigid.remote import Place
-from aigid.seeding import seed_of
 
 LAYOUTS: dict[str, Layout] = {
     "bfree_online": Layout(bfree_online.TREE, bfree_online.rows),

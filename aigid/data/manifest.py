@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from aigid import tables
-from aigid.errors import InputError
+from aigid.base import tables
+from aigid.base.errors import InputError
 
 REQUIRED = ("path", "label", "generator", "split")
 OPTIONAL = ("source", "group", "caption", "sha256")

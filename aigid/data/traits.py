@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import tables
-from aigid.errors import InputError
+from aigid.base import tables
+from aigid.base.errors import InputError
 
 NAMES = ("format", "JPEG table", "chroma subsampling", "progressive", "mode", "EXIF", "software", "ICC profile")
 CONTAINER = (*NAMES, "width", "height", "aspect", "JPEG quality", "bit depth")

@@ -4,10 +4,10 @@ from math import exp
 
 import numpy as np
 
+from aigid.base.errors import InputError
 from aigid.degrade.draws import Chain, Levels, Linear, Mixture, Policy, Sample, Uniform, Whole, always
 from aigid.degrade.operators import Drawn, run
 from aigid.degrade.pixels import Pixels
-from aigid.errors import InputError
 
 # The official training pipeline of NTIRE 2026. Blur radii and shifts in px; noise on the unit scale.
 NTIRE_BASIC = Sample(

@@ -9,13 +9,13 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, num_workers, write_text
+from aigid.base.remote import Place
 from aigid.data import manifest
-from aigid.data.formats import ImageError, read_bytes
-from aigid.data.images import decode
+from aigid.data.reading.formats import ImageError, read_bytes
+from aigid.data.reading.images import decode
 from aigid.degrade import views
-from aigid.errors import InputError
-from aigid.files import atomic, num_workers, write_text
-from aigid.remote import Place
 
 SUFFIX = ".png"
 

@@ -1,11 +1,11 @@
 """Named views: what is done to an image depends on its content, the view's name and the seed, never on batch order."""
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.degrade.draws import Chain, Policy, always
 from aigid.degrade.operators import Drawn, run
 from aigid.degrade.pixels import Pixels
 from aigid.degrade.policies import GENIMAGE_SIX, NYCU_EIGHT, NYCU_SWEEP, POLICIES, UFD_SWEEP
-from aigid.errors import InputError
 
 REVISION = 1  # of the operators' bytes; raise it when any operator gives other bytes than before
 

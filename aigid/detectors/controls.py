@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.params import Settings
 from aigid.data import traits
+from aigid.detectors.base.rows import EmbeddedDataset, Rows, require_both_classes
+from aigid.detectors.base.scoring import KEPT, KEPT_IF_THERE
 from aigid.detectors.probe import LinearProbe, PositiveFloat, ProbeSettings
-from aigid.detectors.rows import EmbeddedDataset, Rows, require_both_classes
-from aigid.detectors.scoring import KEPT, KEPT_IF_THERE
-from aigid.params import Settings
 
 NOISE = 64  # dimensions
 MOST_NAMES = 100  # of a trait; rarer ones count as unknown

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.params import Settings
 from aigid.data.audit.sampling import draw, ranks
-from aigid.detectors.protocol import Detector
-from aigid.detectors.rows import EmbeddedDataset, Rows
+from aigid.detectors.base.protocol import Detector
+from aigid.detectors.base.rows import EmbeddedDataset, Rows
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
-from aigid.params import Settings
 from aigid.store import OK
 
 COLUMNS = ["trained_on", "tested_on", "seen", "auroc", "low", "high", "num_real", "num_fake"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from aigid.seeding import seed_of
+from aigid.base.seeding import seed_of
 
 
 def generator(*key: str | int) -> torch.Generator:

@@ -8,9 +8,9 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from sklearn.neighbors import NearestNeighbors
 
-from aigid.detectors.rows import Rows, require_both_classes
-from aigid.errors import InputError
-from aigid.params import Settings
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
+from aigid.detectors.base.rows import Rows, require_both_classes
 
 
 class KnnSettings(Settings):

@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
-from aigid.detectors.rows import Rows, require_both_classes
-from aigid.params import Settings
+from aigid.base.params import Settings
+from aigid.detectors.base.rows import Rows, require_both_classes
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default

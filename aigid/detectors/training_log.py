@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid.files import atomic
+from aigid.base.files import atomic
 
 Logs = dict[str, pd.DataFrame]  # one row an epoch
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid import tables
+from aigid.base import tables
 from aigid.evaluation.page import Section
 
 COLUMNS = ("network", "val_f1_macro", "auroc", "acc", "f1_macro")

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import seeding
-from aigid.errors import InputError
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.base.files import atomic
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import macro_f1
 from aigid.evaluation.published import attributed
-from aigid.files import atomic
 
 PREFIX = "class_"
 DRAWS = 200

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid import seeding
-from aigid.errors import InputError
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.evaluation import calibration, intervals
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import rank

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation.ranking import Floats
 
 EPS = np.finfo(np.float64).eps

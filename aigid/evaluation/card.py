@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.files import write_text
 from aigid.evaluation import controls, results, summary
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.markdown import pipe_table
 from aigid.evaluation.parts import Judgements
-from aigid.files import write_text
 
 DEMONSTRATION = "> **A demonstration of the machinery. Not for judging photographs.**"
 PREVALENCES = (0.5, 0.1, 0.01)

@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from aigid import seeding
-from aigid.errors import InputError
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import RANKED
 from aigid.evaluation.ranking import Floats, rank

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import intervals, thresholds
 from aigid.evaluation.metrics import fake_accuracy
 from aigid.evaluation.ranking import Floats, Ranking

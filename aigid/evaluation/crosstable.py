@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import tables
+from aigid.base import tables
 from aigid.evaluation.figures import heat_map
 from aigid.evaluation.page import Section
 

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from aigid import params
-from aigid.errors import InputError
+from aigid.base import params
+from aigid.base.errors import InputError
+from aigid.base.files import write_json
 from aigid.evaluation import calibration, calibrators, conformal, metrics
 from aigid.evaluation.calibrators import Calibrator
 from aigid.evaluation.conformal import Abstainer, OperatingPoint
 from aigid.evaluation.headline import ANY, FAKES, REALS, Findings, lacking
 from aigid.evaluation.ranking import Ranking, rank
 from aigid.evaluation.scores import rank_rows
-from aigid.files import write_json
 
 ABSTENTION = [f"{what}_{side}" for what in ("coverage", "wrong", "uncertain") for side in ("real", "fake")]
 KEYS = (

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aigid.base.files import atomic
 from aigid.evaluation.controls import CONTROLS, others
 from aigid.evaluation.judge import Judgement
-from aigid.files import atomic
 
 Judgements = Mapping[str, Judgement]  # by detector, on one dataset
 PALETTE = [colour for colour in mpl.color_sequences["tab10"] if len({round(part, 2) for part in colour}) > 1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import breakdown, calibration, curves, headline, intervals, thresholds
 from aigid.evaluation.deployment import KEYS, Deployment, EvaluationSettings, calibrated, deploy, measure
 from aigid.evaluation.ranking import Ranking

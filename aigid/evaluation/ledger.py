@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid.files import write_text
+from aigid.base.files import write_text
 
 INTRO = """# Reproduction ledger
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import published
 from aigid.evaluation.page import Section
 

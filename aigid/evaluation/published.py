@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import metrics, thresholds
 from aigid.evaluation.ranking import rank
 from aigid.evaluation.scores import CLEAN, rank_rows

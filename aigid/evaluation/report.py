@@ -7,6 +7,7 @@ from platform import python_version
 
 import pandas as pd
 
+from aigid.base.files import write_text
 from aigid.evaluation import figures, page, results, summary
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
@@ -16,7 +17,6 @@ from aigid.evaluation.page import Section
 from aigid.evaluation.results import Cell
 from aigid.evaluation.summary import Judgements
 from aigid.evaluation.thumbnails import thumbnails
-from aigid.files import write_text
 
 READING = (
     "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "

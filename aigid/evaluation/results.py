@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, write_json
 from aigid.evaluation import deployment
 from aigid.evaluation.judge import Judgement
-from aigid.files import atomic, write_json
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
 NOTED = ("view", "warnings", "omitted", "facts")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import tables
-from aigid.errors import InputError
+from aigid.base import tables
+from aigid.base.errors import InputError
 from aigid.evaluation.ranking import Ranking, rank
 
 CLEAN = "clean"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, write_json
 from aigid.evaluation.published import attributed
 from aigid.evaluation.scores import CLEAN
-from aigid.files import atomic, write_json
 
 CLASSES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Label_B 0 to 5
 Answer = list[dict[str, int | str]]

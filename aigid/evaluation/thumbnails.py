@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 
 SIDE = 128  # px
 SMALL = 64  # px up to which every pixel is kept

@@ -11,10 +11,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.files import atomic
 from aigid.features import hub, weights
 from aigid.features.backbones import LoraSettings
-from aigid.files import atomic
 
 NAME = "default"
 ABOUT, HEAD = "adapter", "head."  # in a file: the key of what it belongs to, and the prefix of a classifier's tensors

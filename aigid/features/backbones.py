@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.params import Settings, check
 from aigid.features.preprocess import HALF, Preprocess
-from aigid.params import Settings, check
 
 
 class LoraSettings(Settings):

@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from aigid.errors import InputError
-from aigid.files import atomic, cache_folder, sweep, write_json
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, cache_folder, sweep, write_json
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096

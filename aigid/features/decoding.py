@@ -16,7 +16,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from aigid.data.images import decode, ends_flat, is_plain_jpeg
+from aigid.data.reading.images import decode, ends_flat, is_plain_jpeg
 from aigid.features import preprocess
 from aigid.features.preprocess import Preprocess, to_square
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings
 from aigid.features.preprocess import Preprocess

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import cache
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Input, Reader, Request, Sample

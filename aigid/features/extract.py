@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from aigid import engines, store
+from aigid.base.errors import InputError
+from aigid.base.files import batch_size, device_name, engine_name, num_workers
+from aigid.base.remote import Place
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features import batch, cache, engine, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
-from aigid.files import batch_size, device_name, engine_name, num_workers
-from aigid.remote import Place
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 # Each is a function that does what `aigid.features.engine.run` does.

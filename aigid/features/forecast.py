@@ -7,14 +7,14 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.files import num_workers
+from aigid.base.remote import Place
 from aigid.degrade import views
 from aigid.features import cache, engine
 from aigid.features.backbones import BackboneSettings
 from aigid.features.extract import Towers, key_of, rows_of
 from aigid.features.reader import Reader
-from aigid.files import num_workers
-from aigid.remote import Place
 
 SAMPLE = 200  # images that are embedded to learn the pace; they stay in the cache
 

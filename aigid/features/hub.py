@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 class Inside(NamedTuple):

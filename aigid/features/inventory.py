@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.base.remote import Place
 from aigid.features import cache
-from aigid.remote import Place
 
 LIMIT = 0.005  # relative difference: float16 rounding gives 0.0003, another batch size or device less than 0.003
 
@@ -96,13 +96,13 @@ def differing(entry: Entry, manifest: pd.DataFrame, root: Place, num_rows: int, 
 
 def _encoder(entry: Entry, root: Place) -> Callable[[str, str], np.ndarray | str]:
     """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
+    from aigid.base.files import device_name
+    from aigid.base.params import check
     from aigid.degrade import views
     from aigid.device import choose_device
     from aigid.features.backbones import BackboneSettings
     from aigid.features.encoder import Backbone
     from aigid.features.reader import Input, Reader, Request
-    from aigid.files import device_name
-    from aigid.params import check
 
     view = entry.about["view"]["view"]
     if json.loads(json.dumps(views.definition(view))) != entry.about["view"]:

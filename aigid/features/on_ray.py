@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from aigid import cluster
+from aigid.base.errors import InputError
+from aigid.base.files import device_name
+from aigid.base.remote import Place
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features import cache, engine
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
-from aigid.files import device_name
-from aigid.remote import Place
 
 ROWS = 1024  # images of a shard: what an actor that dies takes with it
 

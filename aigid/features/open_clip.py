@@ -8,7 +8,7 @@ import torch
 from open_clip.factory import _find_checkpoint_in_dir
 from torch import nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from aigid.params import Settings
+from aigid.base.params import Settings
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)

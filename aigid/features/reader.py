@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aigid.data.formats import ImageError, read_bytes
+from aigid.base.remote import Place
+from aigid.data.reading.formats import ImageError, read_bytes
 from aigid.degrade import views
 from aigid.features.decoding import DECODINGS
 from aigid.features.preprocess import Preprocess
-from aigid.remote import Place
 from aigid.store import OK
 
 CHANGED = "changed"  # not the file that the manifest was made from

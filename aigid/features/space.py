@@ -4,7 +4,7 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 
 
 def require(needs: dict[Path, int]) -> None:

@@ -8,7 +8,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import open_clip as library
 from aigid.features.backbones import BackboneSettings, JointSettings
 

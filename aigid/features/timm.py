@@ -7,7 +7,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings
 

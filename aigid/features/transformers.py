@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings
 

@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aigid.errors import InputError
-from aigid.files import sha256
+from aigid.base.errors import InputError
+from aigid.base.files import sha256
 
 ENCODER = "vision_encoder."  # before the names of an encoder that has a head beside it
 NAMED = 3  # keys that a message names before it counts the rest

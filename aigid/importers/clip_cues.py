@@ -1,6 +1,6 @@
 """clip-cues' linear probes (arXiv 2602.12381): on CLIP ViT-L/14-336, before its projection."""
 
-from aigid.detectors.models import Model
+from aigid.detectors.base.models import Model
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.importers import linear
 from aigid.importers.registry import Request

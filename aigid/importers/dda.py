@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from aigid.detectors.models import Model
-from aigid.detectors.origin import Origin
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.probe import LinearProbe
-from aigid.errors import InputError
 from aigid.features import adapters, encoder, hub, timm, weights
 from aigid.features.backbones import BackboneSettings, LoraSettings, resolve
 from aigid.importers import linear

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.detector import FeatDistill, Member
 from aigid.detectors.featdistill.settings import ExpertSettings
-from aigid.detectors.models import Model
-from aigid.detectors.origin import Origin
-from aigid.errors import InputError
 from aigid.importers.registry import Request
 
 SOURCE = "FeatDistill, Tu et al. 2026 (arXiv 2603.21939)"

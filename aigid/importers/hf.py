@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from aigid.detectors.models import Model
-from aigid.detectors.origin import Origin
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.origin import Origin
 from aigid.importers.hub_classifier import HubClassifier
 from aigid.importers.registry import Request
 

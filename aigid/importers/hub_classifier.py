@@ -9,13 +9,13 @@ import torch
 import transformers
 from PIL import Image
 
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
+from aigid.base.errors import InputError
+from aigid.base.files import device_name
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 from aigid.degrade import views
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features import hub, weights
-from aigid.files import device_name
 from aigid.store import OK
 
 BATCH = 16

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from aigid.detectors.models import Model
-from aigid.detectors.origin import Origin
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.probe import LinearProbe
-from aigid.errors import InputError
 from aigid.features import hub, weights
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.importers.registry import Request

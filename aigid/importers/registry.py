@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from aigid.detectors.models import Model
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
 
 # Each is a function of a Request that gives the Model, whose detector the registry of detectors knows.
 IMPORTERS = {

@@ -1,6 +1,6 @@
 """UniversalFakeDetect's linear head (Ojha et al., CVPR 2023): `fc_weights.pth` on CLIP ViT-L/14, after projection."""
 
-from aigid.detectors.models import Model
+from aigid.detectors.base.models import Model
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.importers import linear
 from aigid.importers.registry import Request

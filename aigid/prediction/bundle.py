@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aigid.data.formats import ImageError
+from aigid.base.files import num_workers
+from aigid.base.params import check
 from aigid.data.hashes import sha256_of
-from aigid.data.images import decode
-from aigid.detectors import models
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
+from aigid.detectors.base import models
 from aigid.evaluation.deployment import Deployment, EvaluationSettings
-from aigid.files import num_workers
-from aigid.params import check
 from aigid.prediction import cautions, pictures, stability, verdict
 from aigid.prediction.result import Prediction
 from aigid.prediction.scorers import Scores, scorer

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.evaluation import figures
 from aigid.prediction import pictures
 from aigid.prediction.bundle import Bundle, predict

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid import tables
+from aigid.base import tables
+from aigid.base.errors import InputError
 from aigid.data import manifest
 from aigid.data.layouts import realfake
 from aigid.data.layouts.walk import walk
-from aigid.errors import InputError
 
 KEPT = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
 STDIN = "-"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aigid import params
-from aigid.detectors.models import Model
-from aigid.detectors.protocol import Attributor
-from aigid.detectors.scoring import generated
-from aigid.errors import InputError
+from aigid.base import params
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.protocol import Attributor
+from aigid.detectors.base.scoring import generated
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.store import OK
 

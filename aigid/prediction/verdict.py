@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from aigid.detectors.models import Model
+from aigid.detectors.base.models import Model
 from aigid.evaluation.conformal import GENERATED, REAL, UNCERTAIN
 from aigid.evaluation.deployment import Deployment, EvaluationSettings, deploy
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from aigid import params
+from aigid.base import params
 from aigid.data import manifest
-from aigid.detectors.registry import DETECTORS, find
-from aigid.detectors.rows import open_dataset
+from aigid.detectors.base.registry import DETECTORS, find
+from aigid.detectors.base.rows import open_dataset
 from aigid.features import text
 from aigid.features.backbones import resolve
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aigid import tables
+from aigid.base import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -26,9 +26,9 @@ from aigid.cli import main
 from aigid.data import manifest
 from aigid.data.audit.doctor import AuditSettings, examine
 from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
-from aigid.data.headers import header
-from aigid.data.images import decode
 from aigid.data.index import IndexSettings, index
+from aigid.data.reading.headers import header
+from aigid.data.reading.images import decode
 
 
 @pytest.fixture(scope="session")

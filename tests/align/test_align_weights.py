@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from aigid.align import gan, srgan, vae
 from aigid.align.domains import AlignSettings, load
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features.weights import sha256_of
 
 

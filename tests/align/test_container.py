@@ -10,8 +10,8 @@ from PIL import Image
 
 from aigid.align import container
 from aigid.align.pairs import psnr
-from aigid.data.headers import header
-from aigid.data.images import decode
+from aigid.data.reading.headers import header
+from aigid.data.reading.images import decode
 
 
 def file(picture, *arguments, mode="RGB", **options):

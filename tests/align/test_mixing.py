@@ -10,8 +10,8 @@ from scipy.fft import dctn, idctn
 
 from aigid.align import container
 from aigid.align.mixing import align_quality, dct_mix, pixel_mix
-from aigid.data.headers import header
-from aigid.data.images import decode
+from aigid.data.reading.headers import header
+from aigid.data.reading.images import decode
 from aigid.degrade.compression import jpeg
 
 

@@ -11,12 +11,12 @@ import skimage
 from PIL import Image
 from rich.console import Console
 
+from aigid.base.errors import InputError
 from aigid.data import manifest
 from aigid.data.audit import page, record
 from aigid.data.audit.doctor import AuditSettings, examine
 from aigid.data.index import IndexSettings, index
 from aigid.degrade.rewrite import rewrite
-from aigid.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared"
 PHOTO = Image.fromarray(skimage.data.astronaut())

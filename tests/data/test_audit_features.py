@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import skimage
-from hostile import encode, picture
 from PIL import Image
 
 from aigid.data.audit import container, cues, sampling
 from aigid.data.audit.values import summary
+from tests.data.hostile import encode, picture
 
 
 def test_container_tells_what_the_encoder_was_told(tmp_path):

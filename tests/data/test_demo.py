@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigid.base.errors import InputError
+from aigid.base.params import check
 from aigid.data import manifest
 from aigid.data.demo import DemoSettings, build, photographs
-from aigid.data.headers import Header, header
-from aigid.errors import InputError
-from aigid.params import check
+from aigid.data.reading.headers import Header, header
 
 SMALL = DemoSettings(steps=2, width=8, tiles_per_photograph=6)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aigid.base.files import cache_folder
 from aigid.data.hashes import sha256_of
-from aigid.files import cache_folder
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
+from aigid.base.errors import InputError
 from aigid.data import manifest
 from aigid.data.index import IndexSettings, index
-from aigid.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from aigid.base.errors import InputError
 from aigid.data.index import LAYOUTS, IndexSettings, index
 from aigid.data.layouts.walk import walk
-from aigid.errors import InputError
 
 # layout -> {file: (label, generator, split, source or group), or None where the layout leaves it out}
 TREES = {

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from aigid.base.errors import InputError
 from aigid.data.index import IndexSettings, index
 from aigid.data.layouts import xlsx
-from aigid.errors import InputError
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from aigid.base.errors import InputError
 from aigid.data import manifest
-from aigid.errors import InputError
 
 ROWS = [
     {"path": "b.png", "label": 1, "generator": "sdxl", "split": "test", "group": "b", "extra_note": 'says "hi", twice'},

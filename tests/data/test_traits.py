@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.base.errors import InputError
 from aigid.data import traits
 from aigid.data.audit import container, cues
 from aigid.data.description import describe
-from aigid.errors import InputError
 
 
 def test_the_names_are_the_audit_s() -> None:

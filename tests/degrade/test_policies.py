@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare, kstest
 
+from aigid.base.errors import InputError
 from aigid.degrade import operators, policies
-from aigid.errors import InputError
 
 NUM_DRAWS = 20_000
 BASIC = {  # the table of NTIRE's groups

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.base.errors import InputError
+from aigid.base.files import sha256
 from aigid.data import manifest
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.degrade import views
 from aigid.degrade.rewrite import rewrite
-from aigid.errors import InputError
-from aigid.files import sha256
 
 
 @pytest.fixture

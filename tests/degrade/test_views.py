@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigid.base.errors import InputError
 from aigid.degrade import views
 from aigid.degrade.pixels import stored, unit
-from aigid.errors import InputError
 
 CONTRACT = {"clean", "lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5", "ntire_basic"} | {
     f"nycu_aug{i}" for i in range(8)

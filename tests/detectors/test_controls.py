@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from aigid.base.errors import InputError
 from aigid.data import traits
 from aigid.detectors import controls
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.controls import ControlSettings
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 
 SETTINGS = ControlSettings(backbone="tiny_clip", train="demo", c=0.1)
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.crossing import COLUMNS, cross
 from aigid.detectors.probe import LinearProbe, ProbeSettings
-from aigid.detectors.rows import Rows
 from aigid.evaluation import crosstable
 from aigid.store import OK
 

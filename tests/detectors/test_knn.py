@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.knn import KnnSettings, NearestNeighbours
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 
 EMPTY = Rows(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
 

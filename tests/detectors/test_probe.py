@@ -7,9 +7,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.probe import LinearProbe, ProbeSettings
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 
 
 def rows(seed, n=300, d=12, shift=0.7):

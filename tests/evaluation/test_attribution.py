@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import attribution, scores, submission
 from aigid.evaluation.submission import CLASSES as CLASSES_OF_DEFACTIFY
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import calibration, calibrators, scores
 from aigid.evaluation.ranking import rank
 

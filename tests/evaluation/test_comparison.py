@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import norm
 from sklearn import metrics as sk
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import comparison, scores
 
 

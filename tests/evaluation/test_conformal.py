@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import conformal
 from aigid.evaluation.ranking import rank
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import calibration, deployment, scores
 from aigid.evaluation.deployment import EvaluationSettings
 from aigid.evaluation.judge import judge

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aigid.data.layouts.genimage import GENERATORS
-from aigid.detectors.registry import DETECTORS
+from aigid.detectors.base.registry import DETECTORS
 from aigid.evaluation import ledger, published
 from aigid.preset import names
 

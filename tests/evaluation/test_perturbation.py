@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid import tables
+from aigid.base import tables
+from aigid.base.errors import InputError
 from aigid.degrade import views
-from aigid.errors import InputError
 from aigid.evaluation import ablation, perturbation
 from aigid.evaluation.perturbation import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import protocols, published, scores, submission
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import comparison, latex, report, results, scores, summary, terminal
 from aigid.evaluation.judge import Judgement, judge
 

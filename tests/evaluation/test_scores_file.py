@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.evaluation import scores
 
 

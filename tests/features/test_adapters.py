@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import adapters, weights
 from aigid.features.backbones import LoraSettings, resolve
 from aigid.features.encoder import load_tower

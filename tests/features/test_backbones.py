@@ -9,8 +9,8 @@ import torch
 import transformers
 from towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
 
+from aigid.base.errors import InputError
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features import hub
 from aigid.features.backbones import BACKBONES, BackboneSettings, JointSettings, resolve
 from aigid.features.encoder import Backbone

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import cache
 
 ABOUT = {"tower": "t", "view": {"view": "clean"}, "seed": 0}

@@ -10,12 +10,11 @@ from PIL import Image
 from skimage import data
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
-from hostile import bombs, encode, exif, frauds, mutated, picture, png, with_segment
-
-from aigid.data.formats import ImageError
-from aigid.data.images import is_plain_jpeg
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import is_plain_jpeg
 from aigid.features.decoding import DECODINGS
 from aigid.features.preprocess import Preprocess
+from tests.data.hostile import bombs, encode, exif, frauds, mutated, picture, png, with_segment
 
 EXACT, FAST = DECODINGS["exact"], DECODINGS["fast"]
 PHOTOGRAPHS = [data.astronaut()[:371], data.chelsea(), data.coffee()[:, 1:], data.rocket()[3:], data.astronaut()]

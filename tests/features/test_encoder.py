@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from towers import CLIP, SIGLIP, images
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import batch, encoder
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.features.encoder import Backbone

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import cache, engine
 from aigid.features.backbones import BackboneSettings
 from aigid.features.reader import Sample

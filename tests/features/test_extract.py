@@ -10,10 +10,10 @@ from PIL import Image
 from towers import SIGLIP
 
 from aigid import store
+from aigid.base.errors import InputError
 from aigid.data import manifest
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.degrade import views
-from aigid.errors import InputError
 from aigid.features.backbones import BackboneSettings, JointSettings
 from aigid.features.encoder import Backbone
 from aigid.features.extract import extract

@@ -16,7 +16,7 @@ import torch
 
 from aigid import engines
 from aigid.align import pairs
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import cache, extract
 from aigid.features.backbones import resolve
 from aigid.features.encoder import Backbone

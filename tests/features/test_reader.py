@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.degrade import views
 from aigid.features.preprocess import Preprocess, to_square
 from aigid.features.reader import Input, Reader, Request

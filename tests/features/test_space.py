@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features import space
 
 Usage = namedtuple("Usage", "total used free")

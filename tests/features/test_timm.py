@@ -5,7 +5,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features.backbones import resolve
 from aigid.features.encoder import load_tower
 

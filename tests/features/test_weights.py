@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import save_file
 from towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
 
-from aigid.errors import InputError
+from aigid.base.errors import InputError
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone
 

@@ -6,12 +6,12 @@ import torch
 from click.testing import CliRunner
 from torch.nn.functional import conv2d, gelu, interpolate, layer_norm
 
+from aigid.base.errors import InputError
 from aigid.cli import main
-from aigid.data.images import decode
-from aigid.detectors import models
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
-from aigid.errors import InputError
+from aigid.data.reading.images import decode
+from aigid.detectors.base import models
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from aigid.detectors import models
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.detectors.base import models
 from aigid.features import hub
 from aigid.importers.registry import Request, find
 from aigid.prediction.bundle import Bundle

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from aigid.detectors import models
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
-from aigid.errors import InputError
+from aigid.base.errors import InputError
+from aigid.detectors.base import models
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
 from aigid.importers import linear

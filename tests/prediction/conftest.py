@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from aigid.data import manifest
-from aigid.detectors import models, origin
+from aigid.detectors.base import models, origin
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score, validate
 from aigid.detectors.probe import LinearProbe
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score, validate
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
 

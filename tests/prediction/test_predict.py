@@ -9,15 +9,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 import aigid
-from aigid import tables
+from aigid.base import tables
+from aigid.base.errors import InputError
 from aigid.cli import main
 from aigid.data import manifest
-from aigid.data.formats import read_bytes
-from aigid.detectors import models, origin
-from aigid.detectors.rows import open_dataset
-from aigid.detectors.scoring import score
+from aigid.data.reading.formats import read_bytes
+from aigid.detectors.base import models, origin
+from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.detectors.svm.detector import KernelSvm
-from aigid.errors import InputError
 from aigid.features import reader
 from aigid.prediction import cautions, inputs
 

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from aigid.cli import main
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.prediction import explanation, metadata, stability
 from tests.data import hostile
 

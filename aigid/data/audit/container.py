@@ -9,10 +9,10 @@ from zlib import crc32
 import pandas as pd
 from tqdm import tqdm
 
+from aigid.base.files import num_workers
 from aigid.data.audit.record import Unreadable
-from aigid.data.formats import ImageError
-from aigid.data.headers import Header, header
-from aigid.files import num_workers
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.headers import Header, header
 
 ABSENT = -1  # in place of a number
 CONTAINER: dict[str, Callable[[Header], float | str]] = {

@@ -10,11 +10,11 @@ from PIL import Image
 from scipy.fft import dctn
 from tqdm import tqdm
 
+from aigid.base.files import num_workers
 from aigid.data.audit.container import BYTES, PIXELS
 from aigid.data.audit.record import Unreadable
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
-from aigid.files import num_workers
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 
 Pixels = NDArray[np.uint8]
 

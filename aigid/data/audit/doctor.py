@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
+from aigid.base.remote import Place
 from aigid.data.audit import container, cues, duplicates, sampling, verdict
 from aigid.data.audit.predictability import each_and_together, num_units
 from aigid.data.audit.record import TOGETHER, Association, Audit, Count, Part, Unreadable
 from aigid.data.audit.values import summary
-from aigid.data.formats import Status
 from aigid.data.hashes import sha256_of
-from aigid.errors import InputError
-from aigid.params import Settings
-from aigid.remote import Place
+from aigid.data.reading.formats import Status
 
 MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 is then known to 0.02
 

@@ -9,7 +9,7 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
-from aigid import seeding
+from aigid.base import seeding
 from aigid.evaluation import intervals
 
 FOLDS = 5  # or as many as a class has units

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aigid import params
+from aigid.base import params
 
 TOGETHER = "all together"  # in place of a feature's name: the whole family
 

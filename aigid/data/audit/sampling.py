@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.seeding import seed_of
+from aigid.base.seeding import seed_of
 
 Rows = NDArray[np.int64]  # positions in the manifest
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from aigid.files import atomic, cache_folder, sha256
+from aigid.base.files import atomic, cache_folder, sha256
 
 HERE = Path(__file__).parent
 

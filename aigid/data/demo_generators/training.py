@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid import seeding
+from aigid.base import seeding
 from aigid.data.demo import DemoSettings, Photograph, TrainingSettings
 from aigid.data.demo_generators.autoencoder import Autoencoder
 from aigid.data.demo_generators.critic import Critic

@@ -5,9 +5,9 @@ All copies of one image have one ``source_id`` and are one ``group``. The tree i
 
 from collections.abc import Iterator
 
+from aigid.base.remote import Place
 from aigid.data.layouts import labels
 from aigid.data.layouts.walk import Row, Tree
-from aigid.remote import Place
 
 TREE = "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names"
 COLUMNS = {"filename", "label", "source_id"}

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from aigid import tables
+from aigid.base import tables
+from aigid.base.errors import InputError
 from aigid.data.layouts import labels
 from aigid.data.layouts.walk import Row, Tree
-from aigid.errors import InputError
 
 TREE = "one .csv or .parquet table with columns path (or filename) and label (or typ), beside the images that it names"
 PASSED_ON = ("source", "group", "caption")

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from aigid.base.errors import InputError
 from aigid.data.layouts import embedded, labels
 from aigid.data.layouts.walk import Row, Tree
-from aigid.errors import InputError
 
 TREE = (
     "train/{coco,sd21,sdxl,sd3,dalle,midjourney}_image/<i>.png; {val,test}/[image_]<i>.png with an "

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from aigid.errors import InputError
-from aigid.remote import Address, Place
+from aigid.base.errors import InputError
+from aigid.base.remote import Address, Place
 
 FOLDER = "unpacked"
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp"}

@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import PurePosixPath
 from zlib import crc32
 
+from aigid.base.errors import InputError
 from aigid.data.layouts.walk import Layout, Tree
-from aigid.errors import InputError
 
 ENOUGH = 20_000  # images to judge a layout by
 MOST_FOLDERS = 32

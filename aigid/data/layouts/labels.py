@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from aigid import tables
+from aigid.base import tables
+from aigid.base.errors import InputError
+from aigid.base.remote import Place
 from aigid.data.layouts import xlsx
 from aigid.data.layouts.walk import Tree, has_image_suffix
-from aigid.errors import InputError
-from aigid.remote import Place
 
 SUFFIXES = (*tables.SUFFIXES, ".xlsx")
 NAME_COLUMNS = (

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aigid.data import archives
-from aigid.errors import InputError
-from aigid.remote import Address, Place
+from aigid.base.errors import InputError
+from aigid.base.remote import Address, Place
+from aigid.data.reading import archives
 
 SUFFIXES = frozenset(
     [

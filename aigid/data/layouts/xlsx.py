@@ -7,8 +7,8 @@ from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
-from aigid.errors import InputError
-from aigid.remote import Place
+from aigid.base.errors import InputError
+from aigid.base.remote import Place
 
 MAX_BYTES = 2**28  # of one unpacked part; nine thousand labels are about 1 MB
 MAX_COLUMNS = 2**14

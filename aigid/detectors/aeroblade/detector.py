@@ -7,10 +7,10 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
 
+from aigid.base.errors import InputError
 from aigid.detectors.aeroblade.distance import Perceptual, restored
 from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.detectors.svm.fitting import platt
-from aigid.errors import InputError
 
 FILE = "distance.safetensors"
 

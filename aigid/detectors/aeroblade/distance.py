@@ -10,9 +10,9 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.detectors.aeroblade.settings import AerobladeSettings
-from aigid.errors import InputError
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's, of pixels in [-1, 1]
 WIDTH = 64  # of VGG-16's first layer

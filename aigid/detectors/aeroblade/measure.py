@@ -10,13 +10,13 @@ import torch
 from tqdm import tqdm
 
 from aigid import store
+from aigid.base.files import device_name, num_workers
 from aigid.detectors.aeroblade.distance import Perceptual
 from aigid.detectors.cnn.samples import BATCH, PIXELS, grouped
 from aigid.detectors.cnn.vae import load, remake, require_divisible
 from aigid.device import choose_device
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Input, Reader, Request
-from aigid.files import device_name, num_workers
 
 
 class Measure:

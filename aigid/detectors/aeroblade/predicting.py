@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from aigid.detectors.aeroblade.measure import Measure
-from aigid.detectors.models import Model
+from aigid.detectors.base.models import Model
 
 
 class Predictor:

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from aigid.params import Settings
+from aigid.base.params import Settings
 
 
 class AerobladeSettings(Settings):

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
+from aigid.detectors.base.rows import class_numbers
 from aigid.detectors.cnn.detector import Cnn, names_of
 from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.detectors.rows import class_numbers
 
 SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "frequency"))
 

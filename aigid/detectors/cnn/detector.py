@@ -10,15 +10,15 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch import nn
 
-from aigid import seeding
-from aigid.detectors import finetuning
+from aigid.base import seeding
+from aigid.base.files import device_name
+from aigid.detectors.base.rows import class_names, class_numbers
 from aigid.detectors.cnn.network import build
 from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
-from aigid.detectors.rows import class_names, class_numbers
+from aigid.detectors.training import finetuning
 from aigid.device import choose_device
-from aigid.files import device_name
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 from safetensors.numpy import save_file
 
-from aigid.errors import InputError
-from aigid.files import atomic, cache_folder, write_json
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, cache_folder, write_json
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
 SHARD_BYTES = 1 << 28

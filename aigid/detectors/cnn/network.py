@@ -6,8 +6,8 @@ import timm
 import torch
 from torch import nn
 
+from aigid.base.errors import InputError
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.errors import InputError
 
 
 def build(settings: CnnSettings, num_classes: int) -> nn.Module:

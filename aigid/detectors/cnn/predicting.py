@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
 from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.scoring import probabilities
-from aigid.detectors.models import Model
-from aigid.errors import InputError
 
 
 class Predictor:

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from aigid import seeding, store
+from aigid import store
+from aigid.base import seeding
+from aigid.base.files import num_workers, sha256
 from aigid.degrade import views
 from aigid.detectors.cnn import channels
 from aigid.detectors.cnn.drawer import Drawer, Writer, drawer
@@ -18,7 +20,6 @@ from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.detectors.cnn.vae import WEIGHTS, load, remake, require_divisible
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Input, Reader, Request, Sample
-from aigid.files import num_workers, sha256
 
 BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
 
@@ -121,8 +122,8 @@ class Source:
     def vae(self) -> Any:
         """The VAE on its device, loaded when an error is first asked for."""
         if self._vae is None:
+            from aigid.base.files import device_name
             from aigid.device import choose_device
-            from aigid.files import device_name
 
             self._vae = load(self._vae_folder).to(choose_device(device_name()))
             require_divisible(self._vae, self.settings.size)

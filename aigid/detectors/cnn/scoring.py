@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from aigid import store
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.scoring import attributed_frame, judged
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.samples import Source
-from aigid.detectors.models import Model
-from aigid.detectors.scoring import attributed_frame, judged
-from aigid.errors import InputError
 
 
 def score(model: Model, source: Source, manifest: pd.DataFrame, views: Sequence[str]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.params import Settings
+from aigid.base.params import Settings
 
 Channel = Literal["rgb", "error", "frequency"]
 NUM_PLANES = {"rgb": 3, "error": 1, "frequency": 1}

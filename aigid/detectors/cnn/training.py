@@ -8,10 +8,10 @@ from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
-from aigid.detectors import finetuning
 from aigid.detectors.cnn.samples import Samples
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.finetuning import Learner, Plan, Position
+from aigid.detectors.training import finetuning
+from aigid.detectors.training.finetuning import Learner, Plan, Position
 
 EVAL_BATCH = 256
 FEWEST = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6

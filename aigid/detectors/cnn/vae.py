@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from aigid.errors import InputError
-from aigid.params import Settings
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TINY = {

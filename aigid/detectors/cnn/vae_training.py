@@ -9,11 +9,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
 
-from aigid import seeding
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 from aigid.detectors.cnn.vae import VaeSettings
-from aigid.errors import InputError
 from aigid.features.preprocess import Preprocess, to_square
 
 MOST = 4096  # photographs looked at

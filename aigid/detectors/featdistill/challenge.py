@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import store, tables
+from aigid import store
+from aigid.base import tables
+from aigid.base.errors import InputError
+from aigid.base.files import sha256, write_json
 from aigid.data.layouts.walk import walk
+from aigid.detectors.base.models import Model
 from aigid.detectors.featdistill import scoring
-from aigid.detectors.models import Model
-from aigid.errors import InputError
 from aigid.features.extract import Towers
-from aigid.files import sha256, write_json
 
 CSV, META = "predictions.csv", "predictions.meta.json"
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from aigid import seeding
+from aigid.base import seeding
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import inside, weights
 from aigid.features.backbones import BackboneSettings

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from aigid import seeding
+from aigid.base import seeding
 from aigid.evaluation import intervals
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank

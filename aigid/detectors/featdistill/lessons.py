@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from aigid import seeding
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.base.files import num_workers
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 from aigid.degrade.pixels import Pixels
 from aigid.degrade.policies import augment
 from aigid.detectors.featdistill.settings import LessonSettings
-from aigid.errors import InputError
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, to_square
-from aigid.files import num_workers
 
 ASPECTS = (3 / 4, 4 / 3)  # of a random crop, as torchvision's RandomResizedCrop has them
 TRIES = 10

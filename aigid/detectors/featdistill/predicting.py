@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from aigid.detectors.base.models import Model
 from aigid.detectors.featdistill import scoring
-from aigid.detectors.models import Model
 from aigid.features.extract import Towers
 
 

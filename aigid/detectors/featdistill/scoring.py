@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from aigid import store
+from aigid.detectors.base.scoring import frame, judged
 from aigid.detectors.featdistill.detector import FeatDistill, ensemble
-from aigid.detectors.scoring import frame, judged
 from aigid.features.extract import Towers, extract
 from aigid.features.reader import Sample
 

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from aigid.base.params import Settings
 from aigid.degrade.policies import POLICIES
 from aigid.features.backbones import BackboneSettings, LoraSettings, named
-from aigid.params import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from aigid.detectors import finetuning, parallel
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model, load, save
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.detector import FeatDistill, Member
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.training import Course, train
-from aigid.detectors.models import Model, load, save
-from aigid.detectors.origin import Origin
-from aigid.errors import InputError
+from aigid.detectors.training import finetuning, parallel
 
 NAME = "featdistill"
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.detectors import finetuning
+from aigid.base.files import num_workers
 from aigid.detectors.featdistill.expert import Expert, p_generated
 from aigid.detectors.featdistill.lessons import Batch, Lessons, chosen
 from aigid.detectors.featdistill.settings import (
@@ -24,13 +24,13 @@ from aigid.detectors.featdistill.settings import (
     Stage2Settings,
 )
 from aigid.detectors.featdistill.teaching import Teaching, teaching
-from aigid.detectors.finetuning import Learner, Plan, Position
+from aigid.detectors.training import finetuning
+from aigid.detectors.training.finetuning import Learner, Plan, Position
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features import adapters
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess
-from aigid.files import num_workers
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from aigid.base.files import device_name
+from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.fusion.settings import FusionSettings
-from aigid.detectors.rows import Rows, require_both_classes, require_finite
-from aigid.files import device_name
 
 if TYPE_CHECKING:
     from aigid.detectors.fusion.heads import Head

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from aigid.params import Settings
+from aigid.base.params import Settings
 
 Count = Annotated[int, Field(ge=1)]
 

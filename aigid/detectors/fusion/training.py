@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from aigid.detectors.base.rows import Rows, standardization
 from aigid.detectors.descent import adamw, epoch, generator, initialise
 from aigid.detectors.fusion.heads import HEADS, Head
 from aigid.detectors.fusion.settings import FusionSettings
-from aigid.detectors.rows import Rows, standardization
 
 
 def build(kind: str, widths: Sequence[int], width: int, hidden: int) -> Head:

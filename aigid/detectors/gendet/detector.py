@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from aigid.base.errors import InputError
+from aigid.base.files import device_name
+from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.training_log import Logs
-from aigid.errors import InputError
-from aigid.files import device_name
 
 if TYPE_CHECKING:
     from aigid.detectors.gendet.network import Network

@@ -9,12 +9,12 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from aigid.detectors.base.rows import Rows, standardization
 from aigid.detectors.descent import adamw, epoch, generator, initialise
 from aigid.detectors.gendet.losses import squared_chord
 from aigid.detectors.gendet.network import Network
 from aigid.detectors.gendet.rotation import Rotations
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.rows import Rows, standardization
 from aigid.detectors.training_log import Logs
 
 BLOCK = 4096  # rows at a time where nothing is learnt

@@ -7,9 +7,9 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows, class_names, class_numbers, require_finite, standardization
 from aigid.detectors.occ.settings import OccSettings
-from aigid.detectors.rows import Rows, class_names, class_numbers, require_finite, standardization
-from aigid.errors import InputError
 
 if TYPE_CHECKING:
     from aigid.detectors.occ.training import Tower

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.params import Settings
+from aigid.base.params import Settings
 
 
 class OccSettings(Settings):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aigid.base.errors import InputError
 from aigid.detectors import descent
 from aigid.detectors.occ.settings import OccSettings
-from aigid.errors import InputError
 
 
 class Tower(Protocol):

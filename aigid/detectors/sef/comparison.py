@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from aigid import seeding
-from aigid.detectors.rows import EmbeddedDataset, Rows
+from aigid.base import seeding
+from aigid.detectors.base.rows import EmbeddedDataset, Rows
 from aigid.detectors.sef import fusion
 from aigid.detectors.sef.detector import DOMAINS, Sef
 from aigid.detectors.sef.expert import verdict

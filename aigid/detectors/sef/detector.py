@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aigid.detectors.rows import Rows, require_both_classes, require_finite
+from aigid.base.errors import InputError
+from aigid.base.files import device_name
+from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.sef import expert, fusion
 from aigid.detectors.sef.expert import Expert
 from aigid.detectors.sef.fusion import Fusion
 from aigid.detectors.sef.settings import SefSettings
 from aigid.device import choose_device
-from aigid.errors import InputError
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
-from aigid.files import device_name
 
 DOMAINS = ("vae", "gan")  # in the order of the features
 GATE = "gate.safetensors"

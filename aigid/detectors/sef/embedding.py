@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid.detectors.rows import EmbeddedDataset, Rows
+from aigid.detectors.base.rows import EmbeddedDataset, Rows
 from aigid.detectors.sef.expert import base
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings, JointSettings

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.errors import InputError
 from aigid.features import adapters, weights
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.features.encoder import load_tower

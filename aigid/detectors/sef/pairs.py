@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from aigid.data.formats import ImageError
-from aigid.data.images import decode
-from aigid.errors import InputError
-from aigid.files import sha256
+from aigid.base.errors import InputError
+from aigid.base.files import sha256
+from aigid.data.reading.formats import ImageError
+from aigid.data.reading.images import decode
 
 RECORD = "aligned.jsonl"
 LOG = logging.getLogger(__name__)

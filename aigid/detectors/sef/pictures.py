@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
-from aigid.data.images import decode
+from aigid.data.reading.images import decode
 from aigid.detectors.sef.comparison import Exam
 from aigid.detectors.sef.detector import DOMAINS, Sef
 from aigid.detectors.sef.expert import Expert

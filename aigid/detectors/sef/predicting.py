@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid.detectors.models import Model
+from aigid.base.errors import InputError
+from aigid.detectors.base.models import Model
 from aigid.detectors.sef.embedding import embed
-from aigid.errors import InputError
 from aigid.features.extract import Towers
 from aigid.store import OK
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from aigid import seeding
 from aigid.align.mixing import align_quality, dct_mix, pixel_mix
+from aigid.base import seeding
 from aigid.degrade.operators import run
 from aigid.degrade.policies import policy
 from aigid.detectors.sef.settings import SamplingSettings

@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigid.detectors import finetuning, parallel
-from aigid.detectors.finetuning import Learner, Plan, Position
+from aigid.base.errors import InputError
+from aigid.base.files import num_workers
 from aigid.detectors.sef import losses, sampling
 from aigid.detectors.sef.expert import Expert, build
 from aigid.detectors.sef.pairs import Pairs, fingerprint
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.errors import InputError
+from aigid.detectors.training import finetuning, parallel
+from aigid.detectors.training.finetuning import Learner, Plan, Position
 from aigid.evaluation import metrics
 from aigid.evaluation.ranking import rank
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
-from aigid.files import num_workers
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 EVAL_BATCH = 128

@@ -9,14 +9,14 @@ from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 from sklearn.metrics import f1_score
 
-from aigid import seeding
-from aigid.detectors.rows import Rows, class_names, class_numbers
+from aigid.base import seeding
+from aigid.base.errors import InputError
+from aigid.base.params import Settings
+from aigid.detectors.base.rows import Rows, class_names, class_numbers
 from aigid.detectors.svm.fitting import nystroem, platt, support_vectors
 from aigid.detectors.svm.machine import Machine, couple, sigmoids, vote
 from aigid.detectors.svm.scaling import Scaling, learn_scaling, scale
 from aigid.detectors.svm.selection import forward, k_best
-from aigid.errors import InputError
-from aigid.params import Settings
 
 Positive = Annotated[float, Field(gt=0)]
 Grid = Annotated[

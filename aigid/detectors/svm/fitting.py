@@ -8,9 +8,9 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.special import expit, xlogy
 
-from aigid import seeding
+from aigid.base import seeding
+from aigid.base.errors import InputError
 from aigid.detectors.svm.machine import Machine, rbf
-from aigid.errors import InputError
 
 
 def support_vectors(x: np.ndarray, y: np.ndarray, c: float, gamma: float, intelex: bool = False) -> Machine:

@@ -11,13 +11,13 @@ from PIL import Image
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from aigid.base.errors import InputError
+from aigid.base.params import check
 from aigid.detectors.aeroblade import measure
 from aigid.detectors.aeroblade.detector import Aeroblade
 from aigid.detectors.aeroblade.distance import SCALE, SHIFT, Perceptual, drawn, published
 from aigid.detectors.aeroblade.measure import Measure, closeness
 from aigid.detectors.aeroblade.settings import AerobladeSettings
-from aigid.errors import InputError
-from aigid.params import check
 
 
 class Rounded(nn.Module):

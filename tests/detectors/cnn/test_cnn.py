@@ -15,8 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
+from aigid.base.errors import InputError
+from aigid.base.params import check
 from aigid.data import manifest
-from aigid.detectors import models
+from aigid.detectors.base import models
 from aigid.detectors.cnn import drawer, samples, training
 from aigid.detectors.cnn.ablation import ablate, channel_sets
 from aigid.detectors.cnn.detector import Cnn
@@ -25,9 +27,7 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
-from aigid.detectors.finetuning import Run
-from aigid.errors import InputError
-from aigid.params import check
+from aigid.detectors.training.finetuning import Run
 
 TINY = {
     "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -171,7 +171,7 @@ def test_learns_and_scores(dataset, fitted, tmp_path):
 
 KILLED = """
 import sys, os, numpy as np
-from aigid.detectors import finetuning
+from aigid.detectors.training import finetuning
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.settings import CnnSettings

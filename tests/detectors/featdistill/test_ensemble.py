@@ -13,10 +13,10 @@ from PIL import Image
 
 import aigid
 from aigid.cli import main
+from aigid.detectors.base.models import Model, load, save
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import judging, scoring
 from aigid.detectors.featdistill.detector import FeatDistill, Member, ensemble
-from aigid.detectors.models import Model, load, save
 from aigid.features.encoder import normalised
 from aigid.features.extract import Towers
 from aigid.features.preprocess import to_square

@@ -6,10 +6,10 @@ import torch
 from demo_experts import TOWERS, expert
 from safetensors.torch import save_file
 
+from aigid.base.errors import InputError
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.detector import on_disk
 from aigid.detectors.featdistill.settings import ExpertSettings
-from aigid.errors import InputError
 from aigid.features import adapters
 from aigid.features.encoder import Backbone
 

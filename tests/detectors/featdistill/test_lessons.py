@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.base.errors import InputError
 from aigid.degrade.operators import MOVES_PIXELS
 from aigid.degrade.policies import augment
 from aigid.detectors.featdistill import lessons
 from aigid.detectors.featdistill.lessons import Lessons
 from aigid.detectors.featdistill.settings import LessonSettings
-from aigid.errors import InputError
 from aigid.features.preprocess import HALF, Preprocess
 
 HOW = Preprocess(size=16, mean=HALF, std=HALF)

@@ -16,15 +16,15 @@ import yaml
 from demo_experts import settings
 from pydantic import ValidationError
 
+from aigid.base.errors import InputError
 from aigid.data import manifest as manifests
-from aigid.detectors import finetuning
+from aigid.detectors.base.models import load
+from aigid.detectors.base.origin import Origin
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import stages, training
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import Course, rates
-from aigid.detectors.models import load
-from aigid.detectors.origin import Origin
-from aigid.errors import InputError
+from aigid.detectors.training import finetuning
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")

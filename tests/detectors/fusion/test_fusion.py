@@ -5,10 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.fusion.detector import AveragedTowers, ConcatenatedTowers, GatedTowers
 from aigid.detectors.fusion.settings import FusionSettings
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 
 ALL = (GatedTowers, ConcatenatedTowers, AveragedTowers)
 SETTINGS = FusionSettings(

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from aigid import params
+from aigid.base import params
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import on_device, train_classifier
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 
 TEACHER = {"num_tokens": 2, "width": 16, "heads": 2, "epochs": 8, "lr": 3e-3, "batch_size": 32}
 CLASSIFIER = {"epochs": 8, "lr": 3e-3, "batch_size": 32}

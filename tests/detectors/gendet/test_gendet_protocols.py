@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid import params, store
+from aigid import store
+from aigid.base import params
+from aigid.base.files import write_text
 from aigid.data.index import IndexSettings, index
+from aigid.detectors.base.models import Model
+from aigid.detectors.base.rows import EmbeddedDataset, open_dataset
+from aigid.detectors.base.scoring import score
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.models import Model
-from aigid.detectors.rows import EmbeddedDataset, open_dataset
-from aigid.detectors.scoring import score
 from aigid.evaluation import protocols, published, scores
-from aigid.files import write_text
 
 ROOT = Path(__file__).resolve().parents[3]
 GANS = ["progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "seeingdark", "san", "crn", "imle"]

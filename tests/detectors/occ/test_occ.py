@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows
 from aigid.detectors.occ.detector import OccClip
 from aigid.detectors.occ.settings import OccSettings
 from aigid.detectors.occ.training import Prompts, loss_of, rate
-from aigid.detectors.rows import Rows
-from aigid.errors import InputError
 from aigid.features import text
 from aigid.features.backbones import resolve
 from tests.detectors.texts import Texts

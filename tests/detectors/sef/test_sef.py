@@ -16,15 +16,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 import aigid
+from aigid.base.errors import InputError
 from aigid.data import manifest
-from aigid.detectors import finetuning, models, parallel
-from aigid.detectors.rows import Rows, open_dataset
+from aigid.detectors.base import models
+from aigid.detectors.base.rows import Rows, open_dataset
 from aigid.detectors.sef import comparison, conflict, embedding, expert, pictures, training
 from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.pairs import open_pairs
 from aigid.detectors.sef.predicting import Predictor
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
-from aigid.errors import InputError
+from aigid.detectors.training import finetuning, parallel
 from aigid.features import weights
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from aigid import seeding
 from aigid.align.mixing import align_quality
+from aigid.base import seeding
 from aigid.detectors.sef import sampling
 from aigid.detectors.sef.settings import SamplingSettings
 

@@ -9,13 +9,13 @@ from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVC
 
-from aigid.detectors.rows import Rows, class_numbers
+from aigid.base.errors import InputError
+from aigid.detectors.base.rows import Rows, class_numbers
 from aigid.detectors.svm.detector import KernelSvm, SvmSettings, sample
 from aigid.detectors.svm.fitting import from_svc, nystroem, platt
 from aigid.detectors.svm.machine import couple, rbf
 from aigid.detectors.svm.scaling import learn_scaling, scale
 from aigid.detectors.svm.selection import forward, k_best
-from aigid.errors import InputError
 
 NAMES = np.array(["real", "dalle3", "midjourney", "sd21", "sd3", "sdxl"])
 

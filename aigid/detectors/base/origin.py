@@ -1,0 +1,96 @@
+"""What a bundle says of its making: the images it learnt from, its backbones, their licences, the code."""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigid.base.files import sha256
+from aigid.data.sources import SOURCES
+from aigid.detectors.base.rows import EmbeddedDataset
+
+WEIGHTS = {  # licence of published backbones, by the name under which their library knows them
+    "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
+    "ViT-L-14-quickgelu": "OpenAI CLIP, MIT",
+    "ViT-L-14-336-quickgelu": "OpenAI CLIP, MIT",
+    "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
+    "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
+    "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
+    "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
+    "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
+}
+DEMO = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """``backbones`` are settings by which equal embeddings can be made anew, ``seed`` is that of the views.
+
+    ``training``: ``dataset``, ``manifest_sha256`` and ``images``, the counts by split and generator. ``demonstration``:
+    fit to show the machinery, not to judge photographs.
+    """
+
+    backbones: list[dict[str, Any]] = field(default_factory=list)
+    seed: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    licences: list[str] = field(default_factory=list)
+    demonstration: bool = False
+    source: str = ""  # of a detector that was trained elsewhere
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def of_embeddings(name: str, manifest: Path, dataset: EmbeddedDataset, demonstration: bool) -> Origin:
+    """Of a detector trained on a dataset's embeddings; one behind random weights only shows the machinery."""
+    made = [file.attributes for file in dataset.files if "backbone" in file.attributes]
+    backbones = [attributes["backbone"] for attributes in made]
+    seed = made[0]["seed"] if made else 0
+    return of_images(name, manifest, dataset.manifest, seed, demonstration, backbones)
+
+
+def of_images(
+    name: str,
+    manifest: Path,
+    table: pd.DataFrame,
+    seed: int,
+    demonstration: bool,
+    backbones: Sequence[dict[str, Any]] = (),
+) -> Origin:
+    """Of a detector trained on a dataset's images themselves; ``backbones`` are where its networks started."""
+    parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
+    random = any(part["config"] and not part["weights"] for part in parts)
+    licences = [_licence_of_data(name, demonstration), *(_licence_of_weights(part) for part in parts)]
+    training = describe(name, manifest, table)
+    return Origin(list(backbones), seed, training, list(dict.fromkeys(licences)), demonstration or random)
+
+
+def describe(name: str, path: Path, table: pd.DataFrame) -> dict[str, Any]:
+    """The training set: its name, the manifest's hash, how many images of what it has."""
+    learnt = table[table["split"] != "test"]
+    images = {split: part["generator"].value_counts().sort_index().to_dict() for split, part in learnt.groupby("split")}
+    return {"dataset": name, "manifest_sha256": sha256(path), "images": images}
+
+
+def code_of(kind: type) -> dict[str, str]:
+    """The package's version, and the sha256 of the sources of a detector's class: its file, or its folder's files."""
+    file = Path(inspect.getfile(kind))
+    files = [file] if file.parent == Path(__file__).parent else sorted(file.parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return {"aigid": version("aigid"), "sources_sha256": digest}
+
+
+def _licence_of_data(name: str, demonstration: bool) -> str:
+    return f"training data {name}: {DEMO if demonstration else SOURCES.get(name, 'yours to say')}"
+
+
+def _licence_of_weights(part: dict[str, Any]) -> str:
+    if part["config"] and not part["weights"]:
+        return f"weights {part['library']} {part['model']}: random, drawn from a seed"
+    return f"weights {part['model']}: {WEIGHTS.get(part['model'], 'as their publisher states')}"
