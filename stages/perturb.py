@@ -26,7 +26,7 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     tower = resolve(backbone, params.load(f"backbones.{backbone}", dict))
     images = perturbation.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    from aigid.detectors import models, rows, scoring  # torch, once the parameters are known to be good
+    from aigid.detectors.base import models, rows, scoring  # torch, once the parameters are known to be good
     from aigid.detectors.cnn import scoring as of_network
     from aigid.detectors.cnn.samples import Source
     from aigid.features.extract import extract

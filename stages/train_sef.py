@@ -19,7 +19,7 @@ from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 @click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
 def main(pairs: Path, out: Path, history: Path) -> None:
     settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
-    from aigid.detectors import parallel  # torch, once the parameters are known to be good
+    from aigid.detectors.training import parallel  # torch, once the parameters are known to be good
     from aigid.detectors.sef.expert import save
     from aigid.detectors.sef.pairs import open_pairs
     from aigid.detectors.sef.training import fit

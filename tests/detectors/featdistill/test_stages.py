@@ -146,7 +146,7 @@ def command(folder, root, images, epochs):
     call = [sys.executable, "-m", "stages.train_featdistill", "--expert", "siglip", "--dataset", "toy"]
     call += ["--manifest", "toy.csv", "--out", "one", "--log", "log.csv"]
     # A checkpoint after every step, so that a kill finds one.
-    call[1:3] = ["-c", "import runpy, sys; from aigid.detectors import finetuning; finetuning.SECONDS = 0.0; "
+    call[1:3] = ["-c", "import runpy, sys; from aigid.detectors.training import finetuning; finetuning.SECONDS = 0.0; "
                  "sys.argv[0] = 'x'; runpy.run_module('stages.train_featdistill', run_name='__main__')"]  # fmt: skip
     return call, os.environ | {"PYTHONPATH": str(ROOT), "AIGID_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
