@@ -19,10 +19,10 @@ from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 @click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
 def main(pairs: Path, out: Path, history: Path) -> None:
     settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
-    from aigid.detectors.training import parallel  # torch, once the parameters are known to be good
     from aigid.detectors.sef.expert import save
     from aigid.detectors.sef.pairs import open_pairs
     from aigid.detectors.sef.training import fit
+    from aigid.detectors.training import parallel  # torch, once the parameters are known to be good
 
     domains = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}
     checkpoints = []
