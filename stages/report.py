@@ -12,7 +12,7 @@ from aigid.data.audit import page, record
 from aigid.detectors.base.registry import JUDGED
 from aigid.evaluation import ablation, attribution, card, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
-from aigid.evaluation.page import Section
+from aigid.evaluation.section import Section
 
 
 @click.command(cls=Command, help=__doc__)

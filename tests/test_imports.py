@@ -55,6 +55,7 @@ def test_stages_without_images_need_no_torch(stage):
     loaded, done = modules_after(f"import stages.{stage}")
     assert done.returncode == 0
     assert not loaded & set(HEAVY)
+    assert "matplotlib" not in loaded or stage == "report"
 
 
 @pytest.mark.parametrize(

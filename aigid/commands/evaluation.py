@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.evaluation.judge import Judgement
-    from aigid.evaluation.page import Section
+    from aigid.evaluation.section import Section
 
 
 @click.command(cls=Command)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from aigid.base import tables
-from aigid.evaluation.page import Section
+from aigid.evaluation.section import Section
 
 COLUMNS = ("network", "val_f1_macro", "auroc", "acc", "f1_macro")
 READING = (

@@ -7,7 +7,7 @@ import pandas as pd
 
 from aigid.base import tables
 from aigid.evaluation.figures import heat_map
-from aigid.evaluation.page import Section
+from aigid.evaluation.section import Section
 
 COLUMNS = ("trained_on", "tested_on", "seen", "auroc", "low", "high")
 READING = (

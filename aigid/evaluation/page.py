@@ -3,24 +3,14 @@
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from html import escape
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from aigid.evaluation import figures, summary
+from aigid.evaluation.section import Section
 from aigid.evaluation.summary import Judgements
-
-
-@dataclass(frozen=True)
-class Section:
-    """What else a report tells: a line, tables by title, figures by caption."""
-
-    line: str
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 0 auto; padding: 1rem; }

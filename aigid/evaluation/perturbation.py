@@ -12,8 +12,8 @@ from aigid.base import seeding, tables
 from aigid.base.errors import InputError
 from aigid.base.params import Settings
 from aigid.evaluation import attribution, breakdown
-from aigid.evaluation.page import Section
 from aigid.evaluation.scores import CLEAN
+from aigid.evaluation.section import Section
 
 # NYCU's kinds: the views of each and their strengths, the first being the image as it is.
 SWEEPS: dict[str, tuple[str, dict[str, float]]] = {

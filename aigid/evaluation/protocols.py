@@ -7,7 +7,7 @@ import pandas as pd
 
 from aigid.base.errors import InputError
 from aigid.evaluation import published
-from aigid.evaluation.page import Section
+from aigid.evaluation.section import Section
 
 
 @dataclass(frozen=True)

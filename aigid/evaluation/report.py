@@ -13,8 +13,8 @@ from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.judge import Judgement
 from aigid.evaluation.latex import latex
 from aigid.evaluation.markdown import pipe_table
-from aigid.evaluation.page import Section
 from aigid.evaluation.results import Cell
+from aigid.evaluation.section import Section
 from aigid.evaluation.summary import Judgements
 from aigid.evaluation.thumbnails import thumbnails
 
