@@ -1,4 +1,7 @@
-"""Train the five-channel network on a dataset's images; after a kill it goes on from its last checkpoint."""
+"""Train the five-channel network on a dataset's images; after a kill it goes on from its last checkpoint.
+
+Under ``torchrun --nproc-per-node N -m stages.train_cnn ...`` N processes share each batch.
+"""
 
 from pathlib import Path
 
@@ -26,13 +29,16 @@ def main(dataset: str, manifest_path: Path, vae: Path, out: Path, log: Path) -> 
     from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
     from aigid.detectors.cnn.samples import Source
     from aigid.detectors.cnn.scoring import validate
+    from aigid.detectors.training import parallel
 
     source = Source(settings, vae, root, seed)
-    fitted, epochs = Cnn.fit(settings, source, table, seed)
-    made_from = of_images(dataset, manifest_path, table, seed, demonstration)
-    said, scores = settings.model_dump(mode="json"), validate(fitted, source, table)
-    save(Model("cnn", fitted, said, source.fingerprints, made_from, scores), out, {"vae": vae})
-    tables.write(epochs, log)
+    with parallel.processes():
+        fitted, epochs = Cnn.fit(settings, source, table, seed)
+        if parallel.rank() == 0:
+            made_from = of_images(dataset, manifest_path, table, seed, demonstration)
+            said, scores = settings.model_dump(mode="json"), validate(fitted, source, table)
+            save(Model("cnn", fitted, said, source.fingerprints, made_from, scores), out, {"vae": vae})
+            tables.write(epochs, log)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from aigid.detectors.cnn.network import build
 from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
-from aigid.detectors.training import finetuning
+from aigid.detectors.training import finetuning, parallel
 from aigid.device import choose_device
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -33,13 +33,17 @@ class Cnn:
 
     @classmethod
     def fit(cls, settings: CnnSettings, source: Source, manifest: pd.DataFrame, seed: int) -> tuple[Self, pd.DataFrame]:
-        """The network of the epoch with the best validation macro-F1, and the log of its epochs."""
+        """The network of the epoch with the best validation macro-F1, and the log of its epochs.
+
+        Within `aigid.detectors.training.parallel.processes`, each gets both.
+        """
         splits = {name: manifest[manifest["split"] == name] for name in ("train", "val")}
         named = {name: names_of(part, settings) for name, part in splits.items()}
         classes = class_names(named["train"], "train")
         y = {name: class_numbers(names, classes, name) for name, names in named.items()}
-        parts = [source.samples(splits["train"], y["train"], view)[0] for view in settings.views]
-        lessons, val = _joined(parts), source.samples(splits["val"], y["val"], "clean")[0]
+        with parallel.one_first():
+            parts = [source.samples(splits["train"], y["train"], view)[0] for view in settings.views]
+            lessons, val = _joined(parts), source.samples(splits["val"], y["val"], "clean")[0]
         with torch.random.fork_rng():
             torch.manual_seed(seeding.seed_of("cnn", seed))
             net = build(settings, len(classes)).to(choose_device(device_name()))

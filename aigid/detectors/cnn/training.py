@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from aigid.detectors.cnn.samples import Samples
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.training import finetuning
+from aigid.detectors.training import finetuning, parallel
+from aigid.detectors.training.batchnorm import whole_batch
 from aigid.detectors.training.finetuning import Learner, Plan, Position
 
 EVAL_BATCH = 256
@@ -24,7 +25,8 @@ def train(
     """Give ``net`` the weights of the epoch with the best validation macro-F1; the log, a row of ``LOG`` an epoch."""
     how = plan(settings, len(train), seed)
     log = finetuning.train(how, learner(net, settings, how, train, val), checkpoint)
-    checkpoint.unlink(missing_ok=True)
+    if parallel.rank() == 0:
+        checkpoint.unlink(missing_ok=True)
     return log
 
 
@@ -35,7 +37,10 @@ def plan(settings: CnnSettings, num_items: int, seed: int) -> Plan:
 
 
 def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, val: Samples) -> Learner:
-    """Cross-entropy of the classes; macro-F1 judges."""
+    """Cross-entropy of the classes; macro-F1 judges.
+
+    Processes that share a batch train as one would with all of it, but for drop-out, if the network has any.
+    """
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     device = next(net.parameters()).device
@@ -48,9 +53,11 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
         pictures, y = lesson
         pixels = to_float(pictures, device)
         if settings.mirror:
-            turned = torch.rand(len(y)) < 0.5
+            turned = parallel.share(torch.rand(parallel.world() * len(y)).to(device)) < 0.5
             pixels[turned] = pixels[turned].flip(-1)
-        return {"cross_entropy": functional.cross_entropy(net(pixels), torch.from_numpy(y).to(device))}
+        with whole_batch():
+            logits = net(pixels)
+        return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
 
     def judge() -> tuple[dict[str, float], float]:
         logits = predict(net, val, np.arange(len(val)))

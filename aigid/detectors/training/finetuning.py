@@ -151,6 +151,10 @@ class Run:
             raise InputError(
                 f"{plan.name}: batches of {plan.batch_size} cannot be shared by {parallel.world()} processes"
             )
+        if parallel.world() > 1 and plan.num_items < plan.step_size:
+            raise InputError(
+                f"{plan.name}: {plan.num_items} items fill no step of {plan.step_size}, which processes could share"
+            )
         self._resume()
         parallel.require_same((self.progress.epoch, self.progress.step), str(path), self.device)
         parallel.broadcast(learner.net)

@@ -85,6 +85,46 @@ def gather(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+class _Mean(torch.autograd.Function):
+    """Its own adjoint."""
+
+    @staticmethod
+    def forward(context: object, tensor: Tensor) -> Tensor:
+        mean = tensor.clone()
+        average([mean])
+        return mean
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        return _Mean.forward(context, gradient)
+
+
+def mean(tensor: Tensor) -> Tensor:
+    """The mean of a tensor and its fellows in all processes, for what each then computes of its own images.
+
+    Gradients of all processes' losses flow back to each; ``average`` makes them that of one with the whole batch.
+    """
+    return _Mean.apply(tensor)
+
+
+def share(whole: Tensor) -> Tensor:
+    """This process's (B, ...) of the (world x B, ...) that process 0 has."""
+    if world() == 1:
+        return whole
+    distributed.broadcast(whole, 0)
+    return whole.chunk(world())[rank()]
+
+
+@contextmanager
+def one_first() -> Iterator[None]:
+    """Process 0 does what is in the block, then the others, who find in the cache what it has made."""
+    if rank():
+        distributed.barrier()
+    yield
+    if world() > 1 and not rank():
+        distributed.barrier()
+
+
 def require_same(place: tuple[int, ...], what: str, device: torch.device) -> None:
     """InputError in every process unless ``place`` is equal in all."""
     if world() == 1:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
+from aigid.detectors.training import finetuning
 from aigid.detectors.training.finetuning import Run
+from tests.together import together
 
 TINY = {
     "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -239,6 +242,61 @@ def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
         assert not net.training
         weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
     torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors."""
+    single = training.to_float
+    monkeypatch.setattr(training, "to_float", lambda *given: single(*given).double())
+    monkeypatch.setattr("aigid.detectors.cnn.detector.build", lambda *given: build(*given).double())
+
+
+def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
+    """Train, but for ``stop`` steps at most, each of them saved; process 0 keeps what it has learnt."""
+    os.environ["AIGID_CACHE"] = str(folder / "cache")
+    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), Run.step
+
+    def stopping(self, *given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    Run.step, it = stopping, source(dataset, vae, epochs=3, **changes)
+    with suppress(KeyboardInterrupt):
+        detector, log = Cnn.fit(it.settings, it, dataset[1], 0)
+        torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")
+
+
+def _alike(found, expected):
+    assert found["log"] == {name: pytest.approx(values, abs=1e-6) for name, values in expected["log"].items()}
+    torch.testing.assert_close(found["net"], expected["net"], atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"accumulate": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
+    ids=["plain", "accumulated", "frozen"],
+)
+def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
+    """Batch statistics and mirroring, too, are those of the whole batch."""
+    for num in (1, 2):
+        (tmp_path / str(num)).mkdir()
+        together(num, _fit, dataset, vae, changes, tmp_path / str(num))
+    alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
+    _alike(first, alone)
+    torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
+    assert not list((tmp_path / "2/cache/training").iterdir())
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, double, dataset, vae, tmp_path):
+    (tmp_path / "alone").mkdir()
+    together(before, _fit, dataset, vae, {}, tmp_path, 3)  # of 6 steps, in the second epoch
+    assert len(list((tmp_path / "cache/training").iterdir())) == 1
+    together(after, _fit, dataset, vae, {}, tmp_path, 3)
+    together(1, _fit, dataset, vae, {}, tmp_path / "alone")
+    _alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
 
 
 def test_an_image_and_its_mirror_image_can_be_judged_as_one():

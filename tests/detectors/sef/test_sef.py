@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,11 @@ from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.pairs import open_pairs
 from aigid.detectors.sef.predicting import Predictor
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
-from aigid.detectors.training import finetuning, parallel
+from aigid.detectors.training import finetuning
 from aigid.features import weights
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess
+from tests.together import together
 
 EXPERT = ExpertSettings(
     backbone="tiny_vit", batch_size=4, accumulate=1, epochs=6, learning_rate=3e-3, period=36,
@@ -180,29 +180,17 @@ def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
 
 
 def _share(rank, domains, folder):
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "AIGID_CACHE": str(folder)}
-    with parallel.processes():
-        one, log, _ = training.fit(SHORT, domains, 0, torch.device("cpu"))
+    os.environ["AIGID_CACHE"] = str(folder)
+    one, log, _ = training.fit(SHORT, domains, 0, torch.device("cpu"))
     expert.save(one, EXPERT, folder / f"{rank}.safetensors")
     (folder / f"{rank}.json").write_text(json.dumps(log))
 
 
 def test_two_processes_train_as_one_with_the_same_batch(domains, tmp_path, monkeypatch):
     """The contrastive loss, too, sees the whole batch."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    chosen = {"gan": domains["gan"]}
+    together(2, _share, chosen, tmp_path)
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "alone"))
-    chosen, fork = {"gan": domains["gan"]}, multiprocessing.get_context("fork")
-    both = [fork.Process(target=_share, args=(rank, chosen, tmp_path)) for rank in (0, 1)]
-    for one in both:
-        one.start()
-    for one in both:
-        one.join(100)
-    assert [one.exitcode for one in both] == [0, 0]
     alone, log, _ = training.fit(SHORT, chosen, 0, torch.device("cpu"))
     shared = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert shared[0] == shared[1]

@@ -1,8 +1,5 @@
 """The training loop on a small regression: stopped and resumed, shared, clipped, and with numbers that are none."""
 
-import multiprocessing
-import os
-import socket
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -14,8 +11,9 @@ import torch
 from torch import nn
 
 from aigid.base.errors import InputError
-from aigid.detectors.training import finetuning, parallel
+from aigid.detectors.training import finetuning
 from aigid.detectors.training.finetuning import Learner, Plan, Position
+from tests.together import together
 
 PLAN = Plan("toy", seed=0, num_items=23, batch_size=4, epochs=3)
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((23, 5)).astype(np.float32))
@@ -180,41 +178,20 @@ def test_the_gradient_is_clipped_over_all_parameters(tmp_path):
     torch.testing.assert_close(moved, torch.tensor([3.0, 3.0, 4.0]) * 0.5 / 34**0.5)
 
 
-def _together(num: int, target, *arguments) -> None:
-    """Run ``target(rank, num, ...)`` in ``num`` processes, as ``torchrun`` starts them, but forked, which is faster."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    group = [fork.Process(target=target, args=(rank, num, port, *arguments)) for rank in range(num)]
-    for one in group:
-        one.start()
-    for one in group:
-        one.join(120)
-    assert [one.exitcode for one in group] == [0] * num
+def _share(rank: int, folder: Path) -> None:
+    it = learner(noise=0.0)
+    if rank:
+        nn.init.zeros_(it.net[1].weight)  # process 0 speaks for all
+    log = finetuning.train(PLAN, it, folder / "run.pt")
+    torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
+    with pytest.raises(InputError, match="batches of 5 cannot be shared by 2 processes"):
+        finetuning.train(Plan("toy", 0, 23, 5, 1), it, folder / "odd.pt")
+    with pytest.raises(InputError, match="23 items fill no step of 24, which processes could share"):
+        finetuning.train(Plan("toy", 0, 23, 24, 1), it, folder / "few.pt")
 
 
-def _join(rank: int, num: int, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num), "AIGID_DEVICE": "cpu"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-
-
-def _share(rank: int, num: int, port: int, folder: Path) -> None:
-    _join(rank, num, port)
-    with parallel.processes():
-        it = learner(noise=0.0)
-        if rank:
-            nn.init.zeros_(it.net[1].weight)  # process 0 speaks for all
-        log = finetuning.train(PLAN, it, folder / "run.pt")
-        torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
-        with pytest.raises(InputError, match="batches of 5 cannot be shared by 2 processes"):
-            finetuning.train(Plan("toy", 0, 23, 5, 1), it, folder / "odd.pt")
-
-
-def _go_on(rank: int, num: int, port: int, folder: Path, stop: int) -> None:
+def _go_on(rank: int, folder: Path, stop: int) -> None:
     """Train, but for ``stop`` steps at most, each of them saved."""
-    _join(rank, num, port)
     finetuning.SECONDS, left, step = 0.0, iter(range(stop)), finetuning.Run.step
 
     def stopping(self, *given):
@@ -223,7 +200,7 @@ def _go_on(rank: int, num: int, port: int, folder: Path, stop: int) -> None:
         step(self, *given)
 
     finetuning.Run.step = stopping
-    with parallel.processes(), suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):
         it = learner(noise=0.0)
         log = finetuning.train(PLAN, it, folder / "run.pt")
         torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
@@ -238,7 +215,7 @@ def _same_as_alone(found: dict, folder: Path) -> None:
 
 
 def test_two_processes_train_as_one(tmp_path):
-    _together(2, _share, tmp_path)
+    together(2, _share, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert torch.equal(first["weights"], second["weights"])
     _same_as_alone(first, tmp_path)
@@ -246,7 +223,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
 def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, tmp_path):
-    _together(before, _go_on, tmp_path, 7)  # of 15 steps, in the second epoch
+    together(before, _go_on, tmp_path, 7)  # of 15 steps, in the second epoch
     assert [path.name for path in tmp_path.glob("*.pt")] == ["run.pt"]
-    _together(after, _go_on, tmp_path, 8)
+    together(after, _go_on, tmp_path, 8)
     _same_as_alone(torch.load(tmp_path / "0.pt", weights_only=True), tmp_path)
