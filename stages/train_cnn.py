@@ -1,6 +1,6 @@
 """Train the five-channel network on a dataset's images; after a kill it goes on from its last checkpoint.
 
-Under ``torchrun --nproc-per-node N -m stages.train_cnn ...`` N processes share each batch.
+Under ``torchrun --nproc-per-node N -m -- stages.train_cnn ...`` N processes share each batch.
 """
 
 from pathlib import Path

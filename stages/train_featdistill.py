@@ -1,6 +1,6 @@
 """Train one expert of FeatDistill, stage 1 or stage 2; after a kill it goes on from its last checkpoint.
 
-Under ``torchrun --nproc-per-node N -m stages.train_featdistill ...`` N processes share each batch.
+Under ``torchrun --nproc-per-node N -m -- stages.train_featdistill ...`` N processes share each batch.
 """
 
 from pathlib import Path

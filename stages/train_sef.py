@@ -1,6 +1,6 @@
 """Train SEF's experts on aligned pairs, and the one for both domains; after a kill, go on from the last checkpoint.
 
-On several devices: torchrun --nproc-per-node=N -m stages.train_sef ...
+On several devices: torchrun --nproc-per-node N -m -- stages.train_sef ...
 """
 
 from pathlib import Path

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
@@ -31,6 +32,7 @@ from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
 from aigid.detectors.training import finetuning
 from aigid.detectors.training.finetuning import Run
 from tests.together import together
+from tests.workspace import run
 
 TINY = {
     "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -297,6 +299,26 @@ def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, doub
     together(after, _fit, dataset, vae, {}, tmp_path, 3)
     together(1, _fit, dataset, vae, {}, tmp_path / "alone")
     _alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
+
+
+@pytest.mark.slow
+def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
+    root, table = dataset
+    manifest.write(table, tmp_path / "m.csv")
+    cnn = SETTINGS.model_copy(update={"epochs": 3}).model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"cnn": cnn, "seed": 0, "demo": {}}))
+    what = f"--dataset {root.name} --manifest m.csv --vae {vae} --out model --log log.csv".split()
+    variables = {"AIGID_CACHE": str(tmp_path / "cache"), "AIGID_DATA": str(root.parent), "AIGID_DEVICE": "cpu"}
+    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train_cnn")
+    told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
+    assert told == ""
+    it = source(dataset, vae, epochs=3)
+    expected = Cnn.fit(it.settings, it, table, 0)[1]
+    log = pd.read_csv(tmp_path / "log.csv")
+    np.testing.assert_allclose(log["train_loss"], expected["train_loss"], atol=1e-3)
+    assert models.load(tmp_path / "model").detector.classes == ["real", "a", "b"]
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "log.csv", "m.csv", "model", "params.yaml"}
+    assert not list((tmp_path / "cache/training").iterdir())
 
 
 def test_an_image_and_its_mirror_image_can_be_judged_as_one():
