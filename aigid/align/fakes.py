@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -34,10 +35,14 @@ class Fakes:
             "architecture": maker.architecture,
             "weights_sha256": weights.sha256_of(maker.network),
         }
-        self.shelf: Shelf = shelf(self.about)
         self.maker, self.device = maker.to(device), device
         self.num_made = 0
         self._waiting: defaultdict[tuple[int, ...], dict[str, np.ndarray]] = defaultdict(dict)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Theirs in this machine's cache, made when it is first asked for, unless another was set."""
+        return shelf(self.about)
 
     def want(self, photograph: Photograph) -> None:
         """See to it that, once ``finish`` was called, the photograph's fake is on the shelf."""
