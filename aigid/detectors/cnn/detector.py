@@ -41,9 +41,8 @@ class Cnn:
         named = {name: names_of(part, settings) for name, part in splits.items()}
         classes = class_names(named["train"], "train")
         y = {name: class_numbers(names, classes, name) for name, names in named.items()}
-        with parallel.one_first():
-            parts = [source.samples(splits["train"], y["train"], view)[0] for view in settings.views]
-            lessons, val = _joined(parts), source.samples(splits["val"], y["val"], "clean")[0]
+        parts = [_samples(source, splits["train"], y["train"], view) for view in settings.views]
+        lessons, val = _joined(parts), _samples(source, splits["val"], y["val"], "clean")
         with torch.random.fork_rng():
             torch.manual_seed(seeding.seed_of("cnn", seed))
             net = build(settings, len(classes)).to(choose_device(device_name()))
@@ -76,6 +75,15 @@ def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
     if settings.task == "binary":
         return np.where(manifest["label"] == 1, "generated", "real")
     return manifest["generator"].to_numpy(str)
+
+
+def _samples(source: Source, rows: pd.DataFrame, y: np.ndarray, view: str) -> Samples:
+    """The readable rows; of the channels that the cache lacks, each process makes its part."""
+    if parallel.world() > 1:
+        mine = slice(parallel.rank(), None, parallel.world())
+        source.samples(rows.iloc[mine], y[mine], view)
+        parallel.wait()
+    return source.samples(rows, y, view)[0]
 
 
 def _joined(parts: list[Samples]) -> Samples:

@@ -115,13 +115,9 @@ def share(whole: Tensor) -> Tensor:
     return whole.chunk(world())[rank()]
 
 
-@contextmanager
-def one_first() -> Iterator[None]:
-    """Process 0 does what is in the block, then the others, who find in the cache what it has made."""
-    if rank():
-        distributed.barrier()
-    yield
-    if world() > 1 and not rank():
+def wait() -> None:
+    """Until every process has come here."""
+    if world() > 1:
         distributed.barrier()
 
 

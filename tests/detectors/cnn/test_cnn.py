@@ -270,6 +270,11 @@ def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
         torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")
 
 
+def _num_made(cache):
+    """Pictures that were computed, twice or not."""
+    return sum(len(load_file(path)["key"]) for path in cache.glob("channels/*/*.safetensors"))
+
+
 def _alike(found, expected):
     assert found["log"] == {name: pytest.approx(values, abs=1e-6) for name, values in expected["log"].items()}
     torch.testing.assert_close(found["net"], expected["net"], atol=1e-8, rtol=1e-6)
@@ -281,7 +286,7 @@ def _alike(found, expected):
     ids=["plain", "accumulated", "frozen"],
 )
 def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
-    """Batch statistics and mirroring, too, are those of the whole batch."""
+    """Batch statistics and mirroring, too, are those of the whole batch; channels are computed once."""
     for num in (1, 2):
         (tmp_path / str(num)).mkdir()
         together(num, _fit, dataset, vae, changes, tmp_path / str(num))
@@ -289,6 +294,7 @@ def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset
     _alike(first, alone)
     torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
     assert not list((tmp_path / "2/cache/training").iterdir())
+    assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 3 * (36 + 18)
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
