@@ -27,7 +27,7 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
-from aigid.detectors.training.finetuning import Run
+from aigid.detectors.training.run import Run
 
 TINY = {
     "down_block_types": ["DownEncoderBlock2D"] * 2,
