@@ -1,5 +1,7 @@
 """The encoder alone: out of memory, overflow, company."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -136,4 +138,12 @@ def test_batches():
     backbone = Backbone(SETTINGS, CPU)
     for asked, num_images, want in ((None, 10**6, 16), (None, 6, 8), (None, 1, 1), (3, 100, 3), (300, 2, 2)):
         batch.settle(backbone, asked, num_images)
+        assert backbone.batch == want
+
+
+def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
+    monkeypatch.setattr(batch, "_found", lambda backbone: 256)
+    backbone = SimpleNamespace(device=torch.device("cuda"))
+    for asked, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
+        batch.settle(backbone, asked, 10**6, largest)
         assert backbone.batch == want
