@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from aigid.detectors.featdistill import expert as experts
+from aigid.detectors.featdistill.scoring import STREAMED
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone, load_tower
@@ -133,8 +134,7 @@ def compare() -> Table:
     for streamed, batch, limit in (
         (False, 64, MOST),
         (False, 16, MOST),
-        (True, 64, MOST_STREAMED),
-        (True, 32, MOST_STREAMED),
+        (True, STREAMED, MOST_STREAMED),
     ):
         each = {name: activations(settings, batch) for name, settings in found.items()}
         held = sum(wide[name] for name in EXPERTS)

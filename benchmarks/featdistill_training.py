@@ -25,7 +25,7 @@ from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.teaching import teaching
 from aigid.detectors.featdistill.training import Course, learner
-from aigid.detectors.training.finetuning import Run
+from aigid.detectors.training.run import Run
 from aigid.device import choose_device
 
 TURNS = 3

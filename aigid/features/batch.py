@@ -9,12 +9,12 @@ SMALLEST, LARGEST = 8, 256  # beyond, a GPU gains nothing
 SHARE = 0.5  # of the free memory
 
 
-def settle(backbone: Backbone, asked: int | None, num_images: int) -> None:
-    """Set a tower's batch: as ``asked``; else found on CUDA, and 16 elsewhere; never much more than there are images.
+def settle(backbone: Backbone, asked: int | None, num_images: int, largest: int = LARGEST) -> None:
+    """Set a tower's batch: as ``asked``; else found on CUDA, up to ``largest``, and 16 elsewhere.
 
-    Powers of two, so that threads that share a batch share it evenly.
+    Powers of two, so that threads that share a batch share it evenly, and never much more than there are images.
     """
-    batch = asked or (_found(backbone) if backbone.device.type == "cuda" else 16)
+    batch = asked or (min(_found(backbone), largest) if backbone.device.type == "cuda" else 16)
     backbone.batch = min(batch, power_of_two(2 * num_images - 1))
 
 

@@ -70,17 +70,18 @@ class Extraction:
 
 
 class Towers:
-    """Loads towers, each once."""
+    """Loads towers, each once; ``largest`` bounds the batch of those whose own is found on CUDA."""
 
-    def __init__(self) -> None:
+    def __init__(self, largest: int = batch.LARGEST) -> None:
         self._loaded: dict[str, Backbone] = {}
+        self._largest = largest
 
     def load(self, settings: BackboneSettings, num_images: int) -> Backbone:
         """The tower, with a batch for so many images."""
         name = settings.model_dump_json()
         if name not in self._loaded:
             self._loaded[name] = Backbone(settings, choose_device(device_name()))
-        batch.settle(self._loaded[name], batch_size(), num_images)
+        batch.settle(self._loaded[name], batch_size(), num_images, self._largest)
         return self._loaded[name]
 
 

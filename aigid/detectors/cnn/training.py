@@ -12,7 +12,7 @@ from aigid.detectors.cnn.samples import Samples
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.training import finetuning, parallel
 from aigid.detectors.training.batchnorm import whole_batch
-from aigid.detectors.training.finetuning import Learner, Plan, Position
+from aigid.detectors.training.plan import Learner, Plan, Position
 
 EVAL_BATCH = 256
 FEWEST = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6

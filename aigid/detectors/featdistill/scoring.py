@@ -14,6 +14,7 @@ from aigid.features.extract import Towers, extract
 from aigid.features.reader import Sample
 
 ENSEMBLE = "featdistill"
+STREAMED = 32  # images of a batch at most where one expert is held at a time: a full-size one then takes 1.5 GB
 
 
 class Said(NamedTuple):
@@ -35,14 +36,14 @@ def say(
     """What each expert and the ensemble say of each view.
 
     With a ``loader``, which keeps the experts in memory, images are decoded once for all of them; without, one expert
-    is in memory at a time, and images are decoded once for each.
+    is in memory at a time, and images are decoded once for each, in batches of at most ``STREAMED``.
     """
     towers = {name: member.backbone() for name, member in detector.members.items()}
     scores: dict[str, dict[str, np.ndarray]] = {view: {} for view in views}
     status, failed = np.full(len(images), store.OK, dtype=object), {}
     for name, member in detector.members.items():
         others = [tower for other, tower in towers.items() if loader and other != name]
-        extraction = extract(images, root, towers[name], views, seed, others, loader=loader)
+        extraction = extract(images, root, towers[name], views, seed, others, loader=loader or Towers(STREAMED))
         status = np.where(status == store.OK, np.array(extraction.status, dtype=object), status)
         failed |= {sample.place: sample for sample in extraction.failed}
         for view, rows in extraction.views.items():

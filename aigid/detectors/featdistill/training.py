@@ -25,7 +25,7 @@ from aigid.detectors.featdistill.settings import (
 )
 from aigid.detectors.featdistill.teaching import Teaching, teaching
 from aigid.detectors.training import finetuning
-from aigid.detectors.training.finetuning import Learner, Plan, Position
+from aigid.detectors.training.plan import Learner, Plan, Position
 from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features import adapters

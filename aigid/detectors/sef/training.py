@@ -15,7 +15,7 @@ from aigid.detectors.sef.expert import Expert, build
 from aigid.detectors.sef.pairs import Pairs, fingerprint
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.detectors.training import finetuning, parallel
-from aigid.detectors.training.finetuning import Learner, Plan, Position
+from aigid.detectors.training.plan import Learner, Plan, Position
 from aigid.evaluation import metrics
 from aigid.evaluation.ranking import rank
 from aigid.features.encoder import normalised

@@ -30,7 +30,7 @@ from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
 from aigid.detectors.training import finetuning
-from aigid.detectors.training.finetuning import Run
+from aigid.detectors.training.run import Run
 from tests.together import together
 from tests.workspace import run
 

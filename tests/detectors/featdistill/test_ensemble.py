@@ -65,6 +65,13 @@ def test_the_mean_is_taken_in_order():
     assert ensemble(dict(reversed(values.items()))) == 0
 
 
+def test_streaming_bounds_the_batch(folder, root, images, monkeypatch):
+    bounds = []
+    monkeypatch.setattr(scoring, "Towers", lambda largest: bounds.append(largest) or Towers(largest))
+    scoring.score(load(folder).detector, images, root, ["clean"], 0, None)
+    assert bounds == [scoring.STREAMED] * len(KINDS)
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_scores_are_what_the_experts_say(streamed, folder, root, images):
     """Within what half precision of weights and embeddings leaves."""

@@ -25,6 +25,7 @@ from aigid.detectors.featdistill import stages, training
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import Course, rates
 from aigid.detectors.training import finetuning
+from aigid.detectors.training.run import Run
 
 ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
     _, path = training.train(course, whole, CPU)
     path.unlink()
     monkeypatch.setattr(finetuning, "SECONDS", 0.0)
-    step, steps = finetuning.Run.step, []
+    step, steps = Run.step, []
 
     def stopping(self, *it):
         steps.append(None)
@@ -88,7 +89,7 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
             raise SystemExit
         step(self, *it)
 
-    monkeypatch.setattr(finetuning.Run, "step", stopping)
+    monkeypatch.setattr(Run, "step", stopping)
     with pytest.raises(SystemExit):
         training.train(course, experts.build(course.expert), CPU)
     again = experts.build(course.expert)

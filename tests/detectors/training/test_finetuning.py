@@ -12,7 +12,8 @@ from torch import nn
 
 from aigid.base.errors import InputError
 from aigid.detectors.training import finetuning
-from aigid.detectors.training.finetuning import Learner, Plan, Position
+from aigid.detectors.training.plan import Learner, Plan, Position
+from aigid.detectors.training.run import Run
 from tests.together import together
 
 PLAN = Plan("toy", seed=0, num_items=23, batch_size=4, epochs=3)
@@ -98,7 +99,7 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(finetuning, "SECONDS", 0.0)
     whole = learner()
     log = finetuning.train(PLAN, whole, tmp_path / "whole.pt")
-    done, step = [], finetuning.Run.step
+    done, step = [], Run.step
 
     def stopping(self, *given):
         if len(done) == stop:
@@ -107,7 +108,7 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
         done.append(given[0])
         step(self, *given)
 
-    monkeypatch.setattr(finetuning.Run, "step", stopping)
+    monkeypatch.setattr(Run, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
         finetuning.train(PLAN, learner(), tmp_path / "run.pt")
     again = learner()
@@ -192,14 +193,14 @@ def _share(rank: int, folder: Path) -> None:
 
 def _go_on(rank: int, folder: Path, stop: int) -> None:
     """Train, but for ``stop`` steps at most, each of them saved."""
-    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), finetuning.Run.step
+    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), Run.step
 
     def stopping(self, *given):
         if next(left, None) is None:
             raise KeyboardInterrupt
         step(self, *given)
 
-    finetuning.Run.step = stopping
+    Run.step = stopping
     with suppress(KeyboardInterrupt):
         it = learner(noise=0.0)
         log = finetuning.train(PLAN, it, folder / "run.pt")
