@@ -11,7 +11,7 @@ class VqVae(nn.Module):
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 12, depth: int = 2, levels: int = 33) -> None:
+    def __init__(self, width: int, latent: int = 12, depth: int = 2, levels: int = 17) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, "transposed")
         self.half = levels // 2

@@ -51,9 +51,8 @@ class Cnn:
 
     def probabilities(self, samples: Samples) -> np.ndarray:
         """(N, K) float64."""
-        ways, places = (False, True) if self.settings.mirror_at_test else (False,), np.arange(len(samples))
-        logits = [predict(self.net, samples, places, mirrored).astype(np.float64) for mirrored in ways]
-        return np.mean([softmax(each, axis=1) for each in logits], axis=0)
+        logits = predict(self.net, samples, np.arange(len(samples)), self.settings.mirror_at_test)
+        return softmax(logits.astype(np.float64), axis=2).mean(axis=0)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``weights.safetensors``."""

@@ -60,7 +60,7 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
         return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
 
     def judge() -> tuple[dict[str, float], float]:
-        logits = predict(net, val, np.arange(len(val)))
+        (logits,) = predict(net, val, np.arange(len(val)))
         f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
         wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
         return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
@@ -74,18 +74,21 @@ def _schedule(
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     total = plan.num_steps * plan.epochs + 1
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total, pct_start=0.2)
+    rise = max(0.2, 1.5 / total)  # which takes a step at least
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total, pct_start=rise)
 
 
 @torch.inference_mode()
 def predict(net: nn.Module, samples: Samples, places: np.ndarray, mirrored: bool = False) -> np.ndarray:
-    """Logits (n, K) float32 of the images at ``places``, or of their mirror images."""
+    """Logits (1, n, K) float32 of the images at ``places``; ``mirrored`` adds their mirror images', (2, n, K)."""
     net.eval()
-    device = next(net.parameters()).device
-    blocks = [places[start : start + EVAL_BATCH] for start in range(0, len(places), EVAL_BATCH)]
-    pixels = (to_float(samples.take(np.resize(block, max(len(block), FEWEST))), device) for block in blocks)
-    logits = [net(it.flip(-1) if mirrored else it) for it in pixels]
-    return np.concatenate([it[: len(block)].float().cpu().numpy() for it, block in zip(logits, blocks, strict=True)])
+    device, found = next(net.parameters()).device, []
+    for start in range(0, len(places), EVAL_BATCH):
+        block = places[start : start + EVAL_BATCH]
+        pixels = to_float(samples.take(np.resize(block, max(len(block), FEWEST))), device)
+        logits = [net(it)[: len(block)] for it in ([pixels, pixels.flip(-1)] if mirrored else [pixels])]
+        found.append(torch.stack(logits).float().cpu().numpy())
+    return np.concatenate(found, axis=1)
 
 
 def to_float(pictures: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -327,6 +327,22 @@ def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
     assert not list((tmp_path / "cache/training").iterdir())
 
 
+@pytest.mark.parametrize("num_items", [1, 16, 64])
+def test_one_cycle_rises_and_falls_however_few_its_steps(num_items):
+    how = SETTINGS.model_copy(update={"epochs": 1})
+    net = torch.nn.Linear(1, 1)
+    plan = training.plan(how, num_items, 0)
+    schedule = training.learner(net, how, plan, None, None).schedule
+    rates = [how.learning_rate / 25]
+    for _ in range(plan.num_steps):
+        schedule.optimizer.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    assert rates[-1] < rates[0] < how.learning_rate
+    assert max(rates) <= how.learning_rate
+    assert all(np.isfinite(rates))
+
+
 def test_an_image_and_its_mirror_image_can_be_judged_as_one():
     rng, classes = np.random.default_rng(0), ["real", "a"]
     there = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(5)}
