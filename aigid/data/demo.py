@@ -1,7 +1,10 @@
 """The demo dataset: photographs that ship inside installed packages, and what small generators make of them."""
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +16,7 @@ from tqdm import tqdm
 
 from aigid.base import seeding
 from aigid.base.errors import InputError
+from aigid.base.files import num_workers
 from aigid.base.params import Settings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
@@ -109,24 +113,35 @@ def detail(image: np.ndarray) -> float:
 def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
     """Write the images below ``root`` (``<split>/<generator>/<photograph>_<tile>.png``); the manifest, sorted by path.
 
-    A fake is the whole photograph remade by a generator, cut at the places where the photograph itself is cut.
+    A fake is the whole photograph remade by a generator, cut at the places where the photograph itself is cut. Several
+    generators are trained at once, a process each, as a layer of theirs has no work for a second core.
     """
-    from aigid.data.demo_generators.training import fit, remake  # torch
-
     if root.is_dir() and any(root.iterdir()):
         raise InputError(f"{root}: not empty; the demo dataset wants a folder of its own")
     known = {photograph.name: photograph for photograph in photographs()}
     splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
     lessons = np.concatenate([tiles(photograph.image, photograph, settings) for photograph in splits["train"]])
-    rows = []
-    for name in tqdm(["real", *settings.seen, *settings.unseen], desc="demo", unit="generator", disable=None):
-        generator = None if name == "real" else fit(name, lessons, settings)
-        for split in ["test"] if name in settings.unseen else splits:
-            for photograph in splits[split]:
-                image = remake(generator, photograph, settings) if generator else photograph.image
-                paths = _write(tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
-                rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
+    names = ["real", *settings.seen, *settings.unseen]
+    make = partial(_make, lessons=lessons, splits=splits, settings=settings, root=root)
+    with ProcessPoolExecutor(min(num_workers(), len(names)), get_context("spawn")) as pool:
+        made = tqdm(pool.map(make, names), "demo", len(names), unit="generator", disable=None)
+        rows = [row for rows in made for row in rows]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("path", ignore_index=True)
+
+
+def _make(
+    name: str, lessons: np.ndarray, splits: dict[str, list[Photograph]], settings: DemoSettings, root: Path
+) -> list[tuple[str, int, str, str, str, str]]:
+    """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
+    from aigid.data.demo_generators.training import fit, remake  # torch
+
+    generator, rows = None if name == "real" else fit(name, lessons, settings), []
+    for split in ["test"] if name in settings.unseen else splits:
+        for photograph in splits[split]:
+            image = remake(generator, photograph, settings) if generator else photograph.image
+            paths = _write(tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
+            rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
+    return rows
 
 
 def _write(images: np.ndarray, root: Path, stem: str) -> list[str]:
