@@ -5,17 +5,22 @@ import torch
 
 from aigid.features.encoder import Backbone
 
-SMALLEST, LARGEST = 8, 256  # beyond, a GPU gains nothing
+SMALLEST, LARGEST = 8, 256  # on CUDA; beyond, a GPU gains nothing
 SHARE = 0.5  # of the free memory
+ON_CPU, OF_LARGE, LARGE = 16, 4, 20_000_000  # images to a CPU, of a tower of so many parameters
 
 
 def settle(backbone: Backbone, asked: int | None, num_images: int, largest: int = LARGEST) -> None:
-    """Set a tower's batch: as ``asked``; else found on CUDA, up to ``largest``, and 16 elsewhere.
+    """Set a tower's batch: as ``asked``, or on CUDA what is found to fit, up to ``largest``; on a CPU by its size.
 
-    Powers of two, so that threads that share a batch share it evenly, and never much more than there are images.
+    A CPU's is the same for one image as for a million: on some, a product's last bits depend on the batch. Others are
+    never much more than there are images. All found are powers of two, which threads that share a batch share evenly.
     """
-    batch = asked or (min(_found(backbone), largest) if backbone.device.type == "cuda" else 16)
-    backbone.batch = min(batch, power_of_two(2 * num_images - 1))
+    if asked is None and backbone.device.type != "cuda":
+        num_parameters = sum(parameter.numel() for parameter in backbone.tower.parameters())
+        backbone.batch = OF_LARGE if num_parameters >= LARGE else ON_CPU
+    else:
+        backbone.batch = min(asked or min(_found(backbone), largest), power_of_two(2 * num_images - 1))
 
 
 def fitting(free: int, peaks: tuple[int, int], batches: tuple[int, int]) -> int:

@@ -129,16 +129,19 @@ def test_the_way_of_decoding_is_in_the_fingerprint():
     assert exact.fingerprint != fast.fingerprint
 
 
-def test_batches():
+def test_batches(monkeypatch):
     assert [batch.power_of_two(n) for n in (0, 1, 2, 3, 255, 256)] == [0, 1, 2, 2, 128, 256]
     gigabyte = 10**9
     assert batch.fitting(2 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == 64  # 10 MB each, half of 2 GB
     assert batch.fitting(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == batch.LARGEST
     assert batch.fitting(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
     backbone = Backbone(SETTINGS, CPU)
-    for asked, num_images, want in ((None, 10**6, 16), (None, 6, 8), (None, 1, 1), (3, 100, 3), (300, 2, 2)):
+    for asked, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
         batch.settle(backbone, asked, num_images)
         assert backbone.batch == want
+    monkeypatch.setattr(batch, "LARGE", 1)
+    batch.settle(backbone, None, 10**6)
+    assert backbone.batch == 4
 
 
 def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
