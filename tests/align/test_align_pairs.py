@@ -197,12 +197,14 @@ def test_both_domains_have_the_same_photographs(weights, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("domain", ["vae", "gan"])
 def test_ray_makes_the_same_pairs(domain, weights, tmp_path):
+    """With as many threads to a product, of which its last bits depend on some CPUs."""
     pytest.importorskip("ray")
     folder = dataset(tmp_path, mixture(12) | {"broken.png": b"no image"})
     code = "from aigid.align import on_ray; on_ray.ROWS = 4; from aigid.cli import main; main()"
     for engine in ("local", "ray"):
         call = ["align", "m.csv", "--root", "images", "--domain", domain, "--weights", weights[domain]]
         env = os.environ | {"AIGID_CACHE": str(tmp_path / f"cache-{engine}"), "AIGID_RAY_ACTORS": "2"}
+        env["OMP_NUM_THREADS"] = "1"
         command = [sys.executable, "-c", code, *call, "--engine", engine, "--out", engine]
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
