@@ -6,7 +6,8 @@ import socket
 
 import torch
 
-from aigid.detectors.training import parallel
+from aigid.detectors.training import finetuning, parallel
+from aigid.detectors.training.run import Run
 
 
 def together(num, target, *arguments):
@@ -29,3 +30,15 @@ def _one(rank, num, port, target, arguments):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with parallel.processes():
         target(rank, *arguments)
+
+
+def stop_after(num):
+    """Have this process's trainings save every step, and end as by Ctrl-C where they would take more than ``num``."""
+    finetuning.SECONDS, left, step = 0.0, iter(range(num)), Run.step
+
+    def stopping(self, *given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    Run.step = stopping

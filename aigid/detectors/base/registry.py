@@ -30,7 +30,7 @@ JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
 
 
 def find(name: str) -> type:
-    """The class, which a `base.protocol.Detector`; InputError that lists the known names."""
+    """The class, a `base.protocol.Detector`; InputError that lists the known names."""
     known = DETECTORS | IMAGE_DETECTORS | IMPORTED
     if name not in known:
         raise InputError(f"unknown detector {name!r}; known: {', '.join(known)}")

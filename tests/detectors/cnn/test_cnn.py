@@ -29,9 +29,8 @@ from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
-from aigid.detectors.training import finetuning
 from aigid.detectors.training.run import Run
-from tests.together import together
+from tests.together import stop_after, together
 from tests.workspace import run
 
 TINY = {
@@ -257,14 +256,8 @@ def double(monkeypatch):
 def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
     """Train, but for ``stop`` steps at most, each of them saved; process 0 keeps what it has learnt."""
     os.environ["AIGID_CACHE"] = str(folder / "cache")
-    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), Run.step
-
-    def stopping(self, *given):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        step(self, *given)
-
-    Run.step, it = stopping, source(dataset, vae, epochs=3, **changes)
+    stop_after(stop)
+    it = source(dataset, vae, epochs=3, **changes)
     with suppress(KeyboardInterrupt):
         detector, log = Cnn.fit(it.settings, it, dataset[1], 0)
         torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")

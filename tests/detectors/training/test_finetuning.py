@@ -14,7 +14,7 @@ from aigid.base.errors import InputError
 from aigid.detectors.training import finetuning
 from aigid.detectors.training.plan import Learner, Plan, Position
 from aigid.detectors.training.run import Run
-from tests.together import together
+from tests.together import stop_after, together
 
 PLAN = Plan("toy", seed=0, num_items=23, batch_size=4, epochs=3)
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((23, 5)).astype(np.float32))
@@ -193,14 +193,7 @@ def _share(rank: int, folder: Path) -> None:
 
 def _go_on(rank: int, folder: Path, stop: int) -> None:
     """Train, but for ``stop`` steps at most, each of them saved."""
-    finetuning.SECONDS, left, step = 0.0, iter(range(stop)), Run.step
-
-    def stopping(self, *given):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        step(self, *given)
-
-    Run.step = stopping
+    stop_after(stop)
     with suppress(KeyboardInterrupt):
         it = learner(noise=0.0)
         log = finetuning.train(PLAN, it, folder / "run.pt")
