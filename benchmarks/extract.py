@@ -82,6 +82,15 @@ def work_called(name: str, folder: str, sizes: str, out: str, width: str) -> Non
     work(name, Path(folder), tuple(map(int, sizes.split(","))), Path(out), int(width))
 
 
+def loading_alone(folder: Path, sizes: tuple[int, ...]) -> float:
+    """Images per second that the plain loop's passes take in, one after the other, when nobody embeds them."""
+    from benchmarks import loops
+
+    start = perf_counter()
+    num = sum(len(batch) for size in sizes for batch in loops.loaded(folder / "images", tower(size), num_workers()))
+    return num / len(sizes) / (perf_counter() - start)
+
+
 def decoding_alone(folder: Path, sizes: tuple[int, ...], decode: str) -> float:
     """Images per second that the reader gives when nobody embeds them: the bound on this machine."""
     from aigid.data import manifest
@@ -125,6 +134,11 @@ def compare(folder: Path, num: int, rounds: int) -> Table:
         cells = [f"{num / seconds:.0f}", f"{reference / seconds:.2f}", bound, f"{cores:.2f}"]
         peak = max(run["peak"] for run in found[name])
         table.add_row(name, "+".join(map(str, sizes)), *cells, f"{peak:.0f}" + ("" if ours else " + workers"))
+    reference = loading_alone(folder, SIZES)
+    names = {"plain, three passes": reference}
+    names |= {f"{kind}, one pass": decoding_alone(folder, SIZES, kind) for kind in ("exact", "fast")}
+    for name, pace in names.items():
+        table.add_row(f"{name}, no towers", "+".join(map(str, SIZES)), f"{pace:.0f}", f"{pace / reference:.2f}")
     for kind in ("exact", "fast"):
         cosine = f"{one_minus_cosine(out['plain'], out[kind]):.0e}"
         table.add_row(f"{kind}: largest 1 - cos to plain", "224", "", cosine)

@@ -91,15 +91,15 @@ def changed(settings: FeatDistillSettings, changes: dict[str, Any], seed: int) -
 
 
 def run(
-    settings: FeatDistillSettings, name: str, table: pd.DataFrame, root: Path, test: Exam, seed: int, done: set[str]
+    settings: FeatDistillSettings, name: str, table: pd.DataFrame, root: Path, test: Exam, seed: int, wanted: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each part that is not done: stage 1 without and with degradation, and from the latter every stage 2."""
+    """A row for each part that is wanted: stage 1 without and with degradation, and from the latter every stage 2."""
     device = choose_device(device_name())
-    start = None
-    for part, changes in PARTS.items():
+    start, last = None, max((list(PARTS).index(part) for part in wanted), default=-1)
+    for place, (part, changes) in enumerate(PARTS.items()):
         how = changed(settings, changes, seed)
         two = "stage2" in changes
-        if part in done and part != START:
+        if part not in wanted and (part != START or last < place):
             continue
         course = Course(how, name, 1 + two, table, root, 0)
         expert = experts.build(how.experts[name])
@@ -110,7 +110,7 @@ def run(
         seconds = time.process_time() - began
         if part == START:
             start = {key: value.clone() for key, value in expert.state_dict().items()}
-        if part not in done:
+        if part in wanted:
             yield {"part": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
                 expert, how.experts[name].backbone.preprocess
             )
@@ -148,19 +148,31 @@ def mean(values: pd.Series, sign: bool = False) -> str:
 @click.option("--root", type=Path, required=True)
 @click.option("--expert", help="A name under featdistill.experts; else the first.")
 @click.option("--seeds", default=3, show_default=True)
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these; else all.")
 @click.option("--rows", type=int, help="Training images; else as params.yaml says.")
+@click.option("--epochs", type=int, help="Of stage 1; else as params.yaml says.")
 @click.option("--test", type=int, help="Test images, half of either class; else all.")
 @click.option("--out", type=Path, default=Path("/tmp/featdistill_ablation.csv"), show_default=True)
-def main(path: Path, root: Path, expert: str | None, seeds: int, rows: int | None, test: int | None, out: Path) -> None:
+def main(
+    path: Path,
+    root: Path,
+    expert: str | None,
+    seeds: int,
+    parts: tuple[str, ...],
+    rows: int | None,
+    epochs: int | None,
+    test: int | None,
+    out: Path,
+) -> None:
     settings = params.load("featdistill", FeatDistillSettings)
-    if rows:
-        settings = settings.model_copy(update={"lessons": settings.lessons.model_copy(update={"rows": rows})})
+    asked = {"lessons": {"rows": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
+    settings = changed(settings, asked, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
     shown = exam(table, root, settings.experts[name].backbone.preprocess, test)
     found = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=COLUMNS)
     for seed in range(seeds):
-        done = set(found.loc[found["seed"] == seed, "part"])
-        for row in run(settings, name, table, root, shown, seed, done) if len(done) < len(PARTS) else ():
+        wanted = set(parts or PARTS) - set(found.loc[found["seed"] == seed, "part"])
+        for row in run(settings, name, table, root, shown, seed, wanted):
             found = pd.DataFrame([*found.to_dict("records"), row], columns=COLUMNS)
             found.to_csv(out, index=False)
     Console(width=150).print(summary(found))

@@ -50,9 +50,14 @@ def clip_retrieval(folder: Path, settings: BackboneSettings, workers: int, out: 
     pd.DataFrame({"image_path": list(map(str, sorted(folder.iterdir())))}).to_parquet(out.with_suffix(".parquet"))
 
 
+def loaded(folder: Path, settings: BackboneSettings, workers: int) -> DataLoader:
+    """Batches of pixels, ready for the model."""
+    transform = open_clip.image_transform(settings.preprocess.size, is_train=False)
+    return DataLoader(Files(folder, transform), BATCH, num_workers=workers)
+
+
 def _embedded(folder: Path, settings: BackboneSettings, workers: int) -> Iterator[torch.Tensor]:
     model: nn.Module = load(settings).eval()
-    transform = open_clip.image_transform(settings.preprocess.size, is_train=False)
     with torch.no_grad():
-        for pixels in DataLoader(Files(folder, transform), BATCH, num_workers=workers):
+        for pixels in loaded(folder, settings, workers):
             yield model(pixels)

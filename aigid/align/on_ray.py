@@ -8,10 +8,11 @@ from aigid import cluster
 from aigid.align import domains, engine
 from aigid.align.domains import AlignSettings
 from aigid.align.fakes import Fakes
-from aigid.align.shelf import ABOUT, Shelf
+from aigid.align.shelf import Shelf
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
 from aigid.base.remote import Place
+from aigid.base.shelves import ABOUT
 from aigid.device import choose_device
 
 ROWS = 256  # photographs that an actor gets at once

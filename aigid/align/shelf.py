@@ -4,8 +4,6 @@
 before it is compressed like its photograph. A file stands there whole or not at all.
 """
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aigid.base.errors import InputError
-from aigid.base.files import atomic, cache_folder, write_json
+from aigid.base.files import atomic
+from aigid.base.shelves import folder_of
 from aigid.data.reading.formats import ImageError
 from aigid.data.reading.images import decode
 
-ABOUT = "about.json"
 LOG = logging.getLogger(__name__)
 
 
@@ -51,11 +48,4 @@ class Shelf:
 
 def shelf(about: dict[str, object]) -> Shelf:
     """The shelf of a generator; ``about`` holds all that decides its fakes, and is written beside them."""
-    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder() / "aligned" / name
-    try:
-        if not (folder / ABOUT).exists():
-            write_json(folder / ABOUT, about)
-    except OSError as error:
-        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
-    return Shelf(folder)
+    return Shelf(folder_of("aligned", about))

@@ -9,8 +9,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,12 +20,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from aigid.base.errors import InputError
-from aigid.base.files import atomic, cache_folder, sweep, write_json
+from aigid.base.files import atomic, cache_folder, sweep
+from aigid.base.shelves import ABOUT, folder_of, writing
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
 SHARD_SECONDS = 300  # a slow tower's shard is closed after that long, so that a kill loses no more
-ABOUT = "about.json"
+KIND = "embeddings"
 DAMAGED = ".damaged"  # behind the name of a shard that was set aside
 KEY = "S64"
 LOG = logging.getLogger(__name__)
@@ -46,23 +46,14 @@ class Shelf:
         """Write one shard: ``key`` (n,) S64 and ``rows`` (n, D)."""
         arrays = {"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}
         content = save(arrays, {"computed_on": computed_on})
-        with _told(), atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors") as part:
+        with writing(), atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors") as part:
             part.write_bytes(content)
 
     def require_writable(self) -> None:
         """InputError where no shard could be added; what killed writers left is cleared away."""
         sweep(self.folder, ".*.safetensors")
-        with _told(), tempfile.TemporaryFile(dir=self.folder):
+        with writing(), tempfile.TemporaryFile(dir=self.folder):
             pass
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn an OSError into a line that says which variable names the cache."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
 
 
 class Keys:
@@ -158,11 +149,7 @@ def shelf(about: dict[str, object], made_by: dict[str, object]) -> Shelf:
 
     ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing.
     """
-    about = {"schema_version": SCHEMA_VERSION} | about
-    folder = embeddings_folder() / shelf_name(about)
-    with _told():
-        if not (folder / ABOUT).exists():
-            write_json(folder / ABOUT, about | {"made_by": made_by})
+    folder = folder_of(KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by})
     version = read_about(folder / ABOUT).get("schema_version")
     if version != SCHEMA_VERSION:
         reads = f"schema version {version}, this code reads {SCHEMA_VERSION}"
@@ -181,12 +168,7 @@ def tell_other_versions() -> None:
 
 def embeddings_folder() -> Path:
     """The folder of the shelves."""
-    return cache_folder() / "embeddings"
-
-
-def shelf_name(about: dict[str, object]) -> str:
-    """The folder's name that a shelf's ``about`` gives it."""
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    return cache_folder() / KIND
 
 
 def read_about(path: Path) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aigid.base.errors import InputError
 from aigid.base.remote import Place
+from aigid.base.shelves import ABOUT, name_of
 from aigid.features import cache
 
 LIMIT = 0.005  # relative difference: float16 rounding gives 0.0003, another batch size or device less than 0.003
@@ -28,11 +29,11 @@ class Entry:
         name = self.shelf.folder.name
         version = self.about.get("schema_version")
         if not self.about:
-            return f"{name}: {cache.ABOUT} is missing or damaged"
+            return f"{name}: {ABOUT} is missing or damaged"
         if version != cache.SCHEMA_VERSION:
             return f"{name}: schema version {version}, this code reads {cache.SCHEMA_VERSION}"
         identity = {key: value for key, value in self.about.items() if key != "made_by"}
-        return "" if cache.shelf_name(identity) == name else f"{name}: {cache.ABOUT} was changed"
+        return "" if name_of(identity) == name else f"{name}: {ABOUT} was changed"
 
     def row(self) -> dict[str, object]:
         """Backbone, view, seed, rows, bytes, shards, damaged shards; of the shards only the headers are read."""
@@ -55,7 +56,7 @@ class Entry:
 def entries() -> list[Entry]:
     """The shelves of the cache, in a fixed order."""
     folders = sorted(path for path in cache.embeddings_folder().glob("*") if path.is_dir())
-    return [Entry(cache.Shelf(folder), cache.read_about(folder / cache.ABOUT)) for folder in folders]
+    return [Entry(cache.Shelf(folder), cache.read_about(folder / ABOUT)) for folder in folders]
 
 
 def damaged(entry: Entry) -> Iterator[str]:

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 from safetensors.numpy import save_file
 
-from aigid.base.errors import InputError
-from aigid.base.files import atomic, cache_folder, write_json
+from aigid.base.files import atomic
+from aigid.base.shelves import folder_of
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
 SHARD_BYTES = 1 << 28
@@ -70,15 +70,7 @@ class Writer:
 
 def drawer(about: dict[str, object]) -> Drawer:
     """The drawer of a channel; ``about`` holds all that decides its pictures, and is written beside them."""
-    about = {"revision": REVISION} | about
-    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
-    folder = cache_folder() / "channels" / name
-    try:
-        if not (folder / "about.json").exists():
-            write_json(folder / "about.json", about)
-    except OSError as failure:
-        raise InputError(f"cache {cache_folder()}: {failure.strerror}; $AIGID_CACHE names another folder") from None
-    return Drawer(folder)
+    return Drawer(folder_of("channels", {"revision": REVISION} | about))
 
 
 def _map(path: Path, name: str) -> np.memmap:
