@@ -22,7 +22,7 @@ from aigid.base.errors import InputError
 
 REFUSED = re.compile(rf"{InputError.__name__}: (.+)")
 PATIENCE = 10  # seconds for an address to answer
-SHARED = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE")  # variables that hold for the workers too
+SHARED = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE", "AIGID_ROWS")  # variables that hold for the workers too
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def spread(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iter
                 yield done
 
 
-def require_alike(aigid: str, about: Path) -> None:
-    """InputError unless this worker has that version of the package, and sees the cache's file ``about``."""
+def require_alike(aigid: str, about: Path | None) -> None:
+    """InputError unless this worker has that version of the package, and sees the cache's file ``about``, if any."""
     if version("aigid") != aigid:
         raise InputError(f"{worker()}: has aigid {version('aigid')}, this machine {aigid}")
-    if not about.is_file():
-        raise InputError(f"{worker()}: does not see {about.parent}; $AIGID_CACHE must be a folder that all share")
+    if about is not None and not about.is_file():
+        raise InputError(f"{worker()}: does not see {about.parent}; $AIGID_CACHE must be a folder that all share, or $AIGID_ROWS a bucket")
 
 
 def worker() -> str:

@@ -75,7 +75,7 @@ def cache_folder() -> Path:
     """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
     folder = os.environ.get("AIGID_CACHE") or "~/.cache/aigid"
     if is_address(folder):
-        raise InputError(f"AIGID_CACHE={folder}: want a folder; its files may be copied to and from a bucket")
+        raise InputError(f"AIGID_CACHE={folder}: want a folder; an address may be AIGID_ROWS")
     return Path(folder).expanduser()
 
 

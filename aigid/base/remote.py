@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -93,6 +93,14 @@ class Address:
             if most is not None and (file.size or 0) > most:
                 raise OSError(errno.EFBIG, f"{file.size} bytes, limit {most}")
             return file.read()
+
+    def write_bytes(self, content: bytes) -> None:
+        """Make this the file's content; its folder is made where the one above exists."""
+        filesystem, name = _found(self.text)
+        with _told(self.text):
+            with suppress(FileExistsError):
+                filesystem.mkdir(filesystem._parent(name), create_parents=False)
+            filesystem.pipe_file(name, content)
 
     def read_range(self, start: int, stop: int) -> bytes:
         """The bytes from ``start`` to before ``stop``."""

@@ -2,7 +2,8 @@
 
 ``$AIGID_CACHE/embeddings/<tower and view>/<sha256 of the file>.safetensors`` holds ``key`` (n, 64) uint8, the images'
 sha256 in hex, and ``rows`` (n, D). A shard is named by the hash of its bytes, so damage shows, and several processes
-may add shards at once: a row that stands in two of them stands there twice the same.
+may add shards at once: a row that stands in two of them stands there twice the same. With ``$AIGID_ROWS`` other
+machines have it, too, and theirs are here (``aigid.features.sharing``).
 """
 
 import hashlib
@@ -22,11 +23,13 @@ from safetensors.numpy import load, save
 from aigid.base.errors import InputError
 from aigid.base.files import atomic, cache_folder, sweep
 from aigid.base.shelves import ABOUT, folder_of, writing
+from aigid.features import sharing
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
 SHARD_SECONDS = 300  # a slow tower's shard is closed after that long, so that a kill loses no more
 KIND = "embeddings"
+SHARDS = "[!.]*.safetensors"
 DAMAGED = ".damaged"  # behind the name of a shard that was set aside
 KEY = "S64"
 LOG = logging.getLogger(__name__)
@@ -40,14 +43,16 @@ class Shelf:
 
     def shards(self) -> list[Path]:
         """The whole shards, in a fixed order."""
-        return sorted(self.folder.glob("[!.]*.safetensors"))
+        return sorted(self.folder.glob(SHARDS))
 
     def add(self, key: np.ndarray, rows: np.ndarray, computed_on: str = "") -> None:
         """Write one shard: ``key`` (n,) S64 and ``rows`` (n, D)."""
         arrays = {"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}
         content = save(arrays, {"computed_on": computed_on})
-        with writing(), atomic(self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors") as part:
+        path = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+        with writing(), atomic(path) as part:
             part.write_bytes(content)
+        sharing.send(path)
 
     def require_writable(self) -> None:
         """InputError where no shard could be added; what killed writers left is cleared away."""
@@ -85,7 +90,11 @@ class Rows:
         self.update()
 
     def update(self) -> None:
-        """Look at the shards that are new; a damaged one is set aside, so that its rows count as missing."""
+        """Look at the shards that are new; a damaged one is set aside, so that its rows count as missing.
+
+        Others' are fetched before, and those that others lack are sent.
+        """
+        theirs = sharing.fetch(self.shelf.folder, SHARDS)
         for path in self.shelf.shards():
             if path in self._seen:
                 continue
@@ -97,6 +106,8 @@ class Rows:
             wanted, at = self._keys.find(content[0])
             self._shard[at], self._row[at] = len(self._shards), wanted
             self._shards.append(path)
+            if path.name not in theirs:
+                sharing.send(path)
 
     @property
     def have(self) -> np.ndarray:

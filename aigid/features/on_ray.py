@@ -17,7 +17,7 @@ from aigid.base.files import device_name
 from aigid.base.remote import Place
 from aigid.base.shelves import ABOUT
 from aigid.device import choose_device
-from aigid.features import cache, engine
+from aigid.features import cache, engine, sharing
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
@@ -59,7 +59,7 @@ class Filler:
     def _tower(self, task: Task) -> Backbone:
         """The tower, once it is sure that its rows will be those of everybody else, and will arrive."""
         if task.fingerprint not in self._towers:
-            cluster.require_alike(self.aigid, task.folder / ABOUT)
+            cluster.require_alike(self.aigid, None if sharing.shared(task.folder) else task.folder / ABOUT)
             tower = Backbone(task.settings, choose_device(device_name()), task.batch)
             if tower.fingerprint != task.fingerprint:
                 raise InputError(

@@ -17,6 +17,7 @@ import torch
 from aigid import engines
 from aigid.align import pairs
 from aigid.base.errors import InputError
+from aigid.data import manifest
 from aigid.features import cache, extract
 from aigid.features.backbones import resolve
 from aigid.features.encoder import Backbone
@@ -148,6 +149,20 @@ def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, 
     with pytest.raises(InputError, match=told):
         filler._tower(dataclasses.replace(task, **fault))
     assert on_ray.Filler([task], tmp_path, 0, version("aigid"), 1)._tower(task).fingerprint == tower.fingerprint
+
+
+def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, monkeypatch):
+    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
+    monkeypatch.setenv("AIGID_ROWS", "memory://of-workers")
+    tower, table = Backbone(resolve("tiny_clip"), torch.device("cpu")), manifest.read(images / "m.csv")
+    key = table["sha256"].to_numpy().astype(cache.KEY)
+    shelf = cache.shelf({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
+    block = Block("clean", tower, shelf, np.ones(NUM, bool))
+    task = dataclasses.replace(on_ray._task(block), folder=tmp_path / "of another machine" / shelf.folder.name)
+    rows = on_ray.missing_rows([block], table["path"].tolist(), key)
+    on_ray.Filler([task], images, 0, version("aigid"), 1)(rows)
+    assert not shelf.shards()
+    assert cache.Rows(shelf, cache.Keys(key)).have.sum() == NUM - 1
 
 
 @pytest.mark.slow

@@ -1,0 +1,70 @@
+"""Rows that machines share through a bucket: ``$AIGID_ROWS`` is its address, ``$AIGID_CACHE`` each machine's own copy.
+
+A shard never changes and is named by its content, so that copying is all there is to sharing; what is cut short or
+changed on its way is passed over, and its rows are computed.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from aigid.base.errors import InputError
+from aigid.base.files import atomic, num_workers
+from aigid.base.remote import Address, located
+from aigid.base.shelves import writing
+
+VARIABLE = "AIGID_ROWS"
+LOG = logging.getLogger(__name__)
+
+
+def fetch(folder: Path, pattern: str) -> set[str]:
+    """Put into a shelf's ``folder`` what others have sent and it lacks; the names of all that they have."""
+    there = shared(folder)
+    if there is None:
+        return set()
+    with _told(), ThreadPoolExecutor(num_workers()) as pool:
+        names = {name for name in there.files() if Path(name).match(pattern)}
+        lacking = [name for name in names if not (folder / name).exists()]
+        list(pool.map(lambda name: _fetch(there / name, folder / name), lacking))
+    return names
+
+
+def _fetch(there: Address, here: Path) -> None:
+    content = there.read_bytes()
+    if hashlib.sha256(content).hexdigest() != here.stem:
+        LOG.warning("%s is damaged: passed over", there)
+        return
+    with writing(), atomic(here) as part:
+        part.write_bytes(content)
+
+
+def send(path: Path) -> None:
+    """Let others have a file of a shelf."""
+    there = shared(path.parent)
+    if there is not None:
+        with _told():
+            (there / path.name).write_bytes(path.read_bytes())
+
+
+def shared(folder: Path) -> Address | None:
+    """Where a shelf is shared, or None without ``$AIGID_ROWS``."""
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return None
+    place = located(text)
+    if not isinstance(place, Address):
+        raise InputError(f"{VARIABLE}={text}: want an address (s3://...); a folder that all see can be $AIGID_CACHE")
+    return place / folder.name
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with one file there is wrong with all."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{VARIABLE}={os.environ[VARIABLE]}: {error.strerror}") from None
