@@ -64,7 +64,8 @@ def require_alike(aigid: str, about: Path | None) -> None:
     if version("aigid") != aigid:
         raise InputError(f"{worker()}: has aigid {version('aigid')}, this machine {aigid}")
     if about is not None and not about.is_file():
-        raise InputError(f"{worker()}: does not see {about.parent}; $AIGID_CACHE must be a folder that all share, or $AIGID_ROWS a bucket")
+        wanted = "$AIGID_CACHE must be a folder that all share, or $AIGID_ROWS a bucket"
+        raise InputError(f"{worker()}: does not see {about.parent}; {wanted}")
 
 
 def worker() -> str:

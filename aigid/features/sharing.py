@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from aigid.base.errors import InputError
@@ -27,7 +28,7 @@ def fetch(folder: Path, pattern: str) -> set[str]:
     if there is None:
         return set()
     with _told(), ThreadPoolExecutor(num_workers()) as pool:
-        names = {name for name in there.files() if Path(name).match(pattern)}
+        names = {name for name in there.files() if fnmatch(name, pattern) and "/" not in name}
         lacking = [name for name in names if not (folder / name).exists()]
         list(pool.map(lambda name: _fetch(there / name, folder / name), lacking))
     return names
