@@ -45,14 +45,14 @@ class Shelf:
         """The whole shards, in a fixed order."""
         return sorted(self.folder.glob(SHARDS))
 
-    def add(self, key: np.ndarray, rows: np.ndarray, computed_on: str = "") -> None:
+    def add(self, key: np.ndarray, rows: np.ndarray, computed_on: str = "") -> Path:
         """Write one shard: ``key`` (n,) S64 and ``rows`` (n, D)."""
         arrays = {"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}
         content = save(arrays, {"computed_on": computed_on})
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
         with writing(), atomic(path) as part:
             part.write_bytes(content)
-        sharing.send(path)
+        return path
 
     def require_writable(self) -> None:
         """InputError where no shard could be added; what killed writers left is cleared away."""
@@ -124,7 +124,10 @@ class Rows:
 
 
 class Writer:
-    """Collects computed rows for a shelf, and writes a shard when one is full and at the end, however it comes."""
+    """Collects computed rows for a shelf, and writes a shard when one is full and at the end, however it comes.
+
+    Where rows are shared, others get it while the next is filled.
+    """
 
     def __init__(self, shelf: Shelf, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
         self.shelf = shelf
@@ -133,12 +136,14 @@ class Writer:
         self._key: list[bytes] = []
         self._rows: list[np.ndarray] = []
         self._opened = clock()
+        self._send = sharing.Sender()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._flush()
+        self._send.close()
 
     def add(self, key: bytes, row: np.ndarray) -> None:
         """Keep one row (D,)."""
@@ -151,7 +156,7 @@ class Writer:
 
     def _flush(self) -> None:
         if self._key:
-            self.shelf.add(np.array(self._key, KEY), np.stack(self._rows), self.computed_on)
+            self._send(self.shelf.add(np.array(self._key, KEY), np.stack(self._rows), self.computed_on))
             self._key, self._rows = [], []
 
 

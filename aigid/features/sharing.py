@@ -7,8 +7,9 @@ changed on its way is passed over, and its rows are computed.
 import hashlib
 import logging
 import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -49,6 +50,26 @@ def send(path: Path) -> None:
     if there is not None:
         with _told():
             (there / path.name).write_bytes(path.read_bytes())
+
+
+class Sender:
+    """Sends files one after the other while more are made; to close it waits for the last."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self._underway: deque[Future[None]] = deque()
+
+    def __call__(self, path: Path) -> None:
+        """Send a file soon; InputError where one before could not be sent."""
+        while self._underway and self._underway[0].done():
+            self._underway.popleft().result()
+        self._underway.append(self._pool.submit(send, path))
+
+    def close(self) -> None:
+        """InputError where one could not be sent."""
+        with self._pool:
+            for sending in self._underway:
+                sending.result()
 
 
 def shared(folder: Path) -> Address | None:
