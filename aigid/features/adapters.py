@@ -1,4 +1,8 @@
-"""LoRA (Hu et al., 2022) on every linear layer of every block of a tower: injected, saved alone, merged."""
+"""LoRA (Hu et al., 2022) on every linear layer of every block of a tower: injected, saved alone, merged.
+
+Linear layers are peft's to adapt. The two of torch's own attention (open_clip's towers) are never called, but their
+weights are read; so it is to those that an adapter adds, as a parametrization.
+"""
 
 import json
 import re
@@ -10,6 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from aigid.base.errors import InputError
 from aigid.base.files import atomic
@@ -17,15 +22,31 @@ from aigid.features import hub, weights
 from aigid.features.backbones import LoraSettings
 
 NAME = "default"
+PARTS = ("in_proj", "out_proj")  # of torch's own attention
 ABOUT, HEAD = "adapter", "head."  # in a file: the key of what it belongs to, and the prefix of a classifier's tensors
+
+
+class Added(nn.Module):
+    """A weight (outputs, inputs) with what an adapter adds to it."""
+
+    def __init__(self, weight: Tensor, settings: LoraSettings) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape
+        self.settings = settings
+        self.lora_A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(settings.rank, inputs), a=5**0.5))
+        self.lora_B = nn.Parameter(torch.zeros(outputs, settings.rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + change(self.settings, self.lora_A, self.lora_B)
 
 
 def targets(tower: nn.Module) -> list[str]:
     """The linear layers of its numbered blocks, attention's and the perceptron's, as DDA; InputError without any."""
-    layers = [(name, layer) for name, layer in tower.named_modules() if re.search(r"\.\d+\.", name)]
-    found = [name for name, layer in layers if type(layer) is nn.Linear]
-    if not found or any(isinstance(layer, nn.MultiheadAttention) for _, layer in layers):
-        raise InputError("LoRA needs a tower whose attention is made of linear layers: timm's or transformers'")
+    layers = {name: layer for name, layer in tower.named_modules() if re.search(r"\.\d+\.", name)}
+    found = [name for name, layer in layers.items() if type(layer) is nn.Linear]
+    found += [f"{name}.{part}" for name, layer in layers.items() if _is_torchs(layer) for part in PARTS]
+    if not found:
+        raise InputError("LoRA needs a tower of numbered blocks with linear layers")
     return found
 
 
@@ -33,12 +54,21 @@ def inject(tower: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
     """The tower, frozen but for new adapters: A uniform (Kaiming, a = sqrt 5), B zero, so that nothing changes yet."""
     from peft import LoraConfig, inject_adapter_in_model  # with it comes all of transformers: seconds
 
+    names = targets(tower)
+    read = {name: place for name in names if (place := _read_weight(tower, name))}
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, bias="none", target_modules=targets(tower)
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=[name for name in names if name not in read],
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return inject_adapter_in_model(config, tower.requires_grad_(False), NAME)
+        tower = inject_adapter_in_model(config, tower.requires_grad_(False), NAME)
+        for layer, weight in read.values():
+            parametrize.register_parametrization(layer, weight, Added(getattr(layer, weight), settings))
+    return tower
 
 
 def checkpoint(tower: nn.Module) -> None:
@@ -51,19 +81,23 @@ def checkpoint(tower: nn.Module) -> None:
 
 def state(tower: nn.Module) -> dict[str, Tensor]:
     """The adapters' tensors alone, by ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
-    return {
-        f"{name}.{factor}": getattr(layer, f"lora_{factor}")[NAME].weight.detach()
-        for name, layer in _layers(tower).items()
-        for factor in "AB"
-    }
+    found = {}
+    for name, layer in _adapted(tower).items():
+        for factor in "AB":
+            value = getattr(layer, f"lora_{factor}")
+            found[f"{name}.{factor}"] = (value[NAME].weight if isinstance(value, nn.ModuleDict) else value).detach()
+    return found
 
 
 def fold(tower: nn.Module) -> nn.Module:
     """The tower that ``inject`` changed, plain again: its weights hold what the adapters have learnt."""
-    for name, layer in _layers(tower).items():
-        layer.merge(safe_merge=True)
+    for name, adapter in _adapted(tower).items():
+        if isinstance(adapter, Added):
+            parametrize.remove_parametrizations(*_read_weight(tower, name))
+            continue
+        adapter.merge(safe_merge=True)
         above, _, last = name.rpartition(".")
-        setattr(tower.get_submodule(above), last, layer.get_base_layer())
+        setattr(tower.get_submodule(above), last, adapter.get_base_layer())
     return tower
 
 
@@ -89,7 +123,7 @@ def merge(tower: nn.Module, path: Path) -> nn.Module:
     """The bare tower with what ``save`` wrote added to its weights: it computes no more than the base."""
     settings, saved = _read(tower, path)
     for name in targets(tower):
-        tower.get_submodule(name).weight += change(settings, saved[f"{name}.A"], saved[f"{name}.B"])
+        _weight(tower, name).add_(change(settings, saved[f"{name}.A"], saved[f"{name}.B"]))
     return tower
 
 
@@ -102,7 +136,7 @@ def shapes(tower: nn.Module, rank: int) -> dict[str, tuple[int, int]]:
     """Those of ``state`` for adapters on a bare tower."""
     found = {}
     for name in targets(tower):
-        outputs, inputs = tower.get_submodule(name).weight.shape
+        outputs, inputs = _weight(tower, name).shape
         found |= {f"{name}.A": (rank, inputs), f"{name}.B": (outputs, rank)}
     return found
 
@@ -133,5 +167,33 @@ def _read(tower: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]
     return settings, saved
 
 
-def _layers(tower: nn.Module) -> dict[str, nn.Module]:
-    return {name: layer for name, layer in tower.named_modules() if hasattr(layer, "lora_A")}  # peft's
+def _adapted(tower: nn.Module) -> dict[str, nn.Module]:
+    """Of a tower with adapters, by the names of ``targets``: peft's layers, and what adds to weights that are read."""
+    found = {}
+    for name, layer in tower.named_modules():
+        if hasattr(layer, "lora_A") and not isinstance(layer, Added):
+            found[name] = layer
+        for part in PARTS if _is_torchs(layer) else ():
+            place, weight = _read_weight(tower, f"{name}.{part}")
+            if parametrize.is_parametrized(place, weight):
+                found[f"{name}.{part}"] = place.parametrizations[weight][0]
+    return found
+
+
+def _weight(tower: nn.Module, name: str) -> Tensor:
+    """Of one of a bare tower's targets."""
+    layer, weight = _read_weight(tower, name) or (tower.get_submodule(name), "weight")
+    return getattr(layer, weight)
+
+
+def _read_weight(tower: nn.Module, name: str) -> tuple[nn.Module, str] | None:
+    """The module and the parameter of a target that is part of torch's own attention; None of any other."""
+    above, _, part = name.rpartition(".")
+    layer = tower.get_submodule(above)
+    if not _is_torchs(layer):
+        return None
+    return (layer, "in_proj_weight") if part == "in_proj" else (layer.out_proj, "weight")
+
+
+def _is_torchs(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.MultiheadAttention)
