@@ -281,7 +281,7 @@ def test_a_cache_at_an_address_is_refused(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ray_reads_from_an_address(folder, s3, tmp_path):
+def test_ray_reads_from_an_address_and_sends_rows_to_one(folder, s3, tmp_path):
     pytest.importorskip("ray")
     s3.create_bucket(Bucket="ray")
     address = put(folder, "s3://ray/set")
@@ -289,12 +289,15 @@ def test_ray_reads_from_an_address(folder, s3, tmp_path):
     for engine, root in (("local", folder), ("ray", address)):
         arguments = ["extract", tmp_path / "m.csv", "--root", root, "--backbone", "tiny_clip", "--engine", engine]
         code = "from aigid.cli import main; main()"
-        env = os.environ | {"AIGID_CACHE": str(tmp_path / engine), "PYTHONPATH": str(Path(__file__).parents[2])}
+        rows = {"AIGID_ROWS": "s3://ray/rows"} if engine == "ray" else {}
+        env = os.environ | rows | {"AIGID_CACHE": str(tmp_path / engine), "PYTHONPATH": str(Path(__file__).parents[2])}
         command = [sys.executable, "-c", code, *map(str, arguments), "--out", str(tmp_path / f"{engine}.h5")]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
         assert "05.png: changed" in done.stderr or "05.png: empty" in done.stderr
     assert (tmp_path / "ray.h5").read_bytes() == (tmp_path / "local.h5").read_bytes()
+    sent = {Path(name).name for name in fsspec.filesystem("s3").find("ray/rows")}
+    assert sent == {path.name for path in (tmp_path / "ray/embeddings").glob("*/*.safetensors")} != set()
 
 
 def test_an_address_is_told_from_a_path():
