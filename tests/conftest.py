@@ -7,8 +7,9 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """Keep ``$AIGID_CACHE`` out of the user's home."""
+    """Keep ``$AIGID_CACHE`` out of the user's home, and rows out of the user's bucket."""
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("AIGID_ROWS", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def occlusion(bundle: Bundle, image: np.ndarray, cells: int = CELLS) -> np.ndarr
     """
     cells = min(cells, *image.shape[:2])
     rows, columns = (np.linspace(0, side, cells + 1).astype(int) for side in image.shape[:2])
-    with tempfile.TemporaryDirectory(prefix="aigid-") as scratch, _cache_in(scratch):
+    with tempfile.TemporaryDirectory(prefix="aigid-") as scratch, _kept_nowhere(scratch):
         paths = [pictures.path_of(image, Path(scratch), 0)]
         for i in range(cells):
             for j in range(cells):
@@ -43,17 +43,19 @@ def occlusion(bundle: Bundle, image: np.ndarray, cells: int = CELLS) -> np.ndarr
 
 
 @contextmanager
-def _cache_in(folder: str) -> Iterator[None]:
-    """What is seen once need not be kept."""
-    before = os.environ.get("AIGID_CACHE")
-    os.environ["AIGID_CACHE"] = folder
+def _kept_nowhere(scratch: str) -> Iterator[None]:
+    """What is seen once need not be kept or shared."""
+    changes = {"AIGID_CACHE": scratch, "AIGID_ROWS": ""}
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["AIGID_CACHE"]
-        else:
-            os.environ["AIGID_CACHE"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _draw(image: np.ndarray, drops: np.ndarray, title: str) -> Figure:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import fsspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -133,7 +134,8 @@ def test_a_thousand_images_of_which_fifty_mean_harm(bundle, tmp_path):
     assert "50 images could not be read (30 more not named)" in done.stderr
 
 
-def test_stable_and_explain_on_the_command_line(bundle, tmp_path):
+def test_stable_and_explain_on_the_command_line(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_ROWS", "memory://explained")
     Image.fromarray(hostile.picture()).save(tmp_path / "a.png", pnginfo=None)
     run = ["predict", str(tmp_path / "a.png"), "--model", str(bundle), "--stable", "--explain", str(tmp_path / "maps")]
     done = CliRunner().invoke(main, [*run, "--json"])
@@ -142,4 +144,5 @@ def test_stable_and_explain_on_the_command_line(bundle, tmp_path):
     assert set(found["stability"]["scores"]) == {"clean", *stability.VIEWS}
     assert found["stability"]["scores"]["clean"] == found["score"]
     assert Image.open(found["map"]).format == "PNG"
+    assert len(fsspec.filesystem("memory").find("explained")) == 1 + len(stability.VIEWS)  # of the covered ones none
     assert (found["verdict"] == "uncertain") == bool(found["reasons"])
