@@ -80,6 +80,7 @@ def cluster() -> Iterator[Pool]:
     if ours:
         address = os.environ.get("RAY_ADDRESS")
         _require_answer(address)
+        os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster started here; 15 starves beside other work
         variables = {name: os.environ[name] for name in SHARED if name in os.environ}
         try:
             ray.init(address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})

@@ -54,7 +54,7 @@ def compare(folder: Path, shards: tuple[int, int], side: int, rounds: int) -> Ta
 
 
 @click.command(help=__doc__)
-@click.option("--shards", nargs=2, default=(1, 4), show_default=True, help="Of each actor, few and many.")
+@click.option("--shards", nargs=2, default=(1, 5), show_default=True, help="Of each actor, few and many.")
 @click.option("--side", default=256, show_default=True, help="Pixels of an image.")
 @click.option("--rounds", default=3, show_default=True)
 def main(shards: tuple[int, int], side: int, rounds: int) -> None:

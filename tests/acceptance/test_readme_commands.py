@@ -31,16 +31,16 @@ NOT_RUN = {  # what a line starts with: why
     "make ": "CI's own commands",
     "dvc ": "tests/test_repro.py and tests/test_sharing.py",
     "git clone": "tests/test_sharing.py",
-    "export ": "sets the folder of CIFAKE, which a clone does not hold",
+    "export ": "names a folder or a bucket that a clone does not hold",
     "torchrun ": "two processes: the tests of each method",
     "aigid align photos.csv --root photos --domain vae": "fetches Stable Diffusion's autoencoder",
     "aigid align photos.csv --root photos --domain gan": "wants a published super-resolution network",
     "aigid audit aligned-gan": "follows the line before",
     "aigid import featdistill": "wants the published checkpoints; tests of the importer",
     "python -m benchmarks.": "minutes to hours",
-    "aigid index s3://": "wants a bucket; tests/data/test_remote.py",
-    "AIGID_": "wants a bucket; tests/data/test_remote.py",
-    "aws ": "wants a bucket",
+    "aigid index s3://": "wants a bucket; tests/base/test_remote.py",
+    "AIGID_": "wants a bucket; tests/base/test_remote.py",
+    "aigid extract photos.csv --root s3://": "wants a bucket; tests/features/test_sharing.py",
 }
 
 
