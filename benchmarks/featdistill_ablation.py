@@ -95,12 +95,12 @@ def run(
 ) -> Iterator[dict[str, Any]]:
     """A row for each part that is wanted: stage 1 without and with degradation, and from the latter every stage 2."""
     device = choose_device(device_name())
-    start, last = None, max((list(PARTS).index(part) for part in wanted), default=-1)
-    for place, (part, changes) in enumerate(PARTS.items()):
+    start, needed = None, wanted | ({START} if any("stage2" in PARTS[part] for part in wanted) else set())
+    for part, changes in PARTS.items():
+        if part not in needed:
+            continue
         how = changed(settings, changes, seed)
         two = "stage2" in changes
-        if part not in wanted and (part != START or last < place):
-            continue
         course = Course(how, name, 1 + two, table, root, 0)
         expert = experts.build(how.experts[name])
         if two:

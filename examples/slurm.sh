@@ -7,9 +7,9 @@
 #
 #   sbatch examples/slurm.sh MANIFEST ROOT BACKBONE
 #
-# Sixteen independent tasks fill the row cache, which lies in a folder that all nodes see, or in a bucket. A task that is killed or times out
-# is submitted again and goes on where it was. Afterwards `aigid extract MANIFEST --root ROOT --backbone BACKBONE --out FILE`,
-# or `dvc repro`, finds every row there.
+# Sixteen independent tasks fill the row cache, which lies in a folder that all nodes see, or in a bucket. A task that is
+# killed or times out is submitted again and goes on where it was. Afterwards
+# `aigid extract MANIFEST --root ROOT --backbone BACKBONE --out FILE`, or `dvc repro`, finds every row there.
 set -euo pipefail
 : "${AIGID_ROWS:-${AIGID_CACHE:?name a folder that all nodes share, or a bucket by AIGID_ROWS}}"
 

@@ -1,7 +1,5 @@
 """Rows shared through a bucket: nobody computes twice what another has sent, and what is wrong there costs no row."""
 
-from pathlib import Path
-
 import fsspec
 import pytest
 from click.testing import CliRunner
@@ -124,5 +122,5 @@ def test_rows_that_cannot_be_sent_are_kept(images, monkeypatch):
 
 
 def test_without_an_address_nothing_is_shared(tmp_path):
-    assert sharing.fetch(Path(tmp_path), cache.SHARDS) == set()
+    assert sharing.fetch(tmp_path, cache.SHARDS) == set()
     sharing.send(tmp_path / "no file")
