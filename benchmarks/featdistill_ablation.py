@@ -134,8 +134,10 @@ def summary(found: pd.DataFrame) -> Table:
 
 
 def mean(values: pd.Series, sign: bool = False) -> str:
-    """A mean with its interval over the seeds."""
+    """A mean with its interval over the seeds; nothing of none."""
     values = values.dropna()
+    if values.empty:
+        return ""
     said = f"{values.mean():+.3f}" if sign else f"{values.mean():.3f}"
     if len(values) < 2:
         return said
