@@ -24,6 +24,7 @@ WEIGHTS = {  # licence of published backbones, by the name under which their lib
     "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
     "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
 }
+PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each
 DEMO = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
 
 
@@ -79,9 +80,13 @@ def describe(name: str, path: Path, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def code_of(kind: type) -> dict[str, str]:
-    """The package's version, and the sha256 of the sources of a detector's class: its file, or its folder's files."""
+    """Return the package's version and the sha256 of the sources of a detector's class.
+
+    The sources are its file where its module lies directly in aigid.detectors or aigid.importers, else its folder's.
+    """
     file = Path(inspect.getfile(kind))
-    files = [file] if file.parent == Path(__file__).parent else sorted(file.parent.glob("*.py"))
+    single = kind.__module__.rpartition(".")[0] in PACKAGES
+    files = [file] if single else sorted(file.parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     return {"aigid": version("aigid"), "sources_sha256": digest}
 
