@@ -24,7 +24,7 @@ from rich.table import Table
 
 from aigid import store
 from aigid.data import manifest
-from aigid.data.reading.archives import MARK
+from aigid.data.reading.errors import MARK
 from aigid.data.reading.formats import read_bytes
 from benchmarks import pictures
 from benchmarks.extract import measure

@@ -11,7 +11,7 @@ from aigid.align.domains import AlignSettings
 from aigid.align.fakes import Fakes
 from aigid.base.files import num_workers
 from aigid.base.remote import Place
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 
 T = TypeVar("T")
 CHUNK = 256  # photographs that are read before the next ones are asked for

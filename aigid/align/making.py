@@ -66,7 +66,7 @@ def _fit(domain: str) -> Callable[[np.ndarray, TrainingSettings, Path], None]:
 
 def _photographs(table: pd.DataFrame, root: Place) -> np.ndarray:
     """(N, S, S, 3) uint8, the readable ones of the training split; InputError unless all are of one size."""
-    from aigid.data.reading.formats import ImageError
+    from aigid.data.reading.errors import ImageError
     from aigid.data.reading.images import decode
 
     found = []

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aigid.data.reading.formats import ImageError, Status, read_bytes
+from aigid.data.reading.errors import ImageError, Status
+from aigid.data.reading.formats import read_bytes
 from aigid.data.reading.headers import Header, header
 from aigid.data.reading.images import decode
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aigid.base.files import atomic
 from aigid.base.shelves import folder_of
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 
 LOG = logging.getLogger(__name__)

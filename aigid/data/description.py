@@ -10,7 +10,7 @@ from aigid.base.params import Settings
 from aigid.base.remote import Place
 from aigid.data import traits
 from aigid.data.audit import container, cues, sampling
-from aigid.data.audit.record import Unreadable
+from aigid.data.reading.errors import Unreadable
 
 
 class DescriptionSettings(Settings):

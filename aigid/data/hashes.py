@@ -18,7 +18,8 @@ from aigid.base.errors import InputError
 from aigid.base.files import cache_folder, num_workers
 from aigid.base.remote import is_address, located
 from aigid.data.reading.archives import archive_of
-from aigid.data.reading.formats import ImageError, is_member, read_bytes
+from aigid.data.reading.errors import ImageError, is_member
+from aigid.data.reading.formats import read_bytes
 
 A, B = TypeVar("A"), TypeVar("B")
 State = tuple[int, int]  # bytes, and the time of the last change in ns

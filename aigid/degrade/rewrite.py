@@ -13,7 +13,8 @@ from aigid.base.errors import InputError
 from aigid.base.files import atomic, num_workers, write_text
 from aigid.base.remote import Place
 from aigid.data import manifest
-from aigid.data.reading.formats import ImageError, read_bytes
+from aigid.data.reading.errors import ImageError
+from aigid.data.reading.formats import read_bytes
 from aigid.data.reading.images import decode
 from aigid.degrade import views
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 
 SIDE = 128  # px

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aigid.base.remote import Place
-from aigid.data.reading.formats import ImageError, read_bytes
+from aigid.data.reading.errors import ImageError
+from aigid.data.reading.formats import read_bytes
 from aigid.degrade import views
 from aigid.features.decoding import DECODINGS
 from aigid.features.preprocess import Preprocess

@@ -11,7 +11,7 @@ from PIL import Image
 
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 from aigid.degrade import views
 from aigid.device import choose_device

@@ -12,7 +12,7 @@ import pandas as pd
 from aigid.base.files import num_workers
 from aigid.base.params import check
 from aigid.data.hashes import sha256_of
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 from aigid.detectors.base import models
 from aigid.evaluation.deployment import Deployment, EvaluationSettings

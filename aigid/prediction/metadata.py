@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from aigid.data.reading.formats import ImageError, format_of, open_lazily, read_bytes
+from aigid.data.reading.errors import ImageError
+from aigid.data.reading.formats import format_of, open_lazily, read_bytes
 
 SOURCE_TYPE = re.compile(rb"digitalsourcetype/([A-Za-z]{4,60})")  # IPTC's vocabulary, in XMP or in a C2PA assertion
 MADE = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")

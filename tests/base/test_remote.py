@@ -24,7 +24,8 @@ from aigid.data import hashes, manifest
 from aigid.data.description import describe
 from aigid.data.index import IndexSettings, index
 from aigid.data.layouts import labels
-from aigid.data.reading.formats import ImageError, Status, read_bytes
+from aigid.data.reading.errors import ImageError, Status
+from aigid.data.reading.formats import read_bytes
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
 from tests import noise

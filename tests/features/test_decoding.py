@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import is_plain_jpeg
 from aigid.features.decoding import DECODINGS
 from aigid.features.preprocess import Preprocess

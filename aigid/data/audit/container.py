@@ -10,8 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from aigid.base.files import num_workers
-from aigid.data.audit.record import Unreadable
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError, Unreadable
 from aigid.data.reading.headers import Header, header
 
 ABSENT = -1  # in place of a number

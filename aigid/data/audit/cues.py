@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from aigid.base.files import num_workers
 from aigid.data.audit.container import BYTES, PIXELS
-from aigid.data.audit.record import Unreadable
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError, Unreadable
 from aigid.data.reading.images import decode
 
 Pixels = NDArray[np.uint8]

@@ -11,10 +11,10 @@ from aigid.base.params import Settings
 from aigid.base.remote import Place
 from aigid.data.audit import container, cues, duplicates, sampling, verdict
 from aigid.data.audit.predictability import each_and_together, num_units
-from aigid.data.audit.record import TOGETHER, Association, Audit, Count, Part, Unreadable
+from aigid.data.audit.record import TOGETHER, Association, Audit, Count, Part
 from aigid.data.audit.values import summary
 from aigid.data.hashes import sha256_of
-from aigid.data.reading.formats import Status
+from aigid.data.reading.errors import Status, Unreadable
 
 MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 is then known to 0.02
 

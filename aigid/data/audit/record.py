@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aigid.base import params
+from aigid.data.reading.errors import Unreadable
 
 TOGETHER = "all together"  # in place of a feature's name: the whole family
 
@@ -57,15 +58,6 @@ class Copies:
     num_images: int
     num_searched: int
     examples: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """An image without a header, or, in the sample, without pixels."""
-
-    path: str
-    status: str
-    message: str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Count, Finding, Part, Unreadable
+from aigid.data.audit.record import TOGETHER, Association, Audit, Copies, Count, Finding, Part
+from aigid.data.reading.errors import Unreadable
 
 LEVELS = ("leaks", "suspicious", "note")
 ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts

@@ -17,7 +17,7 @@ from pyarrow import ArrowException, parquet, types
 
 from aigid.base.errors import InputError
 from aigid.base.remote import Place, is_address, located
-from aigid.data.reading.formats import MARK, MAX_BYTES, ImageError, Status, is_member
+from aigid.data.reading.errors import MARK, MAX_BYTES, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")
 DIGITS = 6  # of a row's number

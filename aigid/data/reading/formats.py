@@ -1,10 +1,6 @@
-"""Image files before their pixels: the named faults, the formats that are read, how a file is told and opened."""
+"""Image files before their pixels: the formats that are read, how a file is recognised and opened."""
 
-import errno
-import re
 import stat
-import struct
-from enum import StrEnum
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -21,10 +17,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.base.errors import InputError
 from aigid.base.remote import Place, is_address, located
+from aigid.data.reading import archives
+from aigid.data.reading.errors import FAULTS, MAX_BYTES, ImageError, Status, is_member
 
-MARK = "::"  # between an archive and what lies in it
-MEMBER = re.compile(rf"\.(tar|zip|parquet){MARK}", re.IGNORECASE)
-MAX_BYTES = 2**29
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 
 # Pillow's readers, called by name: Image.open would also try EPS (Ghostscript), WMF and forty others.
@@ -63,72 +58,9 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
 }
 
 
-class Status(StrEnum):
-    """What became of an image, at most 24 ASCII characters each; all but ``ok`` say why there are no pixels."""
-
-    OK = "ok"
-    MISSING = "missing"
-    NOT_A_FILE = "not_a_file"
-    SYMLINK_LOOP = "symlink_loop"
-    UNREADABLE = "unreadable"
-    EMPTY = "empty"
-    TOO_MANY_BYTES = "too_many_bytes"
-    NOT_AN_IMAGE = "not_an_image"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-    UNSUPPORTED_PIXELS = "unsupported_pixels"
-    ZERO_SIZE = "zero_size"
-    TOO_SMALL = "too_small"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    DECOMPRESSION_BOMB = "decompression_bomb"
-    TRUNCATED = "truncated"
-    CORRUPT = "corrupt"
-    OUT_OF_MEMORY = "out_of_memory"
-
-
-FAULTS = {
-    errno.ENOENT: Status.MISSING,
-    errno.ENOTDIR: Status.MISSING,
-    errno.EISDIR: Status.NOT_A_FILE,
-    errno.ELOOP: Status.SYMLINK_LOOP,
-    errno.EFBIG: Status.TOO_MANY_BYTES,
-}
-
-
-class ImageError(Exception):
-    """An image that gives no pixels: data, not a user's mistake, so its row stays and carries ``status``."""
-
-    def __init__(self, status: Status, message: str) -> None:
-        super().__init__(status, message)
-        self.status = status
-        self.message = message
-
-    def __str__(self) -> str:
-        return f"{self.status}: {self.message}"
-
-
-def named(error: Exception) -> ImageError:
-    """The ImageError for what a parser raised."""
-    text = " ".join(f"{type(error).__name__} {error}".split())[:200]
-    if isinstance(error, MemoryError):
-        return ImageError(Status.OUT_OF_MEMORY, text)
-    if "Decompressed data too large" in text or "Too much memory" in text or "bomb" in text:  # Pillow's own limits
-        return ImageError(Status.DECOMPRESSION_BOMB, text)
-    ends = EOFError | IndexError | struct.error
-    if isinstance(error, ends) or isinstance(error.__cause__, ends) or "runcated" in text:
-        return ImageError(Status.TRUNCATED, text)
-    return ImageError(Status.CORRUPT, text)
-
-
-def is_member(path: Place | str) -> bool:
-    """Whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
-    return MEMBER.search(str(path)) is not None
-
-
 def open_file(path: Place | str) -> BinaryIO:
     """A regular file here or at an address, or an archive's member; a folder, pipe or device is never opened."""
     if is_member(path):
-        from aigid.data.reading import archives
-
         return BytesIO(archives.read(path))
     try:
         if is_address(path):

@@ -7,17 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from aigid.data.reading.errors import ImageError, Status, named
 from aigid.data.reading.exif import SOFTWARE, printable, software
-from aigid.data.reading.formats import (
-    MAX_SEGMENTS,
-    ImageError,
-    Status,
-    format_of,
-    named,
-    open_file,
-    open_lazily,
-    read_exactly,
-)
+from aigid.data.reading.formats import MAX_SEGMENTS, format_of, open_file, open_lazily, read_exactly
 from aigid.data.reading.jpeg import estimate_quality, jpeg_header
 
 

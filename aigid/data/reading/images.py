@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
-from aigid.data.reading.formats import ImageError, Status, format_of, named, open_lazily, read_bytes
+from aigid.data.reading.errors import ImageError, Status, named
+from aigid.data.reading.formats import format_of, open_lazily, read_bytes
 from aigid.data.reading.headers import header
 from aigid.data.reading.jpeg import end_of_scan
 

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
+from aigid.data.reading.errors import ImageError, Status
 from aigid.data.reading.exif import software
-from aigid.data.reading.formats import MAX_SEGMENTS, ImageError, Status, read_exactly
+from aigid.data.reading.formats import MAX_SEGMENTS, read_exactly
 
 # ITU-T T.81, table K.1: the luminance table that the IJG's quality scale multiplies.
 LUMINANCE = np.fromstring(

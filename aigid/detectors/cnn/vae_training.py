@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from aigid.base import seeding
 from aigid.base.errors import InputError
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.features.preprocess import Preprocess, to_square

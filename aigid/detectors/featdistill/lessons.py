@@ -17,7 +17,7 @@ from PIL import Image
 from aigid.base import seeding
 from aigid.base.errors import InputError
 from aigid.base.files import num_workers
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 from aigid.degrade.pixels import Pixels
 from aigid.degrade.policies import augment

@@ -10,7 +10,7 @@ import numpy as np
 
 from aigid.base.errors import InputError
 from aigid.base.files import sha256
-from aigid.data.reading.formats import ImageError
+from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 
 RECORD = "aligned.jsonl"

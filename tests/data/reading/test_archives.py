@@ -15,7 +15,8 @@ from pyarrow import parquet
 from aigid.cli import main
 from aigid.data import manifest
 from aigid.data.reading import archives
-from aigid.data.reading.formats import ImageError, Status, is_member, read_bytes
+from aigid.data.reading.errors import ImageError, Status, is_member
+from aigid.data.reading.formats import read_bytes
 from aigid.data.reading.headers import header
 from aigid.data.reading.images import decode
 from aigid.features.backbones import resolve
