@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from aigid.align import domains
@@ -26,6 +25,7 @@ from aigid.base.files import device_name
 from aigid.base.seeding import generator
 from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
 from aigid.device import choose_device
+from benchmarks import record
 
 TRAINED = TrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
 
@@ -67,7 +67,8 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
 @click.command(help=__doc__)
 @click.option("--images", default=400, show_default=True)
 @click.option("--side", default=32, show_default=True, help="Of the images, px.")
-def main(images: int, side: int) -> None:
+@record.out_option
+def main(images: int, side: int, out: Path) -> None:
     lessons = np.concatenate([tiles(one.image, one, DemoSettings()) for one in photographs()])
     table = Table("domain", "what", "images / s", "of the reference", "PSNR dB", title=f"{images} JPEGs of {side} px")
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +88,7 @@ def main(images: int, side: int) -> None:
                 assert isinstance(pairs, Pairs)
                 numbers = f"{images / spent:.0f}", f"{reference / spent:.2f}", f"{np.median(pairs.psnr):.1f}"
                 table.add_row(domain, what, *numbers)
-    Console().print(table)
+    record.publish(table, "align", out)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,13 @@ import click
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
-from rich.console import Console
 from rich.table import Table
 
 from aigid import store
 from aigid.data import manifest
 from aigid.data.reading.errors import MARK
 from aigid.data.reading.formats import read_bytes
-from benchmarks import pictures
+from benchmarks import pictures, record
 from benchmarks.extract import measure
 
 KINDS = ("folder", "tar", "zip", "parquet")
@@ -111,9 +110,10 @@ def compare(folder: Path, num: int, rounds: int) -> Table:
 @click.command(help=__doc__)
 @click.option("--images", default=2000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-def main(images: int, rounds: int) -> None:
+@record.out_option
+def main(images: int, rounds: int, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        Console(width=120).print(compare(Path(folder), images, rounds))
+        record.publish(compare(Path(folder), images, rounds), "archives", out, width=120)
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import click
 import numpy as np
 import skimage
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base.seeding import generator
 from aigid.data.audit.doctor import AuditSettings, examine
 from aigid.data.index import IndexSettings, index
+from benchmarks import record
 
 CROPS = 200  # distinct pictures; every file is another one's pixels and a comment of its own
 FOLDERS = ("0_real", "1_fake/one", "1_fake/two", "1_fake/three")
@@ -63,7 +63,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 @click.command(help=__doc__)
 @click.option("--images", default=20_000, show_default=True)
-def main(images: int) -> None:
+@record.out_option
+def main(images: int, out: Path) -> None:
     table = Table("what", "seconds", "share", title=f"{images} JPEG of about 512 px")
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         root, settings = Path(folder), IndexSettings(layout="realfake")
@@ -77,7 +78,7 @@ def main(images: int) -> None:
     reference = next(iter(times.values()))
     for name, spent in times.items():
         table.add_row(name, f"{spent:.2f}", f"{spent / reference:.2f}")
-    Console().print(table)
+    record.publish(table, "audit", out)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import click
 import numpy as np
 import skimage
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from aigid.degrade import draws, operators, policies
+from benchmarks import record
 
 SECONDS = 0.4  # of CPU time for each operator
 UNLEVELLED = {
@@ -62,7 +63,9 @@ def steps() -> dict[str, operators.Drawn]:
     return found
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@record.out_option
+def main(out: Path) -> None:
     image = np.array(Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB"))
     rng = np.random.default_rng(0)
     reference = rate(lambda: round_trip(image))
@@ -71,7 +74,7 @@ def main() -> None:
     table.add_row("Pillow JPEG q75 round trip (reference)", f"{reference:.0f}", "1.00")
     for name, value in sorted(rates.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{value:.0f}", f"{value / reference:.2f}")
-    Console().print(table)
+    record.publish(table, "degrade", out)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@ python -m benchmarks.evaluation
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from sklearn import metrics as sk
 
 from aigid.evaluation import calibration, curves, headline, intervals, thresholds
 from aigid.evaluation.ranking import rank
+from benchmarks import record
 
 DRAWS, TIMED = 1000, 20
 
@@ -70,7 +71,8 @@ def seconds(work: Callable[[np.ndarray, np.ndarray], None], *data: np.ndarray, r
 
 
 @click.command(help=__doc__)
-def main() -> None:
+@record.out_option
+def main(out: Path) -> None:
     table = Table("what", "scores", "ours (s)", "scikit-learn (s)", "ratio")
     data = simulate(1_000_000)
     ours, theirs = seconds(everything, *data, repeats=3), seconds(two_calls, *data, repeats=3)
@@ -82,7 +84,7 @@ def main() -> None:
         ours, theirs = seconds(bootstrapped, *data), seconds(resampled, *data) * DRAWS / TIMED
         name = f"loop of resampled calls, {TIMED} scaled to {DRAWS} / {DRAWS} draws"
         table.add_row(name, str(num), f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.0f}")
-    Console().print(table)
+    record.publish(table, "evaluation", out)
 
 
 if __name__ == "__main__":

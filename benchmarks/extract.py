@@ -15,12 +15,12 @@ from time import perf_counter
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from aigid import store
 from aigid.base.files import num_workers
 from aigid.features.backbones import BackboneSettings, JointSettings
+from benchmarks import record
 
 SIZES = (224, 336, 384)
 PATCHES = {32: 4, 224: 32, 336: 48, 384: 48}
@@ -163,23 +163,23 @@ RUNS = {
 @click.option("--gpu", is_flag=True, help="Full-size towers of random weights on a CUDA device instead.")
 @click.option("--rehearse", is_flag=True, hidden=True, help="With --gpu: tiny towers on the CPU, to run the code.")
 @click.option("--part", type=click.Choice(["speed", "storage", "memory"]), multiple=True)
-def main(images: int, rounds: int, gpu: bool, rehearse: bool, part: tuple[str, ...]) -> None:
+@record.out_option
+def main(images: int, rounds: int, gpu: bool, rehearse: bool, part: tuple[str, ...], out: Path) -> None:
     from benchmarks import extract_gpu, extract_storage, pictures
 
-    console = Console(width=120)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["AIGID_CACHE"] = str(folder / "cache")
         if gpu:
-            console.print(extract_gpu.compare(folder, rehearse))
+            record.publish(extract_gpu.compare(folder, rehearse), "extract_gpu", out, width=120)
             return
         if not part or "storage" in part:
-            console.print(extract_storage.store_and_cache(folder))
+            record.publish(extract_storage.store_and_cache(folder), "extract_storage", out, width=120)
         if not part or "memory" in part:
-            console.print(extract_storage.memory(folder, images))
+            record.publish(extract_storage.memory(folder, images), "extract_memory", out, width=120)
         if not part or "speed" in part:
             pictures.write(folder, images, 512)
-            console.print(compare(folder, images, rounds))
+            record.publish(compare(folder, images, rounds), "extract", out, width=120)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
     python -m benchmarks.featdistill_ablation --manifest data/manifests/demo.csv --root data/images/demo
 
 Settings are those of params.yaml, of one expert, changed one at a time; the same seed means the same start, the same
-order and the same crops. Runs that a former call has put into --out are not repeated. Nothing is chosen by the figures.
+order and the same crops. With --runs FILE a killed call goes on from that file; one with runs of other settings or
+images is refused. Nothing is chosen by the figures.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,6 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student_t
 
@@ -34,6 +35,7 @@ from aigid.detectors.featdistill.training import Course, train
 from aigid.device import choose_device
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import Preprocess, to_square
+from benchmarks import record
 
 START = "stage 1"
 ROBUST = "ntire_basic"  # the view of the distorted half
@@ -45,7 +47,6 @@ PARTS: dict[str, dict[str, Any]] = {
     "stage 2, teacher sees the same": {"stage2": {"mode": "l2", "teacher_view": "same"}},
     "stage 2, contrast with a moving teacher": {"stage2": {"mode": "crd_ema"}},
 }
-COLUMNS = ["part", "seed", "auroc_clean", "auroc_robust", "seconds", "lessons"]
 
 
 class Exam(NamedTuple):
@@ -63,7 +64,11 @@ class Exam(NamedTuple):
                 for part in np.array_split(self.squares, -(-len(self.squares) // 128))
             ]
         scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())
-        return {name: value for name, value in judging.measured(scores, 0).items() if name in COLUMNS}
+        return {
+            name: value
+            for name, value in judging.measured(scores, 0).items()
+            if name in ("auroc_clean", "auroc_robust")
+        }
 
 
 def exam(table: pd.DataFrame, root: Path, how: Preprocess, most: int | None) -> Exam:
@@ -111,7 +116,7 @@ def run(
         if part == START:
             start = {key: value.clone() for key, value in expert.state_dict().items()}
         if part in wanted:
-            yield {"part": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
+            yield {"cell": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
                 expert, how.experts[name].backbone.preprocess
             )
         checkpoint.unlink(missing_ok=True)
@@ -121,9 +126,9 @@ def summary(found: pd.DataFrame) -> Table:
     """Means over the seeds with 95 % intervals (Student's t), and the differences to stage 1 of the same seeds."""
     columns = ("part", "seeds", "clean", "robust", "clean - stage 1", "robust - stage 1", "s of CPU")
     table = Table(*columns, title="test AUROC; differences within seeds, with 95 % intervals")
-    base = found[found["part"] == START].set_index("seed")
+    base = found[found["cell"] == START].set_index("seed")
     for part in PARTS:
-        own = found[found["part"] == part].set_index("seed").sort_index()
+        own = found[found["cell"] == part].set_index("seed").sort_index()
         if own.empty:
             continue
         names = ("auroc_clean", "auroc_robust")
@@ -154,7 +159,8 @@ def mean(values: pd.Series, sign: bool = False) -> str:
 @click.option("--rows", type=int, help="Training images; else as params.yaml says.")
 @click.option("--epochs", type=int, help="Of stage 1; else as params.yaml says.")
 @click.option("--test", type=int, help="Test images, half of either class; else all.")
-@click.option("--out", type=Path, default=Path("/tmp/featdistill_ablation.csv"), show_default=True)
+@click.option("--runs", "runs_path", type=Path, help="CSV, one line a run, from which a killed call goes on.")
+@record.out_option
 def main(
     path: Path,
     root: Path,
@@ -164,6 +170,7 @@ def main(
     rows: int | None,
     epochs: int | None,
     test: int | None,
+    runs_path: Path | None,
     out: Path,
 ) -> None:
     settings = params.load("featdistill", FeatDistillSettings)
@@ -171,13 +178,20 @@ def main(
     settings = changed(settings, asked, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
     shown = exam(table, root, settings.experts[name].backbone.preprocess, test)
-    found = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=COLUMNS)
+    made_of = {"expert": name, "featdistill": settings.model_dump(), "parts": PARTS}
+    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, shown)))
     for seed in range(seeds):
-        wanted = set(parts or PARTS) - set(found.loc[found["seed"] == seed, "part"])
-        for row in run(settings, name, table, root, shown, seed, wanted):
-            found = pd.DataFrame([*found.to_dict("records"), row], columns=COLUMNS)
-            found.to_csv(out, index=False)
-    Console(width=150).print(summary(found))
+        missing = {part for part in parts or PARTS if not runs.has(part, seed)}
+        for row in run(settings, name, table, root, shown, seed, missing):
+            runs.add(row)
+    record.publish(summary(runs.table()), f"featdistill_ablation_{path.stem}", out, width=150)
+
+
+def rows_hash(table: pd.DataFrame, test: Exam) -> str:
+    """Return the sha256 of the manifest and of the test images."""
+    digest = hashlib.sha256(table.to_csv(index=False).encode())
+    digest.update(np.ascontiguousarray(test.squares).tobytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

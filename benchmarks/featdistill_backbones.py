@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base import params
@@ -27,6 +26,7 @@ from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features.backbones import JointSettings
 from aigid.features.extract import extract
+from benchmarks import record
 
 DETECTORS = ("probe", "svm", "gendet", "gate")
 
@@ -52,7 +52,8 @@ def marks(scores: pd.DataFrame) -> dict[str, float]:
 @click.command(help=__doc__)
 @click.option("--model", type=Path, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--dataset", default="demo6", show_default=True, help="Its manifest lies in data/manifests.")
-def main(model: Path, dataset: str) -> None:
+@record.out_option
+def main(model: Path, dataset: str, out: Path) -> None:
     table, root = manifest.read(Path("data/manifests") / f"{dataset}.csv"), dataset_root(dataset)
     views, seed = params.load("views", list[str]), params.load("seed", int)
     shown = Table("detector", "before: clean", "robust", "after: clean", "robust", "after / before", title="test AUROC")
@@ -68,7 +69,7 @@ def main(model: Path, dataset: str) -> None:
                 found[name] += marks(score(Model(name, fitted, {}, embedded.fingerprints), embedded)).values()
     for name, values in found.items():
         shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
-    Console(width=120).print(shown)
+    record.publish(shown, "featdistill_backbones", out, width=120)
 
 
 if __name__ == "__main__":

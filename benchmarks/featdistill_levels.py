@@ -12,7 +12,6 @@ from pathlib import Path
 import click
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base import seeding
@@ -28,6 +27,7 @@ from aigid.evaluation.metrics import auroc
 from aigid.evaluation.ranking import rank
 from aigid.features.encoder import Backbone
 from aigid.features.preprocess import to_square
+from benchmarks import record
 
 LEVELS = {"ntire_basic": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
 
@@ -62,7 +62,8 @@ def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, opera
 @click.option("--model", type=Path, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--dataset", default="demo", show_default=True, help="Its manifest lies in data/manifests.")
 @click.option("--sample", default=200, show_default=True, help="Test images, half of either class.")
-def main(model: Path, dataset: str, sample: int) -> None:
+@record.out_option
+def main(model: Path, dataset: str, sample: int, out: Path) -> None:
     images = chosen(manifest.read(Path("data/manifests") / f"{dataset}.csv"), "test", sample, 0)
     root = dataset_root(dataset)
     pixels = [pictures.decode(root / path) for path in images["path"]]
@@ -74,7 +75,7 @@ def main(model: Path, dataset: str, sample: int) -> None:
             found = [judge(distorted(images, pixels, policy, operator, level)) for level in levels]
             cells = "  ".join(f"{level}: {value:.3f}" for level, value in zip(levels, found, strict=True))
             shown.add_row(policy, operator, cells, f"{found[-1] / clean:.2f}")
-    Console(width=120).print(shown)
+    record.publish(shown, "featdistill_levels", out, width=120)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ device, where nothing is computed; attention as the fused kernels do it, which n
 """
 
 import weakref
+from pathlib import Path
 from unittest.mock import patch
 
+import click
 import numpy as np
 import open_clip
 import torch
 import transformers
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +25,7 @@ from aigid.detectors.featdistill.scoring import STREAMED
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone, load_tower
+from benchmarks import record
 
 EXPERTS = ("featdistill_siglip", "featdistill_siglip", "featdistill_clip", "featdistill_clip")
 SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
@@ -154,5 +156,11 @@ def compare() -> Table:
     return table
 
 
+@click.command(help=__doc__)
+@record.out_option
+def main(out: Path) -> None:
+    record.publish(compare(), "featdistill_memory", out, width=160)
+
+
 if __name__ == "__main__":
-    Console(width=160).print(compare())
+    main()

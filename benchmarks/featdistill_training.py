@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base import params
@@ -27,6 +26,7 @@ from aigid.detectors.featdistill.teaching import teaching
 from aigid.detectors.featdistill.training import Course, learner
 from aigid.detectors.training.run import Run
 from aigid.device import choose_device
+from benchmarks import record
 
 TURNS = 3
 
@@ -55,7 +55,8 @@ def seconds(course: Course, steps: int, device: torch.device, folder: Path) -> t
 @click.option("--manifest", "path", type=Path, required=True)
 @click.option("--root", type=Path, required=True)
 @click.option("--steps", default=20, show_default=True)
-def main(path: Path, root: Path, steps: int) -> None:
+@record.out_option
+def main(path: Path, root: Path, steps: int, out: Path) -> None:
     settings, device = params.load("featdistill", FeatDistillSettings), choose_device(device_name())
     shown = Table("stage", "images/s", "images/s of pure computing", "of the reference", title=f"on {device}")
     for stage in (1, 2):
@@ -64,7 +65,7 @@ def main(path: Path, root: Path, steps: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             whole, pure = seconds(course, steps, device, Path(folder))
         shown.add_row(str(stage), f"{num / whole:.0f}", f"{num / pure:.0f}", f"{pure / whole:.2f}")
-    Console(width=100).print(shown)
+    record.publish(shown, "featdistill_training", out, width=100)
 
 
 if __name__ == "__main__":

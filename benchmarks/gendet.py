@@ -16,7 +16,6 @@ import click
 import h5py
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
@@ -28,6 +27,7 @@ from aigid.detectors.gendet.losses import real_loss
 from aigid.detectors.gendet.settings import TeacherSettings
 from aigid.detectors.gendet.student import Student
 from aigid.device import choose_device
+from benchmarks import record
 
 DIM, BATCH, SEEDS, SHARE = 768, 256, 3, 10  # the loader and the bare steps run on one row in SHARE, scaled
 
@@ -124,7 +124,8 @@ def stacked(tokens: int, device: torch.device, steps: int = 20) -> tuple[float, 
 @click.command(help=__doc__)
 @click.option("--rows", default=100_000, show_default=True)
 @click.option("--tokens", multiple=True, type=int, default=(4, 1), show_default=True)
-def main(rows: int, tokens: tuple[int, ...]) -> None:
+@record.out_option
+def main(rows: int, tokens: tuple[int, ...], out: Path) -> None:
     device = choose_device(device_name())
     title = f"one epoch, {rows} x {DIM}, batch {BATCH}, {device}, {torch.get_num_threads()} threads"
     table = Table("tokens", "ours (s)", "ours / bare", "loader / ours", "in turn / stacked", title=title)
@@ -133,7 +134,7 @@ def main(rows: int, tokens: tuple[int, ...]) -> None:
         in_turn, at_once = stacked(num, device)
         cells = (f"{ours:.1f}", f"{ours / bare:.2f}", f"{loader / ours:.1f}", f"{in_turn / at_once:.2f}")
         table.add_row(str(num), *cells)
-    Console().print(table)
+    record.publish(table, "gendet", out)
 
 
 if __name__ == "__main__":

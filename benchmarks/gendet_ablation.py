@@ -2,10 +2,12 @@
 
 python -m benchmarks.gendet_ablation --manifest data/manifests/demo.csv --embeddings data/embeddings/tiny_both/demo.h5
 
-Settings are those of params.yaml, changed one at a time. Every cell is trained on the same rows; runs that a former
-call has put into --out are not repeated. Figures are test AUROC; nothing is chosen by them.
+Settings are those of params.yaml, changed one at a time. Every cell is trained on the same rows. With --runs FILE each
+run is written at once, and a killed call goes on from that file; a file with runs of other settings, rows or limit is
+refused. Figures are test AUROC; nothing is chosen by them.
 """
 
+import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,7 @@ from aigid.detectors.base.rows import EmbeddedDataset, Rows, open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
+from benchmarks import record
 
 GRID = {f"M={m} alpha={a}": {"margin": m, "alpha": a} for m in (1.0, 2.0, 4.0) for a in (0.01, 0.1, 1.0)}
 PARTS = {
@@ -39,7 +42,7 @@ PARTS = {
     "N_c on augmented fakes": {"classified_fakes": "augmented"},
     "unscaled features": {},
 }
-COLUMNS = ["cell", "seed", "auroc", "seen", "unseen", "val", "seconds"]
+METRICS = ["auroc", "seen", "unseen", "val"]
 
 
 def of_cell(name: str, settings: GenDetSettings) -> GenDetSettings:
@@ -74,22 +77,40 @@ def judged(dataset: EmbeddedDataset, scores: np.ndarray) -> dict[str, float]:
     return {"auroc": roc_auc_score(labels, scores), **means}
 
 
-def runs(
-    dataset: EmbeddedDataset, cells: list[str], settings: GenDetSettings, seeds: int, limit: int | None, done: set
-) -> Iterator[dict]:
-    """One row a cell and seed, teachers being shared where they are the same."""
-    train, val, test = sample(dataset.split("train"), limit), dataset.split("val"), dataset.split("test")
+def train_cells(
+    parts: dict[str, Rows], cells: list[str], settings: GenDetSettings, seeds: int, runs: record.Runs
+) -> Iterator[tuple[str, int, LinearProbe | GenDet]]:
+    """Yield cell, seed and detector of what ``runs`` lacks; cells of equal teacher settings share a teacher."""
+    train, val = parts["train"], parts["val"]
+    if not runs.has("probe", 0):
+        yield "probe", 0, LinearProbe.fit(params.load("probe", ProbeSettings), train, val, 0)
     for seed in range(seeds):
         teachers: dict[str, GenDet] = {}
         for cell in cells:
-            if (cell, seed) in done:
+            if runs.has(cell, seed):
                 continue
-            start, chosen = time.perf_counter(), of_cell(cell, settings)
-            key = chosen.teacher.model_dump_json()
-            teachers[key] = teachers.get(key) or GenDet.fit_teacher(chosen.teacher, train, val, seed)
-            detector = GenDet.fit(chosen, train, val, seed, teachers[key])
-            found = judged(dataset, detector.score(test.x)) | {"val": roc_auc_score(val.y, detector.score(val.x))}
-            yield {"cell": cell, "seed": seed, **found, "seconds": time.perf_counter() - start}
+            chosen = of_cell(cell, settings)
+            name = chosen.teacher.model_dump_json()
+            teachers[name] = teachers.get(name) or GenDet.fit_teacher(chosen.teacher, train, val, seed)
+            yield cell, seed, GenDet.fit(chosen, train, val, seed, teachers[name])
+
+
+def rows_hash(*parts: Rows) -> str:
+    """Return the sha256 of embeddings and labels."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part.x).tobytes())
+        digest.update(np.ascontiguousarray(part.y).tobytes())
+    return digest.hexdigest()
+
+
+def summary(table: pd.DataFrame, title: str) -> Table:
+    """Return mean and standard deviation over the seeds of each cell."""
+    shown = Table("cell", "seeds", "AUROC", "seen", "unseen", "val", "s a run", title=title)
+    for cell, part in table.groupby("cell", sort=False):
+        spread = [f"{part[name].mean():.3f} +- {part[name].std(ddof=0):.3f}" for name in METRICS]
+        shown.add_row(cell, str(len(part)), *spread, f"{part['seconds'].mean():.0f}")
+    return shown
 
 
 @click.command(help=__doc__)
@@ -98,28 +119,35 @@ def runs(
 @click.option("--table", "which", type=click.Choice(["grid", "parts", "both"]), default="both", show_default=True)
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--limit", type=int, help="Training rows of each class; all if left out.")
-@click.option("--out", type=Path, default="gendet_ablation.csv", show_default=True, help="One line a run.")
-def main(manifest_path: Path, embeddings: Path, which: str, seeds: int, limit: int | None, out: Path) -> None:
-    dataset = open_dataset(manifest.read(manifest_path), [embeddings])
-    settings = params.load("gendet", GenDetSettings)
+@click.option("--runs", "runs_path", type=Path, help="CSV, one line a run, from which a killed call goes on.")
+@click.option("--name", default="gendet_ablation", show_default=True, help="Of the table in --out.")
+@record.out_option
+def main(
+    manifest_path: Path,
+    embeddings: Path,
+    which: str,
+    seeds: int,
+    limit: int | None,
+    runs_path: Path | None,
+    name: str,
+    out: Path,
+) -> None:
+    dataset, settings = open_dataset(manifest.read(manifest_path), [embeddings]), params.load("gendet", GenDetSettings)
     cells = [*(GRID if which != "parts" else {}), *(PARTS if which != "grid" else {})]
-    old = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=COLUMNS)
-    done = set(zip(old["cell"], old["seed"], strict=True))
-    if ("probe", 0) not in done:
-        train, val = sample(dataset.split("train"), limit), dataset.split("val")
-        probe = LinearProbe.fit(params.load("probe", ProbeSettings), train, val, 0)
-        found = judged(dataset, probe.score(dataset.split("test").x))
-        row = {"cell": "probe", "seed": 0, **found, "val": roc_auc_score(val.y, probe.score(val.x)), "seconds": 0}
-        pd.DataFrame([row])[COLUMNS].to_csv(out, mode="a", header=not out.exists(), index=False)
-    for row in runs(dataset, cells, settings, seeds, limit, done):
-        pd.DataFrame([row])[COLUMNS].to_csv(out, mode="a", header=False, index=False)
-    found = pd.read_csv(out)
-    table = Table("cell", "seeds", "AUROC", "seen", "unseen", "val", "s a run", title=str(embeddings))
-    for cell in ["probe", *cells]:
-        part = found[found["cell"] == cell]
-        spread = [f"{part[name].mean():.3f} +- {part[name].std(ddof=0):.3f}" for name in COLUMNS[2:6]]
-        table.add_row(cell, str(len(part)), *spread, f"{part['seconds'].mean():.0f}")
-    Console().print(table)
+    parts = {split: dataset.split(split) for split in ("train", "val", "test")}
+    parts["train"] = sample(parts["train"], limit)
+    probe = params.load("probe", ProbeSettings).model_dump()
+    made_of = {"gendet": settings.model_dump(), "probe": probe, "grid": GRID, "parts": PARTS}
+    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(*parts.values()), limit=limit))
+    start = time.perf_counter()
+    for cell, seed, detector in train_cells(parts, cells, settings, seeds, runs):
+        result = judged(dataset, detector.score(parts["test"].x))
+        result["val"] = roc_auc_score(parts["val"].y, detector.score(parts["val"].x))
+        runs.add({"cell": cell, "seed": seed, **result, "seconds": time.perf_counter() - start})
+        start = time.perf_counter()
+    table = runs.table()
+    Console().print(summary(table, str(embeddings)))
+    record.write_table(name, table.to_dict("records"), out)
 
 
 if __name__ == "__main__":

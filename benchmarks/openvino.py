@@ -3,18 +3,20 @@
 Needs `pip install openvino`. Towers have random weights.
 """
 
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import click
 import numpy as np
 import openvino
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from aigid.features import open_clip
 from aigid.features.backbones import BackboneSettings, resolve
 from aigid.features.encoder import Backbone
+from benchmarks import record
 
 ROUNDS = 3
 SECONDS = 0.3  # of each measurement
@@ -49,8 +51,9 @@ def seconds(run: object) -> float:
     return (perf_counter() - start) / calls
 
 
-def main() -> None:
-    """Interleaved rounds, medians, one table."""
+@click.command(help=__doc__)
+@record.out_option
+def main(out: Path) -> None:
     table = Table(
         "tower", "batch", "torch, images/s", "OpenVINO / torch", "1 - cos", title=f"median of {ROUNDS} rounds"
     )
@@ -71,7 +74,7 @@ def main() -> None:
             ratio = median(ours / theirs for ours, theirs in times)
             rate = batch / median(ours for ours, _ in times)
             table.add_row(name, str(batch), f"{rate:.1f}", f"{ratio:.2f}", f"{1 - cosine.min():.0e}")
-    Console().print(table)
+    record.publish(table, "openvino", out)
 
 
 if __name__ == "__main__":

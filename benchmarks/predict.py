@@ -14,7 +14,6 @@ from time import perf_counter
 import click
 import numpy as np
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base import tables
@@ -23,7 +22,7 @@ from aigid.detectors.base import models
 from aigid.detectors.base.origin import Origin
 from aigid.detectors.probe import LinearProbe
 from aigid.features.backbones import resolve
-from benchmarks import pictures
+from benchmarks import pictures, record
 
 BACKBONE, WIDTH = "tiny_clip", 192
 IMPORTS = ("-c", "import torch, open_clip")
@@ -83,7 +82,8 @@ def _cells(ratios: np.ndarray) -> list[str]:
 @click.command(help=__doc__)
 @click.option("--images", default=1000, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
-def main(images: int, rounds: int) -> None:
+@record.out_option
+def main(images: int, rounds: int, out: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = tables.read(pictures.write(folder, images, 512), ())
@@ -102,8 +102,8 @@ def main(images: int, rounds: int) -> None:
         net = (found["extract all"] - found["extract one"]) / (found[whole] - found[one])
         ratios = _cells(found["extract all"] / found[whole]) + _cells(net)
         many.add_row(name, f"{images / found[whole][0]:.0f}", *ratios)
-    for table in (first, many):
-        Console(width=100).print(table)
+    record.publish(first, "predict_start", out, width=100)
+    record.publish(many, "predict", out, width=100)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from pathlib import Path
 from statistics import median
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from aigid.base.files import num_workers
 from aigid.features.extract import ENGINES
-from benchmarks import pictures
+from benchmarks import pictures, record
 from benchmarks.extract import measure
 
 PROMISE = 0.9
@@ -57,10 +56,11 @@ def compare(folder: Path, shards: tuple[int, int], side: int, rounds: int) -> Ta
 @click.option("--shards", nargs=2, default=(1, 5), show_default=True, help="Of each actor, few and many.")
 @click.option("--side", default=256, show_default=True, help="Pixels of an image.")
 @click.option("--rounds", default=3, show_default=True)
-def main(shards: tuple[int, int], side: int, rounds: int) -> None:
+@record.out_option
+def main(shards: tuple[int, int], side: int, rounds: int, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["AIGID_CACHE"] = f"{folder}/cache"
-        Console(width=120).print(compare(Path(folder), shards, side, rounds))
+        record.publish(compare(Path(folder), shards, side, rounds), "ray_engine", out, width=120)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ import click
 import numpy as np
 import pandas as pd
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
+
+from benchmarks import record
 
 STEPS = {  # and what each imports before the clock starts
     "index": "aigid.data.index",
@@ -110,7 +111,8 @@ def measured(name: str, folder: Path) -> tuple[float, float, float]:
 
 @click.command(help=__doc__)
 @click.option("--rows", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
-def main(rows: tuple[int, ...]) -> None:
+@record.out_option
+def main(rows: tuple[int, ...], out: Path) -> None:
     found: dict[tuple[str, int], tuple[float, float, float]] = {}
     for num in rows:
         with tempfile.TemporaryDirectory() as scratch:
@@ -136,7 +138,7 @@ def main(rows: tuple[int, ...]) -> None:
         )
         told = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
         table.add_row(name, *cells, told, "yes" if kept else "no")
-    Console(width=120).print(table)
+    record.publish(table, "scale", out, width=120)
 
 
 if __name__ == "__main__":

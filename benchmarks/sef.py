@@ -30,6 +30,7 @@ from aigid.detectors.sef.pairs import Pairs, open_pairs
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
 from aigid.device import choose_device
 from aigid.features import adapters
+from benchmarks import record
 
 MIX = "naive mix"
 RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice the steps": EXPERTS["both"]}
@@ -113,7 +114,8 @@ def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, se
     "--manifest", "path", type=Path, help="Of the dataset whose photographs are aligned; else the pipeline's."
 )
 @click.option("--seeds", default=3, show_default=True)
-def main(file: Path, path: Path | None, seeds: int) -> None:
+@record.out_option
+def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
     settings, aligned = params.load("sef", SefSettings, file), params.load("aligned", AlignedSettings, file)
     dataset, console = aligned.dataset, Console(width=200)
     root = dataset_root(dataset)
@@ -139,11 +141,11 @@ def main(file: Path, path: Path | None, seeds: int) -> None:
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip
-    show(console, comparison.table(exams, found, 0), cosines)
+    show(comparison.table(exams, found, 0), cosines, dataset, out)
 
 
-def show(console: Console, rows: pd.DataFrame, cosines: dict[str, list[dict[str, np.ndarray]]]) -> None:
-    """Both tables."""
+def show(rows: pd.DataFrame, cosines: dict[str, list[dict[str, np.ndarray]]], dataset: str, out: Path) -> None:
+    """Print and write both tables."""
     names, values = list(dict.fromkeys(rows["tested_on"])), rows.set_index(["method", "tested_on"])["auroc"]
     title = f"{rows['num_seeds'].iloc[0]} seeds; last, what is lacking to 1 on held-out fakes, against the {MIX}"
     shown = Table("AUROC [95 %] (lowest to highest seed)", *names, "lacking", title=title)
@@ -152,13 +154,13 @@ def show(console: Console, rows: pd.DataFrame, cosines: dict[str, list[dict[str,
         lacking = (1 - values[method][names[:2]]).mean() / (1 - values[MIX][names[:2]]).mean()
         shown.add_row(method, *(f"{it.auroc:.3f} [{it.low:.3f}, {it.high:.3f}] ({it.lowest_seed:.3f} to "
                                 f"{it.highest_seed:.3f})" for it in cells), f"{lacking:.2f} x")  # fmt: skip
-    console.print(shown)
+    record.publish(shown, f"sef_{dataset}", out, width=200)
     shown = Table("cosine of gradients on the shared adapters", "between domains", "within a domain", "below 0 between")
     for when, values in cosines.items():
         between, within = (np.concatenate([it[name] for it in values]) for name in ("between", "within"))
         spread = [f"{it.mean():.3f} +- {it.std():.3f}" for it in (between, within)]
         shown.add_row(when, *spread, f"{(between < 0).mean():.0%} of {len(between)}")
-    console.print(shown)
+    record.publish(shown, f"sef_gradients_{dataset}", out, width=200)
 
 
 if __name__ == "__main__":

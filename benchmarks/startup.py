@@ -6,8 +6,10 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from rich.console import Console
+import click
 from rich.table import Table
+
+from benchmarks import record
 
 ROUNDS = 5
 REFERENCE = "import torch"
@@ -20,8 +22,9 @@ def seconds(code: str) -> float:
     return perf_counter() - start
 
 
-def main() -> None:
-    """Interleaved rounds, medians, one table."""
+@click.command(help=__doc__)
+@record.out_option
+def main(out: Path) -> None:
     stages = sorted(file.stem for file in Path("stages").glob("[a-z]*.py"))
     programs = {REFERENCE: REFERENCE, "aigid --help": "import aigid.cli"}
     programs |= {f"stages.{name}": f"import stages.{name}" for name in stages}
@@ -36,7 +39,7 @@ def main() -> None:
     table = Table("program", f"time / {REFERENCE}", title=f"start-up, median of {ROUNDS} interleaved rounds")
     for name, found in times.items():
         table.add_row(name, f"{median(found) / reference:.2f}")
-    Console().print(table)
+    record.publish(table, "startup", out)
 
 
 if __name__ == "__main__":

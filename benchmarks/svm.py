@@ -7,16 +7,17 @@ libsvm's; Nystroem kernel ridge against libsvm's fit, its accuracy beside it.
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from sklearn.svm import SVC
 
 from aigid.base.errors import InputError
 from aigid.detectors.svm.fitting import from_svc, nystroem, support_vectors
+from benchmarks import record
 
 TEST = 6000
 
@@ -40,7 +41,8 @@ def timed(run: Callable[[], Any]) -> tuple[Any, float, float]:
 @click.option("--rows", default=12_000, show_default=True, help="Training rows.")
 @click.option("--dim", default=512, show_default=True)
 @click.option("--predicted", default=1000, show_default=True, help="Rows that libsvm predicts.")
-def main(rows: int, dim: int, predicted: int) -> None:
+@record.out_option
+def main(rows: int, dim: int, predicted: int, out: Path) -> None:
     (x, y), (outside, truth) = data(rows, dim, 0), data(TEST, dim, 2)
     table = Table("what", "wall s", "CPU s", "times faster (wall)", "accuracy", "same labels")
     svc, fit, cpu = timed(lambda: SVC(C=10, gamma=1.0, class_weight="balanced", cache_size=1000).fit(x, y))
@@ -69,7 +71,7 @@ def main(rows: int, dim: int, predicted: int) -> None:
     named = ridge.vote(outside)
     row = (f"{fit / wall:.1f}", f"{(named == truth).mean():.4f}", f"{(named == ours).mean():.4f}")
     table.add_row("Nystroem ridge fit, 2000 landmarks", f"{wall:.1f}", f"{cpu:.1f}", *row)
-    Console().print(table)
+    record.publish(table, "svm", out)
 
 
 if __name__ == "__main__":
