@@ -9,7 +9,7 @@ from aigid.base import params
 from aigid.base.command import Command
 from aigid.base.files import dataset_root, sha256
 from aigid.data.audit import page, record
-from aigid.detectors.base.registry import JUDGED
+from aigid.detectors.base.registry import names
 from aigid.evaluation import ablation, attribution, card, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
 from aigid.evaluation.section import Section
@@ -21,12 +21,13 @@ from aigid.evaluation.section import Section
 @click.option("--out", type=Path, required=True, help="The report's folder.")
 def main(results: Path, models: Path, out: Path) -> None:
     datasets, shown = params.load("datasets", list[str]), params.load("thumbnails", list[str])
+    judged = names()
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
     alarms = [line for dataset, audit in audits.items() for line in page.alarms(audit, dataset)]
     crossed = {path.stem: crosstable.section(crosstable.read(path)) for path in sorted(results.glob("crossing/*.csv"))}
     sections = {f"Generators across: {detector}": section for detector, section in crossed.items()}
     for dataset in datasets:
-        if part := attribution.section(results, JUDGED, dataset):
+        if part := attribution.section(results, judged, dataset):
             sections[f"Attribution on {dataset}"] = Section(*part)
     sections["Channels of the network"] = ablation.section(ablation.read(results / "ablation/cnn.csv"))
     sections["Perturbation"] = perturbation.section(perturbation.read(results / "perturbation/curves.csv"))
@@ -34,10 +35,10 @@ def main(results: Path, models: Path, out: Path) -> None:
         sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
     facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in shown}
-    wanted = product((*JUDGED, *CONTROLS), datasets)
+    wanted = product((*judged, *CONTROLS), datasets)
     report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
     ledger.write(results, out)
-    card.write(results, models, out / "cards", JUDGED, datasets)
+    card.write(results, models, out / "cards", judged, datasets)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from aigid.data.demo import DemoSettings
 from aigid.data.description import DescriptionSettings
 from aigid.data.index import IndexSettings
 from aigid.detectors.aeroblade.settings import AerobladeSettings
-from aigid.detectors.base.registry import DETECTORS, IMAGE_DETECTORS, JUDGED, find
+from aigid.detectors.base.registry import find, locate, names
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
@@ -32,6 +32,8 @@ from aigid.features.backbones import BackboneSettings, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ("demo", "demo6")
+JUDGED = tuple(names())
+ON_EMBEDDINGS = tuple(name for name in JUDGED if "backbone" in find(name).Settings.model_fields)
 EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
 BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
@@ -78,16 +80,20 @@ def imported_files(path: Path) -> set[Path]:
     return seen
 
 
+def code_of(detector: str) -> set[Path]:
+    """What a detector comes to import."""
+    return imported_files(module_file(locate(detector).split(":")[0]))
+
+
 @cache
 def needed_files(name: str) -> frozenset[Path]:
     """The project's own files that a stage comes to import."""
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
     if name == "perturb":
-        kinds = [DETECTORS["svm"], IMAGE_DETECTORS["cnn"]]
-        needed |= set().union(*(imported_files(module_file(kind.split(":")[0])) for kind in kinds))
+        needed |= code_of("svm") | code_of("cnn")
     detector = re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name)
     if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
-        needed |= imported_files(module_file((DETECTORS | IMAGE_DETECTORS)[detector.group(1)].split(":")[0]))
+        needed |= code_of(detector.group(1))
     return frozenset(file for file in needed if file.name != "__init__.py")
 
 
@@ -102,13 +108,13 @@ def test_stages_have_the_expected_names():
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *(f"train@{detector}" for detector in DETECTORS if detector not in ("gendet", "occ")),
+            *(f"train@{detector}" for detector in ON_EMBEDDINGS if detector not in ("gendet", "occ")),
             *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
             *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
             *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
             "score_featdistill",
             *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
-            *(f"score@{detector}" for detector in DETECTORS),
+            *(f"score@{detector}" for detector in ON_EMBEDDINGS),
             *(f"evaluate@{detector}" for detector in JUDGED),
             "controls",
             *(f"evaluate@{control}" for control in CONTROLS),
@@ -230,7 +236,7 @@ def test_every_section_loads(path):
     assert controls.train in sections["datasets"]
     for name, changes in sections["backbones"].items():
         resolve(name, changes)
-    for name in DETECTORS:
+    for name in ON_EMBEDDINGS:
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
         assert settings.train in sections["datasets"]

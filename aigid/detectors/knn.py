@@ -61,3 +61,6 @@ class NearestNeighbours:
         """What ``save`` wrote."""
         banks = load_file(folder / "banks.safetensors")
         return cls(banks["real"], banks["fake"], facts["k"])
+
+
+Detector = NearestNeighbours

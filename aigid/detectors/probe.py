@@ -74,3 +74,6 @@ class LinearProbe:
         """What ``save`` wrote."""
         arrays = load_file(folder / "weights.safetensors")
         return cls(arrays["weight"], float(arrays["bias"][0]), facts)
+
+
+Detector = LinearProbe

@@ -49,6 +49,9 @@ class Dda(LinearProbe):
         return cls(head.weight, head.bias, lambda: weights.read(folder / TOWER))
 
 
+Detector = Dda
+
+
 def bring(request: Request) -> Model:
     """The detector with the authors' own preprocessing: the centre 336 px, unscaled, by CLIP's mean and deviation."""
     if request.weights is None:

@@ -62,6 +62,9 @@ class HubClassifier:
         return cls.from_source(str(folder / FOLDER), tuple(facts["fake_labels"]))
 
 
+Detector = HubClassifier
+
+
 class Predictor:
     """Scores of files in a view."""
 

@@ -1,4 +1,4 @@
-"""The importers by name, each a file of its own, imported when asked for."""
+"""The importers by name: each module here that defines ``bring``, imported when it is wanted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,15 +7,7 @@ from pathlib import Path
 
 from aigid.base.errors import InputError
 from aigid.detectors.base.models import Model
-
-# Each is a function of a Request that gives the Model, whose detector the registry of detectors knows.
-IMPORTERS = {
-    "clip-cues": "aigid.importers.clip_cues:bring",
-    "dda": "aigid.importers.dda:bring",
-    "featdistill": "aigid.importers.featdistill:bring",
-    "hf": "aigid.importers.hf:bring",
-    "univfd": "aigid.importers.univfd:bring",
-}
+from aigid.detectors.base.registry import IMPORTED, modules
 
 
 @dataclass(frozen=True)
@@ -29,8 +21,8 @@ class Request:
 
 
 def find(name: str) -> Callable[[Request], Model]:
-    """The importer of that name; InputError lists the known."""
-    if name not in IMPORTERS:
-        raise InputError(f"unknown detector {name!r}; known: {', '.join(IMPORTERS)}")
-    module, function = IMPORTERS[name].split(":")
-    return getattr(import_module(module), function)
+    """Return the importer of that name, a function ``bring``; InputError lists the known."""
+    known = {module.replace("_", "-"): path for module, path in modules(IMPORTED, "bring").items()}
+    if name not in known:
+        raise InputError(f"unknown detector {name!r}; known: {', '.join(sorted(known))}")
+    return import_module(known[name]).bring

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 import aigid
-from aigid.detectors.base.registry import JUDGED
+from aigid.detectors.base.registry import names
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM = 4
 
 
 @pytest.mark.acceptance
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", names())
 def test_predictions_are_the_pipelines_scores(name, monkeypatch):
     monkeypatch.chdir(ROOT)
     scored = pd.read_csv(f"data/scores/{name}/demo.csv").query("split == 'test' and view == 'clean'")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aigid.data.layouts.genimage import GENERATORS
-from aigid.detectors.base.registry import DETECTORS
+from aigid.detectors.base import registry
 from aigid.evaluation import ledger, published
 from aigid.preset import names
 
@@ -15,7 +15,7 @@ from aigid.preset import names
 def test_every_line_can_be_followed() -> None:
     table = ledger.published()
     assert (table.drop(columns="detector") != "").all(axis=None)
-    assert set(table["detector"]) <= {"", *DETECTORS}
+    assert set(table["detector"]) <= {"", *registry.names()}
     assert pd.to_numeric(table["published"]).between(0, 1).all()
     assert not table.duplicated(["method", "protocol", "number"]).any()
     for command in table["command"].unique():

@@ -45,3 +45,6 @@ class Aeroblade:
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
         """What ``save`` wrote and gave."""
         return cls(facts["slope"], facts["offset"], restored(load_file(folder / FILE)))
+
+
+Detector = Aeroblade

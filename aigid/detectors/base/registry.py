@@ -1,38 +1,52 @@
-"""The detectors by name, imported when asked for."""
+"""The detectors by name, found by convention and imported when they are wanted.
 
+``aigid.detectors.<name>``, or its module ``detector`` where it is a package, binds ``Detector``; so does
+``aigid.importers.<name>`` for a detector that is never trained here.
+"""
+
+import re
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
 
 from aigid.base.errors import InputError
 
-DETECTORS = {
+TRAINED, IMPORTED = "aigid.detectors", "aigid.importers"
+ALIASES = {  # several detectors of one module
     "averaging": "aigid.detectors.fusion.detector:AveragedTowers",
     "concatenation": "aigid.detectors.fusion.detector:ConcatenatedTowers",
     "gate": "aigid.detectors.fusion.detector:GatedTowers",
-    "gendet": "aigid.detectors.gendet.detector:GenDet",
-    "knn": "aigid.detectors.knn:NearestNeighbours",
-    "occ": "aigid.detectors.occ.detector:OccClip",
-    "probe": "aigid.detectors.probe:LinearProbe",
-    "svm": "aigid.detectors.svm.detector:KernelSvm",
 }
 
-# Detectors that train and score from images, by stages of their own; they meet the others in the scores file.
-IMAGE_DETECTORS = {
-    "aeroblade": "aigid.detectors.aeroblade.detector:Aeroblade",
-    "cnn": "aigid.detectors.cnn.detector:Cnn",
-    "featdistill": "aigid.detectors.featdistill.detector:FeatDistill",
-    "sef": "aigid.detectors.sef.detector:Sef",
-}
-IMPORTED = {  # never trained here
-    "dda": "aigid.importers.dda:Dda",
-    "hub_classifier": "aigid.importers.hub_classifier:HubClassifier",
-}
-JUDGED = (*DETECTORS, *IMAGE_DETECTORS)
+
+def names() -> list[str]:
+    """Return the names of all detectors that are trained here, sorted."""
+    return sorted({*ALIASES, *modules(TRAINED, "Detector")})
+
+
+def modules(package: str, attribute: str) -> dict[str, str]:
+    """Return the modules of a package that bind ``attribute`` at their top level, by name; imports none of them."""
+    bound = re.compile(rf"^(?:class|def) {attribute}\b|^{attribute} = ", re.MULTILINE)
+    result = {}
+    for folder in map(Path, find_spec(package).submodule_search_locations):
+        for module in iter_modules([str(folder)]):
+            path = f"{module.name}/detector.py" if module.ispkg else f"{module.name}.py"
+            if (folder / path).is_file() and bound.search((folder / path).read_text(encoding="utf-8")):
+                result[module.name] = f"{package}.{path.removesuffix('.py').replace('/', '.')}"
+    return result
 
 
 def find(name: str) -> type:
-    """The class, a `base.protocol.Detector`; InputError that lists the known names."""
-    known = DETECTORS | IMAGE_DETECTORS | IMPORTED
-    if name not in known:
-        raise InputError(f"unknown detector {name!r}; known: {', '.join(known)}")
-    module, attribute = known[name].split(":")
+    """Return the class, a `base.protocol.Detector`; InputError that lists the known names."""
+    module, _, attribute = locate(name).partition(":")
     return getattr(import_module(module), attribute)
+
+
+def locate(name: str) -> str:
+    """Return ``module:class`` of a detector; InputError that lists the known names."""
+    classes = modules(TRAINED, "Detector") | modules(IMPORTED, "Detector")
+    known = {key: f"{module}:Detector" for key, module in classes.items()} | ALIASES
+    if name not in known:
+        raise InputError(f"unknown detector {name!r}; known: {', '.join(sorted(known))}")
+    return known[name]

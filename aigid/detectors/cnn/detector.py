@@ -69,6 +69,9 @@ class Cnn:
         return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"])
 
 
+Detector = Cnn
+
+
 def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
     """What each image (N,) is by the network's task: its generator, or whether it is generated."""
     if settings.task == "binary":

@@ -71,6 +71,9 @@ class FeatDistill:
         )
 
 
+Detector = FeatDistill
+
+
 def on_disk(settings: ExpertSettings, file: Path) -> Member:
     """The member whose checkpoint lies in a file."""
     return Member(settings, lambda: experts.load(settings, file), file)

@@ -84,6 +84,9 @@ class GenDet:
         return cls(network.to(choose_device(device_name())), facts)
 
 
+Detector = GenDet
+
+
 def _check(train: Rows, val: Rows) -> None:
     require_both_classes(train, "train")
     require_finite(train, "train")

@@ -71,6 +71,9 @@ class OccClip:
         return cls(load_file(folder / FILE), facts["classes"])
 
 
+Detector = OccClip
+
+
 def _prepare(x: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """(N, D) rows of length 1."""
     if "mean" in arrays:

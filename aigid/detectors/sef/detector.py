@@ -100,6 +100,9 @@ class Sef:
         return torch.cat([of(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
 
 
+Detector = Sef
+
+
 def _joint(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor]:
     """A function from images to the experts' features side by side (B, K x D)."""
 

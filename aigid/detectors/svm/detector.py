@@ -109,6 +109,9 @@ class KernelSvm:
         return cls(Machine(*own, facts["gamma"], len(classes)), arrays, classes, facts)
 
 
+Detector = KernelSvm
+
+
 FILE = "arrays.safetensors"
 
 

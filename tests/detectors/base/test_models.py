@@ -10,7 +10,7 @@ from aigid import store
 from aigid.base.errors import InputError
 from aigid.data import manifest
 from aigid.detectors.base import models
-from aigid.detectors.base.registry import DETECTORS, find
+from aigid.detectors.base.registry import find
 from aigid.detectors.base.rows import open_dataset
 from aigid.detectors.base.scoring import score
 from tests.detectors.texts import Texts
@@ -76,7 +76,7 @@ def test_columns_of_several_files_stand_side_by_side(dataset):
     assert len(dataset.split("test")) == 19  # 20, less the unreadable one
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_every_detector_learns_saves_loads_and_scores(dataset, name, tmp_path):
     model = fit(name, dataset)
     folder = tmp_path / "models" / name
@@ -129,5 +129,5 @@ def test_a_damaged_model_is_refused(dataset, tmp_path):
         models.load(folder)
     about = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(about | {"detector": "oracle", "files": {}}))
-    with pytest.raises(InputError, match=r"unknown detector 'oracle'; known: averaging, .*probe"):
+    with pytest.raises(InputError, match=r"unknown detector 'oracle'; known: aeroblade, .*probe"):
         models.load(folder)
