@@ -23,11 +23,12 @@ from aigid.align.fit_vae import fit_vae
 from aigid.align.pairs import Pairs, align
 from aigid.base.files import device_name
 from aigid.base.seeding import generator
-from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
+from aigid.data.demo import DemoSettings, photographs, tiles
+from aigid.data.demo_generators.training import GeneratorTrainingSettings
 from aigid.device import choose_device
 from benchmarks import record
 
-TRAINED = TrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
+TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
 
 
 def write(root: Path, num: int, side: int) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from aigid.data import manifest
 from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.detectors.base import models, scoring
 from aigid.detectors.base.origin import of_images
-from aigid.detectors.cnn.vae import folder_of
 from aigid.evaluation import scores
 
 
@@ -26,7 +25,8 @@ def main(manifests: Path, vae: Path, model: Path, out: Path) -> None:
     datasets, views = params.load("datasets", list[str]), params.load("views", list[str])
     train, demonstration = settings.train, settings.train in params.load("demo", dict)
     tables = {dataset: scoring.judged(manifest.read(manifests / f"{dataset}.csv")) for dataset in datasets}
-    from aigid.detectors.aeroblade.detector import Aeroblade  # torch, once the parameters are known to be good
+    from aigid.align.vae import folder_of  # torch, once the parameters are known to be good
+    from aigid.detectors.aeroblade.detector import Aeroblade
     from aigid.detectors.aeroblade.distance import perceptual
     from aigid.detectors.aeroblade.measure import Measure
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
+from aigid.align.making import VaeSettings, obtain_autoencoder
 from aigid.base import params
 from aigid.base.command import Command
 from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.detectors.cnn.vae import VaeSettings, save
 
 
 @click.command(cls=Command, help=__doc__)
@@ -18,9 +18,9 @@ from aigid.detectors.cnn.vae import VaeSettings, save
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load("vae", VaeSettings), params.load("seed", int)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
-    from aigid.detectors.cnn.vae import obtain  # torch, once the parameters are known to be good
+    from aigid.align.vae import save  # torch, once the parameters are known to be good
 
-    save(obtain(settings, table, root, seed), out)
+    save(obtain_autoencoder(settings, table, root, seed), out)
 
 
 if __name__ == "__main__":

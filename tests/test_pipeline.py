@@ -11,7 +11,7 @@ import yaml
 from dvc.repo import Repo
 from networkx import DiGraph, ancestors, descendants
 
-from aigid.align.making import AlignedSettings
+from aigid.align.making import AlignedSettings, VaeSettings
 from aigid.base import params
 from aigid.data.audit.doctor import AuditSettings
 from aigid.data.demo import DemoSettings
@@ -20,7 +20,6 @@ from aigid.data.index import IndexSettings
 from aigid.detectors.aeroblade.settings import AerobladeSettings
 from aigid.detectors.base.registry import find, locate, names
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.detectors.cnn.vae import VaeSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.crossing import CrossingSettings
 from aigid.detectors.featdistill.settings import FeatDistillSettings

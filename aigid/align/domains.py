@@ -36,8 +36,10 @@ def check(domain: str) -> None:
 def load(settings: AlignSettings) -> "Maker":
     """What makes the fakes of a domain, on the CPU; InputError as ``check``, or in one line why it cannot be loaded."""
     check(settings.domain)
-    if settings.domain == "vae":
-        from aigid.align import vae as library
-    else:
-        from aigid.align import gan as library
-    return library.load(settings)
+    if settings.domain == "gan":
+        from aigid.align import gan
+
+        return gan.load(settings.weights)
+    from aigid.align import vae
+
+    return vae.load_maker(settings.weights, settings.model, settings.revision, settings.scaling_factor, settings.seed)

@@ -10,8 +10,7 @@ from torch.nn import functional
 from aigid.align.gan import SCALE, shrink
 from aigid.align.srgan import Msrgan
 from aigid.base.files import atomic
-from aigid.data.demo import TrainingSettings
-from aigid.data.demo_generators.training import train
+from aigid.data.demo_generators.training import GeneratorTrainingSettings, train
 
 NUM_BLOCKS = 2
 
@@ -30,7 +29,7 @@ class _SuperResolution(nn.Module):
         return fake, functional.l1_loss(fake, real)
 
 
-def fit_sr(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
+def fit_sr(tiles: np.ndarray, settings: GeneratorTrainingSettings, out: Path) -> None:
     """Train an SRGAN on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a ``.safetensors`` file."""
     trained = train(lambda: _SuperResolution(settings.width), tiles, settings, "fit sr", settings.seed)
     with atomic(out) as part:

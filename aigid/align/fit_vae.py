@@ -1,6 +1,7 @@
-"""Train a small autoencoder on photographs, and save it in the format of published ones."""
+"""Train small autoencoders on photographs: a maker of aligned fakes, and the one whose errors are a channel."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,35 +10,43 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.data.demo import TrainingSettings
-from aigid.data.demo_generators.training import train
+from aigid.align import vae
+from aigid.data.demo_generators.training import GeneratorTrainingSettings, Recipe, StepSettings, train
 
 LATENTS = 8
 KL_WEIGHT = 1e-4
-LEVEL, NOISE, LOG_VARIANCE = 10.0, 0.02, -6.0  # at the start of an autoencoder's training
+LEVEL, NOISE, LOG_VARIANCE = 10.0, 0.02, -6.0  # at the start of a maker's training
+PLAIN = Recipe(critic=False, hflip=False, betas=(0.9, 0.999), warmup_fraction=0.3, num_threads=None)
 
 
 class _Autoencoder(nn.Module):
-    """An AutoencoderKL that halves twice; one group per normalisation, so that an image keeps its brightness."""
+    """An AutoencoderKL and its loss: L1 and a little KL, ``per_latent`` or per pixel value."""
 
     adversarial = 0.0
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, network: AutoencoderKL, kl_weight: float, per_latent: bool) -> None:
         super().__init__()
-        self.network = AutoencoderKL(
-            block_out_channels=(max(width // 2, LATENTS), max(width // 2, LATENTS), max(width, LATENTS)),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            latent_channels=LATENTS,
-            norm_num_groups=1,
-            mid_block_add_attention=False,
-        )
-        _start_near_identity(self.network)
+        self.network, self.kl_weight, self.per_latent = network, kl_weight, per_latent
 
     def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
         posterior = self.network.encode(real).latent_dist
         fake = self.network.decode(posterior.sample()).sample
-        return fake, functional.l1_loss(fake, real) + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+        num = (posterior.mean if self.per_latent else real)[0].numel()
+        return fake, functional.l1_loss(fake, real) + self.kl_weight * posterior.kl().mean() / num
+
+
+def _maker(width: int) -> _Autoencoder:
+    """Return an autoencoder that halves twice; one group per normalisation, so that an image keeps its brightness."""
+    network = AutoencoderKL(
+        block_out_channels=(max(width // 2, LATENTS), max(width // 2, LATENTS), max(width, LATENTS)),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        latent_channels=LATENTS,
+        norm_num_groups=1,
+        mid_block_add_attention=False,
+    )
+    _start_near_identity(network)
+    return _Autoencoder(network, KL_WEIGHT, per_latent=True)
 
 
 @torch.no_grad()
@@ -76,7 +85,18 @@ def _hand_on(layer: nn.Conv2d, pooled: bool) -> None:
             layer.weight[channel, channel, middle, middle] += 1
 
 
-def fit_vae(tiles: np.ndarray, settings: TrainingSettings, out: Path) -> None:
-    """Train an autoencoder on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a folder of diffusers'."""
-    trained = train(lambda: _Autoencoder(settings.width), tiles, settings, "fit vae", settings.seed)
-    trained.network.to(memory_format=torch.contiguous_format).save_pretrained(out)
+def fit_vae(tiles: np.ndarray, settings: GeneratorTrainingSettings, out: Path) -> None:
+    """Train a maker on tiles (N, S, S, 3) uint8, S a multiple of 4; ``out`` becomes a folder of diffusers'."""
+    trained = train(lambda: _maker(settings.width), tiles, settings, "fit vae", settings.seed)
+    vae.save(trained.network, out)
+
+
+def fit_autoencoder(
+    tiles: np.ndarray, settings: StepSettings, config: dict[str, Any], kl_weight: float, seed: int
+) -> AutoencoderKL:
+    """Train the autoencoder of a ``config`` of diffusers' on tiles (N, S, S, 3) uint8."""
+
+    def make() -> _Autoencoder:
+        return _Autoencoder(AutoencoderKL(**config), kl_weight, per_latent=False)
+
+    return train(make, tiles, settings, "vae", seed, recipe=PLAIN).network.eval()

@@ -6,7 +6,6 @@ from spandrel import ImageModelDescriptor, UnsupportedModelError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aigid.align.domains import AlignSettings
 from aigid.align.srgan import registry
 from aigid.base.errors import InputError
 from aigid.features import hub, weights
@@ -36,11 +35,11 @@ def shrink(photographs: Tensor) -> Tensor:
     return (small.clamp(0, 1) * 255).round() / 255
 
 
-def load(settings: AlignSettings) -> Upsampling:
-    """The generator in the file ``weights``; InputError where it enlarges by another factor than ``SCALE``."""
-    if settings.weights is None:
+def load(weights_path: str | None) -> Upsampling:
+    """Return the generator in a file of weights; InputError where it enlarges by another factor than ``SCALE``."""
+    if weights_path is None:
         raise InputError(f"domain gan has no weights of its own: --weights names those of a {SCALE}x network, {KNOWN}")
-    path = Path(settings.weights)
+    path = Path(weights_path)
     hub.require(path)
     if path.is_dir():
         raise InputError(f"weights {path}: a folder, want one file")

@@ -1,8 +1,9 @@
-"""Aligned fakes of a dataset's photographs, by published weights or by a small maker that is trained on them first."""
+"""Where generators come from: published weights, or training on a dataset's photographs; torch is imported late."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,22 @@ from aigid.base import seeding
 from aigid.base.errors import InputError
 from aigid.base.params import Settings
 from aigid.base.remote import Place
-from aigid.data.demo import TrainingSettings
+from aigid.data.demo_generators.training import GeneratorTrainingSettings, StepSettings
+from aigid.data.reading.errors import ImageError
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+MAX_VAE_IMAGES = 4096  # that an autoencoder is trained on
+TINY: dict[str, Any] = {
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "norm_num_groups": 8,
+    "mid_block_add_attention": False,
+}
 FITTED = {"vae": "vae", "gan": "gan.safetensors"}  # below the stage's folder: a trained maker's own
 
 
@@ -22,7 +37,7 @@ class DomainSettings(Settings):
     """Where the maker of one domain comes from: a local path, else training, else (vae alone) the hub."""
 
     weights: str | None = None
-    fit: TrainingSettings | None = None
+    fit: GeneratorTrainingSettings | None = None
     container: Literal["own", "png"] = "own"
 
 
@@ -33,6 +48,39 @@ class AlignedSettings(Settings):
     most: int | None = Field(None, ge=1)  # photographs of each split; None takes all
     vae: DomainSettings = DomainSettings()
     gan: DomainSettings = DomainSettings()
+
+
+class VaeSettings(StepSettings):
+    """Where the autoencoder comes from whose errors are a channel: ``weights``, ``repository``, or training."""
+
+    train: str  # the dataset whose training photographs it learns from
+    weights: str | None = None  # a local file or folder
+    repository: str | None = None  # of the hub; its folder ``vae`` is taken
+    revision: str | None = None
+    size: Annotated[int, Field(ge=8)] = 32  # px of the tiles trained on
+    config: dict[str, Any] = TINY  # of diffusers' AutoencoderKL
+    steps: Annotated[int, Field(ge=1)] = 300
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-5
+
+
+def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: Place, seed: int) -> "AutoencoderKL":
+    """Return the autoencoder of the settings; InputError where it cannot be loaded, or nothing can train it."""
+    if settings.weights is not None or settings.repository is not None:
+        from aigid.align import vae
+
+        return vae.load(settings.weights, settings.repository or "", settings.revision)
+    from aigid.align.fit_vae import fit_autoencoder
+    from aigid.features.preprocess import Preprocess, to_square
+
+    paths = _training_paths(table)
+    if len(paths) > MAX_VAE_IMAGES:
+        order = seeding.generator("vae photographs", seed).permutation(len(paths))
+        paths = paths[np.sort(order[:MAX_VAE_IMAGES])]
+    preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
+    tiles = np.stack(_read_images(paths, root, lambda image: to_square(image, preprocess)))
+    return fit_autoencoder(tiles, settings, settings.config, settings.kl_weight, seed)
 
 
 def sampled(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
@@ -51,11 +99,11 @@ def how(settings: DomainSettings, domain: str, table: pd.DataFrame, root: Place,
     weights = settings.weights
     if weights is None and settings.fit is not None:
         weights = str(out / FITTED[domain])
-        _fit(domain)(_photographs(table, root), settings.fit, Path(weights))
+        _fit(domain)(_training_tiles(table, root), settings.fit, Path(weights))
     return AlignSettings(domain=domain, weights=weights, seed=seed, container=settings.container)
 
 
-def _fit(domain: str) -> Callable[[np.ndarray, TrainingSettings, Path], None]:
+def _fit(domain: str) -> Callable[[np.ndarray, GeneratorTrainingSettings, Path], None]:
     """What trains the small maker of a domain; each has heavy imports of its own."""
     if domain == "vae":
         from aigid.align.fit_vae import fit_vae as fit
@@ -64,19 +112,28 @@ def _fit(domain: str) -> Callable[[np.ndarray, TrainingSettings, Path], None]:
     return fit
 
 
-def _photographs(table: pd.DataFrame, root: Place) -> np.ndarray:
-    """(N, S, S, 3) uint8, the readable ones of the training split; InputError unless all are of one size."""
-    from aigid.data.reading.errors import ImageError
+def _training_tiles(table: pd.DataFrame, root: Place) -> np.ndarray:
+    """(N, S, S, 3) uint8, the readable photographs of the training split; InputError unless all are of one size."""
+    images = _read_images(_training_paths(table), root)
+    if len(sizes := {image.shape[:2] for image in images}) == 1:
+        return np.stack(images)
+    raise InputError(f"{root}: photographs of {len(sizes)} sizes; a maker is trained on those of one")
+
+
+def _training_paths(table: pd.DataFrame) -> np.ndarray:
+    return table["path"][(table["split"] == "train") & (table["label"] == 0)].to_numpy()
+
+
+def _read_images(
+    paths: Iterable[str], root: Place, transform: Callable[[np.ndarray], np.ndarray] = lambda image: image
+) -> list[np.ndarray]:
+    """Decode and transform the readable images (others are named by the stage that needs each); InputError for none."""
     from aigid.data.reading.images import decode
 
-    found = []
-    for path in table["path"][(table["split"] == "train") & (table["label"] == 0)]:
-        try:
-            found.append(decode(root / path))
-        except ImageError:
-            continue  # the alignment names it
-    if sizes := sorted({image.shape[:2] for image in found}):
-        if len(sizes) == 1:
-            return np.stack(found)
-        raise InputError(f"{root}: photographs of {len(sizes)} sizes; a maker is trained on those of one")
-    raise InputError(f"{root}: no readable photograph in the training split")
+    images = []
+    for path in paths:
+        with suppress(ImageError):
+            images.append(transform(decode(root / path)))
+    if not images:
+        raise InputError(f"{root}: no readable photograph in the training split")
+    return images

@@ -1,17 +1,20 @@
-"""Domain R: photographs through the autoencoder of a latent diffusion model and back (DDA, SEF)."""
+"""The autoencoder of a latent diffusion model: its one loader, and images through it and back (DDA, SEF: domain R)."""
 
 import json
 import re
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from diffusers.utils import logging
 from torch import Tensor, nn
 
-from aigid.align.domains import AlignSettings
 from aigid.base import seeding
 from aigid.base.errors import InputError
 from aigid.features import hub, weights
@@ -48,38 +51,82 @@ class Reconstruction(nn.Module):
         return (self.network.decode(latents).sample + 1) / 2
 
     def _noise(self, digest: str, shape: torch.Size) -> Tensor:
-        """Drawn on the CPU, whatever the device."""
-        chance = torch.Generator().manual_seed(seeding.seed_of("posterior", self.seed, digest))
-        return torch.randn(shape, generator=chance)
+        return _noise(seeding.seed_of("posterior", self.seed, digest), shape)
 
 
-def load(settings: AlignSettings) -> Reconstruction:
-    """The autoencoder of a hub's repository, or of ``weights``.
+def load(weights_path: Path | str | None, model: str = "", revision: str | None = None) -> AutoencoderKL:
+    """Return the autoencoder of ``weights_path``, else of the hub's repository ``model``, in evaluation mode.
 
-    They are a folder in diffusers' format, or with such a folder ``vae``, or one file, ``.safetensors`` or torch's:
+    A path is a folder in diffusers' format, or with such a folder ``vae``, or one file, ``.safetensors`` or torch's:
     in diffusers' format, with a ``config.json`` beside it or of Stable Diffusion's shape, or in that of CompVis.
+    InputError that names the keys which are missing, unexpected or of another shape: none is filled in at random.
     """
     logging.set_verbosity_error()
-    if settings.weights is None:
-        at = f" at {settings.revision}" if settings.revision else ""
-        wanted = f"vae/{CONFIG} and vae/diffusion_pytorch_model.safetensors of {settings.model}{at}"
-        with hub.loading(f"the autoencoder of {settings.model}", wanted):
-            network = _checked(settings.model, subfolder="vae", revision=settings.revision)
-    else:
-        network = _local(Path(settings.weights))
-    name, found = settings.weights or settings.model, network.config.scaling_factor
-    if found != settings.scaling_factor:
-        raise InputError(
-            f"weights {name}: an autoencoder of scaling factor {found:g}, want {settings.scaling_factor:g}"
-        )
-    return Reconstruction(network, settings.seed)
+    if weights_path is not None:
+        return _local(Path(weights_path)).eval()
+    at = f" at {revision}" if revision else ""
+    files = f"vae/{CONFIG} and vae/diffusion_pytorch_model.safetensors of {model}{at}"
+    with hub.loading(f"the autoencoder of {model}", files):
+        return _checked(model, subfolder="vae", revision=revision).eval()
+
+
+def load_maker(
+    weights_path: str | None, model: str, revision: str | None, scaling_factor: float, seed: int
+) -> Reconstruction:
+    """Return what makes the fakes; InputError as ``load``, and for an autoencoder of another ``scaling_factor``."""
+    network = load(weights_path, model, revision)
+    if network.config.scaling_factor != scaling_factor:
+        actual = f"an autoencoder of scaling factor {network.config.scaling_factor:g}"
+        raise InputError(f"weights {weights_path or model}: {actual}, want {scaling_factor:g}")
+    return Reconstruction(network, seed)
+
+
+def folder_of(folder: Path) -> Path:
+    """Return where an autoencoder's files lie: ``folder``, or, of a pipeline of diffusers', its folder ``vae``."""
+    return folder / "vae" if (folder / "vae" / CONFIG).is_file() else folder
+
+
+def save(network: AutoencoderKL, folder: Path) -> None:
+    """Write an autoencoder in the format of diffusers, completely or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as part:
+        network.to(memory_format=torch.contiguous_format).save_pretrained(Path(part, "vae"))
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(part, "vae").rename(folder)
+
+
+def require_divisible(network: AutoencoderKL, size: int, name: str = "cnn.size") -> None:
+    """InputError unless the autoencoder returns an image of ``size`` px at that size."""
+    factor = 2 ** (len(network.config.block_out_channels) - 1)
+    if size % factor:
+        raise InputError(f"{name}={size}: the VAE shrinks by {factor}, which does not divide it")
+
+
+@torch.inference_mode()
+def reconstruct(network: AutoencoderKL, images: np.ndarray, seeds: Sequence[int] | None = None) -> np.ndarray:
+    """Return images (N, S, S, 3) uint8 through the autoencoder and back, (N, S, S, 3) float32 in about [-1, 1].
+
+    The latent is the posterior's mode, or with ``seeds`` (one per image) a sample of it.
+    """
+    pixels = torch.from_numpy(images).to(network.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    posterior = network.encode(pixels).latent_dist
+    latents = posterior.mode()
+    if seeds is not None:
+        noise = torch.stack([_noise(seed, latents.shape[1:]) for seed in seeds])
+        latents = latents + posterior.std * noise.to(latents)
+    return network.decode(latents).sample.permute(0, 2, 3, 1).float().cpu().numpy()
+
+
+def _noise(seed: int, shape: torch.Size) -> Tensor:
+    """Draw on the CPU, whatever the device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _local(path: Path) -> AutoencoderKL:
     hub.require(path)
     with weights.reading(path):
         if path.is_dir():
-            path = path / "vae" if (path / "vae" / CONFIG).is_file() else path
+            path = folder_of(path)
             if not (path / CONFIG).is_file():
                 raise InputError(
                     f"weights {path}: holds no {CONFIG}, want an autoencoder's folder as diffusers writes it"

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from aigid.base import seeding
 from aigid.base.errors import InputError
 from aigid.base.files import num_workers
-from aigid.base.params import Settings
+from aigid.data.demo_generators import training
+from aigid.data.demo_generators.training import GeneratorTrainingSettings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
@@ -38,17 +39,7 @@ GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae
 COLUMNS = ["path", "label", "generator", "split", "source", "group"]
 
 
-class TrainingSettings(Settings):
-    """How a small generator is trained."""
-
-    seed: int = 0
-    width: int = Field(32, ge=1)  # channels in a generator
-    steps: int = Field(300, ge=1)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(0.003, gt=0)
-
-
-class DemoSettings(TrainingSettings):
+class DemoSettings(GeneratorTrainingSettings):
     """What the demo dataset is made of."""
 
     train: tuple[Name, ...] = Field(("astronaut", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
@@ -133,12 +124,12 @@ def _make(
     name: str, lessons: np.ndarray, splits: dict[str, list[Photograph]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
     """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
-    from aigid.data.demo_generators.training import fit, remake  # torch
-
-    generator, rows = None if name == "real" else fit(name, lessons, settings), []
+    generator, rows = None if name == "real" else training.fit(name, lessons, settings), []
     for split in ["test"] if name in settings.unseen else splits:
         for photograph in splits[split]:
-            image = remake(generator, photograph, settings) if generator else photograph.image
+            image = photograph.image
+            if generator:
+                image = training.reconstruct(generator, image, settings.seed, photograph.name)
             paths = _write(tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
             rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
     return rows

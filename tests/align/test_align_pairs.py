@@ -25,7 +25,8 @@ from aigid.align.pairs import PSNR
 from aigid.cli import main
 from aigid.data import manifest
 from aigid.data.audit.doctor import AuditSettings, examine
-from aigid.data.demo import DemoSettings, TrainingSettings, photographs, tiles
+from aigid.data.demo import DemoSettings, photographs, tiles
+from aigid.data.demo_generators.training import GeneratorTrainingSettings
 from aigid.data.index import IndexSettings, index
 from aigid.data.reading.headers import header
 from aigid.data.reading.images import decode
@@ -36,7 +37,7 @@ def weights(tmp_path_factory):
     """The two small makers, hardly trained."""
     folder = tmp_path_factory.mktemp("makers")
     lessons = np.concatenate([tiles(one.image, one, DemoSettings()) for one in photographs()])
-    settings = TrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
+    settings = GeneratorTrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
     fit_vae(lessons, settings, folder / "vae")
     fit_sr(lessons, settings, folder / "gan.safetensors")
     return {"vae": str(folder / "vae"), "gan": str(folder / "gan.safetensors")}
@@ -331,7 +332,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
 
 def test_makers_are_trained_alike_each_time(weights, tmp_path):
     lessons = np.stack(pictures(20, 32, 32))
-    settings = TrainingSettings(steps=2, width=8, batch_size=2)
+    settings = GeneratorTrainingSettings(steps=2, width=8, batch_size=2)
     for name in ("a", "b"):
         fit_vae(lessons, settings, tmp_path / name / "vae")
         fit_sr(lessons, settings, tmp_path / name / "gan.safetensors")

@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from aigid import store
+from aigid.align.vae import load, reconstruct, require_divisible
 from aigid.base.files import device_name, num_workers
 from aigid.detectors.aeroblade.distance import Perceptual
 from aigid.detectors.cnn.samples import BATCH, PIXELS, grouped
-from aigid.detectors.cnn.vae import load, remake, require_divisible
 from aigid.device import choose_device
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Input, Reader, Request
@@ -53,5 +53,5 @@ def closeness(images: np.ndarray, vaes: Sequence[Any], distance: Perceptual) -> 
     """The largest negated distance over the autoencoders (N,) of images (N, S, S, 3) uint8."""
     device = distance.weights.device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    copies = (torch.from_numpy(remake(vae, images)).to(device).permute(0, 3, 1, 2) for vae in vaes)
+    copies = (torch.from_numpy(reconstruct(vae, images)).to(device).permute(0, 3, 1, 2) for vae in vaes)
     return torch.stack([-distance(pixels, copy) for copy in copies]).amax(dim=0).cpu().numpy()

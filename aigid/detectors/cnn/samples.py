@@ -17,10 +17,10 @@ from aigid.degrade import views
 from aigid.detectors.cnn import channels
 from aigid.detectors.cnn.drawer import Drawer, Writer, drawer
 from aigid.detectors.cnn.settings import Channel, CnnSettings
-from aigid.detectors.cnn.vae import WEIGHTS, load, remake, require_divisible
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Input, Reader, Request, Sample
 
+VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
 BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
 
 
@@ -80,7 +80,7 @@ class Source:
         if channel == "frequency":
             about["wrap"] = "wrap_frequency" in settings.compat
         if channel == "error":
-            files = [sha256(self._vae_folder / name) for name in (WEIGHTS, "config.json")]
+            files = [sha256(self._vae_folder / name) for name in VAE_FILES]
             about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
         return drawer(about)
 
@@ -111,10 +111,12 @@ class Source:
         elif channel == "frequency":
             yield from (channels.frequency(square, "wrap_frequency" in compat)[..., None] for square in squares)
         else:
+            from aigid.align.vae import reconstruct
+
             seeds = [seeding.seed_of("latent", self.seed, key) for key in keys]
             padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
             seeds += seeds[:1] * (len(padded) - len(squares))
-            remade = remake(self.vae, padded, seeds if self.settings.latent == "sample" else None)
+            remade = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
             for square, copy in zip(squares, remade, strict=False):
                 yield channels.error(square, copy, "legacy_offset" in compat)[..., None]
 
@@ -122,6 +124,7 @@ class Source:
     def vae(self) -> Any:
         """The VAE on its device, loaded when an error is first asked for."""
         if self._vae is None:
+            from aigid.align.vae import load, require_divisible
             from aigid.base.files import device_name
             from aigid.device import choose_device
 

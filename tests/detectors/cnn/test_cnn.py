@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
+from aigid.align.making import VaeSettings, obtain_autoencoder
+from aigid.align.vae import load, reconstruct, save
 from aigid.base.errors import InputError
 from aigid.base.params import check
 from aigid.data import manifest
+from aigid.detectors.aeroblade.distance import drawn
+from aigid.detectors.aeroblade.measure import Measure
 from aigid.detectors.base import models
 from aigid.detectors.cnn import drawer, samples, training
 from aigid.detectors.cnn.ablation import ablate, channel_sets
@@ -28,7 +33,6 @@ from aigid.detectors.cnn.network import build
 from aigid.detectors.cnn.samples import Samples, Source
 from aigid.detectors.cnn.scoring import score
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.detectors.cnn.vae import VaeSettings, load, obtain, remake, save
 from aigid.detectors.training.run import Run
 from tests.together import stop_after, together
 from tests.workspace import run
@@ -72,7 +76,7 @@ def vae(dataset, tmp_path_factory):
     root, table = dataset
     folder = tmp_path_factory.mktemp("models") / "vae"
     settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
-    save(obtain(settings, table, root, 0), folder)
+    save(obtain_autoencoder(settings, table, root, 0), folder)
     return folder
 
 
@@ -84,20 +88,20 @@ def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(
     root, table = dataset
     settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
     kept = table[(table["split"] == "train") & (table["label"] == 0)]
-    save(obtain(settings, kept, root, 0), tmp_path / "vae")
+    save(obtain_autoencoder(settings, kept, root, 0), tmp_path / "vae")
     first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
     assert all(torch.equal(first[name], again[name]) for name in first)
     with pytest.raises(InputError, match="no readable photograph"):
-        obtain(settings, table[table["label"] == 1], root, 0)
+        obtain_autoencoder(settings, table[table["label"] == 1], root, 0)
 
 
 def test_latents_are_the_mode_or_a_seeded_sample(vae):
     net = load(vae)
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    np.testing.assert_allclose(remake(net, images)[1], remake(net, images[1:2])[0], atol=1e-5)
-    drawn = remake(net, images, [1, 2, 3])
-    np.testing.assert_allclose(drawn[1], remake(net, images[1:2], [2])[0], atol=1e-5)
-    assert np.abs(drawn - remake(net, images)).max() > 1e-4
+    np.testing.assert_allclose(reconstruct(net, images)[1], reconstruct(net, images[1:2])[0], atol=1e-5)
+    drawn = reconstruct(net, images, [1, 2, 3])
+    np.testing.assert_allclose(drawn[1], reconstruct(net, images[1:2], [2])[0], atol=1e-5)
+    assert np.abs(drawn - reconstruct(net, images)).max() > 1e-4
 
 
 def test_channels_are_computed_once(dataset, vae, monkeypatch):
@@ -369,6 +373,38 @@ def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     assert 0 <= ablate({"two": binary}, table, root, vae, 0)["f1_macro"][0] <= 1
 
 
+def test_a_checkpoint_with_a_missing_weight_is_refused_by_its_name(vae, tmp_path):
+    """The weight was filled in at random once, and every score with it."""
+    folder = tmp_path / "vae"
+    shutil.copytree(vae, folder)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["encoder.conv_in.bias"]
+    save_file(state, file, {"format": "pt"})
+    table = pd.DataFrame({"path": [], "sha256": []})
+    for loader in (
+        lambda: Source(SETTINGS, folder, tmp_path, 0).vae,
+        lambda: Measure(drawn(8, 0), 16, [folder], 0),
+        lambda: obtain_autoencoder(VaeSettings(train="d", weights=str(folder)), table, tmp_path, 0),
+    ):
+        with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$") as caught:
+            loader()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_hubs_autoencoder_with_a_missing_weight_is_refused(vae, tmp_path, monkeypatch):
+    """``from_pretrained`` of a repository is given its folder here, as no hub answers in tests."""
+    shutil.copytree(vae, tmp_path / "vae")
+    file = tmp_path / "vae/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["encoder.conv_in.bias"]
+    save_file(state, file, {"format": "pt"})
+    monkeypatch.setattr("aigid.features.hub._reachable", lambda: True)
+    settings = VaeSettings(train="d", repository=str(tmp_path))
+    with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$"):
+        obtain_autoencoder(settings, pd.DataFrame(), tmp_path, 0)
+
+
 def test_the_shortcut_changes_degraded_images_alone(dataset, fitted):
     it, detector, _ = fitted
     model = models.Model("cnn", detector, {}, it.fingerprints)
@@ -413,7 +449,7 @@ def test_what_it_refuses(dataset, vae, tmp_path):
     lacking = table[(table["split"] != "train") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: generator 'b' is not in train"):
         Cnn.fit(SETTINGS, source(dataset, vae), lacking, 0)
-    with pytest.raises(InputError, match="no VAE in the format of diffusers"):
+    with pytest.raises(InputError, match=r"holds no config\.json, want an autoencoder's folder"):
         load(tmp_path)
     with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):
         check({"train": "d", "channels": ["phase"]}, CnnSettings, "cnn")
