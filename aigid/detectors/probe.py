@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
 from aigid.base.params import Settings
-from aigid.detectors.base.rows import Rows, require_both_classes
+from aigid.detectors.base.rows import Rows, require_both_classes, standardization
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default
@@ -47,8 +47,7 @@ class LinearProbe:
         require_both_classes(train, "train")
         if len(settings.c) > 1:
             require_both_classes(val, "val")
-        mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
-        std[std == 0] = 1
+        mean, std = standardization(train.x)
         scaled = (train.x - mean) / std
         fits = {}
         for c in settings.c:

@@ -14,9 +14,9 @@ from aigid.base.errors import InputError
 
 TRAINED, IMPORTED = "aigid.detectors", "aigid.importers"
 ALIASES = {  # several detectors of one module
-    "averaging": "aigid.detectors.fusion.detector:AveragedTowers",
-    "concatenation": "aigid.detectors.fusion.detector:ConcatenatedTowers",
-    "gate": "aigid.detectors.fusion.detector:GatedTowers",
+    "averaging": "aigid.detectors.gate:AveragedTowers",
+    "concatenation": "aigid.detectors.gate:ConcatenatedTowers",
+    "gate": "aigid.detectors.gate:GatedTowers",
 }
 
 

@@ -112,11 +112,11 @@ def require_finite(rows: Rows, split: str) -> None:
         raise InputError(f"split {split}: NaN or infinity in the embedding of {', '.join(names)}{more}")
 
 
-def standardization(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and inverse deviation of each column, (D,) float64; a constant column keeps its size."""
-    mean, std = rows.x.mean(axis=0, dtype=np.float64), rows.x.std(axis=0, dtype=np.float64)
+def standardization(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each column of (N, D), (D,) float64; a constant column's deviation counts as 1."""
+    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     std[std == 0] = 1
-    return mean, 1 / std
+    return mean, std
 
 
 def class_names(generators: np.ndarray, split: str) -> list[str]:

@@ -44,9 +44,9 @@ def train_teacher(
     network = Network(train.x.shape[1], settings, alone=True)
     initialise(network.teacher, generator("gendet", "teacher", seed))
     if settings.standardize:
-        mean, scale = standardization(train)
+        mean, std = standardization(train.x)
         network.mean.copy_(torch.from_numpy(mean))
-        network.scale.copy_(torch.from_numpy(scale))
+        network.scale.copy_(torch.from_numpy(1 / std))
     teacher = network.to(device).teacher
     data, held_out = on_device(train, network), on_device(val, network)
     optimizer, draw = adamw(teacher, settings.lr, settings.weight_decay), generator("gendet", "teacher rows", seed)

@@ -41,7 +41,8 @@ class OccClip:
 
         arrays = {}
         if settings.scaling == "standard":
-            arrays = dict(zip(("mean", "inverse"), (a.astype(np.float32) for a in standardization(train)), strict=True))
+            mean, std = standardization(train.x)
+            arrays = {"mean": mean.astype(np.float32), "inverse": (1 / std).astype(np.float32)}
         y = class_numbers(train.generators, classes, "train")
         texts = learn(settings, _prepare(train.x, arrays), y, tower, seed)
         return cls(arrays | {"texts": texts, "scale": np.array([tower.scale])}, classes)

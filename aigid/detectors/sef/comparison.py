@@ -13,15 +13,11 @@ import torch
 
 from aigid.base import seeding
 from aigid.detectors.base.rows import EmbeddedDataset, Rows
-from aigid.detectors.sef import fusion
-from aigid.detectors.sef.detector import DOMAINS, Sef
+from aigid.detectors.sef.detector import DOMAINS, Sef, fit_head
 from aigid.detectors.sef.expert import verdict
 from aigid.evaluation import intervals
-from aigid.evaluation.metrics import auroc
-from aigid.evaluation.ranking import rank
 from aigid.store import OK
 
-DRAWS = 500
 COLUMNS = ["method", "tested_on", "auroc", "low", "high", "lowest_seed", "highest_seed", "num_seeds"]
 
 Floats = np.ndarray
@@ -58,7 +54,7 @@ def verdicts(gate: Sef, train: Rows, experts: Mapping[str, Path], seed: int) -> 
         return lambda x: verdict(experts[name], x[:, start : start + width])
 
     y, x = torch.from_numpy(train.y), torch.from_numpy(train.x)
-    linear = fusion.train(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
+    linear = fit_head(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
 
     def side_by_side(x: Floats) -> Floats:
         return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)
@@ -72,23 +68,14 @@ def verdicts(gate: Sef, train: Rows, experts: Mapping[str, Path], seed: int) -> 
 
 
 def measure(exam: Exam, scores: Sequence[Floats], seed: int) -> dict[str, float]:
-    """AUROC, the mean over generators and over seeds, whose ``scores`` (N,) these are, with its 95 % interval.
+    """Return AUROC, the mean over generators and over seeds, whose ``scores`` (N,) these are, with its 95 % interval.
 
-    A draw of the bootstrap is of whole groups, the same for all seeds; the interval tells of the images that were
-    drawn, the lowest and highest seed of the training's chance.
+    The interval tells of the images that were drawn, the lowest and highest seed of the training's chance.
     """
-    fakes = sorted(set(exam.parts[exam.labels == 1]))
-    values, drawn = [], []
-    for own in scores:
-        kept = [(exam.labels == 0) | (exam.parts == name) for name in fakes]
-        values.append(np.mean([auroc(rank(exam.labels[rows], own[rows])) for rows in kept]))
-        rows = intervals.population(exam.labels, own, exam.parts, exam.groups)
-        draws = intervals.bootstrap(rows, DRAWS, seeding.generator("sef comparison", seed))["auroc"]
-        drawn.append(draws.mean(axis=1))
-    low, high = intervals.interval(np.mean(drawn, axis=0), intervals.num_independent(exam.labels, exam.groups))
-    value = float(np.mean(values))
-    spread = {"lowest_seed": float(min(values)), "highest_seed": float(max(values)), "num_seeds": len(values)}
-    return {"auroc": value, "low": min(low, value), "high": max(high, value), **spread}
+    seed = seeding.seed_of("sef comparison", seed)
+    found, values = intervals.auroc_interval(exam.labels, np.stack(scores), exam.groups, seed, exam.parts)
+    spread = {"lowest_seed": min(values), "highest_seed": max(values), "num_seeds": len(values)}
+    return {"auroc": found.value, "low": found.low, "high": found.high, **spread}
 
 
 def table(exams: Mapping[str, Exam], scores: Mapping[str, Mapping[str, Sequence[Floats]]], seed: int) -> pd.DataFrame:

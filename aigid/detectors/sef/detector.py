@@ -12,17 +12,16 @@ from torch import Tensor
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
 from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
-from aigid.detectors.sef import expert, fusion
+from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
+from aigid.detectors.sef import expert
 from aigid.detectors.sef.expert import Expert
-from aigid.detectors.sef.fusion import Fusion
-from aigid.detectors.sef.settings import SefSettings
+from aigid.detectors.sef.settings import FusionSettings, SefSettings
 from aigid.device import choose_device
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
 
 DOMAINS = ("vae", "gan")  # in the order of the features
 GATE = "gate.safetensors"
-BLOCK = 8192  # rows at a time
 IMAGES = 64
 
 
@@ -31,7 +30,7 @@ class Sef:
 
     Settings = SefSettings
 
-    def __init__(self, head: Fusion, settings: SefSettings, paths: Sequence[Path]) -> None:
+    def __init__(self, head: GatedHead, settings: SefSettings, paths: Sequence[Path]) -> None:
         self.head, self.settings, self.paths = head, settings, list(paths)
 
     @classmethod
@@ -43,7 +42,7 @@ class Sef:
             raise InputError(f"sef: features of widths {train.widths}, want {len(paths)} of one width")
         device = choose_device(device_name())
         x, y = (torch.from_numpy(part).to(device) for part in (train.x, train.y))
-        head = fusion.train(lambda rows: x[rows], y, len(paths), train.widths[0], settings.fusion, seed)
+        head = fit_head(lambda rows: x[rows], y, len(paths), train.widths[0], settings.fusion, seed)
         return cls(head, settings, paths)
 
     @classmethod
@@ -58,16 +57,16 @@ class Sef:
         def of_rows(rows: Tensor) -> Tensor:
             return features([images[row] for row in rows.tolist()])
 
-        head = fusion.train(of_rows, torch.from_numpy(y).to(device), len(paths), width, settings.fusion, seed)
+        head = fit_head(of_rows, torch.from_numpy(y).to(device), len(paths), width, settings.fusion, seed)
         return cls(head, settings, paths)
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
-        return self._by_rows(self.head, embeddings)
+        return by_rows(self.head, embeddings, self.head.out.weight.device)
 
     def gate(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N, K) float64: how much each expert counts."""
-        return self._by_rows(self.head.weights, embeddings)
+        return by_rows(self.head.weights, embeddings, self.head.out.weight.device)
 
     def score_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """P(generated) (N,) of images (H, W, 3) uint8, without a cache and with the adapters unmerged."""
@@ -84,20 +83,30 @@ class Sef:
         save_file({name: tensor.cpu().contiguous() for name, tensor in self.head.state_dict().items()}, folder / GATE)
         for domain, path in zip(DOMAINS, self.paths, strict=True):
             (folder / f"{domain}.safetensors").write_bytes(path.read_bytes())
-        return {"settings": self.settings.model_dump(mode="json"), "width": self.head.width}
+        return {"settings": self.settings.model_dump(mode="json"), "width": self.head.widths[0]}
 
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote; the tower itself is loaded when an image is to be seen."""
+        """Return the detector that ``save`` wrote; the backbone itself is loaded when an image is to be seen."""
         settings = SefSettings(**facts["settings"])
-        head = Fusion(len(DOMAINS), facts["width"], settings.fusion.hidden)
+        head = GatedHead([facts["width"]] * len(DOMAINS), None, settings.fusion.hidden)
         head.load_state_dict(load_file(folder / GATE))
         head.to(choose_device(device_name())).requires_grad_(False)
         return cls(head, settings, [folder / f"{domain}.safetensors" for domain in DOMAINS])
 
-    def _by_rows(self, of: Callable[[Tensor], Tensor], embeddings: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(self.head.out.weight.device)
-        return torch.cat([of(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
+
+def fit_head(
+    features: Callable[[Tensor], Tensor],
+    y: Tensor,
+    num_experts: int,
+    width: int,
+    settings: FusionSettings,
+    seed: int,
+    kind: str = "gate",
+) -> Head:
+    """Train a head of ``HEADS`` on labels (N,); ``features``: row numbers (B,) to all experts' features (B, K x D)."""
+    head = HEADS[kind]([width] * num_experts, None, settings.hidden)
+    return train_head(head, features, y, settings, (("sef", kind, seed), ("sef rows", seed)))
 
 
 Detector = Sef

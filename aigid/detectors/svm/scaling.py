@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from aigid.detectors.base.rows import standardization
+
 Scaling = Literal["unit", "standard", "whitened"]  # rows of length 1; columns of deviation 1; and uncorrelated ones
 FLOOR = 0.1  # added to the variance of each principal axis of standardised columns, whose mean is 1
 
@@ -16,8 +18,7 @@ def learn_scaling(x: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
     """
     if scaling == "unit":
         return {}
-    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    std = np.where(std > 0, std, 1)
+    mean, std = standardization(x)
     arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
     if scaling == "whitened":
         rows = (x - mean) / std

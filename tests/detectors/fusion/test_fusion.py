@@ -7,8 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from aigid.base.errors import InputError
 from aigid.detectors.base.rows import Rows
-from aigid.detectors.fusion.detector import AveragedTowers, ConcatenatedTowers, GatedTowers
-from aigid.detectors.fusion.settings import FusionSettings
+from aigid.detectors.gate import AveragedTowers, ConcatenatedTowers, FusionSettings, GatedTowers
 
 ALL = (GatedTowers, ConcatenatedTowers, AveragedTowers)
 SETTINGS = FusionSettings(
