@@ -13,12 +13,9 @@ from aigid.data.audit.sampling import draw, ranks
 from aigid.detectors.base.protocol import Detector
 from aigid.detectors.base.rows import EmbeddedDataset, Rows
 from aigid.evaluation import intervals
-from aigid.evaluation.metrics import auroc
-from aigid.evaluation.ranking import rank
 from aigid.store import OK
 
 COLUMNS = ["trained_on", "tested_on", "seen", "auroc", "low", "high", "num_real", "num_fake"]
-DRAWS = 500
 
 
 class CrossingSettings(Settings):
@@ -70,13 +67,8 @@ def _rows(dataset: EmbeddedDataset, split: str, generators: list[str], line: np.
 def _judge(test: pd.DataFrame, scores: np.ndarray, seed: int) -> Iterator[tuple[str, dict[str, float]]]:
     """AUROC of each generator's fakes against all reals, with a bootstrap over whole groups."""
     labels, parts = test["label"].to_numpy(), test["generator"].to_numpy(str)
-    groups = intervals.group_names(test)
-    rows = intervals.population(labels, scores, parts, groups)
-    drawn = intervals.bootstrap(rows, DRAWS, seeding.generator("crossing", seed))["auroc"]
-    for place, name in enumerate(np.unique(parts[labels == 1])):
-        kept = (labels == 0) | (parts == name)
-        num = intervals.num_independent(labels[kept], groups[kept])
-        low, high = intervals.interval(drawn[:, place], num)
-        value = auroc(rank(labels[kept], scores[kept]))
+    seed = seeding.seed_of("crossing", seed)
+    found = intervals.auroc_intervals(labels, scores, intervals.group_names(test), seed, parts)
+    for name, (value, low, high) in found.items():
         counts = {"num_real": int((labels == 0).sum()), "num_fake": int((parts == name).sum())}
-        yield str(name), {"auroc": value, "low": min(low, value), "high": max(high, value), **counts}
+        yield name, {"auroc": value, "low": low, "high": high, **counts}

@@ -114,8 +114,7 @@ def _task_a(labels: np.ndarray, found: np.ndarray) -> dict[str, float]:
 
 def _bounds(truth: np.ndarray, found: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float] | None:
     """A 95 % interval of macro-F1, whole groups drawn; None where there is but one."""
-    alone = np.array([f"\0{place}" for place in range(len(groups))])
-    units = np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
+    units = intervals.number_units(groups)
     num = int(units.max()) + 1
     if num < 2:
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.special import ndtr, ndtri, stdtrit
 
-from aigid.evaluation.ranking import Floats
+from aigid.evaluation.metrics import auroc
+from aigid.evaluation.ranking import Floats, rank
 
 LEVEL = 0.95
 DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 200, 200_000_000  # the last in rows
@@ -18,6 +20,19 @@ CHUNK = 1 << 17  # weights held at once: few enough to stay in the processor's c
 Ints = NDArray[np.int64]
 Weights = NDArray[np.int32]
 Draws = dict[str, Floats]
+
+
+class Interval(NamedTuple):
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, value: float, low: float, high: float) -> "Interval":
+        """Return an interval that holds its value, as one of draws need not."""
+        return cls(value, min(low, value), max(high, value))
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,43 @@ def bootstrap(rows: Population, draws: int, rng: np.random.Generator) -> Draws:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
+def auroc_intervals(
+    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, draws: int = 500
+) -> dict[str, Interval]:
+    """Return the AUROC of each part's fakes against all reals, by the part's name (``""`` without ``parts``)."""
+    names = np.full(len(labels), "") if parts is None else parts
+    values, drawn = _auroc_draws(labels, scores, groups, seed, names, draws)
+    found = {}
+    for place, name in enumerate(np.unique(names[labels == 1])):
+        rows = (labels == 0) | (names == name)
+        limits = interval(drawn[:, place], num_independent(labels[rows], groups[rows]))
+        found[str(name)] = Interval.around(values[place], *limits)
+    return found
+
+
+def auroc_interval(
+    labels: NDArray, runs: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, draws: int = 500
+) -> tuple[Interval, list[float]]:
+    """Return the mean AUROC over parts and over ``runs`` (S, N) of scores, and that of each run.
+
+    A draw is of whole groups, the same for all runs: the interval tells of the images, not of a training's chance.
+    """
+    names = np.full(len(labels), "") if parts is None else parts
+    found = [_auroc_draws(labels, scores, groups, seed, names, draws) for scores in runs]
+    values = [float(np.mean(value)) for value, _ in found]
+    drawn = np.mean([drawn.mean(axis=1) for _, drawn in found], axis=0)
+    return Interval.around(float(np.mean(values)), *interval(drawn, num_independent(labels, groups))), values
+
+
+def _auroc_draws(
+    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, names: NDArray, draws: int
+) -> tuple[list[float], Floats]:
+    """AUROC of each part (C,), and of each draw and part (draws, C)."""
+    parts = [(labels == 0) | (names == name) for name in np.unique(names[labels == 1])]
+    drawn = bootstrap(population(labels, scores, names, groups), draws, np.random.default_rng(seed))["auroc"]
+    return [auroc(rank(labels[rows], scores[rows])) for rows in parts], drawn
+
+
 def bootstrap_error(rows: Population, edges: Floats, draws: int, rng: np.random.Generator) -> Floats:
     """The expected calibration error of each draw, (draws,): reals and fakes pooled, in the bins between ``edges``."""
     error = _Error(rows, edges)
@@ -105,6 +157,12 @@ def flawless(num: int, level: float = LEVEL) -> float:
 def group_names(images: pd.DataFrame) -> NDArray:
     """The group of each row (N,), ``""`` where it stands alone."""
     return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")
+
+
+def number_units(groups: NDArray) -> Ints:
+    """Number the units (N,): rows of one group name are one, ``""`` stands alone."""
+    alone = np.array([f"\0{place}" for place in range(len(groups))])
+    return np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
 
 
 def num_independent(labels: NDArray, groups: NDArray) -> int:

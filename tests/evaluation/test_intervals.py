@@ -141,3 +141,29 @@ def test_copies_of_an_image_narrow_no_share() -> None:
 
 def test_flawless_bound_is_clopper_pearson_s() -> None:
     assert intervals.flawless(25) == pytest.approx(binomtest(25, 25).proportion_ci(method="exact").low, abs=1e-12)
+
+
+def test_the_interval_of_an_auroc_is_that_of_its_parts_and_of_its_runs():
+    rng = np.random.default_rng(0)
+    labels, groups = np.repeat([0, 1, 1], 40), np.full(120, "")
+    parts = np.repeat(["real", "a", "b"], 40)
+    runs = rng.random((3, 120)) + 0.4 * labels
+    alone = intervals.auroc_intervals(labels, runs[0], groups, 1, parts)
+    assert list(alone) == ["a", "b"]
+    for name, found in alone.items():
+        rows = (labels == 0) | (parts == name)
+        assert found.value == pytest.approx(sk.roc_auc_score(labels[rows], runs[0][rows]))
+        assert found.low < found.value < found.high
+    both, values = intervals.auroc_interval(labels, runs, groups, 1, parts)
+    others = {part: parts != part for part in ("a", "b")}
+    expected = [np.mean([sk.roc_auc_score(labels[rows], run[rows]) for rows in others.values()]) for run in runs]
+    np.testing.assert_allclose(values, expected)
+    assert both.value == pytest.approx(np.mean(expected))
+    again, _ = intervals.auroc_interval(labels, runs[[0, 0]], groups, 1, parts)
+    assert again == intervals.auroc_interval(labels, runs[:1], groups, 1, parts)[0]  # equal runs add no chance
+
+
+def test_units_are_numbered_by_group():
+    units = intervals.number_units(np.array(["x", "", "y", "x", ""]))
+    assert units[0] == units[3]
+    assert len(set(units.tolist())) == 4

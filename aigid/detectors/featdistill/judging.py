@@ -7,11 +7,8 @@ import pandas as pd
 
 from aigid.base import seeding
 from aigid.evaluation import intervals
-from aigid.evaluation.metrics import auroc
-from aigid.evaluation.ranking import rank
 
 CLEAN = "clean"
-DRAWS = 500
 
 
 def table(scores: Mapping[str, pd.DataFrame], manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -44,12 +41,8 @@ def measured(scores: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def _auroc(part: pd.DataFrame, seed: int) -> tuple[float, float, float]:
-    labels, scores = part["label"].to_numpy(), part["score"].to_numpy()
+    labels = part["label"].to_numpy()
     if len(set(labels)) < 2:
         return (np.nan,) * 3
-    groups = intervals.group_names(part)
-    rows = intervals.population(labels, scores, None, groups)
-    drawn = intervals.bootstrap(rows, DRAWS, seeding.generator("featdistill halves", seed))["auroc"][:, 0]
-    low, high = intervals.interval(drawn, intervals.num_independent(labels, groups))
-    value = auroc(rank(labels, scores))
-    return value, min(low, value), max(high, value)
+    seed, scores = seeding.seed_of("featdistill halves", seed), part["score"].to_numpy()
+    return intervals.auroc_interval(labels, scores[None], intervals.group_names(part), seed)[0]
