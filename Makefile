@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 JOBS ?= 2
 BRANCHES := cached networks experts aligned
 
-.PHONY: env lock repro test acceptance lint $(BRANCHES)
+.PHONY: env lock repro test acceptance lint docs $(BRANCHES)
 
 env: .venv/.installed
 
@@ -49,3 +49,7 @@ acceptance: env  ## what wants a finished `make repro`, or takes long
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: env  ## the documentation, into site/; its tools are the extra docs of pyproject.toml
+	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement pyproject.toml --extra docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Every command that README shows is run, on small stand-ins of the files it names, or has a reason not to be.
+"""Every command that README and docs/ show is run, on small stand-ins of the files it names, or has a reason not to be.
 
 Published backbones are replaced by the tiny ones, which are built by the same loaders.
 """
@@ -21,6 +21,7 @@ from aigid.base import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 STANDS_FOR = {
     "clip_vit_l14": "tiny_clip",
     "siglip_so400m_14_384": "tiny_siglip",
@@ -29,6 +30,7 @@ STANDS_FOR = {
 }
 NOT_RUN = {  # what a line starts with: why
     "make ": "CI's own commands",
+    ". .venv": "the shell's own",
     "dvc ": "tests/test_repro.py and tests/test_sharing.py",
     "git clone": "tests/test_sharing.py",
     "export ": "names a folder or a bucket that a clone does not hold",
@@ -45,23 +47,24 @@ NOT_RUN = {  # what a line starts with: why
 
 
 def lines():
-    """The commands of README's shell blocks, comments cut off, in order."""
-    text = (ROOT / "README.md").read_text()
+    """Return the commands of all shell blocks, comments cut off, in order, each once."""
+    text = "\n".join(page.read_text() for page in PAGES)
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines() if line.strip()]
+    commands = [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines() if line.strip()]
+    return list(dict.fromkeys(commands))
 
 
 def test_each_line_is_run_or_has_a_reason():
     for line in lines():
         assert line.startswith(("aigid ", *NOT_RUN)), line
     for start in NOT_RUN:
-        assert any(line.startswith(start) for line in lines()), f"README no longer shows {start!r}"
+        assert any(line.startswith(start) for line in lines()), f"no page shows {start!r} any longer"
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder like a clone after `dvc repro`, with the files that README's commands name."""
-    folder, rng = tmp_path_factory.mktemp("readme"), np.random.default_rng(0)
+    """A folder like a clone after `dvc repro`, with the files that the commands name."""
+    folder, rng = tmp_path_factory.mktemp("docs"), np.random.default_rng(0)
     (folder / "data").mkdir()
     (folder / "data/models").symlink_to(ROOT / "data/models")
     shutil.copy(ROOT / "params.yaml", folder)

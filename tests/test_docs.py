@@ -1,0 +1,171 @@
+"""README and docs/: links and paths exist, measured numbers come from files, references cover the code."""
+
+import csv
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
+PATH = re.compile(r"`((?:aigid|stages|benchmarks|docs|examples|tests|results|data|\.ci|\.github)/[\w./-]*)`")
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def outputs() -> list[str]:
+    """The paths that the pipeline writes."""
+    lock = yaml.load((ROOT / "dvc.lock").read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return [out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])]
+
+
+def prose(path: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def is_written(path: str, outputs: list[str]) -> bool:
+    """Is it there, a pipeline's output, inside one, or a folder of them?"""
+    path = path.rstrip("/")
+    inside = any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in outputs)
+    return (ROOT / path).exists() or inside
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip()) for title in titles}
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 220
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path, outputs) -> None:
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = os.path.relpath(page.parent / name, ROOT) if name else str(page.relative_to(ROOT))
+        assert is_written(path, outputs), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(ROOT / path), f"{page}: no heading #{anchor} in {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_exist(page: Path, outputs) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # names what is gone
+    for path in PATH.findall(prose(page)):
+        assert is_written(path, outputs), f"{page}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_measured_numbers_are_not_typed_into_tables(page: Path) -> None:
+    text = re.sub(r"\(https?://[^)]*\)|`[^`]*`", "", prose(page))
+    typed = [line for line in text.splitlines() if re.match(r"\|.*(±|\b\d+\.\d{2,}\b)", line)]
+    assert not typed, f"{page}: make it a file of results/benchmarks"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    for page in ROOT.glob("docs/**/*.md"):
+        assert f"- {page.relative_to(ROOT / 'docs')}\n" in text, page
+
+
+def test_layout_of_readme_is_the_tree() -> None:
+    block = (ROOT / "README.md").read_text().split("## Layout")[1].split("```")[1]
+    packages = re.findall(r"^  (\w+)/", block, re.MULTILINE)
+    folders = re.findall(r"^(\w+)/", block, re.MULTILINE)
+    assert packages
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    if missing := [name for name in packages if not (ROOT / "aigid" / name).is_dir()]:
+        pytest.skip(f"packages that are still to move: {', '.join(missing)}")
+    here = {path.parent.name for path in (ROOT / "aigid").glob("*/__init__.py")} | {"presets"}
+    assert set(packages) == here
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("results/benchmarks/*.csv")), ids=lambda path: path.stem)
+def test_benchmark_tables_say_what_measured_them(path: Path) -> None:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        assert all(row[column] for column in ("machine", "python", "torch", "commit", "date")), row
+        assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?|unknown", row["commit"]), row
+
+
+def test_benchmark_tables_are_shown() -> None:
+    shown = "".join(page.read_text() for page in PAGES)
+    for path in ROOT.glob("results/benchmarks/*.csv"):
+        assert f"results/benchmarks/{path.name})" in shown, path
+
+
+def test_runs_of_several_seeds_become_means(generate) -> None:
+    page = ROOT / "docs/benchmarks/gendet.md"
+    table = generate.table_of(page, "../../results/benchmarks/gendet_ablation.csv")
+    assert "| full | 3 | 0.768 ± 0.006 |" in table
+    assert "commit cd833b6a" in table
+
+
+def test_parameters_are_complete(generate) -> None:
+    sections = yaml.safe_load((ROOT / "params.yaml").read_text())
+    blocks = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", generate.parameters(), re.DOTALL | re.MULTILINE))
+    assert set(blocks) == set(sections)
+    for name, value in sections.items():
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                keys = [key] if f"`{name}.{key}`" in blocks[name] else list(inner if isinstance(inner, dict) else [key])
+                for known in set(keys) - {"parts"}:  # of a joint backbone
+                    assert re.search(rf"`{name}\.(<name>\.)?{known}`", blocks[name]), f"{name}.{known}"
+
+
+def test_command_line_is_complete(generate) -> None:
+    text = generate.command_line()
+    for name, command, _ in generate.commands():
+        assert f"`{name}`" in text
+        block = text.split(f"`{name}`\n", 1)[1].split("\n##", 1)[0]
+        for option in command.params:
+            flags = [] if getattr(option, "hidden", False) else [flag for flag in option.opts if flag.startswith("--")]
+            assert all(f"{flag} " in block or f"{flag}`" in block or f"{flag}," in block for flag in flags), option.opts
+
+
+def test_columns_and_licences_are_found_in_the_code(generate) -> None:
+    assert generate.columns_of("manifest").startswith("Required columns: `path`, `label`, `generator`, `split`.")
+    assert "`view`, `score`" in generate.columns_of("scores")
+    assert "| cifake |" in generate.dataset_licences()
+    assert "auroc" in generate.metric_keys()
+    assert "Bundle" in generate.public_api()
+
+
+def test_environment_variables_are_documented() -> None:
+    code = "".join(path.read_text() for folder in ("aigid", "stages") for path in (ROOT / folder).rglob("*.py"))
+    page = (ROOT / "docs/reference/environment.md").read_text()
+    missing = {name for name in re.findall(r"\bAIGID_[A-Z_]*[A-Z]\b", code) if f"`{name}`" not in page}
+    assert not missing
+
+
+def test_site_builds_without_a_warning(tmp_path) -> None:
+    pytest.importorskip("mkdocs", reason="wants the extra docs: `make docs` installs it")
+    pytest.importorskip("mkdocstrings", reason="wants the extra docs: `make docs` installs it")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site/reference/params/index.html").read_text()
+    assert "gendet.margin" in page
+    assert "<table>" in (tmp_path / "site/benchmarks/gendet/index.html").read_text()
