@@ -32,5 +32,5 @@ def s3(_s3_server, monkeypatch):
 
 def pytest_collection_modifyitems(items):
     """The longest files first: with several processes, none waits for another's at the end."""
-    longest = {"test_cifake_results.py", "test_readme_commands.py", "test_repro.py", "test_kills.py"}
+    longest = {"test_cifake_results.py", "test_docs_commands.py", "test_repro.py", "test_kills.py"}
     items.sort(key=lambda item: item.path.name not in longest)

@@ -1,4 +1,4 @@
-"""README's recipe for a team: push to S3, clone, pull, and nothing runs. Against a server on this machine."""
+"""The recipe for a team in docs/guides/cache.md: push to S3, clone, pull, and nothing runs; the server is local."""
 
 import re
 
