@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from aigid.base import params
 from aigid.base.errors import InputError
 from aigid.base.files import dataset_root, write_text
 from aigid.data.index import LAYOUTS
@@ -22,7 +23,7 @@ def write(name: str, path: Path) -> list[str]:
     if name not in names():
         raise InputError(f"unknown preset {name!r}; known: {', '.join(names())}")
     text = files("aigid").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
-    before = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    before = _flat(params.read(path)) if path.is_file() else {}
     after = _flat(yaml.safe_load(text))
     write_text(path, text)
     changes = [

@@ -40,7 +40,7 @@ from benchmarks import record
 START = "stage 1"
 ROBUST = "ntire_basic"  # the view of the distorted half
 PARTS: dict[str, dict[str, Any]] = {
-    "stage 1, no degradation": {"lessons": {"policy": None}},
+    "stage 1, no degradation": {"data": {"policy": None}},
     START: {},
     "stage 2, no teacher": {"stage2": {"mode": "none"}},
     "stage 2": {"stage2": {"mode": "l2", "teacher_view": "clean"}},
@@ -174,7 +174,7 @@ def main(
     out: Path,
 ) -> None:
     settings = params.load("featdistill", FeatDistillSettings)
-    asked = {"lessons": {"rows": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
+    asked = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
     settings = changed(settings, asked, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
     shown = exam(table, root, settings.experts[name].backbone.preprocess, test)

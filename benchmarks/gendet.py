@@ -61,7 +61,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def epochs(rows: int, tokens: int, device: torch.device) -> tuple[float, float, float]:
     """Seconds an epoch: ours, bare, loader; ours and bare interleaved, the shorter of two runs."""
-    shape = TeacherSettings(lr=1e-4, num_tokens=tokens)
+    shape = TeacherSettings(learning_rate=1e-4, num_tokens=tokens)
     student = initialise(Student(DIM, shape), generator("bench")).to(device)
     optimizer = adamw(student, 1e-4, 0.01)
     draw = torch.Generator().manual_seed(0)
@@ -94,7 +94,7 @@ def epochs(rows: int, tokens: int, device: torch.device) -> tuple[float, float, 
 
 def stacked(tokens: int, device: torch.device, steps: int = 20) -> tuple[float, float]:
     """Seconds of some steps of ``SEEDS`` students: one after another, and as one stacked model."""
-    shape = TeacherSettings(lr=1e-4, num_tokens=tokens)
+    shape = TeacherSettings(learning_rate=1e-4, num_tokens=tokens)
     students = [initialise(Student(DIM, shape), generator("bench", k)).to(device) for k in range(SEEDS)]
     x = torch.randn(SEEDS, BATCH, DIM, device=device)
     zt = torch.randn(SEEDS, BATCH, tokens * shape.width, device=device)

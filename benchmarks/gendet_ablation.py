@@ -36,10 +36,10 @@ PARTS = {
     "AD w/ fake": {"mode": "ad_fake"},
     "1 or 4 tokens": {},
     "sum over outputs": {"reduction": "sum"},
-    "separate optimiser state": {"optimizer_state": "separate"},
+    "separate optimiser state": {"optimizer_sharing": "separate"},
     "normalised discrepancy": {"normalize_discrepancy": True},
     "plain augmenter": {"residual_augmenter": False},
-    "N_c on augmented fakes": {"classified_fakes": "augmented"},
+    "N_c on augmented fakes": {"classifier_fakes": "augmented"},
     "unscaled features": {},
 }
 METRICS = ["auroc", "seen", "unseen", "val"]

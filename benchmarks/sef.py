@@ -56,7 +56,7 @@ def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: 
     told, paths, first = Table(*columns, title=f"training, seed {seed}"), {}, None
     for name, taken in RUNS.items():
         start, times = time.perf_counter(), 2 if "twice" in name else 1
-        how = settings.model_copy(update={"epochs": times * settings.epochs, "period": times * settings.period})
+        how = settings.model_copy(update={"epochs": times * settings.epochs, "t_max": times * settings.t_max})
         chosen = {domain: pairs[domain] for domain in taken}
         one, _, checkpoint = training.fit(how, chosen, seed, choose_device(device_name()))
         checkpoint.unlink()
@@ -119,7 +119,7 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
     settings, aligned = params.load("sef", SefSettings, file), params.load("aligned", AlignedSettings, file)
     dataset, console = aligned.dataset, Console(width=200)
     root = dataset_root(dataset)
-    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.most)
+    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.max_images)
     with tempfile.TemporaryDirectory() as folder:
         pairs = prepare(aligned, table, root, Path(folder))
         tables = {f"held-out {name}": (manifest.read(it.root / "manifest.csv"), it.root) for name, it in pairs.items()}

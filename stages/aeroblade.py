@@ -23,7 +23,7 @@ from aigid.evaluation import scores
 def main(manifests: Path, vae: Path, model: Path, out: Path) -> None:
     settings, seed = params.load("aeroblade", AerobladeSettings), params.load("seed", int)
     datasets, views = params.load("datasets", list[str]), params.load("views", list[str])
-    train, demonstration = settings.train, settings.train in params.load("demo", dict)
+    train, demonstration = settings.dataset, settings.dataset in params.load("demo", dict)
     tables = {dataset: scoring.judged(manifest.read(manifests / f"{dataset}.csv")) for dataset in datasets}
     from aigid.align.vae import folder_of  # torch, once the parameters are known to be good
     from aigid.detectors.aeroblade.detector import Aeroblade

@@ -18,7 +18,7 @@ from aigid.data import manifest
 @click.option("--out", type=Path, required=True, help="Folder of pairs/, and of a maker that is trained here.")
 def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load("aligned", AlignedSettings), params.load("seed", int)
-    table, root = sampled(manifest.read(manifest_path), settings.most), dataset_root(dataset)
+    table, root = sampled(manifest.read(manifest_path), settings.max_images), dataset_root(dataset)
     from aigid.align.pairs import align  # torch, once the parameters are known to be good
 
     made = align(table, root, how(getattr(settings, domain), domain, table, root, out, seed), out / "pairs")

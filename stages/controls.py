@@ -27,8 +27,8 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
         table = manifest.read(manifests / f"{dataset}.csv")
         return table, table.merge(traits.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
-    table, known = described(settings.train)
-    embedded = open_dataset(table, [embeddings / f"{settings.train}.h5"])
+    table, known = described(settings.dataset)
+    embedded = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
     probe = controls.shuffled(settings, embedded, seed)
     model = Model("control_shuffled", probe, settings.model_dump(mode="json"), embedded.fingerprints)
     train = known[known["split"] == "train"]

@@ -20,7 +20,7 @@ from aigid.detectors.crossing import CrossingSettings, cross
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = find(detector)
     settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
-    most = params.load("crossing", CrossingSettings).rows
+    most = params.load("crossing", CrossingSettings).max_images
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     tables.write(cross(kind, settings, dataset, most, seed), out)
 

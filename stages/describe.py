@@ -18,7 +18,7 @@ from aigid.data.description import DescriptionSettings, describe
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load("describe", DescriptionSettings), params.load("seed", int)
     table = manifest.read(manifest_path)
-    found, failed = describe(table, dataset_root(dataset), settings.sample, seed)
+    found, failed = describe(table, dataset_root(dataset), settings.max_images, seed)
     tell_failed([(one.path, f"{one.status}: {one.message}") for one in failed])
     traits.write(found, out)
 

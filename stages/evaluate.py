@@ -26,14 +26,14 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
         rows = scores.read(path).merge(traits.strata(traits.read(described / f"{dataset}.csv")), on="path", how="left")
         by = [name for name in ("size", "compression") if rows[name].nunique() > 1]
         found = judge(rows, seed, by=by, settings=settings)
-        found.facts["sha256 of the scores"] = sha256(path)
+        found.run_info["sha256 of the scores"] = sha256(path)
         if dataset in protocols.PROTOCOLS:
-            found.facts["protocol"] = dataset
+            found.run_info["protocol"] = dataset
             try:
                 numbers = protocols.find(dataset).apply(rows)
                 found.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
             except InputError as error:
-                found.omitted[f"{dataset}_protocol"] = str(error)
+                found.missing_metrics[f"{dataset}_protocol"] = str(error)
         if attribution.classes_of(rows):
             named = attribution.attribute(rows, found.view, seed)
             found.metrics.update(named.metrics)

@@ -25,14 +25,14 @@ def main(experts: Path, manifests: Path, model: Path, out: Path, halves: Path) -
         params.load(*it)
         for it in (("featdistill", FeatDistillSettings), ("datasets", list[str]), ("views", list[str]), ("seed", int))
     )
-    demonstration = settings.train in params.load("demo", dict)
+    demonstration = settings.dataset in params.load("demo", dict)
     from aigid.detectors.base.models import save
     from aigid.detectors.base.origin import of_images
     from aigid.detectors.featdistill import judging, scoring, stages  # torch, once the parameters are known to be good
     from aigid.features.extract import Towers
 
-    lessons, started = manifests / f"{settings.train}.csv", [it.backbone for it in settings.experts.values()]
-    what = (settings.train, lessons, manifest.read(lessons), seed, demonstration)
+    lessons, started = manifests / f"{settings.dataset}.csv", [it.backbone for it in settings.experts.values()]
+    what = (settings.dataset, lessons, manifest.read(lessons), seed, demonstration)
     made_from = of_images(*what, [backbone.model_dump(mode="json") for backbone in started])
     ensemble = stages.together(settings, {name: experts / name for name in settings.experts}, made_from)
     found, loader = [], Towers()
@@ -43,7 +43,7 @@ def main(experts: Path, manifests: Path, model: Path, out: Path, halves: Path) -
             folder = out if name == scoring.ENSEMBLE else out.with_name(f"{out.name}_experts") / name
             scores.write(rows, folder / f"{dataset}.csv")
         found.append(judging.table(said, table, seed).assign(dataset=dataset))
-        if dataset == settings.train:
+        if dataset == settings.dataset:
             ensemble = replace(ensemble, validation=scoring.validation(said[scoring.ENSEMBLE]))
     save(ensemble, model)
     tables.write(pd.concat(found), halves)

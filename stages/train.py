@@ -22,11 +22,11 @@ from aigid.detectors.base.scoring import validate
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = find(detector)
     settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
-    demonstration = settings.train in params.load("demo", dict)
+    demonstration = settings.dataset in params.load("demo", dict)
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     views = getattr(settings, "views", ("clean",))
     fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
-    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    made_from = origin.of_embeddings(settings.dataset, manifest_path, dataset, demonstration)
     said, scores = settings.model_dump(mode="json"), validate(fitted, dataset)
     save(Model(detector, fitted, said, dataset.fingerprints, made_from, scores), out)
 

@@ -24,11 +24,11 @@ from aigid.detectors.gendet.settings import GenDetSettings
 @click.option("--log", type=Path, required=True, help="Folder of rotations.csv and classifier.csv.")
 def main(manifest_path: Path, embeddings: tuple[Path, ...], teacher_folder: Path, out: Path, log: Path) -> None:
     settings, seed = params.load("gendet", GenDetSettings), params.load("seed", int)
-    demonstration = settings.train in params.load("demo", dict)
+    demonstration = settings.dataset in params.load("demo", dict)
     dataset, teacher = open_dataset(manifest.read(manifest_path), embeddings), load(teacher_folder)
     require_same_backbone(teacher, dataset)
     detector = GenDet.fit(settings, dataset.split("train"), dataset.split("val"), seed, teacher.detector)
-    made_from = origin.of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    made_from = origin.of_embeddings(settings.dataset, manifest_path, dataset, demonstration)
     said, scores = settings.model_dump(mode="json"), validate(detector, dataset)
     save(Model("gendet", detector, said, dataset.fingerprints, made_from, scores), out)
     training_log.write(detector.logs, log)

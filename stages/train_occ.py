@@ -22,14 +22,14 @@ from aigid.features.backbones import resolve
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 def main(manifest_path: Path, embeddings: Path, out: Path) -> None:
     settings, seed = params.load("occ", OccSettings), params.load("seed", int)
-    demonstration = settings.train in params.load("demo", dict)
+    demonstration = settings.dataset in params.load("demo", dict)
     backbone = resolve(settings.backbone, params.load(f"backbones.{settings.backbone}", dict))
     dataset = open_dataset(manifest.read(manifest_path), [embeddings])
     from aigid.features.text import load  # torch, once the parameters are known to be good
 
     tower = load(backbone, settings.backbone)
     fitted = OccClip.fit(settings, dataset.split("train"), dataset.split("val"), seed, tower)
-    made_from = of_embeddings(settings.train, manifest_path, dataset, demonstration)
+    made_from = of_embeddings(settings.dataset, manifest_path, dataset, demonstration)
     said, scores = settings.model_dump(mode="json"), validate(fitted, dataset)
     save(Model("occ", fitted, said, dataset.fingerprints, made_from, scores), out)
 

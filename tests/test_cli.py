@@ -182,7 +182,7 @@ def test_presets(tmp_path):
     assert done.exit_code == 0
     first = (tmp_path / "params.yaml").read_text()
     done = aigid("preset", "cifake", cwd=tmp_path)
-    assert "probe.train: demo -> cifake" in done.stdout
+    assert "probe.dataset: demo -> cifake" in done.stdout
     done = aigid("preset", "demo", cwd=tmp_path)
     assert (tmp_path / "params.yaml").read_text() == first
     assert "nothing changed" in aigid("preset", "demo", cwd=tmp_path).stdout
@@ -220,5 +220,5 @@ def test_audit_is_a_gate(images):
     done = aigid("audit", "mended/manifest.csv", "--root", "mended", "--fail-above", "0.6", cwd=images)
     assert done.exit_code == 0, done.stdout
     refused(aigid("audit", "leak.csv", "--root", "nowhere", cwd=images), "nowhere: no such folder")
-    refused(aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "2", cwd=images), "limit", "2")
+    refused(aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "2", cwd=images), "auroc_threshold", "2")
     refused(aigid("degrade", "leak.csv", "--root", "leak", "--view", "x", "--out", "o", cwd=images), "'x'", "jpeg65")

@@ -165,11 +165,11 @@ def judged(name: str) -> set[str]:
         ("probe.c", {"train@probe", "cross"} | judged("probe")),
         ("knn.k", {"train@knn"} | judged("knn")),
         ("gendet.margin", {"train_gendet", "draw_gendet"} | judged("gendet")),
-        ("sef.fusion.lr", {"fuse_sef", "compare_sef", "evaluate@sef", "report"}),
+        ("sef.fusion.learning_rate", {"fuse_sef", "compare_sef", "evaluate@sef", "report"}),
         ("thumbnails", {"report"}),
-        ("crossing.rows", {"cross", "report"}),
+        ("crossing.max_images", {"cross", "report"}),
         (
-            "describe.sample",
+            "describe.max_images",
             {f"describe@{name}" for name in DATASETS}
             | {"controls", "report"}
             | {f"evaluate@{name}" for name in (*JUDGED, *CONTROLS)},
@@ -232,20 +232,20 @@ def test_every_section_loads(path):
     assert set(params.load("thumbnails", list[str], path)) <= set(sections["datasets"])
     controls = params.load("controls", ControlSettings, path)
     assert controls.backbone in sections["backbones"]
-    assert controls.train in sections["datasets"]
+    assert controls.dataset in sections["datasets"]
     for name, changes in sections["backbones"].items():
         resolve(name, changes)
     for name in ON_EMBEDDINGS:
         settings = params.load(name, find(name).Settings, path)
         assert settings.backbone in sections["backbones"]
-        assert settings.train in sections["datasets"]
+        assert settings.dataset in sections["datasets"]
     for name, model in {
         "cnn": CnnSettings,
         "vae": VaeSettings,
         "aeroblade": AerobladeSettings,
         "featdistill": FeatDistillSettings,
     }.items():
-        assert params.load(name, model, path).train in sections["datasets"]
+        assert params.load(name, model, path).dataset in sections["datasets"]
     assert params.load("aligned", AlignedSettings, path).dataset in sections["datasets"]
     assert isinstance(resolve(params.load("sef", SefSettings, path).expert.backbone), BackboneSettings)
     params.load("ablation", AblationSettings, path)

@@ -45,7 +45,7 @@ class AlignedSettings(Settings):
     """A dataset whose photographs get fakes of both domains."""
 
     dataset: str
-    most: int | None = Field(None, ge=1)  # photographs of each split; None takes all
+    max_images: int | None = Field(None, ge=1)  # photographs of each split; None takes all
     vae: DomainSettings = DomainSettings()
     gan: DomainSettings = DomainSettings()
 
@@ -53,7 +53,7 @@ class AlignedSettings(Settings):
 class VaeSettings(StepSettings):
     """Where the autoencoder comes from whose errors are a channel: ``weights``, ``repository``, or training."""
 
-    train: str  # the dataset whose training photographs it learns from
+    dataset: str  # whose training photographs it learns from
     weights: str | None = None  # a local file or folder
     repository: str | None = None  # of the hub; its folder ``vae`` is taken
     revision: str | None = None
@@ -83,14 +83,14 @@ def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: Place, 
     return fit_autoencoder(tiles, settings, settings.config, settings.kl_weight, seed)
 
 
-def sampled(table: pd.DataFrame, most: int | None) -> pd.DataFrame:
+def sampled(table: pd.DataFrame, max_images: int | None) -> pd.DataFrame:
     """At most so many images of each split and generator; photographs are the same whatever fakes there are."""
-    if most is None:
+    if max_images is None:
         return table
     kept = []
     for (split, _), rows in table.groupby(["split", "generator"]):
         order = seeding.generator("aligned sample", split).permutation(len(rows))
-        kept.append(rows.iloc[np.sort(order[:most])])
+        kept.append(rows.iloc[np.sort(order[:max_images])])
     return pd.concat(kept).sort_values("path", ignore_index=True)
 
 

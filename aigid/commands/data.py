@@ -37,9 +37,8 @@ def index(
     from aigid.data.index import IndexSettings, describe
     from aigid.data.index import index as make_manifest
 
-    settings = check(
-        {"layout": layout, "val": val, "test": test, "limit": limit, "archives": archives}, IndexSettings, "aigid index"
-    )
+    given = {"layout": layout, "val": val, "test": test, "max_images": limit, "archives": archives}
+    settings = check(given, IndexSettings, "aigid index")
     table, unreadable = make_manifest(root, settings, seed, tell)
     manifest.write(table, out)
     tell(describe(table))
@@ -73,8 +72,8 @@ def audit(
     from aigid.data.audit import page, record
     from aigid.data.audit.doctor import AuditSettings, examine
 
-    limit = {} if fail_above is None else {"limit": fail_above}
-    settings = check({"sample": sample} | limit, AuditSettings, "aigid audit")
+    threshold = {} if fail_above is None else {"auroc_threshold": fail_above}
+    settings = check({"max_images": sample} | threshold, AuditSettings, "aigid audit")
     found = examine(manifest.read(manifest_path), root, settings, seed)
     if as_json:
         click.echo(json.dumps(record.document(found), allow_nan=False))

@@ -81,7 +81,7 @@ def evaluate(
             raise InputError(f"{path}: {error}") from None
         published[name] = numbers
         found[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
-        found[name].facts.update(_facts(path, protocol, calibrator))
+        found[name].run_info.update(_facts(path, protocol, calibrator))
     differences, refused = comparison.compare_all(frames, seed)
     if out:
         _write(out, found, differences, refused, root, protocols.section(protocol, published) if protocol else None)
@@ -128,7 +128,7 @@ def _tell(found: dict[str, Judgement], differences: pd.DataFrame, refused: list[
         documents = {name: judgement.metrics for name, judgement in found.items()}
         click.echo(json.dumps(documents if len(found) > 1 else next(iter(documents.values())), allow_nan=False))
         for name, judgement in found.items():
-            for key, reason in judgement.omitted.items():
+            for key, reason in judgement.missing_metrics.items():
                 tell(f"{name}: no {key}: {reason}")
             for line in judgement.warnings:
                 tell(f"{name}: warning: {line}")

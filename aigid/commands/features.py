@@ -111,7 +111,7 @@ def info(as_json: bool) -> None:
     rows = [entry.row() for entry in inventory.entries()]
     total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}
     if as_json:
-        click.echo(json.dumps({"folder": str(cache_folder()), **total, "shelves": rows}))
+        click.echo(json.dumps({"folder": str(cache_folder()), **total, "entries": rows}))
         return
     table = Table("backbone", "tower", "view", "seed", "rows", "MB", "shards", "damaged", title=str(cache_folder()))
     for row in sorted(rows, key=lambda row: (row["backbone"], row["tower"], row["view"])):

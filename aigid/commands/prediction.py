@@ -109,7 +109,7 @@ def _watched(found: Iterator[list[Prediction]], bundles: list[Bundle], maps: Pat
     for number, row in enumerate(found):
         if row[0].ok and (said := metadata.read(row[0].path)):
             for prediction in row:
-                prediction.details["says_of_itself"] = said
+                prediction.details["embedded_metadata"] = said
         if row[0].ok and maps:
             from aigid.prediction import explanation
 

@@ -49,7 +49,7 @@ class DemoSettings(GeneratorTrainingSettings):
     unseen: tuple[GeneratorName, ...] = ("bilinear", "dcgan", "diffusion", "srgan")  # make fakes for test alone
     tile_size: int = Field(32, ge=16, multiple_of=4)  # px
     tiles_per_photograph: int = Field(256, ge=1)
-    min_detail: float = 1.5  # grey levels between neighbouring pixels, on average over a tile
+    min_variance: float = 1.5  # grey levels between neighbouring pixels, on average over a tile
 
     @model_validator(mode="after")
     def _each_name_once(self) -> Self:
@@ -88,9 +88,9 @@ def places(photograph: Photograph, settings: DemoSettings) -> list[tuple[int, in
     image, size = photograph.image, settings.tile_size
     height, width = image.shape[:2]
     grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
-    rich = [(y, x) for y, x in grid if detail(image[y : y + size, x : x + size]) >= settings.min_detail]
+    rich = [(y, x) for y, x in grid if detail(image[y : y + size, x : x + size]) >= settings.min_variance]
     if not rich:
-        raise InputError(f"demo: no {size} px tile of {photograph.name!r} has min_detail={settings.min_detail}")
+        raise InputError(f"demo: no {size} px tile of {photograph.name!r} has min_variance={settings.min_variance}")
     order = seeding.generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
     return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
 

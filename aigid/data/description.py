@@ -16,7 +16,7 @@ from aigid.data.reading.errors import Unreadable
 class DescriptionSettings(Settings):
     """How many images' pixels are looked at."""
 
-    sample: Annotated[int, Field(ge=1)]  # of each split
+    max_images: Annotated[int, Field(ge=1)]  # of each split
 
 
 def describe(table: pd.DataFrame, root: Place, sample: int, seed: int) -> tuple[pd.DataFrame, list[Unreadable]]:

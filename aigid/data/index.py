@@ -59,7 +59,7 @@ class IndexSettings(Settings):
     layout: str
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
-    limit: Annotated[int, Field(ge=1)] | None = None  # images kept of each split and generator (see `index` on reals)
+    max_images: Annotated[int, Field(ge=1)] | None = None  # of each split and generator (see `index` on reals)
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
@@ -94,7 +94,7 @@ def index(
     table = _keep_seen(table, settings.seen, root)
     table = _hold_out(table, "test", settings.test, seed)
     table = _hold_out(table, "val", settings.val, seed)
-    table = _limit(table, settings.limit, seed)
+    table = _limit(table, settings.max_images, seed)
     return add_hashes(table.reset_index(drop=True), root)
 
 

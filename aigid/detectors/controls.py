@@ -24,7 +24,7 @@ class ControlSettings(Settings):
     """What the controls learn from, and the probe's regularisation."""
 
     backbone: str
-    train: str
+    dataset: str
     c: PositiveFloat
 
 
@@ -75,7 +75,7 @@ def scored(table: pd.DataFrame, score: Scorer) -> pd.DataFrame:
 
 
 def _probe(settings: ControlSettings, train: Rows, seed: int) -> LinearProbe:
-    fixed = ProbeSettings(backbone=settings.backbone, train=settings.train, c=[settings.c])
+    fixed = ProbeSettings(backbone=settings.backbone, dataset=settings.dataset, c=[settings.c])
     return LinearProbe.fit(fixed, train, train, seed)
 
 

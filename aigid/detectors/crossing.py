@@ -21,7 +21,7 @@ COLUMNS = ["trained_on", "tested_on", "seen", "auroc", "low", "high", "num_real"
 class CrossingSettings(Settings):
     """How much each of the many fits may cost."""
 
-    rows: Annotated[int, Field(ge=2)] = 20_000  # training images of a fit, even over classes and generators
+    max_images: Annotated[int, Field(ge=2)] = 20_000  # training images of a fit, even over classes and generators
 
 
 def cross(kind: type[Detector], settings: object, dataset: EmbeddedDataset, most: int, seed: int) -> pd.DataFrame:

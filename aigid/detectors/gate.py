@@ -26,7 +26,7 @@ class TrainSettings(Protocol):
     """What ``train_head`` reads of its settings."""
 
     epochs: int
-    lr: float
+    learning_rate: float
     batch_size: int
     weight_decay: float
 
@@ -35,11 +35,11 @@ class FusionSettings(Settings):
     """Each backbone's embedding is mapped to ``width`` numbers; ``hidden`` is the gate's own layer."""
 
     backbone: str
-    train: str
+    dataset: str
     width: Count
     hidden: Count
     epochs: Count
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     batch_size: Count
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -171,7 +171,7 @@ def train_head(
     if isinstance(head, GatedHead):
         head.gate.start_as_mean()
     head, y = head.to(y.device), y.float()
-    optimizer, draw = adamw(head, settings.lr, settings.weight_decay), generator(*keys[1])
+    optimizer, draw = adamw(head, settings.learning_rate, settings.weight_decay), generator(*keys[1])
     for _ in range(settings.epochs):
         epoch(optimizer, lambda rows: head.loss(features(rows), y[rows]), len(y), settings.batch_size, draw, y.device)
     return head.requires_grad_(False)

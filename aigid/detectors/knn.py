@@ -17,7 +17,7 @@ class KnnSettings(Settings):
     """``k`` neighbours of each class, by cosine."""
 
     backbone: str
-    train: str
+    dataset: str
     k: Annotated[int, Field(ge=1)]
 
 

@@ -19,7 +19,7 @@ class ProbeSettings(Settings):
     """The probe's numbers; of several ``c`` the one with the best validation AUROC is taken."""
 
     backbone: str
-    train: str
+    dataset: str
     c: Annotated[
         list[PositiveFloat],
         Field(min_length=1),

@@ -98,7 +98,7 @@ def _made_of(about: Mapping[str, Any]) -> list[str]:
 def _measured(name: str, judgements: Judgements) -> list[str]:
     judgement = judgements[name]
     verdict = summary.verdicts(judgements).set_index("detector").loc[name]
-    facts = f"View `{judgement.view}`; {judgement.facts['bootstrap draws']} bootstrap draws of whole groups."
+    facts = f"View `{judgement.view}`; {judgement.run_info['bootstrap draws']} bootstrap draws of whole groups."
     parts = [facts, pipe_table(verdict.rename_axis("metric").rename("value").reset_index())]
     if len(found := accusations(judgement.metrics)):
         parts += ["### False accusations to expect", ACCUSED, pipe_table(found)]

@@ -19,21 +19,22 @@ HARDEST = 8  # images a class
 class Judgement:
     """What is said about one detector on one dataset.
 
-    ``metrics`` holds the flat keys that could be computed, ``omitted`` the others with their reasons; ``details`` is
-    the table of ``breakdown.tabulate``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the headline ``view``;
-    ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``. ``deployment`` is None without
-    validation rows of both classes. ``facts`` say what was judged and how, for the report.
+    ``metrics`` holds the flat keys that could be computed, ``missing_metrics`` the others with their reasons;
+    ``details`` is the table of ``breakdown.tabulate``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the
+    headline ``view``; ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``.
+    ``deployment`` is None without validation rows of both classes. ``run_info`` says what was judged and how, for the
+    report.
     """
 
     metrics: dict[str, float]
-    omitted: dict[str, str]
+    missing_metrics: dict[str, str]
     warnings: list[str]
     view: str
     details: pd.DataFrame
     curves: dict[str, pd.DataFrame]
     hardest: pd.DataFrame
     deployment: Deployment | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    run_info: dict[str, str] = field(default_factory=dict)
 
 
 def judge(
@@ -70,14 +71,14 @@ def judge(
     found["num_unreadable"] = int(test.loc[test["score"].isna(), "path"].nunique())
     return Judgement(
         metrics=_numbers(found),
-        omitted={name: value for name, value in found.items() if isinstance(value, str)},
+        missing_metrics={name: value for name, value in found.items() if isinstance(value, str)},
         warnings=list(_warnings(test, view, ranking)),
         view=view,
         details=details,
         curves=_curves(ranking, deployed),
         hardest=_hardest(shown),
         deployment=deployed,
-        facts={"bootstrap draws": str(draws), "seed": str(seed)},
+        run_info={"bootstrap draws": str(draws), "seed": str(seed)},
     )
 
 

@@ -38,16 +38,16 @@ class PerturbationSettings(Settings):
     """On which test images; they are few, as every view is computed for each."""
 
     dataset: str
-    sample: int = Field(ge=1)  # images of each class
+    max_images: int = Field(ge=1)  # images of each class
 
 
 def sample(manifest: pd.DataFrame, settings: PerturbationSettings, seed: int) -> pd.DataFrame:
-    """At most ``settings.sample`` test images of each generator, in the manifest's order."""
+    """At most ``settings.max_images`` test images of each generator, in the manifest's order."""
     test = manifest[manifest["split"] == "test"]
     if test["label"].nunique() < 2:
         raise InputError(f"perturbation.dataset={settings.dataset!r}: its test split lacks reals or fakes")
     order = seeding.generator("perturbation", seed).permutation(len(test))
-    kept = test.iloc[order].groupby("generator").head(settings.sample)
+    kept = test.iloc[order].groupby("generator").head(settings.max_images)
     return kept.sort_index().reset_index(drop=True)
 
 

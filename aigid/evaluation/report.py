@@ -64,7 +64,7 @@ def write(
 def provenance(datasets: Mapping[str, Judgements]) -> dict[str, str]:
     """What was judged, and by which versions of what."""
     own = {
-        f"{detector} on {dataset}": "; ".join(f"{name} {value}" for name, value in judgement.facts.items())
+        f"{detector} on {dataset}": "; ".join(f"{name} {value}" for name, value in judgement.run_info.items())
         for dataset, judgements in datasets.items()
         for detector, judgement in judgements.items()
     }

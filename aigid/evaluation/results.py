@@ -12,7 +12,7 @@ from aigid.evaluation import deployment
 from aigid.evaluation.judge import Judgement
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
-NOTED = ("view", "warnings", "omitted", "facts")
+NOTED = ("view", "warnings", "missing_metrics", "run_info")
 Cell = tuple[str, str]  # detector, dataset
 
 

@@ -27,7 +27,7 @@ def omissions(judgements: Judgements) -> list[str]:
     lines = []
     for detector, judgement in controls.others(judgements).items():
         reasons: dict[str, list[str]] = {}
-        for name, reason in judgement.omitted.items():
+        for name, reason in judgement.missing_metrics.items():
             reasons.setdefault(reason, []).append(name)
         lines += [f"{detector}: {reason}: no {', '.join(names)}" for reason, names in reasons.items()]
     return lines

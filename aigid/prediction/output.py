@@ -57,6 +57,6 @@ def _cells(found: Prediction) -> list[str]:
         remarks.append(f"most like {max(classes, key=classes.get)}")
     if stability := found.details.get("stability"):
         remarks.append(f"spread {stability['spread']:.2f} over deliveries")
-    if said := found.details.get("says_of_itself"):
+    if said := found.details.get("embedded_metadata"):
         remarks.append(f"says of itself: {said['summary']}")
     return [found.verdict, probability, f"{found.score:.3f}", "; ".join(remarks)]

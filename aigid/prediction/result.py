@@ -13,7 +13,7 @@ class Prediction:
 
     ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one. ``details``:
     ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``limits``, ``classes`` (probability by generator),
-    ``stability`` (score of each view, spread, flips) and ``says_of_itself`` (metadata, which no score has seen).
+    ``stability`` (score of each view, spread, flips) and ``embedded_metadata`` (metadata, which no score has seen).
     """
 
     path: str

@@ -49,8 +49,8 @@ def test_the_probe_sees_seen_generators_and_struggles_with_unseen(table):
 @pytest.mark.parametrize("detector", ON_EMBEDDINGS)
 def test_shuffled_training_labels_teach_nothing(detector):
     settings = params.load(detector, find(detector).Settings, ROOT / "params.yaml")
-    table = manifest.read(ROOT / f"data/manifests/{settings.train}.csv")
-    dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.train}.h5"])
+    table = manifest.read(ROOT / f"data/manifests/{settings.dataset}.csv")
+    dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.dataset}.h5"])
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
     tower = {"tower": text.load(resolve(settings.backbone), settings.backbone)} if detector == "occ" else {}
     aurocs = []

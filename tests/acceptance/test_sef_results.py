@@ -36,4 +36,4 @@ def test_the_aligned_fakes_differ_in_pixels_alone(domain):
     root = ROOT / f"data/aligned/{domain}/pairs"
     records = [json.loads(line) for line in (root / "aligned.jsonl").read_text().splitlines()]
     assert PSNR[0] <= np.median([record["psnr"] for record in records]) <= PSNR[1]
-    assert examine(manifest.read(root / "manifest.csv"), root, AuditSettings(sample=10), 0).highest <= 0.55
+    assert examine(manifest.read(root / "manifest.csv"), root, AuditSettings(max_images=10), 0).highest <= 0.55

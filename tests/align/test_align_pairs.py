@@ -178,7 +178,7 @@ def test_the_audit_finds_nothing_in_the_container(weights, tmp_path):
         table = manifest.read(tmp_path / domain / "manifest.csv")
         tables.append(table.assign(path=domain + "/" + table["path"], split=["train", "test"][domain == "gan"]))
         tables[-1]["group"] = domain + table["group"]
-    found = examine(pd.concat(tables, ignore_index=True), tmp_path, AuditSettings(sample=10), 0)
+    found = examine(pd.concat(tables, ignore_index=True), tmp_path, AuditSettings(max_images=10), 0)
     assert found.highest <= 0.55
     ties = [tie for part in found.parts for tie in part.container]
     assert len(ties) > 30

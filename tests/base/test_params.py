@@ -1,12 +1,45 @@
 """Parameters are checked before anything runs, and a fault is one clear line."""
 
+import importlib
 from typing import Annotated
 
 import pytest
+import yaml
+from click.testing import CliRunner
 from pydantic import Field
 
+from aigid.align.making import AlignedSettings, VaeSettings
 from aigid.base import params
 from aigid.base.errors import InputError
+from aigid.cli import main as cli
+from aigid.data.audit.doctor import AuditSettings
+from aigid.data.demo import DemoSettings
+from aigid.data.description import DescriptionSettings
+from aigid.data.index import IndexSettings
+from aigid.detectors.aeroblade.settings import AerobladeSettings
+from aigid.detectors.base.registry import find
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.crossing import CrossingSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.detectors.sef.settings import SefSettings
+from aigid.evaluation.perturbation import PerturbationSettings
+
+SECTIONS = {
+    "demo": DemoSettings,
+    "index": IndexSettings,
+    "audit": AuditSettings,
+    "describe": DescriptionSettings,
+    "crossing": CrossingSettings,
+    "perturbation": PerturbationSettings,
+    "aligned": AlignedSettings,
+    "vae": VaeSettings,
+    "controls": ControlSettings,
+    "cnn": CnnSettings,
+    "aeroblade": AerobladeSettings,
+    "featdistill": FeatDistillSettings,
+    "sef": SefSettings,
+} | {name: find(name).Settings for name in params.ON_EMBEDDINGS}
 
 
 class Probe(params.Settings):
@@ -50,3 +83,82 @@ def test_a_fault_names_key_and_value(file, text, said):
 def test_no_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         params.load("probe", Probe, tmp_path / "params.yaml")
+
+
+OLD = {
+    "gendet.lr": "gendet.learning_rate",
+    "gendet.teacher.lr": "gendet.teacher.learning_rate",
+    "audit.sample": "audit.max_images",
+    "audit.limit": "audit.auroc_threshold",
+    "crossing.rows": "crossing.max_images",
+    "probe.train": "probe.dataset",
+    "aligned.most": "aligned.max_images",
+    "index.photos.limit": "index.photos.max_images",
+    "cnn.mirror_at_test": "cnn.hflip_tta",
+    "occ.warm_up": "occ.warmup_learning_rate",
+    "sef.expert.period": "sef.expert.t_max",
+    "sef.expert.sampling.most_mixed": "sef.expert.sampling.max_mix",
+    "featdistill.lessons": "featdistill.data",
+    "featdistill.data.val_rows": "featdistill.data.max_val_images",
+    "featdistill.experts.clip_1.checkpointing": "featdistill.experts.clip_1.gradient_checkpointing",
+    "featdistill.stage1.warm_up": "featdistill.stage1.warmup_fraction",
+    "featdistill.stage2.weight": "featdistill.stage2.distill_weight",
+}
+
+
+def nested(name, value):
+    """A document with one key at a dotted name."""
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return value
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.items())
+def test_an_old_key_anywhere_is_refused(file, old, new):
+    """Whatever section is read: a stage that does not need the key does not start either."""
+    file.write_text(yaml.safe_dump(nested(old, 1)))
+    with pytest.raises(InputError) as caught:
+        params.load("seed", int, file)
+    assert str(caught.value) == f"{file}: {old} was renamed to {new}"
+
+
+def field(dotted):
+    """The settings class of a dotted name's section and the name's last part; None for sections without one."""
+    section, *rest = dotted.split(".")
+    kind = SECTIONS[section]
+    for key in rest[:-1]:
+        if key != "*":
+            kind = next(it for it in walk(kind.model_fields[key].annotation) if hasattr(it, "model_fields"))
+    return kind, rest[-1]
+
+
+def walk(annotation):
+    """An annotation and all that stands inside it."""
+    yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from walk(part)
+
+
+@pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
+def test_the_table_leads_from_no_field_to_a_field(old, new):
+    assert old.split(".")[0] == new.split(".")[0]
+    kind, name = field(new)
+    assert name in kind.model_fields
+    assert field(old.replace("lessons", "data"))[1] not in kind.model_fields or old == "featdistill.lessons"
+
+
+@pytest.mark.parametrize("module", ["stages.audit", "stages.train", "stages.train_gendet"])
+def test_a_stage_and_preset_refuse_an_old_key(tmp_path, monkeypatch, module):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: 0\ngendet:\n  teacher:\n    lr: 1.0e-3\n")
+    main = importlib.import_module(module).main
+    options = [word for option in main.params if option.required for word in (option.opts[0], "probe")]
+    done = CliRunner().invoke(main, options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    line = "params.yaml: gendet.teacher.lr was renamed to gendet.teacher.learning_rate"
+    assert done.stderr.strip().endswith(line)
+    assert len(done.stderr.splitlines()) == 1
+    done = CliRunner().invoke(cli, ["preset", "demo"])
+    assert done.exit_code == 2
+    assert line in done.stderr
+    assert "lr: 1.0e-3" in (tmp_path / "params.yaml").read_text()

@@ -121,7 +121,7 @@ def test_the_limit_is_the_callers(tmp_path):
 
     table = dataset(tmp_path, save, num=100)
     assert look(table, tmp_path).refused
-    mild = look(table, tmp_path, limit=0.9)
+    mild = look(table, tmp_path, auroc_threshold=0.9)
     assert not mild.refused
     assert [finding.level for finding in mild.findings if "within the limit 0.9" in finding.text] == ["suspicious"]
 
@@ -168,7 +168,7 @@ def test_too_few_images_decide_nothing(tmp_path):
     found = look(table, tmp_path)
     assert (found.verdict, found.refused) == ("undecided", False)
     assert "4 independent images of a class are too few to tell" in page.headline(found)
-    assert look(table.assign(group="one"), tmp_path).parts[0].omitted == [
+    assert look(table.assign(group="one"), tmp_path).parts[0].skipped == [
         "container: 1 real and 1 generated independent images (a group is one), want 2",
         "shallow: 1 real and 1 generated independent images (a group is one), want 2",
     ]
@@ -188,9 +188,9 @@ def test_a_wrong_root(tmp_path):
 def test_same_findings_from_json_from_any_threads_and_for_one_seed(tmp_path, monkeypatch):
     table = dataset(tmp_path, by_height, num=40)
     monkeypatch.setenv("AIGID_WORKERS", "1")
-    found = look(table, tmp_path, sample=50)
+    found = look(table, tmp_path, max_images=50)
     monkeypatch.setenv("AIGID_WORKERS", "4")
-    assert look(table, tmp_path, sample=50) == found
+    assert look(table, tmp_path, max_images=50) == found
     text = json.dumps(record.document(found), allow_nan=False)
     (tmp_path / "audit.json").write_text(text)
     assert record.read(tmp_path / "audit.json") == found
@@ -198,7 +198,7 @@ def test_same_findings_from_json_from_any_threads_and_for_one_seed(tmp_path, mon
     with pytest.raises(InputError, match=r"audit\.json"):
         record.read(tmp_path / "audit.json")
     assert found.num_sampled == 50
-    other = look(table, tmp_path, seed=1, sample=50)
+    other = look(table, tmp_path, seed=1, max_images=50)
     assert tie_of(other, "file size") != tie_of(found, "file size")
 
 
@@ -243,5 +243,5 @@ def test_photographs_of_one_container_are_clean():
     if not root.is_dir():
         pytest.skip(f"no {root}")
     table, _ = index(root, IndexSettings(layout="realfake"), 0)
-    found = look(table.groupby("label").head(60), root, sample=60)
+    found = look(table.groupby("label").head(60), root, max_images=60)
     assert (found.verdict, found.highest) == ("clean", 0.5)

@@ -64,7 +64,7 @@ def test_cifake_holds_out_validation_by_name(tmp_path):
     other, _ = index(tmp_path, IndexSettings(layout="cifake", val=0.2), seed=1)
     assert table.equals(again)
     assert not table.equals(other)
-    few, _ = index(tmp_path, IndexSettings(layout="cifake", val=0.2, limit=50), seed=0)
+    few, _ = index(tmp_path, IndexSettings(layout="cifake", val=0.2, max_images=50), seed=0)
     assert set(few.groupby(["split", "generator"]).size()) == {50, 1}
     assert set(few["path"]) < set(table["path"])
 
@@ -127,7 +127,7 @@ def test_names_that_are_not_utf8_travel(tmp_path):
         file = root / os.fsdecode(name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(name)
-    table, unreadable = index(root, IndexSettings(layout="realfake", val=0.5, limit=4), seed=0)
+    table, unreadable = index(root, IndexSettings(layout="realfake", val=0.5, max_images=4), seed=0)
     assert unreadable == []
     manifest.write(table, tmp_path / "m.csv")
     again = manifest.read(tmp_path / "m.csv")

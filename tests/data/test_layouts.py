@@ -156,7 +156,7 @@ def test_the_19_sets_of_ufd_find_their_reals(tmp_path):
         *(f"diffusion_datasets/{name}/1_fake/{n}.png" for name in ["guided", *of_laion] for n in range(3)),
         *(f"diffusion_datasets/{name}/0_real/{n}.png" for name in ["imagenet", "laion"] for n in range(3)),
     )
-    table, _ = index(tmp_path, IndexSettings(layout="ufd", limit=2), seed=0)
+    table, _ = index(tmp_path, IndexSettings(layout="ufd", max_images=2), seed=0)
     assert table["path"].is_unique
     fakes, reals = table[table["label"] == 1], table[table["label"] == 0]
     assert fakes.groupby("generator").size().to_dict() == dict.fromkeys(

@@ -11,7 +11,7 @@ from aigid.detectors import controls
 from aigid.detectors.base.rows import Rows
 from aigid.detectors.controls import ControlSettings
 
-SETTINGS = ControlSettings(backbone="tiny_clip", train="demo", c=0.1)
+SETTINGS = ControlSettings(backbone="tiny_clip", dataset="demo", c=0.1)
 
 
 def described(num: int = 900, leak: bool = False) -> pd.DataFrame:

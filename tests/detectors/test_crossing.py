@@ -11,7 +11,7 @@ from aigid.detectors.probe import LinearProbe, ProbeSettings
 from aigid.evaluation import crosstable
 from aigid.store import OK
 
-SETTINGS = ProbeSettings(backbone="b", train="d", c=[1.0])
+SETTINGS = ProbeSettings(backbone="b", dataset="d", c=[1.0])
 AXES = {"real": (0, 0), "gan": (3, 0), "vae": (3, 0.2), "new": (0, 3)}
 
 

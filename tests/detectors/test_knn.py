@@ -16,7 +16,7 @@ def at(*degrees, length=1.0):
 
 
 def fit(k, train):
-    return NearestNeighbours.fit(KnnSettings(backbone="b", train="d", k=k), train, EMPTY, seed=0)
+    return NearestNeighbours.fit(KnnSettings(backbone="b", dataset="d", k=k), train, EMPTY, seed=0)
 
 
 def test_points_by_angle():

@@ -22,7 +22,7 @@ def rows(seed, n=300, d=12, shift=0.7):
 
 
 def settings(c):
-    return ProbeSettings(backbone="b", train="d", c=c)
+    return ProbeSettings(backbone="b", dataset="d", c=c)
 
 
 def test_equals_scikit_learn():

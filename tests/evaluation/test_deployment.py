@@ -63,11 +63,12 @@ def test_operating_point_and_abstention_are_counted_on_test_images() -> None:
 def test_one_class_and_no_validation_have_reasons() -> None:
     frame = made()
     reals = judge(frame[(frame["split"] == "val") | (frame["label"] == 0)], draws=0)
-    assert reals.omitted["operating_tpr"] == reals.omitted["conformal_wrong_fake"] == "no readable test fakes"
+    missing = reals.missing_metrics
+    assert missing["operating_tpr"] == missing["conformal_wrong_fake"] == "no readable test fakes"
     assert "operating_fpr" in reals.metrics
     none = judge(frame[frame["split"] == "test"], draws=0)
     assert none.deployment is None
-    assert none.omitted["ece_calibrated"] == "no readable validation rows"
+    assert none.missing_metrics["ece_calibrated"] == "no readable validation rows"
     assert len(none.curves["calibrated"]) == 0
 
 

@@ -95,10 +95,10 @@ def test_what_cannot_be_had_is_left_out_with_its_reason(keep: str, gone: str, le
     found = swift(made().query(keep))
     for name in gone.split():
         assert name not in found.metrics
-        assert found.omitted[name]
+        assert found.missing_metrics[name]
     for name in left.split():
         assert name in found.metrics
-        assert name not in found.omitted
+        assert name not in found.missing_metrics
     assert all(np.isfinite(list(found.metrics.values())))
 
 
@@ -108,7 +108,7 @@ def test_no_clean_view() -> None:
     assert "auroc" in one.metrics
     assert any("jpeg65" in line for line in one.warnings)
     two = swift(made(views=("jpeg65", "blur3")))
-    assert "auroc" in two.omitted
+    assert "auroc" in two.missing_metrics
     assert "num_real" not in two.metrics
     assert "auroc_robust" in two.metrics
 

@@ -64,7 +64,7 @@ def test_a_sample_holds_so_many_of_each_class():
     names = [CLASSES[number % 3] for number in range(60)]
     manifest = pd.DataFrame({"path": [f"{k}.png" for k in range(60)], "generator": names, "split": "test"})
     manifest["label"] = (manifest["generator"] != "real").astype(int)
-    settings = PerturbationSettings(dataset="d", sample=7)
+    settings = PerturbationSettings(dataset="d", max_images=7)
     found = perturbation.sample(manifest, settings, 0)
     assert found["generator"].value_counts().to_dict() == dict.fromkeys(CLASSES, 7)
     assert found["path"].tolist() == [path for path in manifest["path"] if path in set(found["path"])]

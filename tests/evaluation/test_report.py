@@ -35,9 +35,9 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_judgement_comes_back_whole(root: Path) -> None:
     read, first = results.read(root)["probe", "demo"], made(0)
-    assert (read.metrics, read.omitted, read.warnings, read.view) == (
+    assert (read.metrics, read.missing_metrics, read.warnings, read.view) == (
         first.metrics,
-        first.omitted,
+        first.missing_metrics,
         first.warnings,
         first.view,
     )

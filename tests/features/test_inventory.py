@@ -48,7 +48,7 @@ def test_info_counts(dataset):
     found = json.loads(run("info", "--json").stdout)
     assert found["rows"] == 12
     assert found["bytes"] == sum(path.stat().st_size for path in shards())
-    assert {(row["backbone"], row["view"], row["rows"]) for row in found["shelves"]} == {
+    assert {(row["backbone"], row["view"], row["rows"]) for row in found["entries"]} == {
         ("transformers tiny", "clean", 6),
         ("transformers tiny", "jpeg65", 6),
     }

@@ -34,7 +34,7 @@ def made(tmp_path_factory):
     table = manifest.read(folder / "m.csv")
     extract(table, folder / "images", resolve("tiny_clip")).write(folder / "e.h5")
     dataset = open_dataset(table, [folder / "e.h5"])
-    settings = LinearProbe.Settings(backbone="tiny_clip", train="d", c=[0.1])
+    settings = LinearProbe.Settings(backbone="tiny_clip", dataset="d", c=[0.1])
     fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
     made_from = origin.of_embeddings("d", folder / "m.csv", dataset, demonstration=False)
     said, held = settings.model_dump(mode="json"), validate(fitted, dataset)

@@ -76,7 +76,7 @@ def test_json_is_one_object_a_line_and_nothing_else_on_stdout(made):
 def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tmp_path):
     folder, expected = made
     dataset = open_dataset(manifest.read(folder / "m.csv"), [folder / "e.h5"])
-    settings = KernelSvm.Settings(backbone="tiny_clip", train="d")
+    settings = KernelSvm.Settings(backbone="tiny_clip", dataset="d")
     fitted = KernelSvm.fit(settings, dataset.split("train"), dataset.split("val"), 0)
     made_from = origin.of_embeddings("d", folder / "m.csv", dataset, demonstration=False)
     model = models.Model("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
@@ -153,8 +153,9 @@ def test_a_bundle_of_another_schema_is_refused(made, tmp_path):
     folder, _ = made
     about = (folder / "bundle/model.json").read_text()
     (tmp_path / "old").mkdir()
-    (tmp_path / "old/model.json").write_text(about.replace('"schema_version": 2', '"schema_version": 1'))
-    with pytest.raises(InputError, match=r"old/model\.json: schema version 1, this code reads 2; make it again"):
+    (tmp_path / "old/model.json").write_text(about.replace('"schema_version": 3', '"schema_version": 2'))
+    version = r"old/model\.json: schema version 2, this code reads 3; train it again with dvc repro"
+    with pytest.raises(InputError, match=version):
         aigid.load(tmp_path / "old")
 
 

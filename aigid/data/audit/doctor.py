@@ -22,14 +22,14 @@ MOST_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 i
 class AuditSettings(Settings):
     """How closely a dataset is looked at, and what is too much."""
 
-    sample: Annotated[int, Field(ge=1)] = 1500  # images whose pixels are looked at
-    limit: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # AUROC of the container above which the dataset is refused
+    max_images: Annotated[int, Field(ge=1)] = 1500  # images whose pixels are looked at
+    auroc_threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # of the container; above, the dataset is refused
 
 
 def examine(table: pd.DataFrame, root: Place, settings: AuditSettings, seed: int) -> Audit:
     """The audit of a manifest whose images lie below ``root``; InputError where none of them does.
 
-    All headers are read, and the pixels of ``settings.sample`` images, drawn evenly from classes, splits and
+    All headers are read, and the pixels of ``settings.max_images`` images, drawn evenly from classes, splits and
     generators; also whole files where the manifest gives no ``sha256``.
     """
     if not root.is_dir():
@@ -39,10 +39,10 @@ def examine(table: pd.DataFrame, root: Place, settings: AuditSettings, seed: int
     _refuse_other_root(table, root, unreadable)
     table = _with_hashes(table, folder)
     line = sampling.ranks(table, seed)
-    sample = sampling.draw(table, headers.index.to_numpy(), line, settings.sample)
+    sample = sampling.draw(table, headers.index.to_numpy(), line, settings.max_images)
     shallow, hashes, broken = cues.describe(table["path"].iloc[sample].tolist(), folder, headers.loc[sample])
     return verdict.give(
-        settings.limit,
+        settings.auroc_threshold,
         num_sampled=len(sample),
         counts=_count(table, unreadable + broken),
         parts=_judge_parts(table, headers[[*container.CONTAINER]], shallow, line, seed),

@@ -24,7 +24,7 @@ def headline(audit: Audit) -> str:
         reason = audit.findings[0].text
     elif audit.verdict == "undecided":
         few = f"{audit.parts[0].num_independent} independent images of a class are too few to tell"
-        reason = "; ".join([few, *audit.parts[0].omitted])
+        reason = "; ".join([few, *audit.parts[0].skipped])
     elif all(tie.p == 1 for tie in whole):
         reason = "every image has the same container, so that it cannot tell generated from real"
     else:

@@ -31,7 +31,7 @@ class Association:
 class Part:
     """All images, one split, or one generator beside the reals of its splits (and of its ``source``, if it has one).
 
-    ``num_independent`` counts the smaller class, a group as one image. A family is empty where ``omitted`` says why.
+    ``num_independent`` counts the smaller class, a group as one image. A family is empty where ``skipped`` says why.
     """
 
     kind: str  # all, split, generator
@@ -41,7 +41,7 @@ class Part:
     num_independent: int
     container: list[Association]
     shallow: list[Association]
-    omitted: list[str]
+    skipped: list[str]
 
 
 @dataclass(frozen=True)

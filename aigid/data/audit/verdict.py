@@ -156,8 +156,8 @@ def _of_cues(whole: Part) -> Iterator[Finding]:
 
 def _of_doubt(parts: list[Part], limit: float) -> Iterator[Finding]:
     for part in parts:
-        if part.omitted:
-            yield Finding("note", f"{part.kind} {part.name}: not judged: {'; '.join(part.omitted)}")
+        if part.skipped:
+            yield Finding("note", f"{part.kind} {part.name}: not judged: {'; '.join(part.skipped)}")
     for tie in parts[0].container[:1]:
         if tie.auroc <= limit < tie.high:
             yield Finding("note", f"so few images cannot rule out that the container reaches AUROC {tie.high:.2f}")

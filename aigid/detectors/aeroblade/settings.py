@@ -13,7 +13,7 @@ class AerobladeSettings(Settings):
     Without ``vgg`` and ``linear`` the features are those of a narrow network of random weights: no download.
     """
 
-    train: str  # the dataset whose validation images calibrate
+    dataset: str  # the dataset whose validation images calibrate
     size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
     autoencoders: tuple[str, ...] = ()  # folders of diffusers', beside the pipeline's own
     vgg: str | None = None  # torchvision's vgg16, a file

@@ -23,7 +23,7 @@ from aigid.detectors.base.protocol import Detector
 from aigid.detectors.base.registry import find
 from aigid.detectors.base.rows import EmbeddedDataset
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ABOUT, VALIDATION = "model.json", "validation.csv"
 BLANK = "0" * 64  # stands for the digest of ``model.json`` while it is computed
 
@@ -48,14 +48,14 @@ def save(model: Model, folder: Path, beside: Mapping[str, Path] | None = None) -
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        facts = model.detector.save(part)
+        state = model.detector.save(part)
         for name, source in (beside or {}).items():
             shutil.copytree(source, part / name, copy_function=shutil.copyfile)
         if model.validation is not None:
             tables.write(model.validation, part / VALIDATION)
         paths = sorted(path for path in part.rglob("*") if path.is_file())
         about = {"sha256": BLANK, "schema_version": SCHEMA_VERSION, "detector": model.name, "settings": model.settings}
-        about |= {"fingerprints": model.fingerprints, "facts": facts, "origin": model.origin.document()}
+        about |= {"fingerprints": model.fingerprints, "detector_state": state, "origin": model.origin.document()}
         about |= {"code": code_of(type(model.detector))}
         about["files"] = {path.relative_to(part).as_posix(): sha256(path) for path in paths}
         text = json.dumps(about, indent=2, allow_nan=False) + "\n"
@@ -79,7 +79,7 @@ def load(folder: Path) -> Model:
         for name, expected in about["files"].items():
             if sha256(folder / _inside(name)) != expected:
                 raise InputError(f"{folder / name}: not the file that was saved with this model")
-        detector = kind.load(folder, about["facts"])
+        detector = kind.load(folder, about["detector_state"])
         origin = Origin(**about["origin"])
     except InputError as error:
         raise InputError(f"{'' if str(folder) in str(error) else f'{folder / ABOUT}: '}{error}") from None
@@ -121,7 +121,9 @@ def _digest(text: str) -> str:
 
 def _check_version(path: Path, version: object) -> None:
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; make it again")
+        raise InputError(
+            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; train it again with dvc repro"
+        )
 
 
 def _inside(name: str) -> str:

@@ -51,7 +51,7 @@ class Cnn:
 
     def probabilities(self, samples: Samples) -> np.ndarray:
         """(N, K) float64."""
-        logits = predict(self.net, samples, np.arange(len(samples)), self.settings.mirror_at_test)
+        logits = predict(self.net, samples, np.arange(len(samples)), self.settings.hflip_tta)
         return softmax(logits.astype(np.float64), axis=2).mean(axis=0)
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Compat = Literal["legacy_offset", "wrap_frequency", "clean_side_channels", "froz
 class CnnSettings(Settings):
     """The paper's values are the defaults, where it or its code gives one."""
 
-    train: str
+    dataset: str
     task: Literal["generator", "binary"] = "generator"
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("rgb", "error", "frequency")
     size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
@@ -32,13 +32,13 @@ class CnnSettings(Settings):
     stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=2)] = 8
-    accumulate: Annotated[int, Field(ge=1)] = 1  # batches to a step
+    accumulate_steps: Annotated[int, Field(ge=1)] = 1  # batches to a step
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "one_cycle"] = "constant"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    mirror: bool = False  # half of the training images, left to right
-    mirror_at_test: bool = False  # the mean of what an image gets and what its mirror image gets
+    hflip: bool = False  # half of the training images, left to right
+    hflip_tta: bool = False  # the mean of what an image gets and what its mirror image gets
     precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
     compat: tuple[Compat, ...] = ()
 

@@ -33,7 +33,7 @@ def train(
 def plan(settings: CnnSettings, num_items: int, seed: int) -> Plan:
     """As long as the settings say."""
     mixed = settings.precision == "mixed"
-    return Plan("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate, mixed)
+    return Plan("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
 
 
 def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, val: Samples) -> Learner:
@@ -52,7 +52,7 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
         net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
         pictures, y = lesson
         pixels = to_float(pictures, device)
-        if settings.mirror:
+        if settings.hflip:
             turned = parallel.share(torch.rand(parallel.world() * len(y)).to(device)) < 0.5
             pixels[turned] = pixels[turned].flip(-1)
         with whole_batch():

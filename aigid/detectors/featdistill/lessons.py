@@ -72,20 +72,20 @@ class Lessons:
         """One image, clean and degraded, (S, S, 3) each."""
         row, settings = self.images.iloc[place], self.settings
         key = (self.seed, epoch, row["sha256"])
-        image = at_most(_decoded(self.root / row["path"]), settings.long_side)
+        image = at_most(_decoded(self.root / row["path"]), settings.max_long_side)
         worse = image
         if settings.policy is not None:
             worse, _ = augment(settings.policy, image, seeding.generator("degrade", *key), self.aligned)
         draw = seeding.generator("crop", *key)
         show = self._crop(image.shape[:2], draw)
-        turn = settings.mirror and draw.random() < 0.5
+        turn = settings.hflip and draw.random() < 0.5
         clean, degraded = (np.ascontiguousarray(it[:, ::-1]) if turn else it for it in map(show, (image, worse)))
         return clean, degraded
 
     def _crop(self, shape: tuple[int, int], draw: np.random.Generator):
         if self.settings.crop == "inference":
             return lambda image: to_square(image, self.how)
-        box = random_box(*shape, self.settings.smallest, draw)
+        box = random_box(*shape, self.settings.min_area, draw)
         return lambda image: resized(image, box, self.how)
 
 

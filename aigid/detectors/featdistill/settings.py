@@ -34,19 +34,19 @@ class ExpertSettings(Settings):
     backbone: Annotated[BackboneSettings, BeforeValidator(named), AfterValidator(_watched)]
     seed: int
     lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
-    checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
+    gradient_checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
 
 
 class LessonSettings(Settings):
     """What an expert sees of a training image."""
 
-    rows: Count | None = None  # of the training images, as many of each class as there are or half as many as this
-    val_rows: Count = 512  # of validation, for the log alone
+    max_images: Count | None = None  # to train on: of each class as many as there are, or half of this
+    max_val_images: Count = 512  # of validation, for the log alone
     policy: Policy = "featdistill"  # a key of POLICIES in aigid/degrade/policies.py; None trains on clean images
-    long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
+    max_long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
     crop: Literal["random", "inference"] = "random"  # a random part of the image, or what inference shows of it
-    smallest: Share = 0.5  # share of the area that a random crop keeps at least
-    mirror: bool = True  # half of the images, left to right
+    min_area: Share = 0.5  # share of the area that a random crop keeps at least
+    hflip: bool = True  # half of the images, left to right
 
 
 class DescentSettings(Settings):
@@ -54,12 +54,12 @@ class DescentSettings(Settings):
 
     epochs: Count = 2
     batch_size: Count = 128
-    accumulate: Count = 1  # passes to a step
-    encoder_lr: Positive = 1e-5
-    head_lr: Positive = 1e-4
+    accumulate_steps: Count = 1  # passes to a step
+    encoder_learning_rate: Positive = 1e-5
+    head_learning_rate: Positive = 1e-4
     encoder_weight_decay: Annotated[float, Field(ge=0)] = 0.05
     head_weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warm_up: Share = 0.05  # of all steps
+    warmup_fraction: Share = 0.05  # of all steps
     max_norm: Positive = 1.0
 
 
@@ -71,10 +71,10 @@ class Stage2Settings(DescentSettings):
     """Cross-entropy, and a teacher: the paper gives two definitions, of which ``l2`` stands in more places."""
 
     epochs: Count = 3
-    encoder_lr: Positive = 5e-6
-    head_lr: Positive = 5e-5
+    encoder_learning_rate: Positive = 5e-6
+    head_learning_rate: Positive = 5e-5
     mode: Literal["l2", "crd_ema", "none"] = "l2"  # none: the control, as long but without a teacher
-    weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
+    distill_weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
     layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)  # l2: blocks whose tokens are held, averaged
     teacher_view: Literal["clean", "same"] = "clean"  # what the teacher sees: the crop as it was, or as degraded
     preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
@@ -87,8 +87,8 @@ class Stage2Settings(DescentSettings):
 class FeatDistillSettings(Settings):
     """All of it; experts are averaged in this order."""
 
-    train: str
+    dataset: str
     experts: Annotated[dict[str, ExpertSettings], Field(min_length=1)]
-    lessons: LessonSettings = LessonSettings()
+    data: LessonSettings = LessonSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()

@@ -40,7 +40,7 @@ def _held(expert: Expert, teacher: Expert, how: Stage2Settings, _: int) -> Teach
     def term(answer: Answer, pixels: Tensor) -> Tensor:
         with torch.no_grad():
             target = teacher.answer(pixels, how.layers).tokens
-        return how.weight * losses.distance(answer.tokens, target)
+        return how.distill_weight * losses.distance(answer.tokens, target)
 
     return Teaching(expert, teacher, how.layers, how.teacher_view == "same", term)
 
@@ -56,7 +56,7 @@ def _contrasted(expert: Expert, teacher: Expert, how: Stage2Settings, num_images
             target = its(teacher.vision_encoder(pixels))
         loss = contrast(mine(answer.embedding), target)
         contrast.remember(target)
-        return how.weight * loss
+        return how.distill_weight * loss
 
     def after_step(done: float) -> None:
         share = losses.momentum(done, *how.momentum)

@@ -44,17 +44,17 @@ class Course:
         self.expert, self.name, self.stage = settings.experts[name], name, stage
         self.descent: DescentSettings = settings.stage1 if stage == 1 else settings.stage2
         self.how: Preprocess = self.expert.backbone.preprocess
-        lessons, self.seed = settings.lessons, self.expert.seed + 1000 * seed
+        data, self.seed = settings.data, self.expert.seed + 1000 * seed
         aligned = isinstance(self.descent, Stage2Settings) and self.descent.preserve_spatial_alignment
-        splits = {"train": lessons.rows, "val": lessons.val_rows}
+        splits = {"train": data.max_images, "val": data.max_val_images}
         self.train, self.val = (
-            Lessons(chosen(manifest, split, most, seed), root, lessons, self.how, self.seed, aligned)
-            for split, most in splits.items()
+            Lessons(chosen(manifest, split, num, seed), root, data, self.how, self.seed, aligned)
+            for split, num in splits.items()
         )
         self.about = {
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
-            "lessons": lessons.model_dump(mode="json"),
+            "data": data.model_dump(mode="json"),
             f"stage{stage}": self.descent.model_dump(mode="json"),
             "seed": seed,
             "images": _hash([self.train.images[["sha256", "label"]].to_numpy().tolist()]),
@@ -68,7 +68,7 @@ class Course:
     def plan(self) -> Plan:
         """As long as the settings say."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
-        sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate)
+        sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate_steps)
         return Plan(name, self.seed, *sizes, mixed=True, max_norm=descent.max_norm)
 
 
@@ -95,14 +95,15 @@ def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
     """Adapters, and activations that are computed again on the way back, where the settings want them."""
     if settings.lora:
         adapters.inject(expert.vision_encoder, settings.lora, seed)
-    if settings.checkpointing:
+    if settings.gradient_checkpointing:
         adapters.checkpoint(expert.vision_encoder)
 
 
 def learner(course: Course, plan: Plan, expert: Expert, taught: Teaching, pool: ThreadPoolExecutor) -> Learner:
     """What the stage descends; no epoch is chosen, validation is only looked at."""
     optimizer = optimiser(expert, taught.net, course.descent)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates(plan.num_steps * plan.epochs, course.descent.warm_up))
+    shares = rates(plan.num_steps * plan.epochs, course.descent.warmup_fraction)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
     device = next(expert.parameters()).device
 
     def loss(at: Position, batch: Batch) -> Mapping[str, Tensor]:
@@ -139,8 +140,8 @@ def optimiser(expert: Expert, net: nn.Module, descent: DescentSettings) -> torch
     known = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
     groups = (
-        (encoder, descent.encoder_lr, descent.encoder_weight_decay),
-        (rest, descent.head_lr, descent.head_weight_decay),
+        (encoder, descent.encoder_learning_rate, descent.encoder_weight_decay),
+        (rest, descent.head_learning_rate, descent.head_weight_decay),
     )
     return torch.optim.AdamW(
         [

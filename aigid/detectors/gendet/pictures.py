@@ -51,9 +51,9 @@ def histograms(network: Network, untrained: Student, x: Tensor, kind: np.ndarray
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     students = {"before training": untrained, "after training": network.student}
     for axes, (title, student) in zip(figure.subplots(1, 2, sharey=True), students.items(), strict=True):
-        chords = in_blocks(lambda rows, student=student: squared_chord(network.teacher(rows), student(rows)), x)
+        distances = in_blocks(lambda rows, student=student: squared_chord(network.teacher(rows), student(rows)), x)
         for part, colour in KINDS.items():
-            values = chords.cpu().numpy()[kind == part]
+            values = distances.cpu().numpy()[kind == part]
             axes.hist(values, bins=np.linspace(0, 4, 81), density=True, histtype="step", color=colour, label=part)
         axes.set(title=title, xlabel="squared chord of teacher and student", xlim=(0, 4))
         axes.spines[["top", "right"]].set_visible(False)
@@ -62,10 +62,10 @@ def histograms(network: Network, untrained: Student, x: Tensor, kind: np.ndarray
 
 
 def curves(log: pd.DataFrame) -> Figure:
-    """Losses, chords and validation AUROC after each rotation."""
+    """Losses, distances and validation AUROC after each rotation."""
     panels = {
         "loss": ["real_loss", "fake_loss", "augmenter_loss"],
-        "squared chord, validation": ["chord_reals", "chord_fakes", "chord_augmented"],
+        "squared chord, validation": ["distance_reals", "distance_fakes", "distance_augmented"],
         "AUROC of mean discrepancy": ["val_auroc"],
     }
     figure = Figure(figsize=(12, 3.4), layout="constrained")

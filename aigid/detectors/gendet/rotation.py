@@ -21,11 +21,12 @@ class Rotations:
         dim, device = reals.shape[1], reals.device
         self.student = new_student(dim, settings, seed).to(device)
         self.augmenter = new_augmenter(dim, settings, seed).to(device)
-        student, augmenter = (adamw(net, settings.lr, settings.weight_decay) for net in (self.student, self.augmenter))
-        separate = settings.optimizer_state == "separate"
+        rates = settings.learning_rate, settings.weight_decay
+        student, augmenter = adamw(self.student, *rates), adamw(self.augmenter, *rates)
+        separate = settings.optimizer_sharing == "separate"
         self._optimizers = {
             "reals": student,
-            "fakes": adamw(self.student, settings.lr, settings.weight_decay) if separate else student,
+            "fakes": adamw(self.student, *rates) if separate else student,
             "augmenter": augmenter,
         }
         self._draw = generator("gendet", "rotations", seed)

@@ -22,7 +22,7 @@ class TeacherSettings(Settings):
     expansion: Count = 4
     standardize: bool = True
     epochs: Count = 10
-    lr: Rate
+    learning_rate: Rate
     batch_size: Count = 256
     weight_decay: Weight = 0.01
 
@@ -37,7 +37,7 @@ class ClassifierSettings(Settings):
     """N_c, which sees the discrepancy alone."""
 
     epochs: Count = 10
-    lr: Rate
+    learning_rate: Rate
     batch_size: Count = 256
     weight_decay: Weight = 0.01
 
@@ -49,18 +49,18 @@ class GenDetSettings(Settings):
     """
 
     backbone: str
-    train: str
+    dataset: str
     mode: Mode = "full"
     margin: Annotated[float, Field(gt=0, le=4)] = 2.0
     alpha: Weight = 0.1
-    rotations: Count = 10
-    lr: Rate
+    num_rotations: Count = 10
+    learning_rate: Rate
     batch_size: Count = 256
     weight_decay: Weight = 0.01
     reduction: Literal["mean", "sum"] = "mean"
-    optimizer_state: Literal["shared", "separate"] = "shared"
+    optimizer_sharing: Literal["shared", "separate"] = "shared"
     residual_augmenter: bool = True
     normalize_discrepancy: bool = False
-    classified_fakes: Literal["plain", "augmented"] = "plain"
+    classifier_fakes: Literal["plain", "augmented"] = "plain"
     teacher: TeacherSettings
     classifier: ClassifierSettings

@@ -20,7 +20,7 @@ from aigid.detectors.training_log import Logs
 BLOCK = 4096  # rows at a time where nothing is learnt
 EPOCHS = ["epoch", "loss", "val_auroc"]  # the columns of the teacher's and the classifier's log
 LOSSES = ["real_loss", "fake_loss", "augmenter_loss"]
-CHORDS = ["chord_reals", "chord_fakes", "chord_augmented"]
+DISTANCES = ["distance_reals", "distance_fakes", "distance_augmented"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def train_teacher(
         network.scale.copy_(torch.from_numpy(1 / std))
     teacher = network.to(device).teacher
     data, held_out = on_device(train, network), on_device(val, network)
-    optimizer, draw = adamw(teacher, settings.lr, settings.weight_decay), generator("gendet", "teacher rows", seed)
+    optimizer = adamw(teacher, settings.learning_rate, settings.weight_decay)
+    draw = generator("gendet", "teacher rows", seed)
     log = []
     for number in range(1, settings.epochs + 1):
         loss = epoch(
@@ -70,7 +71,7 @@ def fit_student(teacher: Network, train: Rows, val: Rows, settings: GenDetSettin
     data, held_out = on_device(train, network), on_device(val, network)
     rotations, log = train_student(network, data, held_out, settings, seed)
     x = data.x
-    if settings.classified_fakes == "augmented":
+    if settings.classifier_fakes == "augmented":
         x = torch.where(data.y[:, None] == 1, in_blocks(rotations.augmented, x), x)
     return network, {"rotations": log, "classifier": train_classifier(network, x, data.y, held_out, settings, seed)}
 
@@ -82,14 +83,14 @@ def train_student(
     rotations = Rotations(network.teacher, data.x[data.y == 0], data.x[data.y == 1], settings, seed)
     network.student = rotations.student
     log = []
-    for number in range(1, settings.rotations + 1):
+    for number in range(1, settings.num_rotations + 1):
         losses = {"real_loss": rotations.real_epoch()}
         if settings.mode != "ad":
             losses["fake_loss"] = rotations.fake_epoch()
         if settings.mode == "full":
             losses["augmenter_loss"] = rotations.augmenter_epoch()
         log.append({"rotation": number, **losses, **_watch(network, rotations, held_out)})
-    return rotations, pd.DataFrame(log, columns=["rotation", *LOSSES, *CHORDS, "val_auroc"])
+    return rotations, pd.DataFrame(log, columns=["rotation", *LOSSES, *DISTANCES, "val_auroc"])
 
 
 def train_classifier(
@@ -98,7 +99,7 @@ def train_classifier(
     """N_c of the network on the discrepancies of scaled features ``x``; it never sees the features themselves."""
     chosen = settings.classifier
     classifier = initialise(network.classifier, generator("gendet", "classifier", seed))
-    optimizer = adamw(classifier, chosen.lr, chosen.weight_decay)
+    optimizer = adamw(classifier, chosen.learning_rate, chosen.weight_decay)
     draw, targets = generator("gendet", "classifier rows", seed), y.float()
     found, val = in_blocks(network.discrepancy, x), in_blocks(network.discrepancy, held_out.x)
     log = []
@@ -128,9 +129,9 @@ def _watch(network: Network, rotations: Rotations, held_out: Data) -> dict[str, 
     """Mean squared chord of held-out reals, fakes and augmented fakes, and how well the mean of Eq. 4 ranks them."""
     reals, fakes = held_out.x[held_out.y == 0], held_out.x[held_out.y == 1]
     parts = (reals, fakes, in_blocks(rotations.augmented, fakes))
-    chords = {
+    distances = {
         name: in_blocks(lambda x: squared_chord(network.teacher(x), network.student(x)), x).mean().item()
-        for name, x in zip(CHORDS, parts, strict=True)
+        for name, x in zip(DISTANCES, parts, strict=True)
     }
     scores = in_blocks(lambda x: network.discrepancy(x).mean(dim=1), held_out.x)
-    return chords | {"val_auroc": auroc(held_out.y, scores)}
+    return distances | {"val_auroc": auroc(held_out.y, scores)}

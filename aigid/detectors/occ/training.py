@@ -37,7 +37,8 @@ def learn(settings: OccSettings, x: np.ndarray, y: np.ndarray, tower: Tower, see
     rows, labels = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y)
     draw = descent.generator("occ", seed)
     prompts = Prompts(settings, tower, int(y.max()), draw)
-    sgd = torch.optim.SGD(prompts.parameters(), settings.warm_up, settings.momentum, weight_decay=settings.weight_decay)
+    start, decay = settings.warmup_learning_rate, settings.weight_decay
+    sgd = torch.optim.SGD(prompts.parameters(), start, settings.momentum, weight_decay=decay)
     own = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, int(y.max()) + 1)]
     size = settings.batch_size
     steps = max(-(-max(map(len, own)) // size), 1)
@@ -57,8 +58,8 @@ def learn(settings: OccSettings, x: np.ndarray, y: np.ndarray, tower: Tower, see
 def rate(settings: OccSettings, epoch: int) -> float:
     """One epoch of warming up, then a cosine."""
     if epoch == 0:
-        return settings.warm_up
-    return settings.learning_rate * (1 + cos(pi * min(epoch / settings.cosine, 1))) / 2
+        return settings.warmup_learning_rate
+    return settings.learning_rate * (1 + cos(pi * min(epoch / settings.cosine_decay, 1))) / 2
 
 
 def loss_of(texts: Tensor, x: Tensor, y: Tensor, scale: float, epsilon: float, draw: torch.Generator) -> Tensor:
@@ -82,12 +83,12 @@ class Prompts(nn.Module):
     def __init__(self, settings: OccSettings, tower: Tower, num: int, draw: torch.Generator) -> None:
         super().__init__()
         self.tower, self.num = tower, num
-        self.start, *self.words, self.end = tower.embed(settings.names)
-        length = 1 + settings.context + max(map(len, self.words)) + len(self.end)
+        self.start, *self.words, self.end = tower.embed(settings.class_names)
+        length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
         if length > tower.context_length:
             most = tower.context_length
-            raise InputError(f"occ.context={settings.context}: prompts of {length} tokens, and the tower reads {most}")
-        shape = (num, 1 if settings.shared else 2, settings.context, self.start.shape[1])
+            raise InputError(f"occ.n_ctx={settings.n_ctx}: prompts of {length} tokens, and the tower reads {most}")
+        shape = (num, 1 if settings.shared_context else 2, settings.n_ctx, self.start.shape[1])
         self.context = nn.Parameter(0.02 * torch.randn(shape, generator=draw))
 
     def forward(self) -> Tensor:

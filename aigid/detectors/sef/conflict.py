@@ -21,7 +21,7 @@ def gradient(expert: Expert, settings: ExpertSettings, images: np.ndarray, y: np
     with torch.enable_grad():
         features, logits = expert(normalised(images, expert.how, device))
         terms = losses.objective(
-            features, logits, torch.from_numpy(y).to(device), settings.contrastive, settings.margin
+            features, logits, torch.from_numpy(y).to(device), settings.contrastive_weight, settings.margin
         )
         found = torch.autograd.grad(sum(terms.values()), shared)
     return torch.cat([part.flatten() for part in found])

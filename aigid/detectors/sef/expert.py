@@ -49,7 +49,7 @@ def build(settings: ExpertSettings, seed: int) -> Expert:
     how = base(settings)
     tower = load_tower(how)
     sha256 = weights.sha256_of(tower)
-    if settings.checkpointing:
+    if settings.gradient_checkpointing:
         adapters.checkpoint(tower)
     expert = Expert(adapters.inject(tower, settings.lora, seeding.seed_of("sef lora", seed)), how.preprocess, sha256)
     draw = torch.Generator().manual_seed(seeding.seed_of("sef head", seed))

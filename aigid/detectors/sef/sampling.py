@@ -46,7 +46,7 @@ def harden(
 ) -> np.ndarray:
     """A fake that is closer to its photograph: compressed as it was, mixed with it; always the same number of draws."""
     acts = rng.random(3) < (settings.quality, settings.pixel_mix, settings.dct_mix)
-    shares = rng.uniform(0, settings.most_mixed, 2)
+    shares = rng.uniform(0, settings.max_mix, 2)
     if acts[0]:
         fake = align_quality(fake, quality)
     if acts[1]:

@@ -21,7 +21,7 @@ class SamplingSettings(Settings):
     quality: Share = 0.5  # whose fake is compressed as its photograph was
     pixel_mix: Share = 0.2
     dct_mix: Share = 0.2
-    most_mixed: Share = 0.8
+    max_mix: Share = 0.8
 
 
 class FusionSettings(Settings):
@@ -30,7 +30,7 @@ class FusionSettings(Settings):
     hidden: Count = 256  # of the gate's own layer
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the aligned images that it learns from
     epochs: Count = 1
-    lr: Positive = 1e-4
+    learning_rate: Positive = 1e-4
     batch_size: Count = 48
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
@@ -43,16 +43,16 @@ class ExpertSettings(Settings):
     lora: LoraSettings = LoraSettings()
     sampling: SamplingSettings = SamplingSettings()
     batch_size: Count = 2  # pairs; each gives two images, and two more for each of ``sampling.scales``
-    accumulate: Count = 4
+    accumulate_steps: Count = 4
     epochs: Count = 1
     learning_rate: Positive = 1e-4
-    period: Count = 1000  # steps of the cosine from the learning rate to the floor; after it, it rises again
-    floor: Annotated[float, Field(ge=0)] = 1e-7
+    t_max: Count = 1000  # steps of the cosine from the learning rate to ``eta_min``; after it, it rises again
+    eta_min: Annotated[float, Field(ge=0)] = 1e-7
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    contrastive: Share = 0.5  # of the loss; the rest is cross-entropy
+    contrastive_weight: Share = 0.5  # of the loss; the rest is cross-entropy
     margin: Positive = 1.0
     precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
-    checkpointing: bool = False  # less memory, one more forward pass
+    gradient_checkpointing: bool = False  # less memory, one more forward pass
 
 
 class SefSettings(Settings):

@@ -74,14 +74,14 @@ def fit(
 def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> Plan:
     """As long as the settings say."""
     mixed = settings.precision == "mixed"
-    return Plan("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate, mixed)
+    return Plan("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
 
 
 def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains: dict[str, Pairs]) -> Learner:
     """Cross-entropy and the contrastive loss; no epoch is chosen, validation is only looked at."""
     trained = [value for value in expert.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.period, settings.floor)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.t_max, settings.eta_min)
     device = expert.device
 
     def loss(at: Position, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains:
         images, y = lesson
         features, logits = expert(normalised(images, expert.how, device))
         whole = (parallel.gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
-        return losses.objective(*whole, settings.contrastive, settings.margin)
+        return losses.objective(*whole, settings.contrastive_weight, settings.margin)
 
     def judge() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None

@@ -30,7 +30,7 @@ class SvmSettings(Settings):
     """The published code's values are the defaults; of a grid the cell with the best validation macro-F1 is taken."""
 
     backbone: str
-    train: str
+    dataset: str
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
     solver: Literal["libsvm", "intelex", "nystroem"] = "libsvm"
     scaling: Scaling = "unit"
@@ -38,10 +38,10 @@ class SvmSettings(Settings):
     gamma: Grid = (1.0,)
     ridge: Grid = (1e-6,)  # nystroem's, in place of c
     landmarks: Annotated[int, Field(ge=1)] = 2000  # nystroem's
-    sample: Annotated[int, Field(ge=1)] = 20_000  # training rows taken, every class its share; not for nystroem
+    max_images: Annotated[int, Field(ge=1)] = 20_000  # training rows taken, every class its share; not for nystroem
     features: Literal["all", "k_best", "k_best_forward"] = "all"
     k: Annotated[int, Field(ge=1)] = 50
-    forward_sample: Annotated[int, Field(ge=1)] = 2000  # rows of train and of val for the greedy choice
+    selection_sample: Annotated[int, Field(ge=1)] = 2000  # rows of train and of val for the greedy choice
 
 
 class KernelSvm:
@@ -58,7 +58,7 @@ class KernelSvm:
         classes = class_names(train.generators, "train")
         y, held = (class_numbers(rows.generators, classes, of) for rows, of in ((train, "train"), (val, "val")))
         arrays = learn_scaling(train.x, settings.scaling)
-        rows = np.arange(len(y)) if settings.solver == "nystroem" else sample(y, settings.sample, seed)
+        rows = np.arange(len(y)) if settings.solver == "nystroem" else sample(y, settings.max_images, seed)
         x, y, outside = scale(train.x[rows], arrays), y[rows], scale(val.x, arrays)
         arrays["columns"] = _columns(settings, x, y, outside, held, seed)
         x, outside = x[:, arrays["columns"]], outside[:, arrays["columns"]]
@@ -141,7 +141,7 @@ def _columns(
     best = k_best(x, y, s.k)
     if s.features == "k_best":
         return best
-    rows, others = sample(y, s.forward_sample, seed), sample(held, s.forward_sample, seed)
+    rows, others = sample(y, s.selection_sample, seed), sample(held, s.selection_sample, seed)
 
     def score(columns: np.ndarray) -> float:
         machine = _machine(

@@ -15,7 +15,7 @@ from aigid.detectors.base.rows import open_dataset
 from aigid.detectors.base.scoring import score
 from tests.detectors.texts import Texts
 
-SMALL = {"epochs": 20, "lr": 0.01}
+SMALL = {"epochs": 20, "learning_rate": 0.01}
 FUSION = {"width": 4, "hidden": 4, "batch_size": 16, "weight_decay": 0.01, **SMALL}
 SHAPE = {"num_tokens": 2, "width": 8, "heads": 2, "expansion": 2, "batch_size": 16}
 SETTINGS = {
@@ -25,8 +25,13 @@ SETTINGS = {
     "concatenation": FUSION,
     "averaging": FUSION,
     "svm": {"gamma": 0.5},
-    "occ": {"context": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared": False},
-    "gendet": {"lr": 0.001, "batch_size": 16, "teacher": {**SHAPE, **SMALL}, "classifier": {"batch_size": 16, **SMALL}},
+    "occ": {"n_ctx": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared_context": False},
+    "gendet": {
+        "learning_rate": 0.001,
+        "batch_size": 16,
+        "teacher": {**SHAPE, **SMALL},
+        "classifier": {"batch_size": 16, **SMALL},
+    },
 }
 
 
@@ -60,7 +65,7 @@ def dataset(tmp_path):
 
 def fit(name, dataset):
     kind = find(name)
-    settings = kind.Settings(backbone="b", train="d", **SETTINGS[name])
+    settings = kind.Settings(backbone="b", dataset="d", **SETTINGS[name])
     val = dataset.split("train" if name == "svm" else "val")  # which is empty, and the SVM is calibrated on it
     tower = {"tower": Texts(7)} if name == "occ" else {}
     detector = kind.fit(settings, dataset.split("train"), val, 0, **tower)

@@ -47,8 +47,8 @@ TINY = {
     "mid_block_add_attention": False,
 }
 SETTINGS = CnnSettings(
-    train="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
-    optimizer="adamw", schedule="one_cycle", mirror=True,
+    dataset="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
+    optimizer="adamw", schedule="one_cycle", hflip=True,
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -75,7 +75,7 @@ def dataset(tmp_path_factory):
 def vae(dataset, tmp_path_factory):
     root, table = dataset
     folder = tmp_path_factory.mktemp("models") / "vae"
-    settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
+    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
     save(obtain_autoencoder(settings, table, root, 0), folder)
     return folder
 
@@ -86,7 +86,7 @@ def source(dataset, vae, **changes):
 
 def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(dataset, vae, tmp_path):
     root, table = dataset
-    settings = VaeSettings(train="d", size=16, config=TINY, steps=4, batch_size=4)
+    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
     kept = table[(table["split"] == "train") & (table["label"] == 0)]
     save(obtain_autoencoder(settings, kept, root, 0), tmp_path / "vae")
     first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
@@ -236,8 +236,8 @@ def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
     data = Samples(list(pictures), np.arange(16) % 2, [pictures])
     weights = []
     for size, accumulate in ((16, 1), (8, 2)):
-        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate": accumulate,
-                                          "mirror": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
+        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
+                                          "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
         torch.manual_seed(0)
         net = build(how, 2)
         plan = training.plan(how, len(data), 0)
@@ -279,7 +279,7 @@ def _alike(found, expected):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"accumulate": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
+    [{}, {"accumulate_steps": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
     ids=["plain", "accumulated", "frozen"],
 )
 def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
@@ -349,7 +349,7 @@ def test_an_image_and_its_mirror_image_can_be_judged_as_one():
     torch.manual_seed(0)
     net = build(alone, 2)
     apart = [Cnn(net, alone, classes).probabilities(it) for it in samples]
-    together = Cnn(net, alone.model_copy(update={"mirror_at_test": True}), classes)
+    together = Cnn(net, alone.model_copy(update={"hflip_tta": True}), classes)
     for it in samples:
         np.testing.assert_allclose(together.probabilities(it), np.mean(apart, axis=0), atol=1e-6)
     assert np.abs(apart[0] - apart[1]).max() > 1e-3
@@ -385,7 +385,7 @@ def test_a_checkpoint_with_a_missing_weight_is_refused_by_its_name(vae, tmp_path
     for loader in (
         lambda: Source(SETTINGS, folder, tmp_path, 0).vae,
         lambda: Measure(drawn(8, 0), 16, [folder], 0),
-        lambda: obtain_autoencoder(VaeSettings(train="d", weights=str(folder)), table, tmp_path, 0),
+        lambda: obtain_autoencoder(VaeSettings(dataset="d", weights=str(folder)), table, tmp_path, 0),
     ):
         with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$") as caught:
             loader()
@@ -400,7 +400,7 @@ def test_a_hubs_autoencoder_with_a_missing_weight_is_refused(vae, tmp_path, monk
     del state["encoder.conv_in.bias"]
     save_file(state, file, {"format": "pt"})
     monkeypatch.setattr("aigid.features.hub._reachable", lambda: True)
-    settings = VaeSettings(train="d", repository=str(tmp_path))
+    settings = VaeSettings(dataset="d", repository=str(tmp_path))
     with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$"):
         obtain_autoencoder(settings, pd.DataFrame(), tmp_path, 0)
 
@@ -452,4 +452,4 @@ def test_what_it_refuses(dataset, vae, tmp_path):
     with pytest.raises(InputError, match=r"holds no config\.json, want an autoencoder's folder"):
         load(tmp_path)
     with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):
-        check({"train": "d", "channels": ["phase"]}, CnnSettings, "cnn")
+        check({"dataset": "d", "channels": ["phase"]}, CnnSettings, "cnn")

@@ -46,11 +46,11 @@ def expert(kind="siglip", seed=0):
 
 def settings(experts=("siglip",), **changes):
     """Two short stages."""
-    how = {"epochs": 2, "batch_size": 8, "encoder_lr": 1e-3, "head_lr": 1e-3}
+    how = {"epochs": 2, "batch_size": 8, "encoder_learning_rate": 1e-3, "head_learning_rate": 1e-3}
     stages = {stage: how | changes.pop(stage, {}) for stage in ("stage1", "stage2")}
-    lessons = {"val_rows": 16} | changes.pop("lessons", {})
+    data = {"max_val_images": 16} | changes.pop("data", {})
     named = {kind: {"backbone": TOWERS[kind], "seed": number} for number, kind in enumerate(experts)}
-    return FeatDistillSettings(train="toy", experts=named, lessons=lessons, **stages, **changes)
+    return FeatDistillSettings(dataset="toy", experts=named, data=data, **stages, **changes)
 
 
 def dataset(root, num=12):

@@ -92,7 +92,7 @@ def test_the_long_side_is_capped():
 
 
 def test_inference_crop_is_the_backbones(images, root):
-    shown = of(images, root, policy=None, crop="inference", mirror=False)
+    shown = of(images, root, policy=None, crop="inference", hflip=False)
     pixels = np.asarray(Image.open(root / images["path"][0]))
     expected = np.asarray(Image.fromarray(pixels).resize((19, 16), Image.BICUBIC))[:, 2:18]
     np.testing.assert_array_equal(shown.pair(0, 0)[0], expected)

@@ -36,7 +36,7 @@ def tensors(folder):
 
 
 def test_stage_1_learns_and_stage_2_keeps_what_it_learnt(images, root, tmp_path):
-    how = settings(stage1={"epochs": 6}, lessons={"policy": None})
+    how = settings(stage1={"epochs": 6}, data={"policy": None})
     log = stages.first(how, "siglip", images, root, 0, tmp_path / "one")
     assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert log["val_auroc_clean"].iloc[-1] > 0.95
@@ -174,7 +174,7 @@ def test_a_killed_process_goes_on_to_the_same_bytes(how, images, root, tmp_path)
 
 def test_parameters_are_told_by_name(tmp_path):
     wrong = settings().model_dump(mode="json")
-    wrong["lessons"]["policy"] = "nonesuch"
+    wrong["data"]["policy"] = "nonesuch"
     (tmp_path / "params.yaml").write_text(json.dumps({"featdistill": wrong, "seed": 0}))
     call = [sys.executable, "-m", "stages.train_featdistill", "--expert", "x", "--dataset", "toy"]
     call += ["--manifest", "toy.csv", "--out", "one", "--log", "log.csv"]
@@ -182,7 +182,7 @@ def test_parameters_are_told_by_name(tmp_path):
         call, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "featdistill.lessons.policy" in done.stderr
+    assert "featdistill.data.policy" in done.stderr
     assert "'nonesuch'" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
@@ -199,8 +199,8 @@ def test_seeds_make_experts(images, root):
 @pytest.mark.parametrize(("name", "blocks"), [("siglip", ".layers."), ("open_clip", ".resblocks.")])
 def test_adapters_alone_learn_and_are_folded_in(name, blocks, images, root):
     """What no adapter touches stays bit for bit; a plain expert comes out that says what the trained one said."""
-    how = settings([name], stage1={"encoder_lr": 1e-2})
-    lora = {"lora": {"rank": 2, "alpha": 2.0}, "checkpointing": True}
+    how = settings([name], stage1={"encoder_learning_rate": 1e-2})
+    lora = {"lora": {"rank": 2, "alpha": 2.0}, "gradient_checkpointing": True}
     chosen = how.model_copy(update={"experts": {name: ExpertSettings(**how.experts[name].model_dump() | lora)}})
     course = Course(chosen, name, 1, images, root, 0)
     made = experts.build(course.expert)

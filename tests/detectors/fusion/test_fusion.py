@@ -11,7 +11,7 @@ from aigid.detectors.gate import AveragedTowers, ConcatenatedTowers, FusionSetti
 
 ALL = (GatedTowers, ConcatenatedTowers, AveragedTowers)
 SETTINGS = FusionSettings(
-    backbone="b", train="d", width=8, hidden=16, epochs=15, lr=1e-2, batch_size=64, weight_decay=0.01
+    backbone="b", dataset="d", width=8, hidden=16, epochs=15, learning_rate=1e-2, batch_size=64, weight_decay=0.01
 )
 
 

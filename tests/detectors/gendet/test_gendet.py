@@ -11,10 +11,10 @@ from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import on_device, train_classifier
 
-TEACHER = {"num_tokens": 2, "width": 16, "heads": 2, "epochs": 8, "lr": 3e-3, "batch_size": 32}
-CLASSIFIER = {"epochs": 8, "lr": 3e-3, "batch_size": 32}
+TEACHER = {"num_tokens": 2, "width": 16, "heads": 2, "epochs": 8, "learning_rate": 3e-3, "batch_size": 32}
+CLASSIFIER = {"epochs": 8, "learning_rate": 3e-3, "batch_size": 32}
 SECTION = {
-    "backbone": "b", "train": "d", "lr": 1e-3, "rotations": 3, "batch_size": 32, "teacher": TEACHER,
+    "backbone": "b", "dataset": "d", "learning_rate": 1e-3, "num_rotations": 3, "batch_size": 32, "teacher": TEACHER,
     "classifier": CLASSIFIER,
 }  # fmt: skip
 
@@ -39,9 +39,9 @@ def teacher() -> GenDet:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"mode": "teacher"}, {"mode": "ad_fake"}, {}, {"reduction": "sum"}, {"optimizer_state": "separate"},
-        {"residual_augmenter": False}, {"normalize_discrepancy": True}, {"classified_fakes": "augmented"},
-        {"mode": "ad", "rotations": 20},
+        {"mode": "teacher"}, {"mode": "ad_fake"}, {}, {"reduction": "sum"}, {"optimizer_sharing": "separate"},
+        {"residual_augmenter": False}, {"normalize_discrepancy": True}, {"classifier_fakes": "augmented"},
+        {"mode": "ad", "num_rotations": 20},
     ],
     ids=lambda changes: " ".join(f"{key}={value}" for key, value in changes.items()) or "full",
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_the_classifier_is_trained_on_discrepancies_alone(teacher: GenDet) -> No
 
 def test_noise_teaches_nothing() -> None:
     """Twice over: features of pure noise, and labels shuffled five times over features that do tell."""
-    quick = settings(rotations=2)
+    quick = settings(num_rotations=2)
     noise = [rows(seed, 400, shift=0.0) for seed in (0, 1)]
     test = rows(2, 4000, shift=0.0)
     assert abs(roc_auc_score(test.y, GenDet.fit(quick, *noise, 0).score(test.x)) - 0.5) <= 0.05
@@ -128,7 +128,7 @@ def test_noise_teaches_nothing() -> None:
         ("margin", 4.5, "less than or equal to 4, got 4.5"),
         ("margin", float("nan"), "got nan"),
         ("alpha", -0.1, "greater than or equal to 0, got -0.1"),
-        ("rotations", 0, "greater than or equal to 1, got 0"),
+        ("num_rotations", 0, "greater than or equal to 1, got 0"),
         ("mode", "both", "got 'both'"),
         ("teacher", TEACHER | {"heads": 3}, "width 16 is not a multiple of 3 heads"),
     ],

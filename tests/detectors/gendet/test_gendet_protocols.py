@@ -58,8 +58,8 @@ def judged(tmp_path: Path, layout: str, views: list[str]) -> dict[str, float]:
     """The preset's own GenDet, narrower and faster, through scores to the protocol."""
     dataset = embedded(planted(tmp_path / "tree", layout), tmp_path / "e.h5", views)
     settings = params.load("gendet", GenDetSettings, ROOT / f"aigid/presets/{layout}.yaml")
-    small = {"lr": 1e-3, "batch_size": 16}
-    chosen = settings.model_dump() | {"rotations": 2, **small}
+    small = {"learning_rate": 1e-3, "batch_size": 16}
+    chosen = settings.model_dump() | {"num_rotations": 2, **small}
     chosen["teacher"] |= {"width": 8, "heads": 2, **small}
     chosen["classifier"] |= {"epochs": 20} | small
     detector = GenDet.fit(
@@ -91,7 +91,8 @@ def test_genimage_trains_on_sd14_and_judges_8_generators_and_6_degradations(tmp_
 )
 def test_the_presets_hold_the_papers_numbers(preset: str, lr: float, teacher_lr: float, classifier_lr: float) -> None:
     settings = params.load("gendet", GenDetSettings, ROOT / f"aigid/presets/{preset}.yaml")
-    assert (settings.margin, settings.alpha, settings.rotations, settings.mode) == (2.0, 0.1, 10, "full")
-    assert (settings.lr, settings.teacher.lr, settings.classifier.lr) == (lr, teacher_lr, classifier_lr)
+    assert (settings.margin, settings.alpha, settings.num_rotations, settings.mode) == (2.0, 0.1, 10, "full")
+    rates = (settings.learning_rate, settings.teacher.learning_rate, settings.classifier.learning_rate)
+    assert rates == (lr, teacher_lr, classifier_lr)
     shape = settings.teacher
     assert (shape.width, shape.heads, shape.expansion, shape.num_tokens) == (196, 4, 4, 4)

@@ -13,7 +13,8 @@ from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.gendet.student import Student
 from aigid.detectors.gendet.tokeniser import Tokeniser
 
-SETTINGS = GenDetSettings(backbone="b", train="d", lr=1e-4, teacher={"lr": 1e-4}, classifier={"lr": 1e-3})
+RATES = {"teacher": {"learning_rate": 1e-4}, "classifier": {"learning_rate": 1e-3}}
+SETTINGS = GenDetSettings(backbone="b", dataset="d", learning_rate=1e-4, **RATES)
 
 
 def x(num: int = 5, dim: int = 768) -> torch.Tensor:
@@ -70,7 +71,7 @@ def test_initialisation_is_pytorchs_and_does_not_touch_the_global_state() -> Non
 
 def test_the_classifier_sees_the_discrepancy_alone() -> None:
     """Features that teacher and student cannot tell apart are one verdict, whatever they are."""
-    network = Network(6, TeacherSettings(lr=1, width=8), alone=False).requires_grad_(False)
+    network = Network(6, TeacherSettings(learning_rate=1, width=8), alone=False).requires_grad_(False)
     draws = {"teacher": "t", "student": "s", "classifier": "c"}
     for name, key in draws.items():
         initialise(getattr(network, name), generator(key))

@@ -11,9 +11,15 @@ from aigid.detectors.gendet.rotation import Rotations
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.teacher import Teacher
 
-SHAPE = {"num_tokens": 2, "width": 16, "heads": 2, "lr": 1e-3}
+SHAPE = {"num_tokens": 2, "width": 16, "heads": 2, "learning_rate": 1e-3}
 SETTINGS = GenDetSettings(
-    backbone="b", train="d", lr=1e-3, alpha=1.0, batch_size=32, teacher=SHAPE, classifier={"lr": 1e-3}
+    backbone="b",
+    dataset="d",
+    learning_rate=1e-3,
+    alpha=1.0,
+    batch_size=32,
+    teacher=SHAPE,
+    classifier={"learning_rate": 1e-3},
 )
 
 
@@ -102,7 +108,7 @@ def test_separate_states_make_alpha_a_matter_of_scale() -> None:
     """AdamW is blind to a constant factor if the fakes' epochs have moments of their own, but for its epsilon."""
 
     def after(alpha: float, state: str) -> torch.Tensor:
-        training = rotations(alpha=alpha, optimizer_state=state)
+        training = rotations(alpha=alpha, optimizer_sharing=state)
         for _ in range(2):
             training.real_epoch()
             training.fake_epoch()

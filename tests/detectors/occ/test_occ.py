@@ -28,8 +28,8 @@ def rows(seed, n=300):
 
 
 def settings(**changes):
-    how = {"context": 2, "epochs": 15, "batch_size": 16, "learning_rate": 0.5, "shared": False, "weight_decay": 0}
-    return OccSettings(backbone="b", train="d", **(how | changes))
+    how = {"n_ctx": 2, "epochs": 15, "batch_size": 16, "learning_rate": 0.5, "shared_context": False, "weight_decay": 0}
+    return OccSettings(backbone="b", dataset="d", **(how | changes))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_loss_equals_loops_and_autograd():
 
 
 def test_the_rate_warms_up_for_an_epoch_and_falls_as_a_cosine():
-    how = OccSettings(backbone="b", train="d")
+    how = OccSettings(backbone="b", dataset="d")
     assert rate(how, 0) == 1e-5
     assert rate(how, 100) == pytest.approx(1e-4 / 2)
     assert rate(how, 60) == pytest.approx(1e-4 * (1 + cos(pi * 0.3)) / 2)
@@ -106,13 +106,13 @@ def test_texts_are_those_of_open_clip():
 
 def test_a_shared_context_is_one_for_both_names():
     draw = torch.Generator().manual_seed(0)
-    assert Prompts(settings(shared=True), Texts(6), 3, draw).context.shape == (3, 1, 2, 6)
+    assert Prompts(settings(shared_context=True), Texts(6), 3, draw).context.shape == (3, 1, 2, 6)
     assert Prompts(settings(), Texts(6), 3, draw).context.shape == (3, 2, 2, 6)
 
 
 def test_what_it_refuses():
-    with pytest.raises(InputError, match=r"occ\.context=9: prompts of 13 tokens, and the tower reads 8"):
-        OccClip.fit(settings(context=9), rows(0), rows(1), 0, Texts(6))
+    with pytest.raises(InputError, match=r"occ\.n_ctx=9: prompts of 13 tokens, and the tower reads 8"):
+        OccClip.fit(settings(n_ctx=9), rows(0), rows(1), 0, Texts(6))
     wide = Rows(np.zeros((3, 7), np.float32), np.array([0, 1, 1]), generators=NAMES)
     with pytest.raises(InputError, match=r"occ\.backbone: its texts have 6 numbers, its images 7"):
         OccClip.fit(settings(), wide, wide, 0, Texts(6))

@@ -31,11 +31,11 @@ from aigid.features.preprocess import Preprocess
 from tests.together import together
 
 EXPERT = ExpertSettings(
-    backbone="tiny_vit", batch_size=4, accumulate=1, epochs=6, learning_rate=3e-3, period=36,
+    backbone="tiny_vit", batch_size=4, accumulate_steps=1, epochs=6, learning_rate=3e-3, t_max=36,
     lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
 )  # fmt: skip
 SHORT = EXPERT.model_copy(update={"epochs": 2})
-SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "lr": 3e-3, "batch_size": 16})
+SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "learning_rate": 3e-3, "batch_size": 16})
 IMAGE = np.zeros((32, 32, 3), np.uint8)
 NUM = {"train": 24, "val": 6, "test": 12}
 

@@ -29,7 +29,7 @@ def rows(seed, n=360, num_classes=6, d=16, spread=0.8):
 
 
 def settings(**changes):
-    return SvmSettings(backbone="b", train="d", **changes)
+    return SvmSettings(backbone="b", dataset="d", **changes)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -156,7 +156,7 @@ def test_forward_selection_drops_noise():
     train, val = rows(0, n=240, num_classes=3), rows(1, n=240, num_classes=3)
     noise = np.random.default_rng(5).normal(size=(240, 4)).astype(np.float32)
     noisy = [Rows(np.hstack([r.x, noise]), r.y, generators=r.generators) for r in (train, val)]
-    detector = KernelSvm.fit(settings(features="k_best_forward", k=6, forward_sample=120), *noisy, 0)
+    detector = KernelSvm.fit(settings(features="k_best_forward", k=6, selection_sample=120), *noisy, 0)
     assert set(detector.arrays["columns"].tolist()) < set(range(16))
 
 
