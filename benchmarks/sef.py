@@ -1,7 +1,7 @@
 """Experts, naive mix and fusions on held-out and unseen fakes, over several seeds, with the conflict of gradients.
 
 python -m benchmarks.sef                                           the demo's photographs, from data/images/demo
-python -m benchmarks.sef --params aigid/presets/cifake.yaml --manifest cifake.csv    CIFAR-10's, $AIGID_DATA/cifake
+python -m benchmarks.sef --manifest cifake.csv    after `aigid preset cifake`: CIFAR-10's, $AIGID_DATA/cifake
 """
 
 import resource

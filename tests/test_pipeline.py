@@ -11,6 +11,7 @@ import yaml
 from dvc.repo import Repo
 from networkx import DiGraph, ancestors, descendants
 
+from aigid import preset
 from aigid.align.making import AlignedSettings, VaeSettings
 from aigid.base import params
 from aigid.data.audit.doctor import AuditSettings
@@ -35,7 +36,15 @@ JUDGED = tuple(names())
 ON_EMBEDDINGS = tuple(name for name in JUDGED if "backbone" in find(name).Settings.model_fields)
 EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
 BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
-PARAMS = [ROOT / "params.yaml", *sorted((ROOT / "aigid/presets").glob("*.yaml"))]
+PRESETS = preset.names()
+
+
+@pytest.fixture
+def path(request, tmp_path) -> Path:
+    """The params.yaml of a preset."""
+    file = tmp_path / "params.yaml"
+    file.write_text(preset.text(request.param))
+    return file
 
 
 @cache
@@ -206,7 +215,7 @@ def test_a_stage_fits_on_a_screen(file):
     assert len(file.read_text().splitlines()) <= 60
 
 
-@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
     others = {
@@ -252,7 +261,7 @@ def test_every_section_loads(path):
     assert params.load("perturbation", PerturbationSettings, path).dataset in sections["datasets"]
 
 
-@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
 def test_params_are_plain_block_yaml(path):
     """`dvc exp run -S` rewrites flow maps, and YAML 1.1 and 1.2 disagree on `1e-3`."""
     for line in path.read_text().splitlines():
@@ -261,7 +270,7 @@ def test_params_are_plain_block_yaml(path):
         assert not re.search(r"(?<![\w.])\d+e[+-]?\d+", value), f"write 1.0e-3: {line}"
 
 
-@pytest.mark.parametrize("path", PARAMS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
 def test_names_can_be_stage_names(path):
     sections = yaml.safe_load(path.read_text())
     names = [*sections["datasets"], *sections["demo"], *sections["index"], *sections["backbones"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid import store
+from aigid import preset, store
 from aigid.base import params
 from aigid.base.files import write_text
 from aigid.data.index import IndexSettings, index
@@ -17,13 +17,19 @@ from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.evaluation import protocols, published, scores
 
-ROOT = Path(__file__).resolve().parents[3]
 GANS = ["progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "seeingdark", "san", "crn", "imle"]
 DIFFUSION = ["guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle"]
 GENIMAGE = (
     ["midjourney", "stable_diffusion_v_1_4", "stable_diffusion_v_1_5", "ADM", "glide", "wukong", "VQDM", "BigGAN"]
 )  # fmt: skip
 DEGRADED = ["clean", *published.GENIMAGE_VIEWS]
+
+
+def written(folder: Path, name: str) -> Path:
+    """The params.yaml of a preset."""
+    path = folder / f"{name}.yaml"
+    path.write_text(preset.text(name))
+    return path
 
 
 def planted(root: Path, layout: str) -> pd.DataFrame:
@@ -39,7 +45,7 @@ def planted(root: Path, layout: str) -> pd.DataFrame:
     for folder in folders:
         for number in range(40 if "train" in folder else 4):
             write_text(root / folder / f"{number}.png", f"{folder}/{number}")
-    settings = params.load(f"index.{layout}", IndexSettings, ROOT / f"aigid/presets/{layout}.yaml")
+    settings = params.load(f"index.{layout}", IndexSettings, written(root.parent, layout))
     return index(root, settings, seed=0)[0]
 
 
@@ -57,7 +63,7 @@ def embedded(table: pd.DataFrame, path: Path, views: list[str]) -> EmbeddedDatas
 def judged(tmp_path: Path, layout: str, views: list[str]) -> dict[str, float]:
     """The preset's own GenDet, narrower and faster, through scores to the protocol."""
     dataset = embedded(planted(tmp_path / "tree", layout), tmp_path / "e.h5", views)
-    settings = params.load("gendet", GenDetSettings, ROOT / f"aigid/presets/{layout}.yaml")
+    settings = params.load("gendet", GenDetSettings, written(tmp_path, layout))
     small = {"learning_rate": 1e-3, "batch_size": 16}
     chosen = settings.model_dump() | {"num_rotations": 2, **small}
     chosen["teacher"] |= {"width": 8, "heads": 2, **small}
@@ -87,10 +93,12 @@ def test_genimage_trains_on_sd14_and_judges_8_generators_and_6_degradations(tmp_
 
 
 @pytest.mark.parametrize(
-    ("preset", "lr", "teacher_lr", "classifier_lr"), [("ufd", 1e-4, 1e-5, 1e-5), ("genimage", 1e-5, 1e-5, 1e-3)]
+    ("name", "lr", "teacher_lr", "classifier_lr"), [("ufd", 1e-4, 1e-5, 1e-5), ("genimage", 1e-5, 1e-5, 1e-3)]
 )
-def test_the_presets_hold_the_papers_numbers(preset: str, lr: float, teacher_lr: float, classifier_lr: float) -> None:
-    settings = params.load("gendet", GenDetSettings, ROOT / f"aigid/presets/{preset}.yaml")
+def test_the_presets_hold_the_papers_numbers(
+    name: str, lr: float, teacher_lr: float, classifier_lr: float, tmp_path: Path
+) -> None:
+    settings = params.load("gendet", GenDetSettings, written(tmp_path, name))
     assert (settings.margin, settings.alpha, settings.num_rotations, settings.mode) == (2.0, 0.1, 10, "full")
     rates = (settings.learning_rate, settings.teacher.learning_rate, settings.classifier.learning_rate)
     assert rates == (lr, teacher_lr, classifier_lr)
