@@ -12,14 +12,16 @@ from aigid.data.audit import page, record
 from aigid.detectors.base.registry import names
 from aigid.evaluation import ablation, attribution, card, crosstable, ledger, perturbation, report
 from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.results import read, write_curves
 from aigid.evaluation.section import Section
 
 
 @click.command(cls=Command, help=__doc__)
 @click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/ and crossing/.")
 @click.option("--models", type=Path, required=True, help="Holds a bundle of every detector.")
+@click.option("--curves", type=Path, required=True, help="Folder of <dataset>.roc.csv and .pr.csv of all detectors.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
-def main(results: Path, models: Path, out: Path) -> None:
+def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     datasets, shown = params.load("datasets", list[str]), params.load("thumbnails", list[str])
     judged = names()
     audits = {dataset: record.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
@@ -35,7 +37,9 @@ def main(results: Path, models: Path, out: Path) -> None:
         sections[f"Audit of {dataset}"] = Section(page.headline(audit), page.tables(audit))
     facts = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in shown}
-    wanted = product((*judged, *CONTROLS), datasets)
+    wanted = [*product((*judged, *CONTROLS), datasets)]
+    found = read(results, wanted)
+    write_curves({cell: found[cell] for cell in product(judged, datasets)}, curves)
     report.write(results, out, wanted, alarms, facts, sections=sections, images=images)
     ledger.write(results, out)
     card.write(results, models, out / "cards", judged, datasets)

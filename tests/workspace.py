@@ -24,8 +24,16 @@ def copy(folder):
     """The files that the pipeline needs, in a new repository with an identity; nothing is committed."""
     for name in ("aigid", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in (
+        "dvc.yaml",
+        "params.yaml",
+        ".dvcignore",
+        ".gitignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".dvc/plots/by_detector.json",
+    ):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(ROOT / name, folder / name)
     run("git", "init", "--quiet", cwd=folder)
     run("git", "config", "user.name", "aigid tests", cwd=folder)

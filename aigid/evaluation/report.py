@@ -39,7 +39,7 @@ def write(
     sections: Mapping[str, Section] | None = None,
     images: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write ``index.html``, ``table.md``, ``table.tex`` and two PNG a dataset into ``out``, from what lies in ``root``.
+    """Write ``index.html``, ``table.md``, ``table.tex`` and ``figures/`` into ``out``, from what lies in ``root``.
 
     ``wanted`` names the detectors and datasets that must be there; InputError if one is not. ``alarms`` (the audit's
     warnings) stand on top; ``facts`` (command, seeds, hashes, versions) at the end; ``differences`` holds the table of
@@ -58,7 +58,7 @@ def write(
     for dataset, judgements in datasets.items():
         for name in PICTURES:
             draw, _ = figures.FIGURES[name]
-            figures.save(draw(judgements), Path(out, f"{dataset}-{name}.png"))
+            figures.save(draw(judgements), Path(out, "figures", f"{dataset}-{name}.png"))
 
 
 def provenance(datasets: Mapping[str, Judgements]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Where judgements lie on disk: the flat numbers in one folder, tables and curves in two others."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -44,6 +45,20 @@ def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, J
     if not found:
         raise InputError(f"{root}: no metrics/<detector>/<dataset>.json to report on")
     return {cell: _read(_places(root, *cell)) for cell in found}
+
+
+def write_curves(judgements: Mapping[Cell, Judgement], folder: Path) -> None:
+    """Write ``<dataset>.<roc|pr>.csv`` below ``folder``: the curves of all detectors, by the column ``detector``."""
+    for dataset, name in product(dict.fromkeys(dataset for _, dataset in judgements), ("roc", "pr")):
+        parts = [
+            judgement.curves[name].assign(detector=detector)
+            for (detector, other), judgement in judgements.items()
+            if other == dataset
+        ]
+        table = pd.concat([part for part in parts if len(part)] or parts[:1])
+        table.insert(0, "detector", table.pop("detector"))
+        with atomic(folder / f"{dataset}.{name}.csv") as part:
+            table.to_csv(part, index=False, lineterminator="\n")
 
 
 def _places(root: Path, detector: str, dataset: str) -> dict[str, Path]:

@@ -26,6 +26,12 @@ def made(detector: int) -> Judgement:
     return judge(scores.validate(frame, "made"), draws=20)
 
 
+def all_fakes() -> pd.DataFrame:
+    """A scores file of one class, which has no curve."""
+    frame = pd.DataFrame({"path": [f"{i}.png" for i in range(9)], "label": 1, "generator": "x", "split": "test"})
+    return scores.validate(frame.assign(view="clean", score=0.5), "one class")
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for number, detector in enumerate(("probe", "a|b")):
@@ -52,6 +58,26 @@ def test_metrics_are_flat_numbers(root: Path) -> None:
         assert isinstance(value, int | float)
 
 
+def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
+    results.write(judge(all_fakes(), draws=0), root, "one class", "demo")
+    found = results.read(root)
+    results.write_curves(found, root / "curves")
+    assert sorted(path.name for path in (root / "curves").iterdir()) == ["demo.pr.csv", "demo.roc.csv"]
+    for name, columns in {"roc": ["fpr", "tpr"], "pr": ["recall", "precision"]}.items():
+        table = pd.read_csv(root / f"curves/demo.{name}.csv")
+        assert list(table.columns) == ["detector", *columns]
+        assert set(table["detector"]) == {"probe", "a|b"}
+        for detector, rows in table.groupby("detector"):
+            own = pd.read_csv(root / f"plots/{detector}/demo.{name}.csv")
+            pd.testing.assert_frame_equal(rows[columns].reset_index(drop=True), own, check_exact=True)
+
+
+def test_curves_that_are_all_empty_leave_a_header(root: Path) -> None:
+    only = {("one class", "demo"): judge(all_fakes(), draws=0)}
+    results.write_curves(only, root / "curves")
+    assert (root / "curves/demo.roc.csv").read_text() == "detector,fpr,tpr\n"
+
+
 def test_an_incomplete_set_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="gendet/demo"):
         report.write(root, root / "report", [("probe", "demo"), ("gendet", "demo")])
@@ -71,14 +97,16 @@ def test_the_report_shows_numbers_counts_and_gaps(root: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
     for name in ("demo-roc.png", "demo-generators.png"):
-        assert (root / "report" / name).stat().st_size > 5000
+        assert (root / "report/figures" / name).stat().st_size > 5000
 
 
 def test_figures_come_out_byte_for_byte_again(root: Path) -> None:
     report.write(root, root / "one")
     report.write(root, root / "two")
-    for first in (root / "one").iterdir():
-        assert first.read_bytes() == (root / "two" / first.name).read_bytes()
+    files = [path for path in (root / "one").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".html", ".md", ".tex", ".png"}
+    for first in files:
+        assert first.read_bytes() == (root / "two" / first.relative_to(root / "one")).read_bytes()
 
 
 def test_the_terminal_takes_any_name(root: Path) -> None:
