@@ -122,9 +122,11 @@ def table_of(page: Path, link: str) -> str:
     table = table.drop(columns=list(provenance))
     if {"cell", "seed"} <= set(table):
         table = over_seeds(table)
-    lines = [provenance.pop("settings", ""), ", ".join(f"{name} {text}" for name, text in provenance.items())]
-    caption = ". ".join(line for line in lines if line)
-    return markdown_table(table) + (f"\n\n*{caption}.*" if caption else "")
+    provenance.pop("key", None)
+    settings, machine = (provenance.pop(name, "") for name in ("settings", "machine"))
+    measured = ", ".join([machine, *(f"{name} {text}".replace("date ", "") for name, text in provenance.items())])
+    caption = " ".join(f"{line[:1].upper()}{line[1:]}." for line in (settings, measured) if line)
+    return markdown_table(table) + (f"\n\n*{caption}*" if caption else "")
 
 
 def over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +169,7 @@ def parameters() -> str:
             nested = not set(value or {}) <= set(kind.model_fields)
             blocks.append(settings_table(kind, f"{section}.<name>" if nested or not value else section, shown))
         else:
-            blocks.append(f"Type `{type_name(kind)}`, in `params.yaml` `{json.dumps(value)}`.")
+            blocks.append(f"Type `{type_name(kind)}`; in `params.yaml`: `{json.dumps(value)}`.")
     others = [kind for kind in settings_classes() if kind not in shown]
     blocks.append("## Settings that belong to no section\n\nThese are options of commands, or parts of a preset.")
     blocks += [f"### `{kind.__name__}`\n\n{settings_table(kind, '', shown)}" for kind in others if kind not in shown]
@@ -394,7 +396,8 @@ def public_api() -> str:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name in wanted:
                 modules.setdefault(node.name, f"{module_name(path)}.{node.name}")
-    options = "    options:\n      heading_level: 2\n      show_root_heading: true\n      show_root_full_path: true\n"
+    switches = ("show_root_heading", "show_root_full_path", "show_if_no_docstring")
+    options = "    options:\n      heading_level: 2\n" + "".join(f"      {name}: true\n" for name in switches)
     return "\n\n".join(f"::: {name}\n{options}" for name in ["aigid", *modules.values()])
 
 

@@ -115,11 +115,22 @@ def test_benchmark_tables_are_shown() -> None:
         assert f"results/benchmarks/{path.name})" in shown, path
 
 
-def test_runs_of_several_seeds_become_means(generate) -> None:
-    page = ROOT / "docs/benchmarks/gendet.md"
-    table = generate.table_of(page, "../../results/benchmarks/gendet_ablation.csv")
-    assert "| full | 3 | 0.768 ± 0.006 |" in table
-    assert "commit cd833b6a" in table
+def test_runs_of_several_seeds_become_means(generate, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    lines = [
+        "cell,seed,auroc,seconds,machine,commit",
+        "full,0,0.7,9,vm,abc",
+        "full,1,0.8,9,vm,abc",
+        "ad,0,0.5,9,vm,abc",
+    ]
+    (tmp_path / "runs.csv").write_text("\n".join(lines))
+    text = generate.table_of(tmp_path / "docs/page.md", "../runs.csv")
+    assert text.splitlines()[2:4] == ["| full | 2 | 0.750 ± 0.050 |", "| ad | 1 | 0.500 |"]
+    assert "*Vm, commit abc.*" in text
+
+
+def test_tables_that_are_not_there_are_named(generate) -> None:
+    assert "results/none.csv" in generate.table_of(ROOT / "docs/index.md", "../results/none.csv")
 
 
 def test_parameters_are_complete(generate) -> None:
