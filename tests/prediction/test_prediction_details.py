@@ -14,8 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from aigid.cli import main
+from aigid.commands.prediction import _watched
 from aigid.data.reading.images import decode
 from aigid.prediction import explanation, metadata, stability
+from aigid.prediction.result import Prediction
 from tests.data import hostile
 
 HARM = {
@@ -91,6 +93,14 @@ def test_what_an_image_says_of_itself(tmp_path):
     (tmp_path / "c2pa.jpg").write_bytes((tmp_path / "iptc.jpg").read_bytes() + b"jumbc2pa")
     assert metadata.read(tmp_path / "c2pa.jpg")["c2pa"]["state"] in ("present", "invalid")
     assert metadata.read(tmp_path / "nosuch.jpg") == {}
+
+
+def test_the_metadata_of_an_image_stands_in_its_prediction(tmp_path):
+    saved(tmp_path / "webui.png", [("parameters", "a cat\nSteps: 20, Sampler: Euler a, Seed: 1")])
+    row = [Prediction(path=str(tmp_path / "webui.png"), score=0.5, details={"reasons": []})]
+    (shown,) = list(_watched(iter([row]), [], None))
+    assert shown[0].document()["embedded_metadata"]["summary"] == "parameters of Stable Diffusion web UI"
+    assert "says_of_itself" not in shown[0].document()
 
 
 def folder_of(folder, num):

@@ -90,6 +90,10 @@ def test_every_detector_learns_saves_loads_and_scores(dataset, name, tmp_path):
     models.save(fit(name, dataset), folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == first
     assert [path.name for path in folder.parent.iterdir()] == [name]
+    document = json.loads(first["model.json"])
+    assert document["schema_version"] == models.SCHEMA_VERSION == 3
+    assert isinstance(document["detector_state"], dict)
+    assert "facts" not in document
     scores = score(models.load(folder), dataset)
     pd.testing.assert_frame_equal(scores, score(model, dataset))
     assert len(scores) == 2 * 20

@@ -78,6 +78,7 @@ def test_logs_have_a_line_an_epoch(teacher: GenDet) -> None:
     assert {name: len(log) for name, log in detector.logs.items()} == {"rotations": 3, "classifier": 8}
     assert len(teacher.logs["teacher"]) == 8
     assert detector.logs["rotations"].notna().all(axis=None)
+    assert list(detector.logs["rotations"])[4:7] == ["distance_reals", "distance_fakes", "distance_augmented"]
     last = detector.logs["classifier"]["val_auroc"].iloc[-1]
     assert last == pytest.approx(roc_auc_score(rows(1).y, detector.score(rows(1).x)), abs=1e-6)
     no_val = Rows(rows(1).x[:0], rows(1).y[:0])
