@@ -1,4 +1,6 @@
-"""A pool of actors on a Ray cluster. Ray replaces an actor that dies; its rows are done again.
+"""Where images are worked on: here, or by a pool of actors on a Ray cluster. What comes of it is the same.
+
+Ray replaces an actor that dies; its rows are done again. It is imported when it is wanted.
 
 ``$RAY_ADDRESS`` names the cluster, else one is started on this machine. ``$AIGID_RAY_ACTORS``, ``$AIGID_RAY_GPUS`` and
 ``$AIGID_RAY_CPUS`` (of each actor, fractions allowed) shape the pool.
@@ -7,15 +9,15 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import ray
-from ray.data import ActorPoolStrategy, DataContext
 from tqdm import tqdm
 
 from aigid.base.errors import InputError
@@ -34,6 +36,16 @@ class Pool:
     gpus: float
 
 
+def choose(name: str, local: Callable[..., Any], on_ray: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of the engine ``local`` or ``ray``; InputError for another one, or where Ray is missing."""
+    engines = {"local": local, "ray": on_ray}
+    if name not in engines:
+        raise InputError(f"unknown engine {name!r}; known: {', '.join(engines)}")
+    if name == "ray" and find_spec("ray") is None:
+        raise InputError("engine 'ray': not installed; pip install 'aigid[ray]'")
+    return engines[name]
+
+
 def spread(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iterator[dict]:
     """The rows that actors give, in any order, for these rows, ``size`` at a time; ``num`` of each says how many.
 
@@ -41,6 +53,9 @@ def spread(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iter
     ``require_alike`` wants, and the threads that it may use. InputError for an address without a cluster, and for what
     an actor refuses.
     """
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
     with cluster() as pool, _plainly():
         DataContext.get_current().enable_progress_bars = False
         parts = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
@@ -76,6 +91,8 @@ def worker() -> str:
 @contextmanager
 def cluster() -> Iterator[Pool]:
     """The pool that the cluster of ``$RAY_ADDRESS`` allows, or one started on this machine and stopped afterwards."""
+    import ray
+
     ours = not ray.is_initialized()
     if ours:
         address = os.environ.get("RAY_ADDRESS")
@@ -126,6 +143,8 @@ def _number(variable: str, default: float) -> float:
 @contextmanager
 def _plainly() -> Iterator[None]:
     """What an actor refused, in its own words."""
+    import ray
+
     try:
         yield
     except ray.exceptions.RayError as error:  # of what was raised there, its text alone has come here

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import engines
-from aigid.align import container, domains, photographs
+from aigid import cluster
+from aigid.align import container, domains, engine, on_ray, photographs
 from aigid.align.domains import AlignSettings
 from aigid.align.engine import ahead
 from aigid.align.fakes import Fakes
@@ -28,8 +28,6 @@ from aigid.features import weights
 
 RECORD, ABOUT, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 LIBRARIES = ("diffusers", "numpy", "pillow", "spandrel", "torch")
-# Each is a function that does what `aigid.align.engine.run` does.
-ENGINES = {"local": "aigid.align.engine:run", "ray": "aigid.align.on_ray:run"}
 PSNR = (15.0, 50.0)  # dB: where the median pair of a working generator lies; published ones reach 20 to 35
 IDENTICAL = 100.0  # dB, said of two equal images
 
@@ -55,10 +53,10 @@ def align(table: pd.DataFrame, root: Place, settings: AlignSettings, out: Path, 
 
     ``out`` also gets ``manifest.csv``, ``aligned.jsonl`` (a line a pair) and ``align.json`` (what made them). It is
     written beside its place and moved there at the end; an earlier alignment in its place is replaced. InputError where
-    ``out`` holds anything else, for weights that do not fit, where no photograph can be read. ``on`` names one of
-    ``ENGINES``, else ``$AIGID_ENGINE`` does: where fakes are made; they are put into files here.
+    ``out`` holds anything else, for weights that do not fit, where no photograph can be read. ``on`` is
+    ``local`` or ``ray``, else ``$AIGID_ENGINE`` does: where fakes are made; they are put into files here.
     """
-    run = engines.find(on or engine_name(), ENGINES)
+    run = cluster.choose(on or engine_name(), engine.run, on_ray.run)
     domains.check(settings.domain)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")

@@ -10,21 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import engines, store
+from aigid import cluster, store
 from aigid.base.errors import InputError
 from aigid.base.files import batch_size, device_name, engine_name, num_workers
 from aigid.base.remote import Place
 from aigid.data.hashes import sha256_of
 from aigid.degrade import views
 from aigid.device import choose_device
-from aigid.features import batch, cache, engine, space
+from aigid.features import batch, cache, engine, on_ray, space
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
 from aigid.features.encoder import Backbone
 from aigid.features.reader import Reader, Sample
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
-# Each is a function that does what `aigid.features.engine.run` does.
-ENGINES = {"local": "aigid.features.engine:run", "ray": "aigid.features.on_ray:run"}
 WINDOW = 4096  # rows that are in memory at once when a file is put together
 LOG = logging.getLogger(__name__)
 
@@ -101,14 +99,14 @@ def extract(
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
     cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` names one of ``ENGINES``, else
+    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` is ``local`` or ``ray``, else
     ``$AIGID_ENGINE`` does.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
-    run = engines.find(on or engine_name(), ENGINES)
+    run = cluster.choose(on or engine_name(), engine.run, on_ray.run)
     definitions = {name: views.definition(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")

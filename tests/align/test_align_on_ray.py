@@ -11,13 +11,12 @@ import torch
 from makers import autoencoder, pictures
 from PIL import Image
 
-from aigid.align import domains
+from aigid.align import domains, on_ray
 from aigid.align.domains import AlignSettings
 from aigid.align.fakes import Fakes
 from aigid.align.shelf import Shelf
 from aigid.base.errors import InputError
 
-on_ray = pytest.importorskip("aigid.align.on_ray", exc_type=ImportError)
 NUM = 3
 
 

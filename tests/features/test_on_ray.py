@@ -14,11 +14,10 @@ import psutil
 import pytest
 import torch
 
-from aigid import engines
-from aigid.align import pairs
+from aigid import cluster
 from aigid.base.errors import InputError
 from aigid.data import manifest
-from aigid.features import cache, extract
+from aigid.features import cache, engine, extract, on_ray
 from aigid.features.backbones import resolve
 from aigid.features.encoder import Backbone
 from aigid.features.engine import Block
@@ -42,21 +41,22 @@ print([(sample.place, str(sample.status)) for sample in found.failed])
 """
 
 
-def test_an_engine_is_found_or_a_line_says_how_to_get_it(monkeypatch):
+def test_an_engine_is_chosen_or_a_line_says_how_to_get_it(monkeypatch):
+    assert cluster.choose("ray", engine.run, on_ray.run) is on_ray.run
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "aigid.cluster", raising=False)
-    monkeypatch.delattr("aigid.cluster", raising=False)
-    for known in (extract.ENGINES, pairs.ENGINES):
-        with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
-            engines.find("spark", known)
-        monkeypatch.delitem(sys.modules, known["ray"].partition(":")[0], raising=False)
-        with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
-            engines.find("ray", known)
-        assert engines.find("local", known)
+    with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
+        cluster.choose("spark", engine.run, on_ray.run)
+    with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
+        cluster.choose("ray", engine.run, on_ray.run)
+    assert cluster.choose("local", engine.run, on_ray.run) is engine.run
+
+
+def test_the_engines_import_no_ray_until_it_is_wanted():
+    code = "import sys, aigid.features.extract, aigid.align.pairs; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_pool_fits_the_cluster_or_is_what_the_environment_says(monkeypatch):
-    cluster = pytest.importorskip("aigid.cluster", exc_type=ImportError)
     assert cluster.pool_of({"CPU": 6.0}) == cluster.Pool(6, 1, 0)
     assert cluster.pool_of({"CPU": 16.0, "GPU": 2.0}) == cluster.Pool(2, 8, 1)
     monkeypatch.setenv("AIGID_RAY_GPUS", "0.5")
@@ -67,7 +67,6 @@ def test_a_pool_fits_the_cluster_or_is_what_the_environment_says(monkeypatch):
 
 
 def test_rows_say_which_blocks_lack_them():
-    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
     lacking = np.random.default_rng(0).random((11, 20)) < 0.2
     lacking[:, 7] = False
     blocks = [Block("clean", None, None, row) for row in lacking]
@@ -140,7 +139,6 @@ def test_an_address_without_a_cluster_is_one_line(images, tmp_path):
     ],
 )
 def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, told):
-    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
     tower = Backbone(resolve("tiny_clip"), torch.device("cpu"))
     shelf = cache.shelf({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
     task = on_ray._task(Block("clean", tower, shelf, np.ones(1, bool)))
@@ -152,7 +150,6 @@ def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, 
 
 
 def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, monkeypatch):
-    on_ray = pytest.importorskip("aigid.features.on_ray", exc_type=ImportError)
     monkeypatch.setenv("AIGID_ROWS", "memory://of-workers")
     tower, table = Backbone(resolve("tiny_clip"), torch.device("cpu")), manifest.read(images / "m.csv")
     key = table["sha256"].to_numpy().astype(cache.KEY)
