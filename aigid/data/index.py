@@ -20,7 +20,6 @@ from aigid.data.layouts import (
     csv,
     defactify,
     drct2m,
-    embedded,
     forensynths,
     genimage,
     ntire_shards,
@@ -32,12 +31,13 @@ from aigid.data.layouts import (
 )
 from aigid.data.layouts.fit import explain, left_out
 from aigid.data.layouts.walk import Layout, unpacked, walk
+from aigid.data.reading import archives
 
 LAYOUTS: dict[str, Layout] = {
     "bfree_online": Layout(bfree_online.TREE, bfree_online.rows),
     "chameleon": Layout(chameleon.TREE, chameleon.rows),
     "cifake": Layout(cifake.TREE, cifake.rows),
-    "defactify": Layout(defactify.TREE, defactify.rows, unpack=embedded.unpack),
+    "defactify": Layout(defactify.TREE, defactify.rows, archives=(".parquet",)),
     "drct2m": Layout(drct2m.TREE, drct2m.rows),
     "forensynths": Layout(forensynths.TREE, forensynths.rows),
     "genimage": Layout(genimage.TREE, genimage.rows),
@@ -78,9 +78,8 @@ def index(
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     layout = LAYOUTS[settings.layout]
-    layout.unpack(root)
     tree = walk(root)
-    lies_at = unpacked(tree) if settings.archives else {}
+    lies_at = unpacked(tree, archives.SUFFIXES if settings.archives else layout.archives)
     table = pd.DataFrame(layout.rows(tree), dtype=object)
     if table.empty:
         raise InputError(explain(settings.layout, LAYOUTS, tree))

@@ -195,7 +195,7 @@ def test_defactify_consolidated_parquet(tmp_path):
     assert unreadable == []
     generators = ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney", "real", "sd21"]
     assert found_rows == {
-        f"unpacked/train/Image/{n:06}.{'jpg' if n % 6 == 0 else 'png'}": (
+        f"data/train-0000{int(n > 2)}-of-00002.parquet::Image/{n - 3 * (n > 2):06}": (
             int(n % 6 > 0),
             generator,
             "train",
@@ -205,12 +205,13 @@ def test_defactify_consolidated_parquet(tmp_path):
         )
         for n, generator in enumerate(generators)
     }
-    first = tmp_path / "unpacked/train/Image/000000.jpg"
-    before = first.stat().st_mtime_ns
-    assert found(tmp_path, "defactify", "group", "caption", "sha256")[0] == found_rows
-    assert first.stat().st_mtime_ns == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "data",
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
     (tmp_path / "data/train-00001-of-00002.parquet").write_bytes(b"PAR1 no more")
-    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: not a Parquet table"):
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: cannot be read as an archive"):
         found(tmp_path, "defactify")
 
 
@@ -225,12 +226,12 @@ def test_defactify_wide_and_flat_parquet(tmp_path):
     workbook(tmp_path / "Validation_labels.xlsx", [["Index", "Label_A", "Label_B"], [0, 0, 0], [1, 1, 1]])
     rows, _ = found(tmp_path, "defactify", "group")
     assert rows == {
-        "unpacked/train/coco_image/000000.png": (0, "real", "train", "train/000000"),
-        "unpacked/train/coco_image/000001.png": (0, "real", "train", "train/000001"),
-        "unpacked/train/sd3_image/000000.png": (1, "sd3", "train", "train/000000"),
-        "unpacked/train/sd3_image/000001.png": (1, "sd3", "train", "train/000001"),
-        "unpacked/validation/image/000000.png": (0, "real", "val", "validation/c"),
-        "unpacked/validation/image/000001.png": (1, "sd21", "val", "validation/d"),
+        "train.parquet::coco_image/000000": (0, "real", "train", "train/000000"),
+        "train.parquet::coco_image/000001": (0, "real", "train", "train/000001"),
+        "train.parquet::sd3_image/000000": (1, "sd3", "train", "train/000000"),
+        "train.parquet::sd3_image/000001": (1, "sd3", "train", "train/000001"),
+        "validation-00000-of-00001.parquet::image/000000": (0, "real", "val", "validation/c"),
+        "validation-00000-of-00001.parquet::image/000001": (1, "sd21", "val", "validation/d"),
     }
 
 

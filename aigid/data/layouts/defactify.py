@@ -1,8 +1,8 @@
 """Defactify 4 (MS COCOAI): 7,000 COCO captions, each with its photograph and five generators' images of it.
 
 Three forms are read, side by side if need be: the tree of the wide train table, the flat folders of the competition
-with a table of labels, and the hub's Parquet tables, whose images are unpacked first (``embedded``). The tree is
-written from the description of NYCU's repository.
+with a table of labels, and the hub's Parquet tables, whose images are read where they lie. The tree is written from the
+description of NYCU's repository.
 """
 
 import re
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from aigid.base.errors import InputError
-from aigid.data.layouts import embedded, labels
+from aigid.data.layouts import labels
 from aigid.data.layouts.walk import Row, Tree
+from aigid.data.reading import archives
 
 TREE = (
     "train/{coco,sd21,sdxl,sd3,dalle,midjourney}_image/<i>.png; {val,test}/[image_]<i>.png with an "
@@ -34,22 +35,52 @@ NO_NUMBER = -1
 
 def rows(tree: Tree) -> Iterator[Row]:
     """One row an image; the images of one caption are one ``group``; an image that no table labels is left out."""
-    flat: dict[tuple[str, str], list[str]] = defaultdict(list)
+    flat: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+    tables = _tables(tree)
+    starts = {path: start for of_split in tables.values() for path, start, _ in of_split}
     for path in tree.images:
         match path.split("/"):
+            case [*above, table, column, row] if (place := "/".join([*above, table])) in starts:
+                number = starts[place] + int(row)
+                if column in COLUMNS:
+                    yield _row(path, COLUMNS[column], "train", f"train/{number:06}", "")
+                else:
+                    flat[_split_of(place)].append((path, number))
             case [*_, column, name] if column in COLUMNS:
                 yield _row(path, COLUMNS[column], "train", f"train/{PurePosixPath(name).stem}", "")
-            case [*above, embedded.FOLDER, split, _, _] if split in SPLITS:
-                flat["/".join(above), split].append(path)
             case [*above, split, _] if split in SPLITS:
-                flat["/".join(above), split].append(path)
-    for (above, split), paths in flat.items():
+                flat["/".join(above), split].append((path, _number(path)))
+    for (above, split), images in flat.items():
+        if split not in SPLITS:
+            continue
         known = _labels(tree, above, split)
-        for path in paths:
-            cells = known.get(_number(path))
+        for _, start, texts in tables.get((above, split), []):
+            for row, cells in enumerate(texts, start):
+                known[row] |= cells
+        for path, number in images:
+            cells = known.get(number)
             if cells and "label_a" in cells:
                 caption = cells.get("caption", "")
                 yield _row(path, _generator(cells, path), SPLITS[split], caption and f"{split}/{caption}", caption)
+
+
+def _tables(tree: Tree) -> dict[tuple[str, str], list[tuple[str, int, list[dict[str, str]]]]]:
+    """The Parquet tables of each split: path, number of the first row, and the rows' cells that are text.
+
+    Rows are counted from 0 through all tables of a split: ``train-00000-of-00002.parquet`` is the first of ``train``.
+    """
+    found: dict[tuple[str, str], list[tuple[str, int, list[dict[str, str]]]]] = defaultdict(list)
+    for path in sorted(other for other in tree.others if other.endswith(".parquet")):
+        before = found[_split_of(path)]
+        start = before[-1][1] + len(before[-1][2]) if before else 0
+        before.append((path, start, archives.texts(tree.root / path)))
+    return found
+
+
+def _split_of(table: str) -> tuple[str, str]:
+    """The folder of a split, less ``data``, and its name."""
+    folder, _, name = table.rpartition("/")
+    return folder.removesuffix("data").rstrip("/"), PurePosixPath(name).stem.partition("-")[0]
 
 
 def _row(path: str, generator: str, split: str, group: str, caption: str) -> Row:
@@ -81,8 +112,6 @@ def _labels(tree: Tree, above: str, split: str) -> dict[int, dict[str, str]]:
             index = labels.pick(table, INDEX_COLUMNS, tree.root / place)
             for cells in table.to_dict("records"):
                 known[_number(cells[index])] |= cells
-    for row, cells in enumerate(embedded.texts(tree.root / above, split)):
-        known[row] |= cells
     known.pop(NO_NUMBER, None)
     return known
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from aigid.base.errors import InputError
@@ -41,20 +40,16 @@ class Tree(NamedTuple):
     closed: list[str]  # folders that may not be opened
 
 
-def no_table(_: Path) -> None:
-    """Of a layout whose images all lie in files of their own."""
-
-
 class Layout(NamedTuple):
     """How a dataset lies on disk.
 
     ``tree`` says it in words; ``rows`` gives a manifest row for each image of a ``Tree`` that stands where the layout
-    wants it; ``unpack`` writes images that lie inside a table to files, before the walk.
+    wants it; ``archives`` are the suffixes of those in which its images may lie.
     """
 
     tree: str
     rows: Callable[[Tree], Iterator[Row]]
-    unpack: Callable[[Path], None] = no_table
+    archives: tuple[str, ...] = ()
 
 
 def walk(root: Place) -> Tree:
@@ -103,13 +98,13 @@ def _put(tree: Tree, path: str) -> None:
     (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
 
 
-def unpacked(tree: Tree) -> dict[str, str]:
+def unpacked(tree: Tree, suffixes: tuple[str, ...]) -> dict[str, str]:
     """Add the images inside archives to a tree, where unpacking would put them, and say where each one lies.
 
     InputError for an archive that cannot be read, or for two images that would be one file.
     """
     lies_at: dict[str, str] = {}
-    for path in [other for other in tree.others if other.lower().endswith(archives.SUFFIXES)]:
+    for path in [other for other in tree.others if other.lower().endswith(suffixes)]:
         folder = path.rpartition("/")[0]
         for name in archives.members(tree.root / path):
             table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0

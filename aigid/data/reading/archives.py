@@ -38,6 +38,11 @@ def members(path: Place) -> list[str]:
         raise InputError(f"{path}: cannot be read as an archive: {' '.join(str(error).split())}") from None
 
 
+def texts(path: Place) -> list[dict[str, str]]:
+    """Return the cells of a Parquet table's rows that hold no images, as ``Parquet.texts`` does."""
+    return _opened(str(path)).texts()
+
+
 def read(path: Place | str) -> bytes:
     """All bytes of a member; ImageError where the archive or the member is missing, too large or broken."""
     archive, _, name = str(path).partition(MARK)
@@ -113,6 +118,13 @@ class Parquet:
         """Of its images, row by row."""
         for row in range(self._ends[-1] if self._ends else 0):
             yield from (f"{column}/{row:0{DIGITS}}" for column in self._columns)
+
+    def texts(self) -> list[dict[str, str]]:
+        """Return the other cells of each row as text, missing ones empty, column names in lower case."""
+        file = parquet.ParquetFile(_readable(self.path))
+        columns = [field.name for field in file.schema_arrow if not _holds_images(field.type)]
+        rows = file.read(columns=columns).to_pylist() if columns else [{}] * file.metadata.num_rows
+        return [{name.lower(): "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
 
     def read(self, name: str) -> bytes:
         """An image's bytes."""
