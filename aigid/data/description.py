@@ -9,7 +9,7 @@ from pydantic import Field
 from aigid.base.params import Settings
 from aigid.base.remote import Place
 from aigid.data import traits
-from aigid.data.audit import container, cues, sampling
+from aigid.data.audit import cues, sampling
 from aigid.data.reading.errors import Unreadable
 
 
@@ -26,10 +26,12 @@ def describe(table: pd.DataFrame, root: Place, sample: int, seed: int) -> tuple[
     drawn evenly from classes and generators; everything is empty where an image has no header.
     """
     table, folder = table.reset_index(drop=True), str(root.resolve())
-    headers, unreadable = container.describe(table["path"].tolist(), folder)
-    line, readable = sampling.ranks(table, seed), headers.index.to_numpy()
-    parts = [readable[(table["split"] == split).to_numpy()[readable]] for split in ("train", "val", "test")]
-    drawn = np.sort(np.concatenate([sampling.draw(table, part, line, sample) for part in parts]))
-    shallow, _, broken = cues.describe(table["path"].iloc[drawn].tolist(), folder, headers.loc[drawn])
-    found = headers[[*traits.CONTAINER]].join(shallow[[*traits.SHALLOW]])
-    return found.reindex(table.index).assign(path=table["path"])[["path", *found.columns]], unreadable + broken
+    line, splits = sampling.ranks(table, seed), table["split"].to_numpy()
+
+    def draw(rows: np.ndarray) -> np.ndarray:
+        parts = [rows[splits[rows] == split] for split in ("train", "val", "test")]
+        return np.sort(np.concatenate([sampling.draw(table, part, line, sample) for part in parts]))
+
+    found = cues.inspect(table["path"].tolist(), folder, draw)
+    known = found.headers[[*traits.CONTAINER]].join(found.cues[[*traits.SHALLOW]])
+    return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], found.unreadable

@@ -10,7 +10,9 @@ from PIL import Image
 from aigid.base.errors import InputError
 from aigid.data import traits
 from aigid.data.audit import container, cues
+from aigid.data.audit.doctor import AuditSettings, examine
 from aigid.data.description import describe
+from aigid.data.reading import formats, headers
 
 
 def test_the_names_are_the_audit_s() -> None:
@@ -62,3 +64,21 @@ def test_strata_are_sizes_and_compressions(described) -> None:
     classes = traits.strata(found)
     assert classes["size"].tolist() == ["to 128 px", "257 to 512 px", "513 to 1024 px", ""]
     assert classes["compression"].tolist() == ["PNG", "JPEG 85 to 94", "JPEG below 70", ""]
+
+
+@pytest.mark.parametrize("sample", [1, 10])
+def test_each_file_is_opened_once(described, tmp_path, monkeypatch, sample) -> None:
+    opened, open_file = [], formats.open_file
+    for module in (formats, headers):
+        monkeypatch.setattr(module, "open_file", lambda path: opened.append(str(path)) or open_file(path))
+    table = described[0].iloc[:3].assign(sha256=list("abc"))
+    describe(table, tmp_path, sample, 0)
+    examine(table, tmp_path, AuditSettings(max_images=sample), 0)
+    assert sorted(opened) == sorted(2 * [str(tmp_path / name) for name in table["path"]])
+
+
+def test_a_file_without_a_header_gives_its_place_in_the_sample_to_another(described, tmp_path) -> None:
+    table = described[0].assign(split="test", sha256=list("abcd"), label=[0, 0, 0, 1], generator=["real"] * 3 + ["gan"])
+    found, failed = describe(table, tmp_path, 4, 0)
+    assert found["mean red"].notna().tolist() == [True, True, True, False]
+    assert len(failed) == 1

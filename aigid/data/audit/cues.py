@@ -1,18 +1,18 @@
 """What a glance at the pixels tells: cues without a trace of the forgery, the floor that any detector has to beat."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
-from tqdm import tqdm
 
-from aigid.base.files import num_workers
-from aigid.data.audit.container import BYTES, PIXELS
+from aigid.data.audit.container import BYTES, PIXELS, in_threads, properties, to_table
 from aigid.data.reading.errors import ImageError, Unreadable
+from aigid.data.reading.formats import read_bytes
+from aigid.data.reading.headers import header
 from aigid.data.reading.images import decode
 
 Pixels = NDArray[np.uint8]
@@ -32,19 +32,38 @@ FLAT = 4.0  # contrast below which a perceptual hash is noise
 SIDE, MIDDLE = 32, 256
 
 
-def describe(
-    paths: Sequence[str], root: str, headers: pd.DataFrame
-) -> tuple[pd.DataFrame, NDArray[np.uint64], list[Unreadable]]:
-    """The cues of each image that can be decoded (indexed as ``headers``), their hashes (M,), and the other images."""
-    with ThreadPoolExecutor(num_workers()) as pool:
-        done = pool.map(lambda path: _describe(path, root), paths)
-        found = list(tqdm(done, total=len(paths), desc="pixels", unit="image", disable=None))
-    good = {place: row for place, row in zip(headers.index, found, strict=True) if isinstance(row, dict)}
+class Properties(NamedTuple):
+    """Of a manifest's images, by position: headers, the sample's cues and hashes (M,), and what is unreadable."""
+
+    headers: pd.DataFrame
+    sample: NDArray[np.int64]
+    cues: pd.DataFrame
+    hashes: NDArray[np.uint64]
+    unreadable: list[Unreadable]  # no header first, then no pixels
+
+
+def inspect(paths: Sequence[str], root: str, draw: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> Properties:
+    """Read every header, and the pixels of the images that ``draw`` takes of those with a header, in one pass.
+
+    Each file is opened once, but for those that are drawn in place of one which proves to have no header.
+    """
+    likely = set(draw(np.arange(len(paths))).tolist())
+    found = in_threads(lambda place: _inspect(f"{root}/{paths[place]}", paths[place], place in likely),
+                       range(len(paths)), "images")  # fmt: skip
+    headers, unreadable = to_table([head for head, _ in found])
+    sample = draw(headers.index.to_numpy())
+    late = [place for place in sample.tolist() if place not in likely]
+    again = in_threads(lambda place: _inspect(f"{root}/{paths[place]}", paths[place], True), late, "images")
+    pixels = {place: row for place, (_, row) in enumerate(found)} | {
+        place: row for place, (_, row) in zip(late, again, strict=True)
+    }
+    good = {place: pixels[place] for place in sample.tolist() if isinstance(pixels[place], dict)}
     table = pd.DataFrame.from_dict(good, orient="index", columns=[*OF_THUMBNAIL, *OF_LUMA])
     sizes = headers.loc[table.index]
     table = table.assign(**{BYTES: sizes[BYTES], "bytes per pixel": sizes[BYTES] / sizes[PIXELS]})
     hashes = np.array([row[HASH] for row in good.values()], np.uint64)
-    return table, hashes, [row for row in found if isinstance(row, Unreadable)]
+    broken = [row for place in sample.tolist() if isinstance(row := pixels[place], Unreadable)]
+    return Properties(headers, sample, table, hashes, unreadable + broken)
 
 
 def glance(pixels: Pixels) -> dict:
@@ -91,8 +110,14 @@ def jpeg_grid(luma: Pixels) -> float:
     return float((steps[seams].mean() + 0.01) / (steps[~seams].mean() + 0.01))
 
 
-def _describe(path: str, root: str) -> dict | Unreadable:
+def _inspect(file: str, path: str, with_pixels: bool) -> tuple[dict | Unreadable, dict | Unreadable | None]:
+    """Return a file's header and, if asked for, its cues: what is read of it is read at once."""
     try:
-        return glance(decode(f"{root}/{path}"))
+        content = read_bytes(file) if with_pixels else file
+        head = properties(header(content))
     except ImageError as error:
-        return Unreadable(path, str(error.status), error.message)
+        return Unreadable(path, str(error.status), error.message), None
+    try:
+        return head, glance(decode(content)) if with_pixels else None
+    except ImageError as error:
+        return head, Unreadable(path, str(error.status), error.message)

@@ -35,20 +35,20 @@ def examine(table: pd.DataFrame, root: Place, settings: AuditSettings, seed: int
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     table, folder = table.reset_index(drop=True), str(root.resolve())
-    headers, unreadable = container.describe(table["path"].tolist(), folder)
-    _refuse_other_root(table, root, unreadable)
-    table = _with_hashes(table, folder)
     line = sampling.ranks(table, seed)
-    sample = sampling.draw(table, headers.index.to_numpy(), line, settings.max_images)
-    shallow, hashes, broken = cues.describe(table["path"].iloc[sample].tolist(), folder, headers.loc[sample])
+    found = cues.inspect(
+        table["path"].tolist(), folder, lambda rows: sampling.draw(table, rows, line, settings.max_images)
+    )
+    _refuse_other_root(table, root, found.unreadable)
+    table = _with_hashes(table, folder)
     return verdict.give(
         settings.auroc_threshold,
-        num_sampled=len(sample),
-        counts=_count(table, unreadable + broken),
-        parts=_judge_parts(table, headers[[*container.CONTAINER]], shallow, line, seed),
-        copies=duplicates.exact(table) + duplicates.near(table.loc[shallow.index], hashes),
+        num_sampled=len(found.sample),
+        counts=_count(table, found.unreadable),
+        parts=_judge_parts(table, found.headers[[*container.CONTAINER]], found.cues, line, seed),
+        copies=duplicates.exact(table) + duplicates.near(table.loc[found.cues.index], found.hashes),
         straddling=duplicates.straddling(table),
-        unreadable=unreadable + broken,
+        unreadable=found.unreadable,
     )
 
 
