@@ -27,7 +27,7 @@ def store_and_cache(folder: Path) -> Table:
     about = {"tower": backbone.fingerprint, "view": views.definition("clean"), "seed": 0}
     rng = np.random.default_rng(0)
     keys = [rng.bytes(32).hex() for _ in range(ROWS)]
-    with cache.Writer(cache.shelf(about, settings.model_dump(mode="json"))) as writer:
+    with cache.RowWriter(cache.shelf(about, settings.model_dump(mode="json"))) as writer:
         for key in keys:
             writer.add(key.encode(), rng.integers(0, 1000, backbone.dim).astype(np.float16))
     paths = [f"{number}.jpg" for number in range(ROWS)]

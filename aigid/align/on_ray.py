@@ -12,7 +12,7 @@ from aigid.align.shelf import Shelf
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
 from aigid.base.remote import Place
-from aigid.base.shelves import ABOUT
+from aigid.base.shelves import METADATA_FILE
 from aigid.device import choose_device
 
 ROWS = 256  # photographs that an actor gets at once
@@ -35,7 +35,7 @@ class Making:
     def _loaded(self) -> Fakes:
         """The fakes, once it is sure that they will be those of everybody else, and will arrive."""
         if self._fakes is None:
-            cluster.require_alike(self.aigid, self.shelf.folder / ABOUT)
+            cluster.require_alike(self.aigid, self.shelf.folder / METADATA_FILE)
             fakes = Fakes(domains.load(self.settings), self.settings, choose_device(device_name()))
             if fakes.about != self.about:
                 raise InputError(f"{cluster.worker()}: its maker of {self.settings.domain} is not that of this machine")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aigid.base.files import atomic
-from aigid.base.shelves import folder_of
+from aigid.base.shelves import entry_path
 from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 
@@ -48,4 +48,4 @@ class Shelf:
 
 def shelf(about: dict[str, object]) -> Shelf:
     """The shelf of a generator; ``about`` holds all that decides its fakes, and is written beside them."""
-    return Shelf(folder_of("aligned", about))
+    return Shelf(entry_path("aligned", about))

@@ -7,58 +7,35 @@ machines have it, too, and theirs are here (``aigid.features.sharing``).
 """
 
 import hashlib
-import json
 import logging
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Self
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from aigid.base.errors import InputError
-from aigid.base.files import atomic, cache_folder, sweep
-from aigid.base.shelves import ABOUT, folder_of, writing
+from aigid.base.files import cache_folder
+from aigid.base.shelves import (
+    KEY,
+    METADATA_FILE,
+    SHARDS,
+    CacheEntry,
+    ShardWriter,
+    entry_path,
+    memory_map,
+    quarantine,
+    read_metadata,
+)
 from aigid.features import sharing
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
 SHARD_SECONDS = 300  # a slow tower's shard is closed after that long, so that a kill loses no more
 KIND = "embeddings"
-SHARDS = "[!.]*.safetensors"
-DAMAGED = ".damaged"  # behind the name of a shard that was set aside
-KEY = "S64"
-LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """The cached rows of one tower in one view."""
-
-    folder: Path
-
-    def shards(self) -> list[Path]:
-        """The whole shards, in a fixed order."""
-        return sorted(self.folder.glob(SHARDS))
-
-    def add(self, key: np.ndarray, rows: np.ndarray, computed_on: str = "") -> Path:
-        """Write one shard: ``key`` (n,) S64 and ``rows`` (n, D)."""
-        arrays = {"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}
-        content = save(arrays, {"computed_on": computed_on})
-        path = self.folder / f"{hashlib.sha256(content).hexdigest()}.safetensors"
-        with writing(), atomic(path) as part:
-            part.write_bytes(content)
-        return path
-
-    def require_writable(self) -> None:
-        """InputError where no shard could be added; what killed writers left is cleared away."""
-        sweep(self.folder, ".*.safetensors")
-        with writing(), tempfile.TemporaryFile(dir=self.folder):
-            pass
+logger = logging.getLogger(__name__)
 
 
 class Keys:
@@ -80,7 +57,7 @@ class Keys:
 class Rows:
     """The rows of a shelf that belong to a manifest: where each one stands, and nothing of it in memory."""
 
-    def __init__(self, shelf: Shelf, keys: Keys) -> None:
+    def __init__(self, shelf: CacheEntry, keys: Keys) -> None:
         self.shelf = shelf
         self._keys = keys
         self._shards: list[Path] = []
@@ -100,7 +77,7 @@ class Rows:
                 continue
             content = check(path)
             if content is None:
-                _set_aside(path)
+                quarantine(path)
                 continue
             self._seen.add(path)
             wanted, at = self._keys.find(content[0])
@@ -120,80 +97,47 @@ class Rows:
         shard, row = self._shard[places], self._row[places]
         for number in np.unique(shard[shard >= 0]):
             here = np.flatnonzero(shard == number)
-            out[here] = _mapped(self._shards[number])[row[here]]
+            out[here] = memory_map(self._shards[number], "rows")[row[here]]
 
 
-class Writer:
-    """Collects computed rows for a shelf, and writes a shard when one is full and at the end, however it comes.
+class RowWriter(ShardWriter):
+    """Writes the shards of computed rows; where rows are shared, others get one while the next is filled."""
 
-    Where rows are shared, others get it while the next is filled.
-    """
-
-    def __init__(self, shelf: Shelf, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
-        self.shelf = shelf
-        self.computed_on = computed_on
-        self._clock = clock
-        self._key: list[bytes] = []
-        self._rows: list[np.ndarray] = []
-        self._opened = clock()
+    def __init__(self, entry: CacheEntry, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
         self._send = sharing.Sender()
+        metadata, limits = {"computed_on": computed_on}, {"max_rows": SHARD_ROWS, "max_seconds": SHARD_SECONDS}
+        super().__init__(entry, **limits, metadata=metadata, written=self._send, clock=clock)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._send.close()
 
-    def add(self, key: bytes, row: np.ndarray) -> None:
-        """Keep one row (D,)."""
-        if not self._key:
-            self._opened = self._clock()
-        self._key.append(key)
-        self._rows.append(row)
-        if len(self._key) == SHARD_ROWS or self._clock() - self._opened >= SHARD_SECONDS:
-            self._flush()
 
-    def _flush(self) -> None:
-        if self._key:
-            self._send(self.shelf.add(np.array(self._key, KEY), np.stack(self._rows), self.computed_on))
-            self._key, self._rows = [], []
-
-
-def shelf(about: dict[str, object], made_by: dict[str, object]) -> Shelf:
+def shelf(about: dict[str, object], made_by: dict[str, object]) -> CacheEntry:
     """The shelf of a tower and view; ``about`` holds all that decides its rows, and is written beside them.
 
     ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing.
     """
-    folder = folder_of(KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by})
-    version = read_about(folder / ABOUT).get("schema_version")
+    folder = entry_path(KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by})
+    version = read_metadata(folder / METADATA_FILE).get("schema_version")
     if version != SCHEMA_VERSION:
         reads = f"schema version {version}, this code reads {SCHEMA_VERSION}"
         raise InputError(f"cache {folder}: {reads}; remove it, or let $AIGID_CACHE name another folder")
-    return Shelf(folder)
+    return CacheEntry(folder)
 
 
 def tell_other_versions() -> None:
     """One line for the shelves that another version of this code wrote, and that are passed over."""
-    versions = [read_about(path).get("schema_version") for path in embeddings_folder().glob(f"*/{ABOUT}")]
+    versions = [read_metadata(path).get("schema_version") for path in embeddings_folder().glob(f"*/{METADATA_FILE}")]
     others = sorted({str(version) for version in versions if version != SCHEMA_VERSION})
     if others:
         reads = f"schema version {', '.join(others)}, this code reads {SCHEMA_VERSION}"
-        LOG.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), reads)
+        logger.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), reads)
 
 
 def embeddings_folder() -> Path:
     """The folder of the shelves."""
     return cache_folder() / KIND
-
-
-def read_about(path: Path) -> dict[str, object]:
-    """What a shelf says of itself; empty where that cannot be read."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def check(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -206,26 +150,3 @@ def check(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     except SafetensorError:
         return None
     return arrays["key"].reshape(-1).view(KEY), arrays["rows"]
-
-
-def header(path: Path) -> tuple[dict, int]:
-    """A shard's table of contents, and where its data start; ValueError, LookupError and more where it has none."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """The rows (n, D) of a shard that was checked, left on disk."""
-    table, start = header(path)
-    entry = table["rows"]
-    dtype = {"F16": np.float16, "F32": np.float32}[entry["dtype"]]
-    return np.memmap(path, dtype, "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
-
-
-def _set_aside(path: Path) -> None:
-    LOG.warning("%s is damaged: set aside, its rows are computed again", path)
-    try:
-        path.rename(path.with_suffix(DAMAGED))
-    except OSError:  # a cache that only others may change
-        LOG.warning("%s cannot be renamed: passed over", path)

@@ -33,7 +33,7 @@ class Block:
 
     view: str
     tower: Backbone
-    shelf: cache.Shelf
+    shelf: cache.CacheEntry
     missing: np.ndarray  # (N,) bool
     asked: bool = True
 
@@ -72,7 +72,7 @@ class Job:
     """A block's embeddings of some samples, on their way."""
 
     block: Block
-    writer: cache.Writer
+    writer: cache.RowWriter
     samples: list[Sample]
     embedded: Callable[[], np.ndarray]
 
@@ -135,7 +135,7 @@ def _loop(
     """The samples, ``step`` at a time, when they are on their way; one round is encoded while the next is read."""
     waiting, given_up, underway = Waiting(), set(), deque()
     with ExitStack() as stack:
-        writers = [stack.enter_context(cache.Writer(block.shelf, block.tower.computes_on)) for block in blocks]
+        writers = [stack.enter_context(cache.RowWriter(block.shelf, block.tower.computes_on)) for block in blocks]
         while True:
             with waiting.on("reader"):
                 found = list(islice(samples, step))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from aigid.base.errors import InputError
 from aigid.base.remote import Place
-from aigid.base.shelves import ABOUT, name_of
+from aigid.base.shelves import CORRUPT_SUFFIX, METADATA_FILE, CacheEntry, metadata_hash, read_metadata, shard_header
 from aigid.features import cache
 
 LIMIT = 0.005  # relative difference: float16 rounding gives 0.0003, another batch size or device less than 0.003
@@ -20,7 +20,7 @@ LIMIT = 0.005  # relative difference: float16 rounding gives 0.0003, another bat
 class Entry:
     """A shelf as it lies on disk; ``about`` is empty where it cannot be read."""
 
-    shelf: cache.Shelf
+    shelf: CacheEntry
     about: dict[str, object]
 
     @property
@@ -29,11 +29,11 @@ class Entry:
         name = self.shelf.folder.name
         version = self.about.get("schema_version")
         if not self.about:
-            return f"{name}: {ABOUT} is missing or damaged"
+            return f"{name}: {METADATA_FILE} is missing or damaged"
         if version != cache.SCHEMA_VERSION:
             return f"{name}: schema version {version}, this code reads {cache.SCHEMA_VERSION}"
         identity = {key: value for key, value in self.about.items() if key != "made_by"}
-        return "" if name_of(identity) == name else f"{name}: {ABOUT} was changed"
+        return "" if metadata_hash(identity) == name else f"{name}: {METADATA_FILE} was changed"
 
     def row(self) -> dict[str, object]:
         """Backbone, view, seed, rows, bytes, shards, damaged shards; of the shards only the headers are read."""
@@ -48,7 +48,7 @@ class Entry:
             "rows": sum(filter(None, counts)),
             "bytes": sum(path.stat().st_size for path in self.shelf.shards()),
             "shards": len(counts),
-            "damaged": counts.count(None) + len(list(self.shelf.folder.glob(f"*{cache.DAMAGED}"))),
+            "damaged": counts.count(None) + len(list(self.shelf.folder.glob(f"*{CORRUPT_SUFFIX}"))),
             "fault": self.fault,
         }
 
@@ -56,7 +56,7 @@ class Entry:
 def entries() -> list[Entry]:
     """The shelves of the cache, in a fixed order."""
     folders = sorted(path for path in cache.embeddings_folder().glob("*") if path.is_dir())
-    return [Entry(cache.Shelf(folder), cache.read_about(folder / ABOUT)) for folder in folders]
+    return [Entry(CacheEntry(folder), read_metadata(folder / METADATA_FILE)) for folder in folders]
 
 
 def damaged(entry: Entry) -> Iterator[str]:
@@ -125,6 +125,6 @@ def _encoder(entry: Entry, root: Place) -> Callable[[str, str], np.ndarray | str
 def _num_rows(path: Path) -> int | None:
     """Rows by a shard's header, or None where it has none."""
     try:
-        return cache.header(path)[0]["rows"]["shape"][0]
+        return shard_header(path)[0]["rows"]["shape"][0]
     except (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError):
         return None

@@ -15,7 +15,7 @@ from aigid import cluster
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
 from aigid.base.remote import Place
-from aigid.base.shelves import ABOUT
+from aigid.base.shelves import METADATA_FILE
 from aigid.device import choose_device
 from aigid.features import cache, engine, sharing
 from aigid.features.backbones import BackboneSettings
@@ -48,7 +48,9 @@ class Filler:
         """Rows ``place, path, key, missing`` to one row ``num, failed``, what failed being JSON."""
         missing = np.unpackbits(np.stack(rows["missing"].map(lambda bits: np.frombuffer(bits, np.uint8))), axis=1)
         blocks = [
-            engine.Block(task.view, self._tower(task), cache.Shelf(task.folder), missing[:, number] == 1, task.asked)
+            engine.Block(
+                task.view, self._tower(task), cache.CacheEntry(task.folder), missing[:, number] == 1, task.asked
+            )
             for number, task in enumerate(self.tasks)
         ]
         key = rows["key"].to_numpy().astype(cache.KEY)
@@ -59,7 +61,7 @@ class Filler:
     def _tower(self, task: Task) -> Backbone:
         """The tower, once it is sure that its rows will be those of everybody else, and will arrive."""
         if task.fingerprint not in self._towers:
-            cluster.require_alike(self.aigid, None if sharing.shared(task.folder) else task.folder / ABOUT)
+            cluster.require_alike(self.aigid, None if sharing.shared(task.folder) else task.folder / METADATA_FILE)
             tower = Backbone(task.settings, choose_device(device_name()), task.batch)
             if tower.fingerprint != task.fingerprint:
                 raise InputError(

@@ -17,7 +17,7 @@ from pathlib import Path
 from aigid.base.errors import InputError
 from aigid.base.files import atomic, num_workers
 from aigid.base.remote import Address, located
-from aigid.base.shelves import writing
+from aigid.base.shelves import write_lock
 
 VARIABLE = "AIGID_ROWS"
 LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def _fetch(there: Address, here: Path) -> None:
     if hashlib.sha256(content).hexdigest() != here.stem:
         LOG.warning("%s is damaged: passed over", there)
         return
-    with writing(), atomic(here) as part:
+    with write_lock(), atomic(here) as part:
         part.write_bytes(content)
 
 

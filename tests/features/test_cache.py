@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aigid.base.errors import InputError
+from aigid.base.shelves import shard_header
 from aigid.features import cache
 
 ABOUT = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
@@ -19,7 +20,7 @@ def key(*numbers):
 
 
 def test_rows_are_found_in_any_order_and_twice(tmp_path):
-    shelf = cache.Shelf(tmp_path / "s")
+    shelf = cache.CacheEntry(tmp_path / "s")
     values = np.arange(60, dtype=np.float16).reshape(20, 3)
     shelf.add(key(*range(7)), values[:7])
     wanted = [19, 3, 8, 3, 99, 0, 12]
@@ -36,15 +37,15 @@ def test_rows_are_found_in_any_order_and_twice(tmp_path):
 def test_a_shard_is_closed_when_full_or_old(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "SHARD_ROWS", 3)
     now = [0.0]
-    with cache.Writer(cache.Shelf(tmp_path / "s"), "test", clock=lambda: now[0]) as writer:
+    with cache.RowWriter(cache.CacheEntry(tmp_path / "s"), "test", clock=lambda: now[0]) as writer:
         for n in range(7):
             writer.add(key(n)[0], np.zeros(2, np.float16))
-        assert len(writer.shelf.shards()) == 2
+        assert len(writer.entry.shards()) == 2
         now[0] = cache.SHARD_SECONDS
         writer.add(key(7)[0], np.zeros(2, np.float16))
-        assert len(writer.shelf.shards()) == 3
-    assert len(writer.shelf.shards()) == 3
-    assert cache.header(writer.shelf.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
+        assert len(writer.entry.shards()) == 3
+    assert len(writer.entry.shards()) == 3
+    assert shard_header(writer.entry.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
 
 
 def test_half_written_shards_of_the_killed_go_when_old(tmp_path):
@@ -61,7 +62,7 @@ def test_half_written_shards_of_the_killed_go_when_old(tmp_path):
 
 def test_another_schema_version(tmp_path, caplog):
     shelf = cache.shelf(ABOUT, {})
-    about = shelf.folder / cache.ABOUT
+    about = shelf.folder / cache.METADATA_FILE
     about.write_text(json.dumps(json.loads(about.read_text()) | {"schema_version": 0}))
     with pytest.raises(InputError, match="schema version 0, this code reads 1; remove it, or let"):
         cache.shelf(ABOUT, {})
@@ -85,7 +86,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left on device"):
         shelf.add(key(1), np.zeros((1, 2), np.float16))
-    assert [path.name for path in shelf.folder.iterdir()] == [cache.ABOUT]
+    assert [path.name for path in shelf.folder.iterdir()] == [cache.METADATA_FILE]
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid") or os.geteuid() != 0, reason="needs a user who can become another")

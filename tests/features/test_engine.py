@@ -55,7 +55,7 @@ class Reader:
 
 def block(tower, folder, missing=None, **how):
     missing = np.ones(len(KEY), bool) if missing is None else missing
-    return engine.Block("clean", tower, cache.Shelf(folder), missing, **how)
+    return engine.Block("clean", tower, cache.CacheEntry(folder), missing, **how)
 
 
 def run(blocks, reader):
@@ -63,7 +63,7 @@ def run(blocks, reader):
 
 
 def cached(folder):
-    rows = cache.Rows(cache.Shelf(folder), cache.Keys(KEY))
+    rows = cache.Rows(cache.CacheEntry(folder), cache.Keys(KEY))
     out = np.full((len(KEY), 1), np.nan, np.float16)
     rows.read(0, len(KEY), out)
     return out[:, 0]

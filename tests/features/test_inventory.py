@@ -94,7 +94,7 @@ def test_swapped_rows_are_found_by_computing_them_again(dataset):
     (shard, _) = shards()
     arrays = load_file(shard)
     shard.unlink()
-    cache.Shelf(shard.parent).add(arrays["key"].reshape(-1).view(cache.KEY), arrays["rows"][[1, 0, 2, 3, 4, 5]])
+    cache.CacheEntry(shard.parent).add(arrays["key"].reshape(-1).view(cache.KEY), arrays["rows"][[1, 0, 2, 3, 4, 5]])
     assert run("verify").exit_code == 0  # whole, as far as bytes tell
     done = verify(dataset)
     assert done.exit_code == 1
@@ -102,7 +102,7 @@ def test_swapped_rows_are_found_by_computing_them_again(dataset):
 
 
 def test_another_schema_and_a_changed_description_are_named(dataset):
-    first, second = (entry.shelf.folder / cache.ABOUT for entry in inventory.entries())
+    first, second = (entry.shelf.folder / cache.METADATA_FILE for entry in inventory.entries())
     first.write_text(json.dumps(json.loads(first.read_text()) | {"schema_version": 99}))
     second.write_text(json.dumps(json.loads(second.read_text()) | {"seed": 7}))
     done = verify(dataset)
@@ -125,7 +125,7 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
     assert ": changed: sha256" in verify(dataset).stderr or ": missing" in verify(dataset).stderr
     for entry in inventory.entries():
         about = entry.about | {"made_by": entry.about["made_by"] | {"weights": "nowhere.pt"}}
-        (entry.shelf.folder / cache.ABOUT).write_text(json.dumps(about))
+        (entry.shelf.folder / cache.METADATA_FILE).write_text(json.dumps(about))
     done = verify(dataset)
     assert done.exit_code == 1
     assert "cannot be computed again: weights nowhere.pt: no such file or folder" in done.stderr

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from aigid.base.errors import InputError
+from aigid.base.shelves import CORRUPT_SUFFIX
 from aigid.cli import main
 from aigid.features import cache, sharing
 from aigid.features.backbones import resolve
@@ -72,7 +73,7 @@ def test_a_shard_damaged_there_is_passed_over_and_one_damaged_here_fetched(image
     whole = here.read_bytes()
     here.write_bytes(whole[:-1])
     assert found_by("a", images, monkeypatch).num_computed == NUM  # set aside only now
-    here.with_suffix(cache.DAMAGED).unlink()
+    here.with_suffix(CORRUPT_SUFFIX).unlink()
     here.unlink(missing_ok=True)
     assert found_by("a", images, monkeypatch).num_computed == 0
     assert here.read_bytes() == whole

@@ -13,13 +13,15 @@ from tqdm import tqdm
 from aigid import store
 from aigid.base import seeding
 from aigid.base.files import num_workers, sha256
+from aigid.base.shelves import CacheEntry, ShardWriter, entry_path, memory_map
 from aigid.degrade import views
 from aigid.detectors.cnn import channels
-from aigid.detectors.cnn.drawer import Drawer, Writer, drawer
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Input, Reader, Request, Sample
 
+REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
+SHARD_BYTES = 1 << 28
 VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
 BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
 
@@ -53,18 +55,18 @@ class Source:
     @property
     def fingerprints(self) -> list[str]:
         """Of the clean view's channels: equal where equal images give equal channels."""
-        return [self._drawer(channel, "clean").folder.name for channel in self.settings.channels]
+        return [self._cache(channel, "clean").folder.name for channel in self.settings.channels]
 
     def samples(self, manifest: pd.DataFrame, y: np.ndarray, view: str) -> tuple[Samples, np.ndarray]:
         """The readable images of a manifest with classes ``y`` in one view, and the status of every row."""
-        drawers = {channel: self._drawer(channel, view) for channel in self.settings.channels}
+        entries = {channel: self._cache(channel, view) for channel in self.settings.channels}
         status = np.full(len(manifest), store.OK, dtype=object)
         pictures = {}
-        for shown in dict.fromkeys(self._view(channel, view) for channel in drawers):
-            mine = {channel: it for channel, it in drawers.items() if self._view(channel, view) == shown}
+        for shown in dict.fromkeys(self._view(channel, view) for channel in entries):
+            mine = {channel: it for channel, it in entries.items() if self._view(channel, view) == shown}
             for key, why in self._fill(manifest, shown, mine).items():
                 status[manifest["sha256"].to_numpy() == key] = why
-            pictures |= {channel: it.pictures() for channel, it in mine.items()}
+            pictures |= {channel: load_arrays(it) for channel, it in mine.items()}
         good = np.flatnonzero(status == store.OK)
         keys = manifest["sha256"].to_numpy()[good].tolist()
         return Samples(keys, y[good], [pictures[channel] for channel in self.settings.channels]), status
@@ -73,7 +75,7 @@ class Source:
         clean = channel != "rgb" and "clean_side_channels" in self.settings.compat
         return "clean" if clean else view
 
-    def _drawer(self, channel: Channel, view: str) -> Drawer:
+    def _cache(self, channel: Channel, view: str) -> CacheEntry:
         view, settings = self._view(channel, view), self.settings
         about: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.definition(view)}
         about["seed"] = 0 if view == "clean" else self.seed
@@ -82,17 +84,20 @@ class Source:
         if channel == "error":
             files = [sha256(self._vae_folder / name) for name in VAE_FILES]
             about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
-        return drawer(about)
+        return CacheEntry(entry_path("channels", {"revision": REVISION} | about))
 
-    def _fill(self, manifest: pd.DataFrame, view: str, drawers: dict[Channel, Drawer]) -> dict[str, str]:
-        """Compute what the drawers lack; why images failed, by their sha256."""
+    def _fill(self, manifest: pd.DataFrame, view: str, entries: dict[Channel, CacheEntry]) -> dict[str, str]:
+        """Compute what the entries lack; why images failed, by their sha256."""
         paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
-        have = set.intersection(*(set(it.pictures()) for it in drawers.values()))
+        have = set.intersection(*(set(load_arrays(it)) for it in entries.values()))
         wanted = Input(view, self.how)
         requests = [Request(0, path, key, (wanted,)) for key, path in paths.items() if key not in have]
         failed: dict[str, str] = {}
         with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
-            writers = {name: stack.enter_context(Writer(it)) for name, it in drawers.items()}
+            writers = {
+                name: stack.enter_context(ShardWriter(it, max_bytes=SHARD_BYTES, by_key=True))
+                for name, it in entries.items()
+            }
             read = Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch)
             for samples in grouped(read, self.batch):
                 failed |= {it.sha256: str(it.status) for it in samples if it.status != store.OK}
@@ -131,6 +136,15 @@ class Source:
             self._vae = load(self._vae_folder).to(choose_device(device_name()))
             require_divisible(self._vae, self.settings.size)
         return self._vae
+
+
+def load_arrays(entry: CacheEntry) -> dict[str, np.ndarray]:
+    """Return every cached array (S, S, C) by its image's sha256, on disk until it is looked at."""
+    found = {}
+    for path in entry.shards():
+        key = np.ascontiguousarray(memory_map(path, "key")).view("S64").ravel().astype(str).tolist()
+        found |= zip(key, memory_map(path, "rows"), strict=True)
+    return found
 
 
 def grouped(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:

@@ -26,7 +26,7 @@ from aigid.data import manifest
 from aigid.detectors.aeroblade.distance import drawn
 from aigid.detectors.aeroblade.measure import Measure
 from aigid.detectors.base import models
-from aigid.detectors.cnn import drawer, samples, training
+from aigid.detectors.cnn import samples, training
 from aigid.detectors.cnn.ablation import ablate, channel_sets
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.network import build
@@ -117,7 +117,7 @@ def test_channels_are_computed_once(dataset, vae, monkeypatch):
 
 def test_a_kill_loses_at_most_a_shard(dataset, vae, monkeypatch):
     _, table = dataset
-    monkeypatch.setattr(drawer, "SHARD_BYTES", 16 * 16 * 3 * 8)
+    monkeypatch.setattr(samples, "SHARD_BYTES", 16 * 16 * 3 * 8)
     monkeypatch.setattr(samples, "BATCH", 8)
     made, whole = [], Source._make
 
