@@ -209,7 +209,7 @@ def fields(kind: type[BaseModel], prefix: str, shown: set) -> Iterator[tuple[str
             f"{prefix}{name}",
             type_name(field.annotation),
             "" if plain else json.dumps(default, default=str),
-            (field.description or comment_of(kind, name)),
+            (field.description or comment_of(kind, f"{prefix}{name}")),
         )
         for part in inner:
             if part is not kind:
@@ -217,12 +217,27 @@ def fields(kind: type[BaseModel], prefix: str, shown: set) -> Iterator[tuple[str
                 yield from fields(part, f"{prefix}{name}.{'<name>.' if many else ''}", shown)
 
 
-def comment_of(kind: type[BaseModel], name: str) -> str:
-    """Return the comment behind a field in the source, or behind the key in params.yaml."""
-    for text in (inspect.getsource(kind), (ROOT / "params.yaml").read_text(encoding="utf-8")):
-        if match := re.search(rf"^\s+{name}: .*?# (.*)$", text, re.M):
+def comment_of(kind: type[BaseModel], key: str) -> str:
+    """Return the comment behind a field in its class or a parent's, or behind the key in params.yaml."""
+    field = rf"^\s+{key.split('.')[-1]}: .*?# (.*)$"
+    parents = [parent for parent in kind.__mro__ if issubclass(parent, BaseModel) and parent is not BaseModel]
+    for parent in parents:
+        if match := re.search(field, inspect.getsource(parent), re.M):
             return match[1]
-    return ""
+    pattern = re.escape(key).replace("<name>", r"[^.]+")
+    return next((note for name, note in yaml_comments().items() if re.fullmatch(pattern, name)), "")
+
+
+@functools.cache
+def yaml_comments() -> dict[str, str]:
+    """Return the comment behind each key of params.yaml, by its dotted name."""
+    comments, path = {}, []
+    for line in (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"( *)([\w-]+):(?:.*? # (.*))?", line):
+            path = [*path[: len(match[1]) // 2], match[2]]
+            if match[3]:
+                comments[".".join(path)] = match[3]
+    return comments
 
 
 def parts_of(annotation: Any) -> Iterator[Any]:

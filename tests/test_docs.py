@@ -27,9 +27,11 @@ def generate() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def outputs() -> list[str]:
-    """The paths that the pipeline writes."""
-    lock = yaml.load((ROOT / "dvc.lock").read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return [out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])]
+    """The paths that the pipeline writes, as regular expressions in which parameters of a path match any name."""
+    stages = [stage.get("do", stage) for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()]
+    outs = [out for stage in stages for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    names = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+    return [re.sub(r"\\\$\\\{.*?\\\}", "[^/]+", re.escape(name)) for name in names]
 
 
 def prose(path: Path) -> str:
@@ -40,8 +42,9 @@ def prose(path: Path) -> str:
 def is_written(path: str, outputs: list[str]) -> bool:
     """Is it there, a pipeline's output, inside one, or a folder of them?"""
     path = path.rstrip("/")
-    inside = any(path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/") for out in outputs)
-    return (ROOT / path).exists() or inside
+    folders = {out.split("[")[0].replace("\\", "") for out in outputs}
+    inside = any(re.match(f"{out}(/|$)", path) for out in outputs)
+    return (ROOT / path).exists() or inside or any(folder.startswith(f"{path}/") for folder in folders)
 
 
 def anchors(path: Path) -> set[str]:
@@ -143,6 +146,26 @@ def test_parameters_are_complete(generate) -> None:
                 keys = [key] if f"`{name}.{key}`" in blocks[name] else list(inner if isinstance(inner, dict) else [key])
                 for known in set(keys) - {"parts"}:  # of a joint backbone
                     assert re.search(rf"`{name}\.(<name>\.)?{known}`", blocks[name]), f"{name}.{known}"
+
+
+def test_comments_of_parameters_are_their_own(generate) -> None:
+    rows = dict(re.findall(r"^\| `([\w.<>]+)` \|.*\| (.*) \|$", generate.parameters(), re.MULTILINE))
+    assert rows["gendet.margin"].startswith("of the squared distance")
+    assert rows["gendet.learning_rate"] == "of student and augmenter"
+    assert rows["gendet.teacher.learning_rate"] == rows["gendet.classifier.learning_rate"] == ""
+    assert "student" not in rows["vae.learning_rate"]
+
+
+def test_parameters_that_pages_name_exist(generate) -> None:
+    text = generate.parameters()
+    sections = "|".join(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            for section, key in re.findall(rf"`({sections})\.(\w[\w.]*?)(?:[:=].*?)?`", page.read_text()):
+                *middle, last = key.split(".")
+                path = "".join(rf"({name}|<name>)\." for name in middle)
+                known = re.search(rf"`{section}\.(<name>\.)?{path}(<name>\.)?{last}[.`]", text)
+                assert known or key in ("csv", "html", "json", "jsonl", "py", "yaml"), f"{page}: {section}.{key}"
 
 
 def test_command_line_is_complete(generate) -> None:
