@@ -24,11 +24,12 @@ lock:  ## resolve the dependencies of pyproject.toml anew
 
 # Branches of the pipeline that meet only where it begins and ends, each a list of its stages in their order.
 judge = $(addprefix evaluate@,$(1))
-cached: STAGES = extract train train_occ train_gendet_teacher train_gendet draw_gendet score controls cross $(call judge,\
-    probe knn svm gate averaging concatenation gendet occ control_shallow control_shuffled control_noise control_container)
-networks: STAGES = vae train_cnn score_cnn aeroblade ablate_cnn $(call judge,cnn aeroblade)
-experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 score_featdistill $(call judge,featdistill)
-aligned: STAGES = align train_sef embed_sef fuse_sef compare_sef $(call judge,sef) audit
+detect = $(foreach stage,train score evaluate,$(addprefix $(stage)@,$(1)))
+cached: STAGES = extract train_gendet_teacher $(call detect,probe knn svm gate averaging concatenation gendet occ) \
+    draw_gendet controls cross $(call judge,control_shallow control_shuffled control_noise control_container)
+networks: STAGES = vae $(call detect,cnn aeroblade) ablate_cnn
+experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detect,featdistill) compare_featdistill
+aligned: STAGES = align train_sef embed_sef $(call detect,sef) compare_sef audit
 
 repro: env  ## what `dvc repro` alone does too, one stage after the other
 	$(BIN)/dvc repro describe

@@ -20,6 +20,7 @@ from aigid.data import manifest
 from aigid.detectors.base.models import Model, load
 from aigid.detectors.base.registry import find
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.evaluation.metrics import auroc
@@ -61,12 +62,12 @@ def main(model: Path, dataset: str, out: Path) -> None:
     for backbone in backbones(load(model).detector).values():
         with tempfile.TemporaryDirectory() as scratch:
             extract(table, root, backbone, views, seed).write(Path(scratch) / "embeddings.h5")
-            embedded = open_dataset(table, [Path(scratch) / "embeddings.h5"])
+            dataset = open_dataset(table, [Path(scratch) / "embeddings.h5"])
             for name in DETECTORS:
                 kind = find(name)
                 how = params.load(name, kind.Settings)
-                fitted = kind.fit(how, embedded.split("train"), embedded.split("val"), seed)
-                found[name] += marks(score(Model(name, fitted, {}, embedded.fingerprints), embedded)).values()
+                fitted = kind.fit(how, dataset.split("train"), dataset.split("val"), seed)
+                found[name] += marks(score(Model(name, fitted, {}, dataset.fingerprints), embedded(dataset))).values()
     for name, values in found.items():
         shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
     record.publish(shown, "featdistill_backbones", out, width=120)

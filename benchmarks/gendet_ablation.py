@@ -141,8 +141,8 @@ def main(
     runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(*parts.values()), limit=limit))
     start = time.perf_counter()
     for cell, seed, detector in train_cells(parts, cells, settings, seeds, runs):
-        result = judged(dataset, detector.score(parts["test"].x))
-        result["val"] = roc_auc_score(parts["val"].y, detector.score(parts["val"].x))
+        result = judged(dataset, detector.p_generated(parts["test"].x))
+        result["val"] = roc_auc_score(parts["val"].y, detector.p_generated(parts["val"].x))
         runs.add({"cell": cell, "seed": seed, **result, "seconds": time.perf_counter() - start})
         start = time.perf_counter()
     table = runs.table()

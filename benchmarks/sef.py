@@ -90,7 +90,7 @@ def score(
     lessons = embedding.lessons(aligned, "train", settings.fusion.views)
     width = lessons.widths[0]
     experts = Rows(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
-    gate = Sef.fit(settings, experts, [paths[domain] for domain in DOMAINS], seed)
+    gate = Sef.train(settings, experts, [paths[domain] for domain in DOMAINS], seed)
     methods = comparison.verdicts(gate, experts, paths, seed)
     bare = lessons.x[:, -width:]
     mean, scale = bare.mean(axis=0), bare.std(axis=0) + 1e-12

@@ -10,7 +10,7 @@ from aigid.base.files import dataset_root
 from aigid.data import manifest
 from aigid.detectors.base.models import load
 from aigid.detectors.base.rows import open_dataset
-from aigid.detectors.base.scoring import judged
+from aigid.detectors.base.samples import judged
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.evaluation import figures
 

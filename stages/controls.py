@@ -10,6 +10,7 @@ from aigid.data import manifest, traits
 from aigid.detectors import controls
 from aigid.detectors.base.models import Model
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from aigid.detectors.controls import ControlSettings
 from aigid.evaluation import scores
@@ -28,9 +29,9 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
         return table, table.merge(traits.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
     table, known = described(settings.dataset)
-    embedded = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
-    probe = controls.shuffled(settings, embedded, seed)
-    model = Model("control_shuffled", probe, settings.model_dump(mode="json"), embedded.fingerprints)
+    known_rows = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
+    probe = controls.shuffled(settings, known_rows, seed)
+    model = Model("control_shuffled", probe, settings.model_dump(mode="json"), known_rows.fingerprints)
     train = known[known["split"] == "train"]
     scorers = {
         "control_noise": controls.noise(settings, table, seed),
@@ -39,7 +40,7 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
     }
     for dataset in params.load("datasets", list[str]):
         table, known = described(dataset)
-        rows = score(model, open_dataset(table, [embeddings / f"{dataset}.h5"]))
+        rows = score(model, embedded(open_dataset(table, [embeddings / f"{dataset}.h5"])))
         scores.write(rows, out / f"control_shuffled/{dataset}.csv")
         for name, scorer in scorers.items():
             scores.write(controls.scored(known, scorer), out / f"{name}/{dataset}.csv")

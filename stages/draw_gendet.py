@@ -11,6 +11,7 @@ from aigid.base.command import Command
 from aigid.data import manifest
 from aigid.detectors.base.models import load, require_same_backbone
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.evaluation import figures
 
 SHOWN = 150  # test images of each kind in the t-SNE
@@ -26,7 +27,7 @@ def main(manifest_path: Path, embeddings: Path, folder: Path, log: Path, out: Pa
     seed, model = params.load("seed", int), load(folder)
     table = manifest.read(manifest_path)
     dataset = open_dataset(table, [embeddings])
-    require_same_backbone(model, dataset)
+    require_same_backbone(model, embedded(dataset))
     from aigid.detectors.gendet import pictures  # torch, once the inputs are known to be good
     from aigid.detectors.gendet.rotation import new_student
     from aigid.detectors.gendet.settings import GenDetSettings

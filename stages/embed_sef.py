@@ -8,7 +8,7 @@ from aigid.base import params
 from aigid.base.command import Command, tell_failed
 from aigid.base.files import dataset_root
 from aigid.data import manifest
-from aigid.detectors.base.scoring import judged
+from aigid.detectors.base.samples import judged
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 

@@ -26,7 +26,7 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     tower = resolve(backbone, params.load(f"backbones.{backbone}", dict))
     images = perturbation.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    from aigid.detectors.base import models, rows, scoring  # torch, once the parameters are known to be good
+    from aigid.detectors.base import models, rows, samples, scoring  # torch, once the parameters are known to be good
     from aigid.detectors.cnn import scoring as of_network
     from aigid.detectors.cnn.samples import Source
     from aigid.features.extract import extract
@@ -35,7 +35,7 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     with TemporaryDirectory() as folder:
         extract(images, root, tower, VIEWS, seed).write(Path(folder, "sample.h5"))
         embedded = rows.open_dataset(images, [Path(folder, "sample.h5")])
-        found["svm"] = scoring.score(models.load(svm), embedded)
+        found["svm"] = scoring.score(models.load(svm), samples.embedded(embedded))
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
         source = Source(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
         found[name] = of_network.score(network, source, images, VIEWS)

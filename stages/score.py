@@ -6,9 +6,9 @@ import click
 
 from aigid.base import params
 from aigid.base.command import Command
-from aigid.data import manifest
+from aigid.base.files import dataset_root
 from aigid.detectors.base.models import load
-from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import open_judged
 from aigid.detectors.base.scoring import score
 from aigid.evaluation import scores
 
@@ -16,14 +16,15 @@ from aigid.evaluation import scores
 @click.command(cls=Command, help=__doc__)
 @click.option("--model", type=Path, required=True, help="The model's folder.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
-@click.option("--embeddings", type=Path, required=True, help="Folder of <dataset>.h5.")
+@click.option("--embeddings", type=Path, help="Folder of <dataset>.h5; without it, the images are read.")
 @click.option("--out", type=Path, required=True, help="Folder of the scores files.")
-def main(model: Path, manifests: Path, embeddings: Path, out: Path) -> None:
+def main(model: Path, manifests: Path, embeddings: Path | None, out: Path) -> None:
     detector = load(model)
-    for dataset in params.load("datasets", list[str]):
-        table = manifest.read(manifests / f"{dataset}.csv")
-        rows = open_dataset(table, [embeddings / f"{dataset}.h5"])
-        scores.write(score(detector, rows), out / f"{dataset}.csv")
+    datasets, views, seed = (params.load(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int)))
+    for dataset in datasets:
+        file = embeddings / f"{dataset}.h5" if embeddings else None
+        samples = open_judged(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
+        scores.write(score(detector, samples, () if file else views), out / f"{dataset}.csv")
 
 
 if __name__ == "__main__":

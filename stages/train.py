@@ -1,34 +1,55 @@
-"""Fit a detector on a dataset's embeddings."""
+"""Fit a detector on a dataset's embeddings or images; one that makes checkpoints goes on from the last after a kill.
 
+Under ``torchrun --nproc-per-node N -m -- stages.train ...`` N processes share each batch, where the detector can.
+"""
+
+import os
 from pathlib import Path
 
 import click
 
 from aigid.base import params
 from aigid.base.command import Command
-from aigid.data import manifest
+from aigid.base.files import dataset_root, is_own
+from aigid.detectors import training_log
 from aigid.detectors.base import origin
+from aigid.detectors.base.components import named
 from aigid.detectors.base.models import Model, save
-from aigid.detectors.base.registry import find
-from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.registry import find, settings_of
+from aigid.detectors.base.samples import open_samples
 from aigid.detectors.base.scoring import validate
 
 
 @click.command(cls=Command, help=__doc__)
 @click.option("--detector", required=True, help="Name of the detector and of its section in params.yaml.")
-@click.option("--manifest", "manifest_path", type=Path, required=True)
-@click.option("--embeddings", type=Path, multiple=True, required=True, help="Several stand side by side.")
+@click.option("--dataset", help="Whose images it learns from.  [default: the section's dataset]")
+@click.option("--manifest", "manifests", multiple=True, required=True, help="PATH; of several, NAME=PATH of each.")
+@click.option("--embeddings", type=Path, multiple=True, help="Several of one manifest stand side by side.")
+@click.option("--component", "components", multiple=True, help="NAME=PATH of a folder that the detector needs.")
 @click.option("--out", type=Path, required=True, help="The model's folder.")
-def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
-    kind = find(detector)
-    settings, seed = params.load(detector, kind.Settings), params.load("seed", int)
-    demonstration = settings.dataset in params.load("demo", dict)
-    dataset = open_dataset(manifest.read(manifest_path), embeddings)
-    views = getattr(settings, "views", ("clean",))
-    fitted = kind.fit(settings, dataset.split_in("train", views), dataset.split_in("val", views), seed)
-    made_from = origin.of_embeddings(settings.dataset, manifest_path, dataset, demonstration)
-    said, scores = settings.model_dump(mode="json"), validate(fitted, dataset)
-    save(Model(detector, fitted, said, dataset.fingerprints, made_from, scores), out)
+@click.option("--log", type=Path, help="Folder of what it writes down while it learns.")
+def main(
+    detector: str,
+    dataset: str | None,
+    manifests: tuple[str, ...],
+    embeddings: tuple[Path, ...],
+    components: tuple[str, ...],
+    out: Path,
+    log: Path | None,
+) -> None:
+    settings, seed = params.load(detector, settings_of(detector)), params.load("seed", int)
+    dataset, tables = dataset or settings.dataset, named(manifests)
+    root = Path() if embeddings else dataset_root(dataset)
+    samples = open_samples(tables, embeddings, root, seed)
+    train, val = (samples.split(part, getattr(settings, "views", ("clean",))) for part in ("train", "val"))
+    fitted = find(detector).fit(settings, train, val, seed, **named(components))
+    if os.environ.get("RANK", "0") != "0":
+        return
+    made_from = origin.of_samples(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
+    said, scores = settings.model_dump(mode="json"), validate(fitted, samples)
+    save(Model(detector, fitted, said, fitted.fingerprints(samples), made_from, scores), out)
+    if log:
+        training_log.write({"images": origin.counts(samples.table, fitted.learns_from), **fitted.logs}, log)
 
 
 if __name__ == "__main__":

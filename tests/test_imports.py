@@ -69,8 +69,8 @@ def test_stages_without_images_need_no_torch(stage):
         ("align", "aligned.max_images", 0,
          ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
         ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--history", "l"]),
-        ("fuse_sef", "sef.fusion.views", 3, ["--dataset", "demo", "--experts", "e", "--pairs", "a", "--manifests", "m",
-          "--embeddings", "e", "--out", "m", "--scores", "s"]),
+        ("train", "sef.fusion.views", 3, ["--detector", "sef", "--dataset", "demo", "--manifest", "m.csv",
+          "--embeddings", "e.h5", "--component", "experts=e", "--out", "m"]),
     ],
 )  # fmt: skip
 def test_a_bad_parameter_answers_before_torch(stage, key, value, arguments, tmp_path):

@@ -99,7 +99,7 @@ def needed_files(name: str) -> frozenset[Path]:
     needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
     if name == "perturb":
         needed |= code_of("svm") | code_of("cnn")
-    detector = re.search(r"^(?:train@|score@|draw_|score_)(\w+)", name)
+    detector = re.search(r"^(?:train@|score@|draw_|compare_)(\w+)", name)
     if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
         needed |= code_of(detector.group(1))
     return frozenset(file for file in needed if file.name != "__init__.py")
@@ -116,14 +116,11 @@ def test_stages_have_the_expected_names():
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *(f"train@{detector}" for detector in ON_EMBEDDINGS if detector not in ("gendet", "occ")),
-            *("train_gendet_teacher", "train_gendet", "draw_gendet", "train_occ", "aeroblade"),
-            *("vae", "train_cnn", "score_cnn", "ablate_cnn", "perturb"),
+            *("train_gendet_teacher", "draw_gendet", "vae", "ablate_cnn", "perturb"),
             *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
-            "score_featdistill",
-            *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
-            *(f"score@{detector}" for detector in ON_EMBEDDINGS),
-            *(f"evaluate@{detector}" for detector in JUDGED),
+            "compare_featdistill",
+            *("align@vae", "align@gan", "train_sef", "embed_sef", "compare_sef"),
+            *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in JUDGED),
             "controls",
             *(f"evaluate@{control}" for control in CONTROLS),
             "cross",
@@ -173,8 +170,8 @@ def judged(name: str) -> set[str]:
     [
         ("probe.c", {"train@probe", "cross"} | judged("probe")),
         ("knn.k", {"train@knn"} | judged("knn")),
-        ("gendet.margin", {"train_gendet", "draw_gendet"} | judged("gendet")),
-        ("sef.fusion.learning_rate", {"fuse_sef", "compare_sef", "evaluate@sef", "report"}),
+        ("gendet.margin", {"train@gendet", "draw_gendet"} | judged("gendet")),
+        ("sef.fusion.learning_rate", {"train@sef", "compare_sef"} | judged("sef")),
         ("thumbnails", {"report"}),
         ("crossing.max_images", {"cross", "report"}),
         (

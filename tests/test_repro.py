@@ -11,7 +11,7 @@ from tests.workspace import BIN, copy, run, small
 
 TARGETS = ("evaluate@probe", "evaluate@gendet")
 SHARED = {"demo@demo", "describe@demo", "extract@tiny_both-demo"}
-GENDET = {"train_gendet", "score@gendet", "evaluate@gendet"}
+GENDET = {"train@gendet", "score@gendet", "evaluate@gendet"}
 PROBE = {"train@probe", "score@probe", "evaluate@probe"}
 ROTATIONS = 2
 

@@ -71,6 +71,13 @@ def dataset_root(dataset: str) -> Place:
     raise InputError(f"dataset {dataset!r}: no folder {looked}{hint}")
 
 
+def is_own(dataset: str) -> bool:
+    """Is this a data set that the pipeline makes itself, whose images lie in ``data/images``?"""
+    data = os.environ.get("AIGID_DATA")
+    elsewhere = data is not None and data != "" and (located(data) / dataset).is_dir()
+    return not elsewhere and Path("data/images", dataset).is_dir()
+
+
 def cache_folder() -> Path:
     """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
     folder = os.environ.get("AIGID_CACHE") or "~/.cache/aigid"

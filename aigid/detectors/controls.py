@@ -39,7 +39,7 @@ def noise(settings: ControlSettings, table: pd.DataFrame, seed: int) -> Scorer:
     """The linear probe on random numbers drawn for each image from its bytes: it knows nothing but exact copies."""
     train = table[table["split"] == "train"]
     probe = _probe(settings, Rows(_noise(train, seed), train["label"].to_numpy()), seed)
-    return lambda rows: probe.score(_noise(rows, seed))
+    return lambda rows: probe.p_generated(_noise(rows, seed))
 
 
 def by_traits(train: pd.DataFrame, columns: tuple[str, ...]) -> Scorer:

@@ -39,7 +39,7 @@ def cross(kind: type[Detector], settings: object, dataset: EmbeddedDataset, most
     rows = []
     for name, generators in _sets(everything):
         train, val = (_rows(dataset, split, generators, line, most) for split in ("train", "val"))
-        scores = kind.fit(settings, train, val, seed).score(x)
+        scores = kind.fit(settings, train, val, seed).p_generated(x)
         for tested, values in _judge(table.iloc[test], scores, seed):
             rows.append({"trained_on": name, "tested_on": tested, "seen": int(tested in generators), **values})
     return pd.DataFrame(rows, columns=COLUMNS)

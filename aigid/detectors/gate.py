@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
 from aigid.base.files import device_name
 from aigid.base.params import Settings
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, require_both_classes, require_finite, standardization
 from aigid.detectors.descent import adamw, epoch, generator, initialise
 from aigid.device import choose_device
@@ -183,7 +184,7 @@ def by_rows(function: Callable[[Tensor], Tensor], embeddings: np.ndarray, device
     return torch.cat([function(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
 
 
-class GatedTowers:
+class GatedTowers(EmbeddingDetector):
     """P(generated) from several backbones' embeddings, weighed image by image; of one backbone, a linear layer."""
 
     Settings = FusionSettings
@@ -207,7 +208,7 @@ class GatedTowers:
         train_head(head, lambda rows: x[rows], y, settings, keys)
         return cls(head, {"widths": head.widths, "width": settings.width, "hidden": settings.hidden})
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         return by_rows(self.head, embeddings, self.head.mean.device)
 

@@ -10,6 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from aigid.base.errors import InputError
 from aigid.base.params import Settings
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, require_both_classes
 
 
@@ -21,7 +22,7 @@ class KnnSettings(Settings):
     k: Annotated[int, Field(ge=1)]
 
 
-class NearestNeighbours:
+class NearestNeighbours(EmbeddingDetector):
     """Is an image nearer to the fakes or to the reals of the training set?
 
     The score is (1 + (f - r) / 2) / 2, with f and r the mean cosine similarity to the k nearest training fakes and
@@ -46,7 +47,7 @@ class NearestNeighbours:
             raise InputError(f"knn.k={settings.k}: train has {len(real)} real and {len(fake)} generated images")
         return cls(real, fake, settings.k)
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64 in [0, 1]."""
         real, fake = (1 - search.kneighbors(embeddings)[0].mean(axis=1) for search in self._search)
         return np.clip((1 + (fake.astype(np.float64) - real) / 2) / 2, 0, 1)

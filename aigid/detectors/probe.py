@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
 from aigid.base.params import Settings
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, require_both_classes, standardization
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
@@ -28,7 +29,7 @@ class ProbeSettings(Settings):
     max_iter: Annotated[int, Field(ge=1)] = 1000
 
 
-class LinearProbe:
+class LinearProbe(EmbeddingDetector):
     """P(generated) = sigmoid(w x + b), with the standardisation folded into w and b."""
 
     Settings = ProbeSettings
@@ -59,7 +60,7 @@ class LinearProbe:
         best = max(fits, key=lambda c: aurocs.get(c, 0.0))
         return cls(*fits[best], {"c": best, "val_auroc": {str(c): auroc for c, auroc in aurocs.items()}})
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         return 1 / (1 + np.exp(-np.clip(embeddings @ self.weight + self.bias, -700, 700)))
 

@@ -1,5 +1,6 @@
 """What a detector wrote down while it learnt, as CSV files that ``dvc plots`` draws."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from aigid.base.files import atomic
 Logs = dict[str, pd.DataFrame]  # one row an epoch
 
 
-def write(logs: Logs, folder: Path) -> None:
+def write(logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Write ``<name>.csv`` for each log; what could not be measured is an empty cell."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in logs.items():

@@ -1,10 +1,10 @@
 """An image classifier of transformers as a detector: P(generated) is what its fake labels get."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 import transformers
 from PIL import Image
@@ -14,6 +14,8 @@ from aigid.base.files import device_name
 from aigid.data.reading.errors import ImageError
 from aigid.data.reading.images import decode
 from aigid.degrade import views
+from aigid.detectors.base.protocol import ImageDetector, Scores
+from aigid.detectors.base.samples import Samples
 from aigid.device import choose_device
 from aigid.features import hub, weights
 from aigid.store import OK
@@ -22,7 +24,7 @@ BATCH = 16
 FOLDER = "classifier"  # in the bundle
 
 
-class HubClassifier:
+class HubClassifier(ImageDetector):
     """A model and its image processor, both of transformers; no code of the repository is run."""
 
     def __init__(self, model: Any, processor: Any, fake_labels: tuple[str, ...]) -> None:
@@ -42,8 +44,25 @@ class HubClassifier:
             raise InputError(f"--fake-label {unknown[0]!r}: {source} has the labels {', '.join(known)}")
         return cls(model, processor, fake_labels)
 
+    def score(self, samples: Samples, names: Sequence[str]) -> Scores:
+        """Return P(generated) of files in views, ``BATCH`` images at a time."""
+        status, messages = np.full(len(samples.table), OK, object), {}
+        values = {name: np.full(len(status), np.nan) for name in names}
+        for name, result in values.items():
+            for start in range(0, len(status), BATCH):
+                shown = {}
+                for index, row in enumerate(samples.table.iloc[start : start + BATCH].itertuples(), start):
+                    try:
+                        image = decode(samples.root / row.path)
+                        shown[index] = views.apply(name, image, row.sha256, samples.seed)[0]
+                    except ImageError as error:
+                        status[index], messages[index] = str(error.status), error.message
+                if shown:
+                    result[list(shown)] = self.p_generated(list(shown.values()))
+        return Scores(status, values, messages)
+
     @torch.inference_mode()
-    def score(self, images: list[np.ndarray]) -> np.ndarray:
+    def p_generated(self, images: list[np.ndarray]) -> np.ndarray:
         """Images (H, W, 3) uint8 to (N,) float64: P(generated)."""
         inputs = self.processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
         logits = self.model(**inputs.to(self.model.device)).logits.double()
@@ -63,25 +82,3 @@ class HubClassifier:
 
 
 Detector = HubClassifier
-
-
-class Predictor:
-    """Scores of files in a view."""
-
-    def __init__(self, model: Any, folder: Path) -> None:
-        self.detector, self.seed = model.detector, model.origin.seed
-
-    def __call__(self, images: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
-        """Status (N,) and scores (N,), NaN where an image cannot be read."""
-        status, found = np.full(len(images), OK, object), np.full(len(images), np.nan)
-        for start in range(0, len(images), BATCH):
-            seen = {}
-            for place in range(start, min(start + BATCH, len(images))):
-                row = images.iloc[place]
-                try:
-                    seen[place] = views.apply(view, decode(row["path"]), row["sha256"], self.seed)[0]
-                except ImageError as error:
-                    status[place] = str(error.status)
-            if seen:
-                found[list(seen)] = self.detector.score(list(seen.values()))
-        return status, found

@@ -18,7 +18,7 @@ from aigid.detectors.base import models
 from aigid.evaluation.deployment import Deployment, EvaluationSettings
 from aigid.prediction import cautions, pictures, stability, verdict
 from aigid.prediction.result import Prediction
-from aigid.prediction.scorers import Scores, scorer
+from aigid.prediction.scorers import Scorer, Scores
 from aigid.store import OK
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Bundle:
         self.model = models.load(folder)
         self.settings = settings or EvaluationSettings()
         self.deployment = deployment or verdict.deployment_of(self.model, self.settings)
-        self.scorer = scorer(self.model, folder, weights)
+        self.scorer = Scorer(self.model, folder, weights)
         self.loader: Towers | None = None  # torch is imported when the first image comes
 
     @property

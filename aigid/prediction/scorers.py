@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +10,16 @@ import pandas as pd
 
 from aigid.base import params
 from aigid.base.errors import InputError
-from aigid.detectors.base.models import Model
-from aigid.detectors.base.protocol import Attributor
+from aigid.detectors.base.models import Model, require_same
+from aigid.detectors.base.protocol import EmbeddingDetector
+from aigid.detectors.base.protocol import Scores as DetectorScores
+from aigid.detectors.base.samples import Samples
 from aigid.detectors.base.scoring import generated
 from aigid.features.backbones import BackboneSettings, JointSettings, towers
-from aigid.store import OK
 
 if TYPE_CHECKING:
-    from aigid.features.extract import Towers
+    from aigid.features.extract import Extraction, Towers
 
-# Of each detector that sees images: what makes, of (model, folder), a function of (images, view) that gives status
-# (N,), and scores (N,) or class probabilities (N, K), class 0 being real.
-IMAGE_LEVEL = {
-    "aeroblade": "aigid.detectors.aeroblade.predicting:Predictor",
-    "cnn": "aigid.detectors.cnn.predicting:Predictor",
-    "featdistill": "aigid.detectors.featdistill.predicting:Predictor",
-    "hub_classifier": "aigid.importers.hub_classifier:Predictor",
-    "sef": "aigid.detectors.sef.predicting:Predictor",
-}
-FEWEST = 8  # rows that a detector is shown: of fewer a product's last bits differ, of which GenDet makes 2e-6
 Look = Callable[[str, np.ndarray], object]
 
 
@@ -43,35 +33,65 @@ class Scores:
     classes: dict[str, np.ndarray]
 
 
-class EmbeddingScorer:
-    """Scores embeddings, which come from the row cache or are computed into it."""
+class ExtractedSamples(Samples):
+    """Images whose embeddings come from the row cache or were computed into it."""
+
+    def __init__(self, table: pd.DataFrame, seed: int, extraction: "Extraction") -> None:
+        super().__init__(table, seed=seed)
+        object.__setattr__(self, "extraction", extraction)
+
+    @property
+    def status(self) -> np.ndarray:
+        """(N,) str."""
+        return np.array(self.extraction.status)
+
+    @property
+    def messages(self) -> dict[int, str]:
+        """Why images failed, by their index."""
+        return {sample.place: sample.message for sample in self.extraction.failed}
+
+    def embeddings(self, view: str, indices: np.ndarray) -> np.ndarray:
+        """(n, D) float32."""
+        return self.extraction.views[view][indices].astype(np.float32)
+
+
+class Scorer:
+    """Scores images for a bundle."""
 
     def __init__(self, model: Model, folder: Path, weights: str | None = None) -> None:
         self.model, self.folder = model, folder
-        self.backbone = backbone_of(model, folder, weights)
+        on_embeddings = isinstance(model.detector, EmbeddingDetector)
+        self.backbone = backbone_of(model, folder, weights) if on_embeddings else None
+        if not on_embeddings:
+            require_same(model, Samples(pd.DataFrame(), seed=model.origin.seed))
 
     @property
     def towers(self) -> list[BackboneSettings]:
         """What must be loaded."""
-        return towers(self.backbone)
+        return towers(self.backbone) if self.backbone else []
 
     def score(
         self, images: pd.DataFrame, views: Sequence[str], loader: "Towers", others: list[BackboneSettings], look: Look
     ) -> Scores:
         """Of images with ``path`` and ``sha256``; ``others`` are towers that want the same images."""
+        samples = Samples(images, seed=self.model.origin.seed)
+        if self.backbone:
+            samples = self._extracted(images, views, loader, others, look)
+        return collect(self.model.detector.score(samples, views))
+
+    def _extracted(
+        self, images: pd.DataFrame, views: Sequence[str], loader: "Towers", others: list[BackboneSettings], look: Look
+    ) -> ExtractedSamples:
         from aigid.features.extract import extract
 
-        seed, detector = self.model.origin.seed, self.model.detector
+        seed = self.model.origin.seed
         try:
-            found = extract(images, Path(), self.backbone, views, seed, others, loader=loader, look=look)
+            made = extract(images, Path(), self.backbone, views, seed, others, loader=loader, look=look)
         except InputError as error:
             raise InputError(f"{self.folder}: {error}{self._absent(str(error))}") from None
-        if self.model.fingerprints and found.attributes["fingerprint"] != self.model.fingerprints:
+        if self.model.fingerprints and made.attributes["fingerprint"] != self.model.fingerprints:
             raise InputError(f"{self.folder}: these weights or libraries give other embeddings than it was trained on")
-        status = np.array(found.status)
-        values = {view: _on(detector, rows, status == OK) for view, rows in found.views.items()}
-        messages = {sample.place: sample.message for sample in found.failed}
-        return collect(status, messages, values)
+        return ExtractedSamples(images, seed, made)
 
     def _absent(self, said: str) -> str:
         """Where the backbone's weights come from, if it is they that cannot be had."""
@@ -81,33 +101,10 @@ class EmbeddingScorer:
         return f" (the bundle takes {', '.join(sorted(named))}; --weights names a copy on disk)"
 
 
-class ImageScorer:
-    """Scores images themselves."""
-
-    towers = ()
-
-    def __init__(self, model: Model, folder: Path) -> None:
-        module, name = IMAGE_LEVEL[model.name].split(":")
-        self.model, self._predict = model, getattr(import_module(module), name)(model, folder)
-
-    def score(
-        self, images: pd.DataFrame, views: Sequence[str], loader: "Towers", others: list[BackboneSettings], look: Look
-    ) -> Scores:
-        """As an ``EmbeddingScorer``'s; towers and looking are none of its business."""
-        found = {view: self._predict(images, view) for view in views}
-        status = next(iter(found.values()))[0]
-        return collect(np.array(status, str), {}, {view: values for view, (_, values) in found.items()})
-
-
-def scorer(model: Model, folder: Path, weights: str | None = None) -> EmbeddingScorer | ImageScorer:
-    """What scores images for a bundle."""
-    if model.name in IMAGE_LEVEL:
-        return ImageScorer(model, folder)
-    return EmbeddingScorer(model, folder, weights)
-
-
 def backbone_of(model: Model, folder: Path, weights: str | None = None) -> BackboneSettings | JointSettings:
     """The backbone that a bundle's embeddings come from; InputError where the bundle does not say."""
+    if own := getattr(model.detector, "backbone", None):
+        return own
     sections: list[dict[str, Any]] = model.origin.backbones
     if not sections:
         raise InputError(f"{folder}: does not say which backbone its embeddings come from; train it again")
@@ -128,22 +125,8 @@ def _at_home(backbone: BackboneSettings | JointSettings, folder: Path) -> Backbo
     return backbone.model_copy(update={"weights": str(folder / own)}) if held else backbone
 
 
-def collect(status: np.ndarray, messages: dict[int, str], values: dict[str, np.ndarray]) -> Scores:
+def collect(found: DetectorScores) -> Scores:
     """Scores (N,) as they are; of probabilities (N, K), what P(real) leaves."""
-    scores = {view: generated(it) if it.ndim == 2 else it for view, it in values.items()}
-    return Scores(status, messages, scores, {view: it for view, it in values.items() if it.ndim == 2})
-
-
-def _on(detector: Any, rows: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """A detector on the good ones of rows (N, D); NaN elsewhere."""
-    ask = detector.probabilities if isinstance(detector, Attributor) else detector.score
-    x = rows[good].astype(np.float32)
-    shown = np.resize(x, (max(len(x), FEWEST), x.shape[1]))  # repeats them
-    answers = ask(shown)[: len(x)] if len(x) else np.empty((0, *_width(detector)))
-    found = np.full((len(rows), *answers.shape[1:]), np.nan)
-    found[good] = answers
-    return found
-
-
-def _width(detector: Any) -> tuple[int, ...]:
-    return (len(detector.classes),) if isinstance(detector, Attributor) else ()
+    scores = {view: generated(it) if it.ndim == 2 else it for view, it in found.values.items()}
+    classes = {view: it for view, it in found.values.items() if it.ndim == 2}
+    return Scores(np.array(found.status, str), found.messages, scores, classes)

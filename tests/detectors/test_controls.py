@@ -65,9 +65,11 @@ def test_a_trait_that_training_never_saw_is_no_error_and_an_unknown_image_has_no
 def test_shuffled_labels_undo_embeddings_that_tell_all() -> None:
     embedded = Embedded()
     train, test = embedded.split("train"), embedded.split("test")
-    shuffled = [roc_auc_score(test.y, controls.shuffled(SETTINGS, embedded, seed).score(test.x)) for seed in range(10)]
+    shuffled = [
+        roc_auc_score(test.y, controls.shuffled(SETTINGS, embedded, seed).p_generated(test.x)) for seed in range(10)
+    ]
     honest = controls._probe(SETTINGS, train, 0)
-    assert roc_auc_score(test.y, honest.score(test.x)) > 0.95
+    assert roc_auc_score(test.y, honest.p_generated(test.x)) > 0.95
     assert min(shuffled) < 0.5 < max(shuffled)
 
 

@@ -60,7 +60,7 @@ def test_a_cell_is_the_auroc_of_the_refitted_detector() -> None:
     rows = Rows(dataset.x[train.to_numpy()], own["label"].to_numpy()[train.to_numpy()])
     fitted = LinearProbe.fit(SETTINGS, rows, rows, 0)
     test = (own["split"] == "test") & own["generator"].isin(["real", "new"])
-    expected = roc_auc_score(own["label"][test], fitted.score(dataset.x[test.to_numpy()]))
+    expected = roc_auc_score(own["label"][test], fitted.p_generated(dataset.x[test.to_numpy()]))
     table = cross(LinearProbe, SETTINGS, dataset, 10_000, 0).set_index(["trained_on", "tested_on"])
     assert table.loc[("only gan", "new"), "auroc"] == pytest.approx(expected, abs=1e-12)
     assert "all but gan" not in table.index.get_level_values(0)

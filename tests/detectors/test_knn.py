@@ -21,7 +21,7 @@ def fit(k, train):
 
 def test_points_by_angle():
     train = Rows(np.concatenate([at(0), at(60, length=7)]), np.array([0, 1]))
-    scores = fit(1, train).score(at(0, 29, 30, 31, 60))
+    scores = fit(1, train).p_generated(at(0, 29, 30, 31, 60))
     cosines = np.cos(np.radians([[60, 0], [31, 29], [30, 30], [29, 31], [0, 60]]))  # to the fake, to the real
     np.testing.assert_allclose(scores, (1 + (cosines[:, 0] - cosines[:, 1]) / 2) / 2, atol=1e-3)
     assert (scores > 0.5).tolist()[:2] == [False, False]
@@ -32,7 +32,7 @@ def test_equals_a_slow_loop():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 5)).astype(np.float16).astype(np.float32), np.arange(60) % 2
     queries = rng.normal(size=(20, 5)).astype(np.float32)
-    scores = fit(3, Rows(x, y)).score(queries)
+    scores = fit(3, Rows(x, y)).p_generated(queries)
     for query, score in zip(queries, scores, strict=True):
         near = {}
         for label in (0, 1):
@@ -46,7 +46,7 @@ def test_saved_and_loaded_scores_are_equal(tmp_path):
     detector = fit(2, Rows(rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2))
     loaded = NearestNeighbours.load(tmp_path, detector.save(tmp_path))
     queries = rng.normal(size=(9, 4)).astype(np.float32)
-    np.testing.assert_array_equal(loaded.score(queries), detector.score(queries))
+    np.testing.assert_array_equal(loaded.p_generated(queries), detector.p_generated(queries))
 
 
 def test_more_neighbours_than_images():

@@ -32,13 +32,13 @@ def test_equals_scikit_learn():
         train.x.astype(np.float64), train.y
     )
     expected = reference.predict_proba(val.x.astype(np.float64))[:, 1]
-    np.testing.assert_allclose(probe.score(val.x), expected, atol=1e-6)
+    np.testing.assert_allclose(probe.p_generated(val.x), expected, atol=1e-6)
 
 
 def test_validation_chooses_c():
     train, val = rows(0, n=40), rows(1)
     grid = [1e-4, 1e-2, 1.0, 100.0]
-    aurocs = [roc_auc_score(val.y, LinearProbe.fit(settings(c), train, val, 0).score(val.x)) for c in grid]
+    aurocs = [roc_auc_score(val.y, LinearProbe.fit(settings(c), train, val, 0).p_generated(val.x)) for c in grid]
     chosen = LinearProbe.fit(settings(grid), train, val, 0).facts
     assert chosen["c"] == grid[int(np.argmax(aurocs))]
     np.testing.assert_allclose(list(chosen["val_auroc"].values()), aurocs, atol=1e-12)
@@ -46,14 +46,14 @@ def test_validation_chooses_c():
 
 def test_extreme_inputs_stay_probabilities():
     probe = LinearProbe(np.array([1e30]), 0.0, {})
-    np.testing.assert_array_equal(probe.score(np.array([[-1.0], [0.0], [1.0]], np.float32)).round(9), [0, 0.5, 1])
+    np.testing.assert_array_equal(probe.p_generated(np.array([[-1.0], [0.0], [1.0]], np.float32)).round(9), [0, 0.5, 1])
 
 
 def test_saved_and_loaded_scores_are_equal(tmp_path):
     train, val = rows(0), rows(1)
     probe = LinearProbe.fit(settings(1.0), train, val, 0)
     loaded = LinearProbe.load(tmp_path, probe.save(tmp_path))
-    np.testing.assert_array_equal(loaded.score(val.x), probe.score(val.x))
+    np.testing.assert_array_equal(loaded.p_generated(val.x), probe.p_generated(val.x))
 
 
 def test_one_class_is_refused():

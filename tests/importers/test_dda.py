@@ -11,6 +11,7 @@ from aigid.cli import main
 from aigid.data.reading.images import decode
 from aigid.detectors.base import models
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
@@ -113,7 +114,7 @@ def test_logits_are_those_of_the_published_form(saved, tmp_path):
     np.testing.assert_allclose(np.log(p / (1 - p)), expected, atol=1e-5)
     settings = resolve("mine", TINY | {"weights": str(tmp_path / "bundle/tower.safetensors")})
     extract(table, tmp_path, settings).write(tmp_path / "e.h5")
-    again = score(models.load(tmp_path / "bundle"), open_dataset(table, [tmp_path / "e.h5"]))["score"]
+    again = score(models.load(tmp_path / "bundle"), embedded(open_dataset(table, [tmp_path / "e.h5"])))["score"]
     np.testing.assert_allclose(again, p, atol=1e-6)
 
 
@@ -122,7 +123,7 @@ def test_the_bare_tower_is_another_backbone(saved, tmp_path):
     table = noise.images(tmp_path, 2)
     extract(table, tmp_path, resolve("mine", TINY)).write(tmp_path / "e.h5")
     with pytest.raises(InputError, match="made by another backbone, weights or preprocessing"):
-        score(models.load(tmp_path / "bundle"), open_dataset(table, [tmp_path / "e.h5"]))
+        score(models.load(tmp_path / "bundle"), embedded(open_dataset(table, [tmp_path / "e.h5"])))
 
 
 def test_what_it_refuses(saved, tmp_path):

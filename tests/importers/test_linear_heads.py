@@ -10,6 +10,7 @@ from PIL import Image
 from aigid.base.errors import InputError
 from aigid.detectors.base import models
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from aigid.features.backbones import resolve
 from aigid.features.extract import extract
@@ -47,7 +48,7 @@ def check(name, path):
     state = state.get("state_dict", state)
     logits = x.astype(np.float64) @ state[f"{prefix}weight"].numpy()[0].astype(np.float64)
     logits += float(state[f"{prefix}bias"][0])
-    p = model.detector.score(x)
+    p = model.detector.p_generated(x)
     np.testing.assert_allclose(np.log(p / (1 - p)), logits, atol=1e-5)
     assert np.ptp(logits) > 0.01
 
@@ -89,7 +90,7 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     dataset = open_dataset(table, [tmp_path / "tiny_clip.h5"])
     x = dataset.embeddings("clean", np.arange(6)).astype(np.float64)
     expected = 1 / (1 + np.exp(-(x @ probe.weight)))
-    np.testing.assert_allclose(score(model, dataset)["score"], expected, atol=1e-9)
+    np.testing.assert_allclose(score(model, embedded(dataset))["score"], expected, atol=1e-9)
     bundle = Bundle(tmp_path / "bundle")
     found = bundle.predict([tmp_path / name for name in table["path"]])
     np.testing.assert_allclose([it.score for it in found], expected, atol=1e-6)
@@ -97,7 +98,7 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     assert found[0].details["calibrated"] is False
     assert any("calibrated: false" in line for line in bundle.limits)
     with pytest.raises(InputError, match=r"made by another backbone, weights or preprocessing.*\(a paper, on tiny\)"):
-        score(model, open_dataset(table, [tmp_path / "tiny_siglip.h5"]))
+        score(model, embedded(open_dataset(table, [tmp_path / "tiny_siglip.h5"])))
 
 
 def test_a_backbone_without_weights_says_where_they_come_from(tmp_path, monkeypatch):

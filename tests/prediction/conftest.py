@@ -8,6 +8,7 @@ from PIL import Image
 from aigid.data import manifest
 from aigid.detectors.base import models, origin
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score, validate
 from aigid.detectors.probe import LinearProbe
 from aigid.features.backbones import resolve
@@ -37,10 +38,10 @@ def made(tmp_path_factory):
     settings = LinearProbe.Settings(backbone="tiny_clip", dataset="d", c=[0.1])
     fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
     made_from = origin.of_embeddings("d", folder / "m.csv", dataset, demonstration=False)
-    said, held = settings.model_dump(mode="json"), validate(fitted, dataset)
+    said, held = settings.model_dump(mode="json"), validate(fitted, embedded(dataset))
     model = models.Model("probe", fitted, said, dataset.fingerprints, made_from, held)
     models.save(model, folder / "bundle")
-    scored = score(model, dataset)
+    scored = score(model, embedded(dataset))
     yield folder, scored[scored["split"] == "test"].set_index("path")["score"]
     patch.undo()
 

@@ -16,6 +16,7 @@ from aigid.data import manifest
 from aigid.data.reading.formats import read_bytes
 from aigid.detectors.base import models, origin
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.features import reader
@@ -81,7 +82,7 @@ def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tm
     made_from = origin.of_embeddings("d", folder / "m.csv", dataset, demonstration=False)
     model = models.Model("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
     models.save(model, tmp_path / "svm")
-    scored = score(model, dataset).set_index("path")
+    scored = score(model, embedded(dataset)).set_index("path")
     for found in aigid.load(tmp_path / "svm").predict([folder / "images" / name for name in expected.index]):
         row = scored.loc[found.path.rsplit("/", 1)[-1]]
         assert found.details["classes"] == pytest.approx({it: row[f"class_{it}"] for it in ("real", "noise")}, abs=1e-6)

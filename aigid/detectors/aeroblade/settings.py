@@ -25,3 +25,6 @@ class AerobladeSettings(Settings):
         if (self.vgg is None) != (self.linear is None):
             raise ValueError("vgg and linear belong together: give both files or neither")
         return self
+
+
+DetectorSettings = AerobladeSettings

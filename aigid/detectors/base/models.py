@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +20,7 @@ from aigid.base.files import sha256, write_text
 from aigid.detectors.base.origin import Origin, code_of
 from aigid.detectors.base.protocol import Detector
 from aigid.detectors.base.registry import find
-from aigid.detectors.base.rows import EmbeddedDataset
+from aigid.detectors.base.samples import Samples
 
 SCHEMA_VERSION = 3
 ABOUT, VALIDATION = "model.json", "validation.csv"
@@ -40,17 +39,12 @@ class Model:
     validation: pd.DataFrame | None = None  # a scores file's rows
 
 
-def save(model: Model, folder: Path, beside: Mapping[str, Path] | None = None) -> None:
-    """Write the folder whole or not at all; ``model.json`` holds the sha256 of every other file, and its own.
-
-    ``beside`` names folders that the detector needs, and that are copied into the bundle.
-    """
+def save(model: Model, folder: Path) -> None:
+    """Write the folder whole or not at all; ``model.json`` holds the sha256 of every other file, and its own."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         state = model.detector.save(part)
-        for name, source in (beside or {}).items():
-            shutil.copytree(source, part / name, copy_function=shutil.copyfile)
         if model.validation is not None:
             tables.write(model.validation, part / VALIDATION)
         paths = sorted(path for path in part.rglob("*") if path.is_file())
@@ -89,7 +83,15 @@ def load(folder: Path) -> Model:
     return Model(about["detector"], detector, about["settings"], about["fingerprints"], origin, validation)
 
 
-def require_same_backbone(model: Model, dataset: EmbeddedDataset) -> None:
+def require_same(model: Model, samples: Samples) -> None:
+    """InputError unless the samples come as those did that the model was trained on."""
+    if samples.datasets:
+        require_same_backbone(model, samples)
+    elif (made := model.detector.fingerprints(samples)) and made != model.fingerprints:
+        raise InputError(f"{model.name}: trained on the channels of another VAE, size or settings than these")
+
+
+def require_same_backbone(model: Model, dataset: Samples) -> None:
     """InputError unless the dataset's embeddings are made as those that the model was trained on.
 
     A model from elsewhere has no fingerprints; it knows the name of its backbone and how images were prepared for it.
@@ -97,11 +99,10 @@ def require_same_backbone(model: Model, dataset: EmbeddedDataset) -> None:
     if model.fingerprints:
         same = dataset.fingerprints == model.fingerprints
     else:
-        made = [file.attributes.get("backbone", {}) for file in dataset.files]
-        same = [_identity(it) for it in made] == [_identity(it) for it in model.origin.backbones]
+        same = [_identity(it) for it in dataset.backbones] == [_identity(it) for it in model.origin.backbones]
     if not same:
         raise InputError(
-            f"{', '.join(str(file.path) for file in dataset.files)}: made by another backbone, weights or "
+            f"{', '.join(map(str, dataset.embedding_files))}: made by another backbone, weights or "
             f"preprocessing than the embeddings that {model.name} was trained on{_wanted(model)}"
         )
 

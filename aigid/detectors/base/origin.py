@@ -12,7 +12,9 @@ import pandas as pd
 
 from aigid.base.files import sha256
 from aigid.data.sources import SOURCES
+from aigid.detectors.base.protocol import Detector
 from aigid.detectors.base.rows import EmbeddedDataset
+from aigid.detectors.base.samples import Samples, embedded
 
 WEIGHTS = {  # licence of published backbones, by the name under which their library knows them
     "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
@@ -48,12 +50,16 @@ class Origin:
         return asdict(self)
 
 
+def of_samples(name: str, manifest: Path, samples: Samples, fitted: Detector, demonstration: bool) -> Origin:
+    """Return that of a detector fitted on samples of a data set; ``manifest`` is the first of theirs."""
+    table = samples.table[samples.table["split"].isin([*fitted.learns_from, "test"])]
+    return of_images(name, manifest, table, samples.seed, demonstration, fitted.backbones(samples))
+
+
 def of_embeddings(name: str, manifest: Path, dataset: EmbeddedDataset, demonstration: bool) -> Origin:
-    """Of a detector trained on a dataset's embeddings; one behind random weights only shows the machinery."""
-    made = [file.attributes for file in dataset.files if "backbone" in file.attributes]
-    backbones = [attributes["backbone"] for attributes in made]
-    seed = made[0]["seed"] if made else 0
-    return of_images(name, manifest, dataset.manifest, seed, demonstration, backbones)
+    """Return that of a detector trained on a data set's embeddings."""
+    samples = embedded(dataset)
+    return of_images(name, manifest, samples.table, samples.seed, demonstration, samples.backbones)
 
 
 def of_images(
@@ -77,6 +83,12 @@ def describe(name: str, path: Path, table: pd.DataFrame) -> dict[str, Any]:
     learnt = table[table["split"] != "test"]
     images = {split: part["generator"].value_counts().sort_index().to_dict() for split, part in learnt.groupby("split")}
     return {"dataset": name, "manifest_sha256": sha256(path), "images": images}
+
+
+def counts(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Return how many images of each generator the splits hold, as columns ``split``, ``generator``, ``images``."""
+    learnt = table[table["split"].isin(splits)]
+    return learnt.groupby(["split", "generator"]).size().rename("images").reset_index()
 
 
 def code_of(kind: type) -> dict[str, str]:

@@ -43,6 +43,15 @@ def find(name: str) -> type:
     return getattr(import_module(module), attribute)
 
 
+def settings_of(name: str) -> type:
+    """Return the settings of a detector, those of ``<package>.settings`` without importing the detector itself."""
+    module = locate(name).partition(":")[0]
+    light = f"{module.rpartition('.')[0]}.settings"
+    if module.endswith(".detector") and find_spec(light):
+        return getattr(import_module(light), "DetectorSettings", None) or find(name).Settings
+    return find(name).Settings
+
+
 def locate(name: str) -> str:
     """Return ``module:class`` of a detector; InputError that lists the known names."""
     classes = modules(TRAINED, "Detector") | modules(IMPORTED, "Detector")

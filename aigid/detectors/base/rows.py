@@ -75,11 +75,15 @@ class EmbeddedDataset:
 
     def split_in(self, name: str, views: Sequence[str]) -> Rows:
         """The readable rows of one split in several views, one view below the other."""
-        parts = [self.split(name, view) for view in views]
-        x, y, paths, generators = (
-            np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "paths", "generators")
-        )
-        return Rows(x, y, paths, self.widths, generators)
+        return joined([self.split(name, view) for view in views])
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return rows of several data sets of the same widths, one below the other."""
+    x, y, paths, generators = (
+        np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "paths", "generators")
+    )
+    return Rows(x, y, paths, parts[0].widths, generators)
 
 
 def open_dataset(manifest: pd.DataFrame, paths: Sequence[Path]) -> EmbeddedDataset:

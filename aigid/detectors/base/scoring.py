@@ -1,31 +1,44 @@
-"""From a model and an embedded dataset to the scores file's rows."""
+"""From a model and samples to the scores file's rows."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from aigid import store
-from aigid.detectors.base.models import Model, require_same_backbone
-from aigid.detectors.base.protocol import Attributor, Detector
-from aigid.detectors.base.rows import EmbeddedDataset
+from aigid.detectors.base.models import Model, require_same
+from aigid.detectors.base.protocol import Detector
+from aigid.detectors.base.samples import Samples
 
-BLOCK = 8192  # rows in memory at a time
 KEPT = ("path", "label", "generator", "split")
 KEPT_IF_THERE = ("source", "group")
 
 
-def score(model: Model, dataset: EmbeddedDataset) -> pd.DataFrame:
-    """One row for each val and test image and view; an image without an embedding has a status and no score."""
-    require_same_backbone(model, dataset)
-    rows = judged(dataset.manifest)
-    return pd.concat([_score_view(model.detector, dataset, rows, view) for view in dataset.views], ignore_index=True)
+def score(model: Model, samples: Samples, views: Sequence[str] = ()) -> pd.DataFrame:
+    """Return one row for each val and test image and view; an image without a score has a status that says why.
+
+    ``views`` are those that the embeddings have, where none are named. InputError where the samples are not such as
+    the model was trained on.
+    """
+    require_same(model, samples)
+    return frames(model.detector, samples.judged(), views or samples.views)
 
 
-def validate(detector: Detector, dataset: EmbeddedDataset) -> pd.DataFrame | None:
-    """The clean validation images' rows, for the bundle; None where there are none."""
-    rows = dataset.manifest[dataset.manifest["split"] == "val"]
-    return None if rows.empty else _score_view(detector, dataset, rows, dataset.views[0])
+def validate(detector: Detector, samples: Samples) -> pd.DataFrame | None:
+    """Return the clean validation images' rows, for the bundle; None where there are none."""
+    held = samples.split("val")
+    return None if held.table.empty else frames(detector, held, samples.views[:1] or ["clean"])
+
+
+def frames(detector: Detector, samples: Samples, views: Sequence[str]) -> pd.DataFrame:
+    """Return the scores file's rows of all samples, one view below the other."""
+    result = detector.score(samples, views)
+    parts = []
+    for view, values in result.values.items():
+        if values.ndim == 2:
+            parts.append(attributed_frame(samples.table, view, values, detector.classes, result.status))
+        else:
+            parts.append(frame(samples.table, view, values, result.status))
+    return pd.concat(parts, ignore_index=True)
 
 
 def frame(manifest: pd.DataFrame, view: str, scores: np.ndarray, status: np.ndarray) -> pd.DataFrame:
@@ -48,28 +61,3 @@ def attributed_frame(
 def generated(probabilities: np.ndarray) -> np.ndarray:
     """P(generated) (N,): what P(real), the first column of (N, K), leaves."""
     return np.clip(1 - probabilities[:, 0], 0, 1)
-
-
-def judged(manifest: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a scores file has: those of val and test."""
-    return manifest[manifest["split"] != "train"]
-
-
-def _score_view(detector: Detector, dataset: EmbeddedDataset, rows: pd.DataFrame, view: str) -> pd.DataFrame:
-    places = rows.index.to_numpy()
-    status = dataset.status[places]
-    good = np.flatnonzero(status == store.OK)
-    if isinstance(detector, Attributor):
-        found = np.full((len(places), len(detector.classes)), np.nan)
-        for block in _blocks(good):
-            found[block] = detector.probabilities(dataset.embeddings(view, places[block]))
-        return attributed_frame(rows, view, found, detector.classes, status)
-    scores = np.full(len(places), np.nan)
-    for block in _blocks(good):
-        scores[block] = detector.score(dataset.embeddings(view, places[block]))
-    return frame(rows, view, scores, status)
-
-
-def _blocks(places: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(places), BLOCK):
-        yield places[start : start + BLOCK]

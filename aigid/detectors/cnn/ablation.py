@@ -37,7 +37,7 @@ def ablate(
 
 def _measure(settings: CnnSettings, manifest: pd.DataFrame, root: Path, vae: Path, seed: int) -> dict[str, float]:
     source = Source(settings, vae, root, seed)
-    detector, log = Cnn.fit(settings, source, manifest, seed)
+    detector, log = Cnn.train(settings, source, manifest, seed)
     test = manifest[manifest["split"] == "test"]
     names = names_of(test, settings)
     known = np.isin(names, detector.classes)

@@ -1,5 +1,7 @@
 """The fitted network, which says of an image which generator made it, if any."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,11 +12,15 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch import nn
 
+from aigid import store
 from aigid.base import seeding
 from aigid.base.files import device_name
+from aigid.detectors.base.protocol import ImageDetector, Scores
 from aigid.detectors.base.rows import class_names, class_numbers
+from aigid.detectors.base.samples import Samples
 from aigid.detectors.cnn.network import build
-from aigid.detectors.cnn.samples import Samples, Source
+from aigid.detectors.cnn.samples import Samples as Channels
+from aigid.detectors.cnn.samples import Source
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
 from aigid.detectors.training import finetuning, parallel
@@ -23,16 +29,27 @@ from aigid.device import choose_device
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 
 
-class Cnn:
+class Cnn(ImageDetector):
     """Logits over ``classes``, of which the first is ``real``."""
 
     Settings = CnnSettings
 
-    def __init__(self, net: nn.Module, settings: CnnSettings, classes: list[str]) -> None:
-        self.net, self.settings, self.classes = net, settings, classes
+    def __init__(self, net: nn.Module, settings: CnnSettings, classes: list[str], vae: Path | None = None) -> None:
+        self.net, self.settings, self.classes, self.vae = net, settings, classes, vae  # the VAE's folder
 
     @classmethod
-    def fit(cls, settings: CnnSettings, source: Source, manifest: pd.DataFrame, seed: int) -> tuple[Self, pd.DataFrame]:
+    def fit(cls, settings: CnnSettings, train: Samples, val: Samples, seed: int, *, vae: Path) -> Self:
+        """Return the network of the epoch with the best validation macro-F1; under ``torchrun``, in each process."""
+        source = Source(settings, vae, train.root, seed)
+        with parallel.processes():
+            fitted, log = cls.train(settings, source, pd.concat([train.table, val.table]), seed)
+        fitted.vae, fitted.logs = vae, {"epochs": log}
+        return fitted
+
+    @classmethod
+    def train(
+        cls, settings: CnnSettings, source: Source, manifest: pd.DataFrame, seed: int
+    ) -> tuple[Self, pd.DataFrame]:
         """The network of the epoch with the best validation macro-F1, and the log of its epochs.
 
         Within `aigid.detectors.training.parallel.processes`, each gets both.
@@ -49,13 +66,29 @@ class Cnn:
             log = train(net, settings, lessons, val, seed, _checkpoint(settings, lessons, val, seed))
         return cls(net.eval(), settings, classes), pd.DataFrame(log, columns=LOG).astype({"epoch": int})
 
-    def probabilities(self, samples: Samples) -> np.ndarray:
+    def score(self, samples: Samples, views: Sequence[str]) -> Scores:
+        """Return class probabilities, by the VAE that it was trained with."""
+        source, values, status = self._source(samples), {}, None
+        for view in views:
+            status, values[view] = scored(self, source, samples.table, view)
+        return Scores(status, values)
+
+    def fingerprints(self, samples: Samples) -> list[str]:
+        """Return those of the channels."""
+        return self._source(samples).fingerprints
+
+    def _source(self, samples: Samples) -> Source:
+        return Source(self.settings, self.vae, samples.root, samples.seed)
+
+    def probabilities(self, samples: Channels) -> np.ndarray:
         """(N, K) float64."""
         logits = predict(self.net, samples, np.arange(len(samples)), self.settings.hflip_tta)
         return softmax(logits.astype(np.float64), axis=2).mean(axis=0)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``weights.safetensors``."""
+        """Write ``weights.safetensors``, and a copy of the VAE."""
+        if self.vae is not None:
+            shutil.copytree(self.vae, folder / "vae", copy_function=shutil.copyfile)
         state = {name: value.contiguous().cpu() for name, value in self.net.state_dict().items()}
         save_file(state, folder / "weights.safetensors")
         return {"classes": self.classes, "settings": self.settings.model_dump(mode="json")}
@@ -66,10 +99,19 @@ class Cnn:
         settings = CnnSettings(**facts["settings"])
         net = build(settings.model_copy(update={"pretrained": False}), len(facts["classes"]))
         net.load_state_dict(load_file(folder / "weights.safetensors"))
-        return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"])
+        return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"], folder / "vae")
 
 
 Detector = Cnn
+
+
+def scored(detector: Cnn, source: Source, rows: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the status (N,) of images and their probabilities (N, K), NaN where an image cannot be read."""
+    samples, status = source.samples(rows, np.zeros(len(rows), np.int64), view)
+    values = np.full((len(rows), len(detector.classes)), np.nan)
+    if len(samples):
+        values[status == store.OK] = detector.probabilities(samples)
+    return status, values
 
 
 def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
@@ -79,7 +121,7 @@ def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
     return manifest["generator"].to_numpy(str)
 
 
-def _samples(source: Source, rows: pd.DataFrame, y: np.ndarray, view: str) -> Samples:
+def _samples(source: Source, rows: pd.DataFrame, y: np.ndarray, view: str) -> Channels:
     """The readable rows; of the channels that the cache lacks, each process makes its part."""
     if parallel.world() > 1:
         mine = slice(parallel.rank(), None, parallel.world())
@@ -88,7 +130,7 @@ def _samples(source: Source, rows: pd.DataFrame, y: np.ndarray, view: str) -> Sa
     return source.samples(rows, y, view)[0]
 
 
-def _joined(parts: list[Samples]) -> Samples:
+def _joined(parts: list[Channels]) -> Channels:
     """The samples of several views as one; a key stands for an image in a view."""
     if len(parts) == 1:
         return parts[0]
@@ -97,9 +139,9 @@ def _joined(parts: list[Samples]) -> Samples:
         {f"{number} {key}": part.pictures[channel][key] for number, part in enumerate(parts) for key in part.keys}
         for channel in range(len(parts[0].pictures))
     ]
-    return Samples(keys, np.concatenate([part.y for part in parts]), pictures)
+    return Channels(keys, np.concatenate([part.y for part in parts]), pictures)
 
 
-def _checkpoint(settings: CnnSettings, lessons: Samples, val: Samples, seed: int) -> Path:
+def _checkpoint(settings: CnnSettings, lessons: Channels, val: Channels, seed: int) -> Path:
     about = [REVISION, settings.model_dump(mode="json"), seed]
     return finetuning.checkpoint(about + [[samples.keys, samples.y.tolist()] for samples in (lessons, val)])

@@ -57,3 +57,6 @@ class AblationSettings(Settings):
     """How long each network of the ablation is trained."""
 
     epochs: Annotated[int, Field(ge=1)] = 3
+
+
+DetectorSettings = CnnSettings

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from aigid import store
-from aigid.detectors.base.scoring import frame, judged
+from aigid.detectors.base.samples import judged
+from aigid.detectors.base.scoring import frame
 from aigid.detectors.featdistill.detector import FeatDistill, ensemble
 from aigid.features.extract import Towers, extract
 from aigid.features.reader import Sample
@@ -63,8 +64,3 @@ def score(
         name: pd.concat([frame(rows, view, said.scores[view][name], said.status) for view in views], ignore_index=True)
         for name in (ENSEMBLE, *detector.members)
     }
-
-
-def validation(scores: pd.DataFrame) -> pd.DataFrame:
-    """What a bundle keeps of them: the clean validation images."""
-    return scores[(scores["split"] == "val") & (scores["view"] == "clean")]

@@ -92,3 +92,6 @@ class FeatDistillSettings(Settings):
     data: LessonSettings = LessonSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()
+
+
+DetectorSettings = FeatDistillSettings

@@ -7,7 +7,6 @@ import torch
 
 from aigid.base.errors import InputError
 from aigid.detectors.base.models import Model, load, save
-from aigid.detectors.base.origin import Origin
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill.detector import FeatDistill, Member
 from aigid.detectors.featdistill.settings import FeatDistillSettings
@@ -40,20 +39,6 @@ def second(
         raise InputError(f"{start}: stage 1 was trained with other settings, images or seed than these; train it anew")
     with parallel.processes() as device:
         return _taught(course, model.detector.members[name].load(), device, expected, out)
-
-
-def together(settings: FeatDistillSettings, folders: dict[str, Path], origin: Origin) -> Model:
-    """The ensemble of all experts; InputError where one is missing, or is not what the settings say."""
-    members: dict[str, Member] = {}
-    fingerprints: list[str] = []
-    for name, folder in folders.items():
-        model = load(folder)
-        found = model.detector.members.get(name)
-        if found is None or found.settings != settings.experts[name]:
-            raise InputError(f"{folder}: is not the expert {name} that the parameters describe")
-        members[name] = found
-        fingerprints += model.fingerprints
-    return Model(NAME, FeatDistill(members, half=True), settings.model_dump(mode="json"), fingerprints, origin)
 
 
 def _taught(course: Course, expert: experts.Expert, device: torch.device, start: str, out: Path) -> pd.DataFrame | None:

@@ -8,6 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
+from aigid.detectors.base import models
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.training_log import Logs
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from aigid.detectors.gendet.network import Network
 
 
-class GenDet:
+class GenDet(EmbeddingDetector):
     """P(generated) from the discrepancy of a teacher and a student on one embedding.
 
     A teacher alone is a GenDet too, of mode ``teacher``: its own head gives the score.
@@ -40,9 +42,15 @@ class GenDet:
         return cls(network, facts, {"teacher": log})
 
     @classmethod
-    def fit(cls, settings: GenDetSettings, train: Rows, val: Rows, seed: int, teacher: Self | None = None) -> Self:
-        """Rotations and classifier behind ``teacher``, which is trained first where none is given."""
+    def fit(
+        cls, settings: GenDetSettings, train: Rows, val: Rows, seed: int, teacher: Self | Path | None = None
+    ) -> Self:
+        """Rotations and classifier behind ``teacher`` or that of a folder, which is trained first if none is given."""
         _check(train, val)
+        if isinstance(teacher, Path):
+            model = models.load(teacher)
+            models.require_same_backbone(model, train)
+            teacher = model.detector
         if teacher is None:
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)
         _fits(teacher, settings, train)
@@ -54,7 +62,7 @@ class GenDet:
         changed = {"mode": settings.mode, "normalized": settings.normalize_discrepancy}
         return cls(network, teacher.facts | changed, logs)
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         import torch
 

@@ -8,8 +8,11 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 
 from aigid.base.errors import InputError
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, class_names, class_numbers, require_finite, standardization
+from aigid.detectors.base.samples import Samples
 from aigid.detectors.occ.settings import OccSettings
+from aigid.features.backbones import BackboneSettings, JointSettings
 
 if TYPE_CHECKING:
     from aigid.detectors.occ.training import Tower
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 FILE = "arrays.safetensors"
 
 
-class OccClip:
+class OccClip(EmbeddingDetector):
     """One classifier a generator against photographs; together they name the generator.
 
     The published rule takes the generator with the largest P(fake) if that exceeds 1/2, else photograph. It is what
@@ -31,8 +34,9 @@ class OccClip:
         self.arrays, self.classes = arrays, classes  # texts (K - 1, 2, D) real and fake, scale (1,), mean and inverse
 
     @classmethod
-    def fit(cls, settings: OccSettings, train: Rows, val: Rows, seed: int, tower: "Tower") -> Self:
+    def fit(cls, settings: OccSettings, train: Rows, val: Rows, seed: int, tower: "Tower | None" = None) -> Self:
         """Learn the contexts of all classifiers on train by the text tower of the same CLIP; val is not needed."""
+        tower = tower or _tower_of(train, settings.backbone)
         classes = class_names(train.generators, "train")
         require_finite(train, "train")
         if train.x.shape[1] != tower.dim:
@@ -57,7 +61,7 @@ class OccClip:
         odds = self.odds(embeddings)
         return softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1)
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         return 1 - self.probabilities(embeddings)[:, 0]
 
@@ -73,6 +77,17 @@ class OccClip:
 
 
 Detector = OccClip
+
+
+def _tower_of(train: Samples, name: str) -> "Tower":
+    """Return the text tower of the CLIP that made the embeddings."""
+    from aigid.features.text import load
+
+    made = train.backbones
+    if len(made) != 1:
+        raise InputError(f"occ.backbone: {len(made)} backbones in {train.embedding_files[0]}, want one of open_clip")
+    kind = JointSettings if made[0]["library"] == "joint" else BackboneSettings
+    return load(kind(**made[0]), name)
 
 
 def _prepare(x: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -63,7 +63,7 @@ def verdicts(gate: Sef, train: Rows, experts: Mapping[str, Path], seed: int) -> 
         **{f"expert {name}" if name in DOMAINS else name: alone(name) for name in experts},
         "mean of the experts' scores": lambda x: np.mean([alone(name)(x) for name in DOMAINS], axis=0),
         "concatenation": side_by_side,
-        "gate": lambda x: gate.score(x[:, :num]),
+        "gate": lambda x: gate.p_generated(x[:, :num]),
     }
 
 

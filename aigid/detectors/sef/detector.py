@@ -11,12 +11,15 @@ from torch import Tensor
 
 from aigid.base.errors import InputError
 from aigid.base.files import device_name
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
 from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
 from aigid.detectors.sef import expert
+from aigid.detectors.sef.embedding import backbone
 from aigid.detectors.sef.expert import Expert
 from aigid.detectors.sef.settings import FusionSettings, SefSettings
 from aigid.device import choose_device
+from aigid.features.backbones import BackboneSettings, JointSettings
 from aigid.features.encoder import normalised
 from aigid.features.preprocess import to_square
 
@@ -25,7 +28,7 @@ GATE = "gate.safetensors"
 IMAGES = 64
 
 
-class Sef:
+class Sef(EmbeddingDetector):
     """P(generated) from the features of the experts, whose files are ``paths``."""
 
     Settings = SefSettings
@@ -34,7 +37,12 @@ class Sef:
         self.head, self.settings, self.paths = head, settings, list(paths)
 
     @classmethod
-    def fit(cls, settings: SefSettings, train: Rows, paths: Sequence[Path], seed: int) -> Self:
+    def fit(cls, settings: SefSettings, train: Rows, val: Rows, seed: int, *, experts: Path) -> Self:
+        """Return the gate over the experts of a folder, fitted on their features in ``train``; val is not needed."""
+        return cls.train(settings, train, [experts / f"{domain}.safetensors" for domain in DOMAINS], seed)
+
+    @classmethod
+    def train(cls, settings: SefSettings, train: Rows, paths: Sequence[Path], seed: int) -> Self:
         """The gate over the features of these experts, side by side in ``train``."""
         require_both_classes(train, "train")
         require_finite(train, "train")
@@ -60,7 +68,7 @@ class Sef:
         head = fit_head(of_rows, torch.from_numpy(y).to(device), len(paths), width, settings.fusion, seed)
         return cls(head, settings, paths)
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         return by_rows(self.head, embeddings, self.head.out.weight.device)
 
@@ -72,7 +80,12 @@ class Sef:
         """P(generated) (N,) of images (H, W, 3) uint8, without a cache and with the adapters unmerged."""
         features = _joint(self.experts())
         blocks = [features(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)]
-        return self.score(torch.cat(blocks).cpu().numpy())
+        return self.p_generated(torch.cat(blocks).cpu().numpy())
+
+    @property
+    def backbone(self) -> BackboneSettings | JointSettings:
+        """The experts side by side, as one backbone."""
+        return backbone(self.settings.expert, self.paths)
 
     def experts(self) -> list[Expert]:
         """The experts, on the gate's device, their adapters unmerged."""

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from aigid.detectors.base.rows import EmbeddedDataset, Rows
+from aigid.detectors.base.rows import EmbeddedDataset, Rows, joined
 from aigid.detectors.sef.expert import base
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings, JointSettings
@@ -34,8 +33,4 @@ def embed(
 
 def lessons(domains: Iterable[EmbeddedDataset], split: str, views: Sequence[str]) -> Rows:
     """One split of all domains in several views, below each other: as many reals as fakes, half of each domain."""
-    parts = [domain.split_in(split, views) for domain in domains]
-    x, y, paths, generators = (
-        np.concatenate([getattr(part, of) for part in parts]) for of in ("x", "y", "paths", "generators")
-    )
-    return Rows(x, y, paths, parts[0].widths, generators)
+    return joined([domain.split_in(split, views) for domain in domains])

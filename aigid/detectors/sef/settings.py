@@ -60,3 +60,11 @@ class SefSettings(Settings):
 
     expert: ExpertSettings = ExpertSettings()
     fusion: FusionSettings = FusionSettings()
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What is learnt from."""
+        return self.fusion.views
+
+
+DetectorSettings = SefSettings

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 from aigid.base import seeding
 from aigid.base.errors import InputError
 from aigid.base.params import Settings
+from aigid.detectors.base.protocol import EmbeddingDetector
 from aigid.detectors.base.rows import Rows, class_names, class_numbers
 from aigid.detectors.svm.fitting import nystroem, platt, support_vectors
 from aigid.detectors.svm.machine import Machine, couple, sigmoids, vote
@@ -44,7 +45,7 @@ class SvmSettings(Settings):
     selection_sample: Annotated[int, Field(ge=1)] = 2000  # rows of train and of val for the greedy choice
 
 
-class KernelSvm:
+class KernelSvm(EmbeddingDetector):
     """Votes of all pairs of classes; probabilities by Platt's sigmoids on validation, coupled."""
 
     Settings = SvmSettings
@@ -89,7 +90,7 @@ class KernelSvm:
         pairwise = sigmoids(self.decide(embeddings), self.arrays["slopes"], self.arrays["offsets"])
         return couple(pairwise, len(self.classes))
 
-    def score(self, embeddings: np.ndarray) -> np.ndarray:
+    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
         return 1 - self.probabilities(embeddings)[:, 0]
 

@@ -73,7 +73,7 @@ def test_an_autoencoders_own_images_come_back(distance):
     assert found[:6].max() < -1e-5
     alone = closeness(images, vaes[:1], distance)
     assert alone[12:].max() < 0
-    p = Aeroblade.fit(found, np.array([0] * 6 + [1] * 12), distance).score(found)
+    p = Aeroblade.calibrate(found, np.array([0] * 6 + [1] * 12), distance, 8).p_generated(found)
     assert p[6:].min() > p[:6].max()
 
 
@@ -131,15 +131,15 @@ def test_what_it_refuses(images, monkeypatch):
     with pytest.raises(InputError, match="vgg and linear belong together"):
         check({"train": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
     with pytest.raises(InputError, match="split val: reals and generated images are both needed"):
-        Aeroblade.fit(np.array([-0.1, np.nan]), np.array([0, 1]), drawn(8, 0))
+        Aeroblade.calibrate(np.array([-0.1, np.nan]), np.array([0, 1]), drawn(8, 0), 8)
 
 
 def test_the_detector_comes_back(tmp_path):
-    fitted = Aeroblade.fit(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]), drawn(8, 0))
+    fitted = Aeroblade.calibrate(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]), drawn(8, 0), 8)
     loaded = Aeroblade.load(tmp_path, fitted.save(tmp_path))
     found = np.array([-0.4, np.nan, -0.1])
-    np.testing.assert_array_equal(loaded.score(found), fitted.score(found))
-    assert np.isnan(loaded.score(found)[1])
+    np.testing.assert_array_equal(loaded.p_generated(found), fitted.p_generated(found))
+    assert np.isnan(loaded.p_generated(found)[1])
     pair = torch.rand(2, 2, 3, 16, 16)
     assert torch.equal(loaded.distance(*pair), fitted.distance(*pair))
 

@@ -12,6 +12,7 @@ from aigid.data import manifest
 from aigid.detectors.base import models
 from aigid.detectors.base.registry import find
 from aigid.detectors.base.rows import open_dataset
+from aigid.detectors.base.samples import embedded
 from aigid.detectors.base.scoring import score
 from tests.detectors.texts import Texts
 
@@ -94,8 +95,8 @@ def test_every_detector_learns_saves_loads_and_scores(dataset, name, tmp_path):
     assert document["schema_version"] == models.SCHEMA_VERSION == 3
     assert isinstance(document["detector_state"], dict)
     assert "facts" not in document
-    scores = score(models.load(folder), dataset)
-    pd.testing.assert_frame_equal(scores, score(model, dataset))
+    scores = score(models.load(folder), embedded(dataset))
+    pd.testing.assert_frame_equal(scores, score(model, embedded(dataset)))
     assert len(scores) == 2 * 20
     assert scores["path"][:20].tolist() == [f"{i:02}.png" for i in range(0, 60, 3)]
     assert scores["view"].tolist() == ["clean"] * 20 + ["jpeg65"] * 20
@@ -111,7 +112,7 @@ def test_another_backbone_is_refused(dataset):
     model = fit("knn", dataset)
     half = open_dataset(dataset.manifest, [dataset.files[0].path])
     with pytest.raises(InputError, match="made by another backbone"):
-        score(model, half)
+        score(model, embedded(half))
 
 
 def test_embeddings_of_another_manifest_are_refused(dataset):

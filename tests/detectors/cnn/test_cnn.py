@@ -152,7 +152,7 @@ def fitted(dataset, vae, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
         it = source(dataset, vae, epochs=30)
-        return it, *Cnn.fit(it.settings, it, dataset[1], 0)
+        return it, *Cnn.train(it.settings, it, dataset[1], 0)
 
 
 def test_learns_and_scores(dataset, fitted, tmp_path):
@@ -197,7 +197,7 @@ def counted(self, *given):
         os.kill(os.getpid(), 9)
     return step(self, *given)
 finetuning.Run.step = counted
-fitted, log = Cnn.fit(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
+fitted, log = Cnn.train(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
 Path(out).mkdir()
 fitted.save(Path(out))
 log.to_csv(Path(out, "log.csv"))
@@ -263,7 +263,7 @@ def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
     stop_after(stop)
     it = source(dataset, vae, epochs=3, **changes)
     with suppress(KeyboardInterrupt):
-        detector, log = Cnn.fit(it.settings, it, dataset[1], 0)
+        detector, log = Cnn.train(it.settings, it, dataset[1], 0)
         torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")
 
 
@@ -310,17 +310,17 @@ def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
     manifest.write(table, tmp_path / "m.csv")
     cnn = SETTINGS.model_copy(update={"epochs": 3}).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"cnn": cnn, "seed": 0, "demo": {}}))
-    what = f"--dataset {root.name} --manifest m.csv --vae {vae} --out model --log log.csv".split()
+    what = f"--detector cnn --dataset {root.name} --manifest m.csv --component vae={vae} --out model --log log".split()
     variables = {"AIGID_CACHE": str(tmp_path / "cache"), "AIGID_DATA": str(root.parent), "AIGID_DEVICE": "cpu"}
-    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train_cnn")
+    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train")
     told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
     assert told == ""
     it = source(dataset, vae, epochs=3)
-    expected = Cnn.fit(it.settings, it, table, 0)[1]
-    log = pd.read_csv(tmp_path / "log.csv")
+    expected = Cnn.train(it.settings, it, table, 0)[1]
+    log = pd.read_csv(tmp_path / "log/epochs.csv")
     np.testing.assert_allclose(log["train_loss"], expected["train_loss"], atol=1e-3)
     assert models.load(tmp_path / "model").detector.classes == ["real", "a", "b"]
-    assert {path.name for path in tmp_path.iterdir()} == {"cache", "log.csv", "m.csv", "model", "params.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "log", "m.csv", "model", "params.yaml"}
     assert not list((tmp_path / "cache/training").iterdir())
 
 
@@ -362,7 +362,7 @@ def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     assert {how.epochs for how in variants.values()} == {1}
     found = ablate({"all": variants["rgb error frequency"]}, table, root, vae, 0).set_index("network").loc["all"]
     how = SETTINGS.model_copy(update={"epochs": 1})
-    detector, log = Cnn.fit(how, source(dataset, vae, epochs=1), table, 0)
+    detector, log = Cnn.train(how, source(dataset, vae, epochs=1), table, 0)
     test = table[table["split"] == "test"][:-1]  # the last image is broken
     assert found["val_f1_macro"] == log["val_f1_macro"].max()
     p = detector.probabilities(source(dataset, vae).samples(test, np.zeros(len(test), np.int64), "clean")[0])
@@ -445,10 +445,10 @@ def test_what_it_refuses(dataset, vae, tmp_path):
         source(dataset, vae, size=17).samples(table[:2], np.zeros(2, np.int64), "clean")
     lacking = table[(table["split"] != "val") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: no image of class 'b', which train has"):
-        Cnn.fit(SETTINGS, source(dataset, vae), lacking, 0)
+        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
     lacking = table[(table["split"] != "train") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: generator 'b' is not in train"):
-        Cnn.fit(SETTINGS, source(dataset, vae), lacking, 0)
+        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
     with pytest.raises(InputError, match=r"holds no config\.json, want an autoencoder's folder"):
         load(tmp_path)
     with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from aigid.base.errors import InputError
 from aigid.data import manifest as manifests
 from aigid.detectors.base.models import load
-from aigid.detectors.base.origin import Origin
 from aigid.detectors.featdistill import expert as experts
 from aigid.detectors.featdistill import stages, training
+from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import Course, rates
 from aigid.detectors.training import finetuning
@@ -123,7 +123,7 @@ def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
     with pytest.raises(InputError, match=r"one: holds featdistill siglip, want the expert clip"):
         stages.second(both_kinds, "clip", images, root, 0, tmp_path / "one", tmp_path / "two")
     with pytest.raises(InputError, match=r"one: is not the expert clip"):
-        stages.together(both_kinds, {"clip": tmp_path / "one"}, Origin())
+        FeatDistill.together(both_kinds, {"clip": tmp_path / "one"})
     assert {path.name for path in tmp_path.iterdir()} == {"one", "cache"}
 
 

@@ -33,7 +33,7 @@ def rows(seed: int, num: int = 600, switch: bool = False) -> Rows:
 
 def fitted(kind: type, switch: bool = False) -> float:
     test = rows(1, 3000, switch)
-    return roc_auc_score(test.y, kind.fit(SETTINGS, rows(0, 1000, switch), test, 0).score(test.x))
+    return roc_auc_score(test.y, kind.fit(SETTINGS, rows(0, 1000, switch), test, 0).p_generated(test.x))
 
 
 def test_where_both_towers_know_all_are_as_good_as_logistic_regression() -> None:
@@ -56,14 +56,14 @@ def test_averaging_is_the_mean_of_towers_that_learn_alone() -> None:
     heads = [AveragedTowers.fit(SETTINGS, Rows(x, train.y, widths=(6, 4)), test, 0) for x in (train.x, noisy)]
     first, second = (head.head.each(head.head.mean.new_tensor(test.x)).sigmoid().numpy() for head in heads)
     np.testing.assert_allclose(first[:, 0], second[:, 0], atol=1e-5)
-    np.testing.assert_allclose(heads[0].score(test.x), first.mean(axis=1), atol=1e-6)
+    np.testing.assert_allclose(heads[0].p_generated(test.x), first.mean(axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ALL)
 def test_saved_and_loaded_scores_are_equal(kind: type, tmp_path) -> None:
     detector = kind.fit(SETTINGS, rows(0), rows(1), 0)
     loaded = kind.load(tmp_path, detector.save(tmp_path))
-    np.testing.assert_array_equal(loaded.score(rows(1).x), detector.score(rows(1).x))
+    np.testing.assert_array_equal(loaded.p_generated(rows(1).x), detector.p_generated(rows(1).x))
 
 
 def test_bad_rows_are_named() -> None:

@@ -48,7 +48,7 @@ def teacher() -> GenDet:
 def test_every_ablation_learns(teacher: GenDet, changes: dict) -> None:
     detector = GenDet.fit(settings(**changes), rows(0), rows(1), 0, teacher)
     test = rows(2)
-    scores = detector.score(test.x)
+    scores = detector.p_generated(test.x)
     assert scores.dtype == np.float64
     assert ((scores >= 0) & (scores <= 1)).all()
     assert roc_auc_score(test.y, scores) > 0.8
@@ -58,7 +58,7 @@ def test_a_teacher_of_its_own_is_the_same_teacher(teacher: GenDet) -> None:
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     given = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
     own = GenDet.fit(settings(), rows(0), rows(1), 0)
-    np.testing.assert_array_equal(given.score(rows(2).x), own.score(rows(2).x))
+    np.testing.assert_array_equal(given.p_generated(rows(2).x), own.p_generated(rows(2).x))
     assert all((value == before[name]).all() for name, value in teacher.network.state_dict().items())
     assert all((value == before[name]).all() for name, value in given.network.state_dict().items() if name in before)
 
@@ -66,11 +66,11 @@ def test_a_teacher_of_its_own_is_the_same_teacher(teacher: GenDet) -> None:
 def test_the_teacher_alone_is_a_detector(teacher: GenDet) -> None:
     """Its score is the softmax of its head, whatever the scale of the embeddings."""
     test = rows(2)
-    assert roc_auc_score(test.y, teacher.score(test.x)) > 0.9
+    assert roc_auc_score(test.y, teacher.p_generated(test.x)) > 0.9
     scaled = Rows(*(getattr(rows(0), name) for name in ("x", "y")))
     scaled = Rows(scaled.x * 64 - 128, scaled.y)
     other = GenDet.fit_teacher(settings().teacher, scaled, rows(1), 0)
-    np.testing.assert_allclose(other.score(test.x * 64 - 128), teacher.score(test.x), atol=1e-4)
+    np.testing.assert_allclose(other.p_generated(test.x * 64 - 128), teacher.p_generated(test.x), atol=1e-4)
 
 
 def test_logs_have_a_line_an_epoch(teacher: GenDet) -> None:
@@ -80,17 +80,17 @@ def test_logs_have_a_line_an_epoch(teacher: GenDet) -> None:
     assert detector.logs["rotations"].notna().all(axis=None)
     assert list(detector.logs["rotations"])[4:7] == ["distance_reals", "distance_fakes", "distance_augmented"]
     last = detector.logs["classifier"]["val_auroc"].iloc[-1]
-    assert last == pytest.approx(roc_auc_score(rows(1).y, detector.score(rows(1).x)), abs=1e-6)
+    assert last == pytest.approx(roc_auc_score(rows(1).y, detector.p_generated(rows(1).x)), abs=1e-6)
     no_val = Rows(rows(1).x[:0], rows(1).y[:0])
     unwatched = GenDet.fit(settings(), rows(0), no_val, 0, teacher)
-    np.testing.assert_array_equal(unwatched.score(rows(2).x), detector.score(rows(2).x))
+    np.testing.assert_array_equal(unwatched.p_generated(rows(2).x), detector.p_generated(rows(2).x))
     assert unwatched.logs["rotations"]["val_auroc"].isna().all()
 
 
 def test_saved_and_loaded_scores_are_equal(teacher: GenDet, tmp_path) -> None:
     detector = GenDet.fit(settings(normalize_discrepancy=True), rows(0), rows(1), 0, teacher)
     loaded = GenDet.load(tmp_path, detector.save(tmp_path))
-    np.testing.assert_array_equal(loaded.score(rows(2).x), detector.score(rows(2).x))
+    np.testing.assert_array_equal(loaded.p_generated(rows(2).x), detector.p_generated(rows(2).x))
 
 
 def test_the_classifier_is_trained_on_discrepancies_alone(teacher: GenDet) -> None:
@@ -112,12 +112,12 @@ def test_noise_teaches_nothing() -> None:
     quick = settings(num_rotations=2)
     noise = [rows(seed, 400, shift=0.0) for seed in (0, 1)]
     test = rows(2, 4000, shift=0.0)
-    assert abs(roc_auc_score(test.y, GenDet.fit(quick, *noise, 0).score(test.x)) - 0.5) <= 0.05
+    assert abs(roc_auc_score(test.y, GenDet.fit(quick, *noise, 0).p_generated(test.x)) - 0.5) <= 0.05
     test, aurocs = rows(2, 2000), []
     for seed in range(5):
         y = np.random.default_rng(seed).permutation(rows(0).y)
         detector = GenDet.fit(quick, Rows(rows(0).x, y), rows(1), seed)
-        aurocs.append(roc_auc_score(test.y, detector.score(test.x)))
+        aurocs.append(roc_auc_score(test.y, detector.p_generated(test.x)))
     assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
 
 

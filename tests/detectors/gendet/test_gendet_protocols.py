@@ -12,6 +12,7 @@ from aigid.base.files import write_text
 from aigid.data.index import IndexSettings, index
 from aigid.detectors.base.models import Model
 from aigid.detectors.base.rows import EmbeddedDataset, open_dataset
+from aigid.detectors.base.samples import Samples
 from aigid.detectors.base.scoring import score
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
@@ -71,7 +72,9 @@ def judged(tmp_path: Path, layout: str, views: list[str]) -> dict[str, float]:
     detector = GenDet.fit(
         GenDetSettings.model_validate(chosen), dataset.split("train"), dataset.split("val"), seed=0
     )  # fmt: skip
-    table = score(Model("gendet", detector, chosen, dataset.fingerprints), dataset)
+    table = score(
+        Model("gendet", detector, chosen, dataset.fingerprints), Samples(dataset.manifest, datasets=[dataset])
+    )
     return protocols.find(layout).apply(scores.validate(table, layout))
 
 

@@ -43,7 +43,7 @@ def test_learns_and_comes_back(fitted, tmp_path):
     assert fitted.classes == ["real", "a", "b"]
     assert (NAMES[p.argmax(axis=1)] == test.generators).mean() > 0.9
     np.testing.assert_allclose(p.sum(axis=1), 1)
-    np.testing.assert_allclose(fitted.score(test.x), 1 - p[:, 0])
+    np.testing.assert_allclose(fitted.p_generated(test.x), 1 - p[:, 0])
     loaded = OccClip.load(tmp_path, fitted.save(tmp_path))
     np.testing.assert_array_equal(loaded.probabilities(test.x), p)
     again = OccClip.fit(settings(), rows(0), rows(1), 0, Texts(6))

@@ -22,12 +22,13 @@ from aigid.detectors.base.rows import Rows, open_dataset
 from aigid.detectors.sef import comparison, conflict, embedding, expert, pictures, training
 from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.pairs import open_pairs
-from aigid.detectors.sef.predicting import Predictor
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
 from aigid.detectors.training import finetuning
 from aigid.features import weights
 from aigid.features.encoder import normalised
+from aigid.features.extract import Towers
 from aigid.features.preprocess import Preprocess
+from aigid.prediction.scorers import Scorer
 from tests.together import together
 
 EXPERT = ExpertSettings(
@@ -208,20 +209,20 @@ def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, fe
     assert train.widths == (96, 96)
     assert len(train) == 2 * 2 * 2 * NUM["train"]
     assert train.y.mean() == 0.5
-    sef = Sef.fit(SETTINGS, train, [paths["vae"], paths["gan"]], 0)
+    sef = Sef.train(SETTINGS, train, [paths["vae"], paths["gan"]], 0)
     test = embedding.lessons(features.values(), "test", ["clean"])
     np.testing.assert_allclose(sef.gate(test.x).sum(axis=1), 1, atol=1e-6)
-    scores = sef.score(test.x)
+    scores = sef.p_generated(test.x)
     assert scores[test.y == 1].mean() > scores[test.y == 0].mean() + 0.3
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == before
     models.save(bundle(sef, features), tmp_path / "m")
     loaded = models.load(tmp_path / "m")
-    np.testing.assert_array_equal(loaded.detector.score(test.x), scores)
+    np.testing.assert_array_equal(loaded.detector.p_generated(test.x), scores)
     for domain in ("vae", "gan"):
         first, second = load_file(paths[domain]), load_file(tmp_path / "m" / f"{domain}.safetensors")
         assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(InputError, match=r"features of widths \(96,\), want 2 of one width"):
-        Sef.fit(SETTINGS, Rows(train.x[:, :96], train.y, widths=(96,)), [paths["vae"], paths["gan"]], 0)
+        Sef.train(SETTINGS, Rows(train.x[:, :96], train.y, widths=(96,)), [paths["vae"], paths["gan"]], 0)
 
 
 def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, features, monkeypatch):
@@ -237,10 +238,10 @@ def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, featu
         paths = [domains[name].root / path for name, it in tables.items() for path in it["path"]]
         return [np.asarray(Image.open(path)) for path in paths]
 
-    cached = Sef.fit(short, train, paths, 0)
+    cached = Sef.train(short, train, paths, 0)
     joint = Sef.fit_jointly(short, images("train"), train.y, paths, 0)
-    np.testing.assert_allclose(joint.score(test.x), cached.score(test.x), atol=1e-3)
-    np.testing.assert_allclose(cached.score_images(images("test")), cached.score(test.x), atol=1e-3)
+    np.testing.assert_allclose(joint.p_generated(test.x), cached.p_generated(test.x), atol=1e-3)
+    np.testing.assert_allclose(cached.score_images(images("test")), cached.p_generated(test.x), atol=1e-3)
 
 
 def test_running_the_experts_jointly_changes_none_of_their_tensors(domains, trained, monkeypatch):
@@ -263,17 +264,19 @@ def test_running_the_experts_jointly_changes_none_of_their_tensors(domains, trai
 def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AIGID_DEVICE", "cpu")
-    sef = Sef.fit(
+    sef = Sef.train(
         SETTINGS, embedding.lessons(features.values(), "train", ["clean"]), [trained[0]["vae"], trained[0]["gan"]], 0
     )
     models.save(bundle(sef, features), tmp_path / "m")
     table = features["gan"].manifest.query("split == 'test'").reset_index(drop=True)
-    expected = sef.score(features["gan"].split("test").x)
+    expected = sef.p_generated(features["gan"].split("test").x)
     table["path"] = [str(domains["gan"].root / path) for path in table["path"]]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"none")
     table = pd.concat([table, table.tail(1).assign(path=str(broken), sha256="0" * 64)], ignore_index=True)
-    status, found = Predictor(models.load(tmp_path / "m"), tmp_path / "m")(table, "clean")
+    scorer = Scorer(models.load(tmp_path / "m"), tmp_path / "m")
+    scored = scorer.score(table, ["clean"], Towers(), [], None)
+    status, found = scored.status, scored.scores["clean"]
     assert (status == "ok").tolist() == [True] * 24 + [False]
     np.testing.assert_allclose(found[:-1], expected, atol=1e-5)
     assert np.isnan(found[-1])
@@ -293,7 +296,7 @@ def test_the_comparison(domains, trained, features, tmp_path):
     exams = {f"held-out {name}": comparison.exam([features[name], mixed[name]]) for name in domains}
     assert all(x.shape == (24, 288) for _, x in exams.values())
     train = embedding.lessons(features.values(), "train", ["clean"])
-    gate = Sef.fit(SETTINGS, train, [paths[name] for name in domains], 0)
+    gate = Sef.train(SETTINGS, train, [paths[name] for name in domains], 0)
     methods = comparison.verdicts(gate, train, paths, 0)
     scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
     table = comparison.table({name: one for name, (one, _) in exams.items()}, scores, 0)

@@ -114,7 +114,7 @@ def test_learns_and_is_calibrated(solver, kind, tmp_path):
     assert p.max(1).mean() == pytest.approx(
         (np.array(detector.classes)[p.argmax(1)] == test.generators).mean(), abs=0.08
     )
-    np.testing.assert_allclose(detector.score(test.x), 1 - p[:, 0])
+    np.testing.assert_allclose(detector.p_generated(test.x), 1 - p[:, 0])
     loaded = KernelSvm.load(tmp_path, detector.save(tmp_path))
     np.testing.assert_array_equal(loaded.probabilities(test.x), p)
 
