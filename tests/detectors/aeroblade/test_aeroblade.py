@@ -129,7 +129,7 @@ def test_what_it_refuses(images, monkeypatch):
     with pytest.raises(InputError, match=r"aeroblade\.size=9: the VAE shrinks by 2, which does not divide it"):
         Measure(drawn(8, 0), 9, [images[0]], 0)
     with pytest.raises(InputError, match="vgg and linear belong together"):
-        check({"train": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
+        check({"dataset": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
     with pytest.raises(InputError, match="split val: reals and generated images are both needed"):
         Aeroblade.calibrate(np.array([-0.1, np.nan]), np.array([0, 1]), drawn(8, 0), 8)
 
