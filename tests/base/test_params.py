@@ -147,7 +147,7 @@ def test_the_table_leads_from_no_field_to_a_field(old, new):
     assert field(old.replace("lessons", "data"))[1] not in kind.model_fields or old == "featdistill.lessons"
 
 
-@pytest.mark.parametrize("module", ["stages.audit", "stages.train", "stages.train_gendet"])
+@pytest.mark.parametrize("module", ["stages.audit", "stages.train", "stages.train_gendet_teacher"])
 def test_a_stage_and_preset_refuse_an_old_key(tmp_path, monkeypatch, module):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text("seed: 0\ngendet:\n  teacher:\n    lr: 1.0e-3\n")
