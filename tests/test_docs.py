@@ -1,11 +1,12 @@
 """README and docs/: links and paths exist, measured numbers come from files, references cover the code."""
 
 import csv
-import importlib.util
+import importlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,12 +18,27 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 PATH = re.compile(r"`((?:aigid|stages|benchmarks|docs|examples|tests|results|data|\.ci|\.github)/[\w./-]*)`")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
+def docs_on_the_path() -> Iterator[None]:
+    """As MkDocs does for its hooks."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    yield
+    sys.path.remove(str(ROOT / "docs"))
+
+
+@pytest.fixture
 def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generate")
+
+
+@pytest.fixture
+def params() -> ModuleType:
+    return importlib.import_module("reference_params")
+
+
+@pytest.fixture
+def code() -> ModuleType:
+    return importlib.import_module("reference_code")
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +152,9 @@ def test_tables_that_are_not_there_are_named(generate) -> None:
     assert "results/none.csv" in generate.table_of(ROOT / "docs/index.md", "../results/none.csv")
 
 
-def test_parameters_are_complete(generate) -> None:
+def test_parameters_are_complete(params) -> None:
     sections = yaml.safe_load((ROOT / "params.yaml").read_text())
-    blocks = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", generate.parameters(), re.DOTALL | re.MULTILINE))
+    blocks = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", params.parameters(), re.DOTALL | re.MULTILINE))
     assert set(blocks) == set(sections)
     for name, value in sections.items():
         if isinstance(value, dict):
@@ -148,16 +164,16 @@ def test_parameters_are_complete(generate) -> None:
                     assert re.search(rf"`{name}\.(<name>\.)?{known}`", blocks[name]), f"{name}.{known}"
 
 
-def test_comments_of_parameters_are_their_own(generate) -> None:
-    rows = dict(re.findall(r"^\| `([\w.<>]+)` \|.*\| (.*) \|$", generate.parameters(), re.MULTILINE))
+def test_comments_of_parameters_are_their_own(params) -> None:
+    rows = dict(re.findall(r"^\| `([\w.<>]+)` \|.*\| (.*) \|$", params.parameters(), re.MULTILINE))
     assert rows["gendet.margin"].startswith("of the squared distance")
     assert rows["gendet.learning_rate"] == "of student and augmenter"
     assert rows["gendet.teacher.learning_rate"] == rows["gendet.classifier.learning_rate"] == ""
     assert "student" not in rows["vae.learning_rate"]
 
 
-def test_parameters_that_pages_name_exist(generate) -> None:
-    text = generate.parameters()
+def test_parameters_that_pages_name_exist(params) -> None:
+    text = params.parameters()
     sections = "|".join(yaml.safe_load((ROOT / "params.yaml").read_text()))
     for page in PAGES:
         if page.name != "CHANGELOG.md":
@@ -168,9 +184,9 @@ def test_parameters_that_pages_name_exist(generate) -> None:
                 assert known or key in ("csv", "html", "json", "jsonl", "py", "yaml"), f"{page}: {section}.{key}"
 
 
-def test_command_line_is_complete(generate) -> None:
-    text = generate.command_line()
-    for name, command, _ in generate.commands():
+def test_command_line_is_complete(code) -> None:
+    text = code.command_line()
+    for name, command, _ in code.commands():
         assert f"`{name}`" in text
         block = text.split(f"`{name}`\n", 1)[1].split("\n##", 1)[0]
         for option in command.params:
@@ -178,18 +194,18 @@ def test_command_line_is_complete(generate) -> None:
             assert all(f"{flag} " in block or f"{flag}`" in block or f"{flag}," in block for flag in flags), option.opts
 
 
-def test_columns_and_licences_are_found_in_the_code(generate) -> None:
-    assert generate.columns_of("manifest").startswith("Required columns: `path`, `label`, `generator`, `split`.")
-    assert "`view`, `score`" in generate.columns_of("scores")
-    assert "| cifake |" in generate.dataset_licences()
-    assert "auroc" in generate.metric_keys()
-    assert "Bundle" in generate.public_api()
+def test_columns_and_licences_are_found_in_the_code(code) -> None:
+    assert code.columns_of("manifest").startswith("Required columns: `path`, `label`, `generator`, `split`.")
+    assert "`view`, `score`" in code.columns_of("scores")
+    assert "| cifake |" in code.dataset_licences()
+    assert "auroc" in code.metric_keys()
+    assert "Bundle" in code.public_api()
 
 
 def test_environment_variables_are_documented() -> None:
-    code = "".join(path.read_text() for folder in ("aigid", "stages") for path in (ROOT / folder).rglob("*.py"))
+    sources = "".join(path.read_text() for folder in ("aigid", "stages") for path in (ROOT / folder).rglob("*.py"))
     page = (ROOT / "docs/reference/environment.md").read_text()
-    missing = {name for name in re.findall(r"\bAIGID_[A-Z_]*[A-Z]\b", code) if f"`{name}`" not in page}
+    missing = {name for name in re.findall(r"\bAIGID_[A-Z_]*[A-Z]\b", sources) if f"`{name}`" not in page}
     assert not missing
 
 
