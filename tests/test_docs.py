@@ -93,6 +93,24 @@ def test_paths_exist(page: Path, outputs) -> None:
         assert is_written(path, outputs), f"{page}: {path}"
 
 
+def test_stages_that_pages_name_exist() -> None:
+    """Words such as `train_sef` or `align@vae`."""
+    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    verbs = "|".join(sorted({name.split("_")[0] for name in stages}))
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            for name in re.findall(rf"`((?:{verbs})(?:_\w+)?)@[\w-]+`", page.read_text()):
+                assert name in stages, f"{page}: no stage {name}"
+            for name in re.findall(r"`((?:train|score|fuse|embed|compare|draw)_\w+)`", page.read_text()):
+                assert any(stage.startswith(name) for stage in stages), f"{page}: no stage {name}"
+
+
+def test_modules_that_pages_run_exist() -> None:
+    for page in PAGES:
+        for folder, name in re.findall(r"\b(stages|benchmarks)\.([a-z]\w*)", page.read_text()):
+            assert (ROOT / folder / f"{name}.py").is_file(), f"{page}: {folder}.{name}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_measured_numbers_are_not_typed_into_tables(page: Path) -> None:
     text = re.sub(r"\(https?://[^)]*\)|`[^`]*`", "", prose(page))
