@@ -86,7 +86,7 @@ class Runs:
     """The runs of an ablation, one row a cell and seed, which a killed call can continue from a CSV at ``path``.
 
     Every row carries ``key``, the hash of the settings, rows and limit it was made with. A file that holds another key
-    is refused by ClickException, so that a table never mixes two experiments.
+    is refused by BadParameter (exit status 2), so that a table never mixes two experiments.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
@@ -94,7 +94,7 @@ class Runs:
         self.rows = pd.read_csv(path).to_dict("records") if path and path.exists() else []
         for row in self.rows:
             if row.get("key") != key:
-                raise click.ClickException(
+                raise click.BadParameter(
                     f"{path}: cell {row.get('cell')!r}, seed {row.get('seed')} was run with other settings, rows or "
                     f"limit (key {row.get('key')}, now {key}); name another file"
                 )

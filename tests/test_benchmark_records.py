@@ -47,11 +47,11 @@ def test_runs_go_on_after_a_kill(tmp_path) -> None:
 def test_runs_of_other_settings_rows_or_limit_are_refused(tmp_path, changed) -> None:
     inputs = {"settings": {"margin": 2.0}, "rows": "abc", "limit": None}
     record.Runs(tmp_path / "runs.csv", record.experiment_key(**inputs)).add({"cell": "full", "seed": 0})
-    with pytest.raises(click.ClickException, match=r"cell 'full', seed 0 was run with other settings, rows or limit"):
+    with pytest.raises(click.BadParameter, match=r"cell 'full', seed 0 was run with other settings, rows or limit"):
         record.Runs(tmp_path / "runs.csv", record.experiment_key(**(inputs | changed)))
 
 
 def test_runs_without_a_key_are_refused(tmp_path) -> None:
     (tmp_path / "old.csv").write_text("cell,seed,auroc\nfull,0,0.75\n")
-    with pytest.raises(click.ClickException, match=r"old\.csv"):
+    with pytest.raises(click.BadParameter, match=r"old\.csv"):
         record.Runs(tmp_path / "old.csv", "any")
