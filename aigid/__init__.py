@@ -4,5 +4,5 @@ from importlib import import_module
 
 
 def load(folder, **options):
-    """The bundle in a folder, an ``aigid.prediction.bundle.Bundle``; ``options`` are those of its ``open_bundle``."""
-    return import_module("aigid.prediction.bundle").open_bundle(folder, **options)
+    """Return the predictor of a bundle's folder; ``options`` are those of `aigid.prediction.predict.open_bundle`."""
+    return import_module("aigid.prediction.predict").open_bundle(folder, **options)

@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from aigid.align import domains
-from aigid.align.domains import AlignSettings
-from aigid.align.fit_sr import fit_sr
-from aigid.align.fit_vae import fit_vae
-from aigid.align.pairs import Pairs, align
-from aigid.base.files import device_name
-from aigid.base.seeding import generator
-from aigid.data.demo import DemoSettings, photographs, tiles
-from aigid.data.demo_generators.training import GeneratorTrainingSettings
-from aigid.device import choose_device
+from aigid.aligned import generator
+from aigid.aligned.generator import AlignSettings
+from aigid.aligned.pairs import AlignmentReport, make_aligned_pairs
+from aigid.core.device import choose_device
+from aigid.core.files import device_name
+from aigid.core.seeding import numpy_generator
+from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
+from aigid.generators.autoencoder_training import train_vae
+from aigid.generators.srgan_training import train_super_resolution
+from aigid.generators.training import GeneratorTrainingSettings
 from benchmarks import record
 
 TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
@@ -33,7 +33,7 @@ TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002
 
 def write(root: Path, num: int, side: int) -> pd.DataFrame:
     """A manifest of ``num`` JPEGs of ``side`` px."""
-    rng, whole = generator("benchmark align"), photographs()
+    rng, whole = numpy_generator("benchmark align"), load_source_images()
     for n in range(num):
         image = Image.fromarray(whole[n % len(whole)].image)
         left, top = (int(rng.integers(0, size - min(side, size) + 1)) for size in image.size)
@@ -46,7 +46,7 @@ def write(root: Path, num: int, side: int) -> pd.DataFrame:
 def plain(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -> None:
     """The reference: decode, crop, forward, save; one after the other, nothing kept."""
     device = choose_device(device_name())
-    maker = domains.load(settings).to(device)
+    maker = generator.load_generator(settings).to(device)
     out.mkdir()
     for path in table["path"]:
         with Image.open(root / path) as image:
@@ -70,23 +70,25 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
 @click.option("--side", default=32, show_default=True, help="Of the images, px.")
 @record.out_option
 def main(images: int, side: int, out: Path) -> None:
-    lessons = np.concatenate([tiles(one.image, one, DemoSettings()) for one in photographs()])
+    lessons = np.concatenate([extract_tiles(one.image, one, DemoSettings()) for one in load_source_images()])
     table = Table("domain", "what", "images / s", "of the reference", "PSNR dB", title=f"{images} JPEGs of {side} px")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["AIGID_CACHE"] = str(root / "cache")
         (root / "images").mkdir()
         rows = write(root / "images", images, side)
-        makers = {"vae": fit_vae, "gan": fit_sr}
+        makers = {"vae": train_vae, "gan": train_super_resolution}
         for domain, make in makers.items():
             make(lessons, TRAINED, root / f"{domain}.safetensors")
             settings = AlignSettings(domain=domain, weights=str(root / f"{domain}.safetensors"))
-            domains.load(settings)  # imports
+            generator.load_generator(settings)  # imports
             reference, _ = seconds(lambda s=settings: plain(rows, root / "images", s, root / f"plain-{s.domain}"))
             table.add_row(domain, "one image at a time (reference)", f"{images / reference:.0f}", "1.00", "")
             for what in ("aligned", "aligned again, fakes on the shelf"):
-                spent, pairs = seconds(lambda s=settings: align(rows, root / "images", s, root / f"out-{s.domain}"))
-                assert isinstance(pairs, Pairs)
+                spent, pairs = seconds(
+                    lambda s=settings: make_aligned_pairs(rows, root / "images", s, root / f"out-{s.domain}")
+                )
+                assert isinstance(pairs, AlignmentReport)
                 numbers = f"{images / spent:.0f}", f"{reference / spent:.2f}", f"{np.median(pairs.psnr):.1f}"
                 table.add_row(domain, what, *numbers)
     record.publish(table, "align", out)

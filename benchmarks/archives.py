@@ -21,10 +21,9 @@ import pyarrow as pa
 from pyarrow import parquet
 from rich.table import Table
 
-from aigid import store
-from aigid.data import manifest
-from aigid.data.reading.errors import MARK
-from aigid.data.reading.formats import read_bytes
+from aigid.core import embeddings, manifest
+from aigid.images.errors import MARK
+from aigid.images.formats import read_bytes
 from benchmarks import pictures, record
 from benchmarks.extract import measure
 
@@ -90,7 +89,7 @@ def compare(folder: Path, num: int, rounds: int) -> Table:
             spent = measure("exact", place, (224,), folder / f"{kind}.h5")
             found.setdefault((kind, "extraction"), []).append(num / spent["seconds"])
             found.setdefault((kind, "of processor time"), []).append(num / spent["cpu"])
-    rows = {kind: store.read(folder / f"{kind}.h5").view("clean") for kind in KINDS}
+    rows = {kind: embeddings.read(folder / f"{kind}.h5").view("clean") for kind in KINDS}
     assert all(np.array_equal(rows[kind], rows["folder"]) for kind in KINDS), "an archive gives other embeddings"
     measures = (*orders, "extraction", "of processor time")
     table = Table(

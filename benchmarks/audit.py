@@ -16,9 +16,9 @@ import skimage
 from PIL import Image
 from rich.table import Table
 
-from aigid.base.seeding import generator
-from aigid.data.audit.doctor import AuditSettings, examine
-from aigid.data.index import IndexSettings, index
+from aigid.core.seeding import numpy_generator
+from aigid.data.audit.audit import AuditSettings, run_audit
+from aigid.data.index import IndexSettings, build_manifest
 from benchmarks import record
 
 CROPS = 200  # distinct pictures; every file is another one's pixels and a comment of its own
@@ -27,7 +27,7 @@ FOLDERS = ("0_real", "1_fake/one", "1_fake/two", "1_fake/three")
 
 def write(root: Path, num: int) -> None:
     """``num`` JPEG of about 512 px, half of them real, of sizes and qualities that say nothing."""
-    rng = generator("benchmark audit")
+    rng = numpy_generator("benchmark audit")
     pictures = [_crop(rng) for _ in range(CROPS)]
     for folder in FOLDERS:
         (root / folder).mkdir(parents=True)
@@ -71,10 +71,10 @@ def main(images: int, out: Path) -> None:
         write(root, images)
         os.environ["AIGID_CACHE"] = cache
         times = {"Pillow, one thread (reference)": seconds(lambda: decode_all(root))}
-        times["index"] = seconds(lambda: index(root, settings, 0))
-        times["index again"] = seconds(lambda: index(root, settings, 0))
-        manifest, _ = index(root, settings, 0)
-        times["audit"] = seconds(lambda: examine(manifest, root, AuditSettings(), 0))
+        times["index"] = seconds(lambda: build_manifest(root, settings, 0))
+        times["index again"] = seconds(lambda: build_manifest(root, settings, 0))
+        manifest, _ = build_manifest(root, settings, 0)
+        times["audit"] = seconds(lambda: run_audit(manifest, root, AuditSettings(), 0))
     reference = next(iter(times.values()))
     for name, spent in times.items():
         table.add_row(name, f"{spent:.2f}", f"{spent / reference:.2f}")

@@ -14,7 +14,7 @@ import skimage
 from PIL import Image
 from rich.table import Table
 
-from aigid.degrade import draws, operators, policies
+from aigid.degradations import operators, policies, sampling
 from benchmarks import record
 
 SECONDS = 0.4  # of CPU time for each operator
@@ -51,12 +51,12 @@ def round_trip(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.open(buffer))
 
 
-def steps() -> dict[str, operators.Drawn]:
+def steps() -> dict[str, operators.AppliedOperator]:
     """Every operator once, those with levels at the middle one."""
     rng = np.random.default_rng(0)
     found = {name: {"operator": name, "parameters": parameters} for name, parameters in UNLEVELLED.items()}
     for name, policy in policies.POLICIES.items():
-        if isinstance(policy, draws.Sample):
+        if isinstance(policy, sampling.Sample):
             middle = (len(policy.weights) + 1) // 2
             for operator in (operator for group in policy.groups.values() for operator in group):
                 found[operator] = policies.at_level(name, operator, middle, rng)
@@ -69,7 +69,9 @@ def main(out: Path) -> None:
     image = np.array(Image.open(Path(skimage.__file__).parent / "data" / "astronaut.png").convert("RGB"))
     rng = np.random.default_rng(0)
     reference = rate(lambda: round_trip(image))
-    rates = {name: rate(lambda step=step: operators.run([step], image, rng)) for name, step in steps().items()}
+    rates = {
+        name: rate(lambda step=step: operators.apply_operators([step], image, rng)) for name, step in steps().items()
+    }
     table = Table("operator", "images / CPU s", "of the reference", title="Operators at 512 x 512 px")
     table.add_row("Pillow JPEG q75 round trip (reference)", f"{reference:.0f}", "1.00")
     for name, value in sorted(rates.items(), key=lambda item: -item[1]):

@@ -12,8 +12,9 @@ import numpy as np
 from rich.table import Table
 from sklearn import metrics as sk
 
-from aigid.evaluation import calibration, curves, headline, intervals, thresholds
-from aigid.evaluation.ranking import rank
+from aigid.evaluation import evaluate
+from aigid.metrics import calibration, classification, intervals, summary
+from aigid.metrics.classification import rank
 from benchmarks import record
 
 DRAWS, TIMED = 1000, 20
@@ -29,13 +30,13 @@ def simulate(num: int) -> tuple[np.ndarray, np.ndarray]:
 def everything(labels: np.ndarray, scores: np.ndarray) -> None:
     """All scalar metrics at three thresholds and all curves, from nothing."""
     ranking = rank(labels, scores)
-    headline.ordering(ranking)
-    headline.probability(ranking)
-    for name, cut in {"05": 0.5, "val": 0.4, "oracle": thresholds.most_accurate(ranking)}.items():
-        headline.decisions(ranking, cut, name)
-    curves.roc(ranking)
-    curves.precision_recall(ranking)
-    calibration.reliability(ranking, calibration.equal_width())
+    summary.ranking_metrics(ranking)
+    summary.probability(ranking)
+    for name, cut in {"05": 0.5, "val": 0.4, "oracle": classification.max_accuracy_threshold(ranking)}.items():
+        summary.decisions(ranking, cut, name)
+    evaluate.roc(ranking)
+    evaluate.precision_recall(ranking)
+    calibration.reliability_curve(ranking, calibration.equal_width())
 
 
 def two_calls(labels: np.ndarray, scores: np.ndarray) -> None:

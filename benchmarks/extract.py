@@ -17,9 +17,9 @@ import click
 import numpy as np
 from rich.table import Table
 
-from aigid import store
-from aigid.base.files import num_workers
-from aigid.features.backbones import BackboneSettings, JointSettings
+from aigid.core import embeddings
+from aigid.core.files import num_workers
+from aigid.features.backbones import BackboneSettings, ConcatSettings
 from benchmarks import record
 
 SIZES = (224, 336, 384)
@@ -44,14 +44,14 @@ def work(name: str, folder: Path, sizes: tuple[int, ...], out: Path, width: int)
     """What is timed, in a process of its own."""
     import torch  # noqa: F401
 
-    from aigid.data import manifest
+    from aigid.core import manifest
     from aigid.features.extract import extract
     from benchmarks import loops
 
     start, cpu = perf_counter(), os.times()
     if name in ("exact", "fast"):
         towers = [tower(size, name, width) for size in sizes]
-        settings = towers[0] if len(towers) == 1 else JointSettings(library="joint", parts=towers)
+        settings = towers[0] if len(towers) == 1 else ConcatSettings(library="joint", parts=towers)
         extract(manifest.read(folder / "manifest.csv"), folder / "images", settings, out=out).write(out)
     else:
         loop = loops.plain if name == "plain" else loops.clip_retrieval
@@ -93,12 +93,12 @@ def loading_alone(folder: Path, sizes: tuple[int, ...]) -> float:
 
 def decoding_alone(folder: Path, sizes: tuple[int, ...], decode: str) -> float:
     """Images per second that the reader gives when nobody embeds them: the bound on this machine."""
-    from aigid.data import manifest
-    from aigid.features.reader import Input, Reader, Request
+    from aigid.core import manifest
+    from aigid.features.reader import Reader, ReadRequest, ViewSpec
 
     table = manifest.read(folder / "manifest.csv")[:1000]
-    wanted = tuple(Input("clean", tower(size).preprocess, decode) for size in sizes)
-    requests = (Request(0, path, key, wanted) for path, key in zip(table["path"], table["sha256"], strict=True))
+    wanted = tuple(ViewSpec("clean", tower(size).preprocess, decode) for size in sizes)
+    requests = (ReadRequest(0, path, key, wanted) for path, key in zip(table["path"], table["sha256"], strict=True))
     start = perf_counter()
     for _ in Reader(folder / "images", 0).samples(requests, num_workers(), 256):
         pass
@@ -107,7 +107,7 @@ def decoding_alone(folder: Path, sizes: tuple[int, ...], decode: str) -> float:
 
 def one_minus_cosine(reference: Path, ours: Path) -> float:
     """The largest over all images, the reference being an npy file."""
-    a, b = np.load(reference).astype(float), store.read(ours).view("clean").astype(float)
+    a, b = np.load(reference).astype(float), embeddings.read(ours).view("clean").astype(float)
     return float((1 - (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).max())
 
 

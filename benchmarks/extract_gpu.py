@@ -12,11 +12,12 @@ import torch
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from aigid.data import manifest
-from aigid.features import batch, open_clip, transformers
-from aigid.features.backbones import BackboneSettings, JointSettings, resolve
+from aigid.core import manifest
+from aigid.features import encoder
+from aigid.features.backbones import BackboneSettings, ConcatSettings, backbone_settings
 from aigid.features.encoder import Backbone
 from aigid.features.extract import extract
+from aigid.features.loaders import open_clip, transformers
 from benchmarks import extract as speed
 from benchmarks import pictures
 
@@ -53,7 +54,7 @@ def compare(folder: Path, rehearse: bool) -> Table:
 
 
 def _full(name: str) -> BackboneSettings:
-    settings = resolve(name, {"decode": "fast"})
+    settings = backbone_settings(name, {"decode": "fast"})
     library = open_clip if settings.library == "open_clip" else transformers
     return settings.model_copy(update={"config": library.architecture(settings.model)})
 
@@ -84,7 +85,7 @@ def _gemm(device: torch.device, side: int) -> float:
 def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[float, float, float]:
     """Images/s of a tower on pixels that lie on the device, eager and compiled, and its flop an image."""
     backbone = Backbone(settings, device)
-    batch.settle(backbone, None, num)
+    encoder.choose_batch_size(backbone, None, num)
     module = backbone._narrow if backbone.half else backbone.tower
     dtype = torch.float16 if backbone.half else torch.float32
     size = settings.preprocess.size
@@ -104,7 +105,7 @@ def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[
 def _end_to_end(place: Path, group: list[BackboneSettings], num: int) -> float:
     """Images/s from files to file, by rows that the cache cannot hold: each round has a seed of its own."""
     seed = int(np.random.default_rng().integers(2**31))
-    settings = group[0] if len(group) == 1 else JointSettings(library="joint", parts=group)
+    settings = group[0] if len(group) == 1 else ConcatSettings(library="joint", parts=group)
     start = perf_counter()
     table = manifest.read(place / "manifest.csv")
     extract(table, place / "images", settings, seed=seed).write(place / "out.h5")

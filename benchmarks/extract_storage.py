@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from rich.table import Table
 
-from aigid import store
-from aigid.degrade import views
-from aigid.features import cache
+from aigid.core import embeddings
+from aigid.degradations import views
+from aigid.features import row_cache
 from aigid.features.encoder import Backbone
 from aigid.features.extract import extract
 from benchmarks import extract as speed
@@ -24,10 +24,10 @@ def store_and_cache(folder: Path) -> Table:
     """krow/s of putting a file together, and of random batches of its rows."""
     settings = speed.tower(32)
     backbone = Backbone(settings, torch.device("cpu"))
-    about = {"tower": backbone.fingerprint, "view": views.definition("clean"), "seed": 0}
+    about = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
     rng = np.random.default_rng(0)
     keys = [rng.bytes(32).hex() for _ in range(ROWS)]
-    with cache.RowWriter(cache.shelf(about, settings.model_dump(mode="json"))) as writer:
+    with row_cache.RowWriter(row_cache.open_entry(about, settings.model_dump(mode="json"))) as writer:
         for key in keys:
             writer.add(key.encode(), rng.integers(0, 1000, backbone.dim).astype(np.float16))
     paths = [f"{number}.jpg" for number in range(ROWS)]
@@ -41,7 +41,7 @@ def store_and_cache(folder: Path) -> Table:
     batches = [rng.choice(ROWS, BATCH, replace=False) for _ in range(BATCHES)]
     with h5py.File(folder / "rows.h5") as file:
         fancy = _krows(lambda rows: file["views/clean"][np.sort(rows)], batches)
-    ours = _krows(store.read(folder / "rows.h5").view("clean").__getitem__, batches)
+    ours = _krows(embeddings.read(folder / "rows.h5").view("clean").__getitem__, batches)
     table.add_row(f"random batches of {BATCH}, h5py fancy indexing (reference)", f"{fancy:.0f}", "1.0")
     table.add_row(f"random batches of {BATCH}, store.py", f"{ours:.0f}", f"{ours / fancy:.1f}")
     return table

@@ -21,20 +21,19 @@ import torch
 from rich.table import Table
 from scipy.stats import t as student_t
 
-from aigid.base import params
-from aigid.base.files import device_name, num_workers
-from aigid.data import manifest
-from aigid.data.reading import images as pictures
-from aigid.degrade import views
-from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill import judging
-from aigid.detectors.featdistill.expert import Expert, p_generated
-from aigid.detectors.featdistill.lessons import chosen
+from aigid.core import manifest, params
+from aigid.core.device import choose_device
+from aigid.core.files import device_name, num_workers
+from aigid.degradations import views
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.data import select_rows
+from aigid.detectors.featdistill.model import Expert, p_generated
 from aigid.detectors.featdistill.settings import FeatDistillSettings
-from aigid.detectors.featdistill.training import Course, train
-from aigid.device import choose_device
-from aigid.features.encoder import normalised
-from aigid.features.preprocess import Preprocess, to_square
+from aigid.detectors.featdistill.training import StageRun, train
+from aigid.experiments import featdistill
+from aigid.features.encoder import normalize
+from aigid.features.preprocess import Preprocess, resize_and_crop
+from aigid.images import decode as pictures
 from benchmarks import record
 
 START = "stage 1"
@@ -60,25 +59,25 @@ class Exam(NamedTuple):
         device = next(expert.parameters()).device
         with torch.inference_mode():
             parts = [
-                p_generated(expert.eval()(normalised(part, how, device).contiguous()))
+                p_generated(expert.eval()(normalize(part, how, device).contiguous()))
                 for part in np.array_split(self.squares, -(-len(self.squares) // 128))
             ]
         scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())
         return {
             name: value
-            for name, value in judging.measured(scores, 0).items()
+            for name, value in featdistill.degraded_metrics(scores, 0).items()
             if name in ("auroc_clean", "auroc_robust")
         }
 
 
 def exam(table: pd.DataFrame, root: Path, how: Preprocess, most: int | None) -> Exam:
     """Half of the test images clean, the others distorted as NTIRE distorts them."""
-    test = chosen(table, "test", most, 0)
-    shown = pd.concat([test.assign(view=view) for view in (judging.CLEAN, ROBUST)])
-    rows = judging.halves(shown, test.set_index("path")["sha256"])
+    test = select_rows(table, "test", most, 0)
+    shown = pd.concat([test.assign(view=view) for view in (featdistill.CLEAN, ROBUST)])
+    rows = featdistill.split_by_hash(shown, test.set_index("path")["sha256"])
 
     def square(row: Any) -> np.ndarray:
-        return to_square(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], how)
+        return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], how)
 
     with ThreadPoolExecutor(num_workers()) as pool:
         return Exam(rows, np.stack(list(pool.map(square, rows.itertuples()))))
@@ -106,7 +105,7 @@ def run(
             continue
         how = changed(settings, changes, seed)
         two = "stage2" in changes
-        course = Course(how, name, 1 + two, table, root, 0)
+        course = StageRun(how, name, 1 + two, table, root, 0)
         expert = experts.build(how.experts[name])
         if two:
             expert.load_state_dict(start)
@@ -173,7 +172,7 @@ def main(
     runs_path: Path | None,
     out: Path,
 ) -> None:
-    settings = params.load("featdistill", FeatDistillSettings)
+    settings = params.load_section("featdistill", FeatDistillSettings)
     asked = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
     settings = changed(settings, asked, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)

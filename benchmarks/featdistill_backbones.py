@@ -14,30 +14,28 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from aigid.base import params
-from aigid.base.files import dataset_root
-from aigid.data import manifest
-from aigid.detectors.base.models import Model, load
-from aigid.detectors.base.registry import find
-from aigid.detectors.base.rows import open_dataset
-from aigid.detectors.base.samples import embedded
-from aigid.detectors.base.scoring import score
+from aigid.core import manifest, params
+from aigid.core.files import dataset_root
+from aigid.detectors.bundle import Bundle, load
+from aigid.detectors.dataset import open_dataset
 from aigid.detectors.featdistill.detector import FeatDistill
-from aigid.evaluation.metrics import auroc
-from aigid.evaluation.ranking import rank
-from aigid.features.backbones import JointSettings
+from aigid.detectors.registry import get_detector
+from aigid.detectors.samples import embedded
+from aigid.detectors.scoring import score
+from aigid.features.backbones import ConcatSettings
 from aigid.features.extract import extract
+from aigid.metrics.classification import auroc, rank
 from benchmarks import record
 
 DETECTORS = ("probe", "svm", "gendet", "gate")
 
 
-def backbones(detector: FeatDistill) -> dict[str, JointSettings]:
+def backbones(detector: FeatDistill) -> dict[str, ConcatSettings]:
     """All experts' encoders side by side, as they began and as they are."""
     before = [member.settings.backbone for member in detector.members.values()]
     after = [member.backbone() for member in detector.members.values()]
     parts = {"before": list({it.model_dump_json(): it for it in before}.values()), "after": after}
-    return {name: JointSettings(library="joint", parts=of) for name, of in parts.items()}
+    return {name: ConcatSettings(library="joint", parts=of) for name, of in parts.items()}
 
 
 def marks(scores: pd.DataFrame) -> dict[str, float]:
@@ -56,7 +54,7 @@ def marks(scores: pd.DataFrame) -> dict[str, float]:
 @record.out_option
 def main(model: Path, dataset: str, out: Path) -> None:
     table, root = manifest.read(Path("data/manifests") / f"{dataset}.csv"), dataset_root(dataset)
-    views, seed = params.load("views", list[str]), params.load("seed", int)
+    views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
     shown = Table("detector", "before: clean", "robust", "after: clean", "robust", "after / before", title="test AUROC")
     found: dict[str, list[float]] = {name: [] for name in DETECTORS}
     for backbone in backbones(load(model).detector).values():
@@ -64,10 +62,10 @@ def main(model: Path, dataset: str, out: Path) -> None:
             extract(table, root, backbone, views, seed).write(Path(scratch) / "embeddings.h5")
             dataset = open_dataset(table, [Path(scratch) / "embeddings.h5"])
             for name in DETECTORS:
-                kind = find(name)
-                how = params.load(name, kind.Settings)
+                kind = get_detector(name)
+                how = params.load_section(name, kind.Settings)
                 fitted = kind.fit(how, dataset.split("train"), dataset.split("val"), seed)
-                found[name] += marks(score(Model(name, fitted, {}, dataset.fingerprints), embedded(dataset))).values()
+                found[name] += marks(score(Bundle(name, fitted, {}, dataset.fingerprints), embedded(dataset))).values()
     for name, values in found.items():
         shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
     record.publish(shown, "featdistill_backbones", out, width=120)

@@ -14,19 +14,17 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from aigid.base import seeding
-from aigid.base.files import dataset_root, device_name
-from aigid.data import manifest
-from aigid.data.reading import images as pictures
-from aigid.degrade import operators, policies
-from aigid.detectors.base.models import load
-from aigid.detectors.featdistill.detector import FeatDistill, ensemble
-from aigid.detectors.featdistill.lessons import chosen
-from aigid.device import choose_device
-from aigid.evaluation.metrics import auroc
-from aigid.evaluation.ranking import rank
+from aigid.core import manifest, seeding
+from aigid.core.device import choose_device
+from aigid.core.files import dataset_root, device_name
+from aigid.degradations import operators, policies
+from aigid.detectors.bundle import load
+from aigid.detectors.featdistill.data import select_rows
+from aigid.detectors.featdistill.detector import FeatDistill, mean_probability
 from aigid.features.encoder import Backbone
-from aigid.features.preprocess import to_square
+from aigid.features.preprocess import resize_and_crop
+from aigid.images import decode as pictures
+from aigid.metrics.classification import auroc, rank
 from benchmarks import record
 
 LEVELS = {"ntire_basic": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
@@ -43,18 +41,18 @@ class Judge:
     def __call__(self, images: Sequence[np.ndarray]) -> float:
         said = {}
         for name, (member, backbone) in self.members.items():
-            squares = np.stack([to_square(image, backbone.settings.preprocess) for image in images])
+            squares = np.stack([resize_and_crop(image, backbone.settings.preprocess) for image in images])
             parts = np.array_split(squares, -(-len(squares) // 64))
             said[name] = member.probabilities(np.concatenate([backbone.encode(part) for part in parts]))
-        return auroc(rank(self.y, ensemble(said)))
+        return auroc(rank(self.y, mean_probability(said)))
 
 
 def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, operator: str, level: int) -> list:
     """Each image after one operator at a level, drawn by its content."""
     found = []
     for digest, image in zip(images["sha256"], pixels, strict=True):
-        rng = seeding.generator("featdistill levels", operator, level, digest)
-        found.append(operators.run([policies.at_level(policy, operator, level, rng)], image, rng))
+        rng = seeding.numpy_generator("featdistill levels", operator, level, digest)
+        found.append(operators.apply_operators([policies.at_level(policy, operator, level, rng)], image, rng))
     return found
 
 
@@ -64,14 +62,14 @@ def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, opera
 @click.option("--sample", default=200, show_default=True, help="Test images, half of either class.")
 @record.out_option
 def main(model: Path, dataset: str, sample: int, out: Path) -> None:
-    images = chosen(manifest.read(Path("data/manifests") / f"{dataset}.csv"), "test", sample, 0)
+    images = select_rows(manifest.read(Path("data/manifests") / f"{dataset}.csv"), "test", sample, 0)
     root = dataset_root(dataset)
     pixels = [pictures.decode(root / path) for path in images["path"]]
     judge = Judge(load(model).detector, images["label"].to_numpy())
     clean = judge(pixels)
     shown = Table("policy", "operator", "AUROC at levels", "hardest / clean", title=f"undistorted: {clean:.3f}")
     for policy, levels in LEVELS.items():
-        for operator in (name for group in policies.policy(policy).groups.values() for name in group):
+        for operator in (name for group in policies.get_policy(policy).groups.values() for name in group):
             found = [judge(distorted(images, pixels, policy, operator, level)) for level in levels]
             cells = "  ".join(f"{level}: {value:.3f}" for level, value in zip(levels, found, strict=True))
             shown.add_row(policy, operator, cells, f"{found[-1] / clean:.2f}")

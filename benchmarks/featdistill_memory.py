@@ -20,11 +20,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill.scoring import STREAMED
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.detector import MAX_STREAM_BATCH
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings
-from aigid.features.encoder import Backbone, load_tower
+from aigid.features.encoder import Backbone, load_encoder
 from benchmarks import record
 
 EXPERTS = ("featdistill_siglip", "featdistill_siglip", "featdistill_clip", "featdistill_clip")
@@ -66,7 +66,7 @@ def fused(query: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
 
 def bare(name: str) -> BackboneSettings:
     """The full-size encoder without anyone's weights."""
-    return experts.bare(ExpertSettings(backbone=name, seed=0).backbone)
+    return experts.without_head(ExpertSettings(backbone=name, seed=0).backbone)
 
 
 def weights(network: nn.Module, width: int) -> float:
@@ -78,7 +78,7 @@ def activations(settings: BackboneSettings, batch: int) -> float:
     """GB at the peak of encoding a batch in float16, from its 8-bit pixels on."""
     size = settings.preprocess.size
     with torch.device("meta"):
-        tower = load_tower(settings).half().eval()
+        tower = load_encoder(settings).half().eval()
     attention = patch("torch.nn.functional.scaled_dot_product_attention", fused)
     with torch.inference_mode(), attention, Peak() as peak:
         pixels = torch.empty(batch, 3, size, size, dtype=torch.uint8, device="meta")
@@ -117,7 +117,7 @@ def compare() -> Table:
     """One row a way to hold the experts."""
     found = {name: bare(name) for name in dict.fromkeys(EXPERTS)}
     with torch.device("meta"):
-        wide = {name: weights(load_tower(settings), 2) for name, settings in found.items()}
+        wide = {name: weights(load_encoder(settings), 2) for name, settings in found.items()}
     reference = naive()
     columns = (
         "experts in memory",
@@ -136,7 +136,7 @@ def compare() -> Table:
     for streamed, batch, limit in (
         (False, 64, MOST),
         (False, 16, MOST),
-        (True, STREAMED, MOST_STREAMED),
+        (True, MAX_STREAM_BATCH, MOST_STREAMED),
     ):
         each = {name: activations(settings, batch) for name, settings in found.items()}
         held = sum(wide[name] for name in EXPERTS)

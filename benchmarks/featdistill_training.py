@@ -17,26 +17,25 @@ import click
 import torch
 from rich.table import Table
 
-from aigid.base import params
-from aigid.base.files import device_name, num_workers
-from aigid.data import manifest
-from aigid.detectors.featdistill import expert as experts
+from aigid.core import manifest, params
+from aigid.core.device import choose_device
+from aigid.core.files import device_name, num_workers
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.losses import build_distiller
 from aigid.detectors.featdistill.settings import FeatDistillSettings
-from aigid.detectors.featdistill.teaching import teaching
-from aigid.detectors.featdistill.training import Course, learner
-from aigid.detectors.training.run import Run
-from aigid.device import choose_device
+from aigid.detectors.featdistill.training import StageRun, training_task
+from aigid.training.trainer import Trainer
 from benchmarks import record
 
 TURNS = 3
 
 
-def seconds(course: Course, steps: int, device: torch.device, folder: Path) -> tuple[float, float]:
+def seconds(course: StageRun, steps: int, device: torch.device, folder: Path) -> tuple[float, float]:
     """The least time in which the training loop did ``steps`` steps, and did them again with the lessons at hand."""
     expert, plan, whole, pure = experts.build(course.expert).to(device), course.plan(), [], []
-    taught = teaching(expert, course.descent, len(course.train))
+    taught = build_distiller(expert, course.descent, len(course.train))
     with ThreadPoolExecutor(num_workers()) as pool:
-        run = Run(plan, learner(course, plan, expert, taught, pool), folder / f"{course.stage}.pt")
+        run = Trainer(plan, training_task(course, plan, expert, taught, pool), folder / f"{course.stage}.pt")
         for _ in range(TURNS):
             began, done = time.perf_counter(), []
             with closing(run.steps()) as ahead:
@@ -57,10 +56,10 @@ def seconds(course: Course, steps: int, device: torch.device, folder: Path) -> t
 @click.option("--steps", default=20, show_default=True)
 @record.out_option
 def main(path: Path, root: Path, steps: int, out: Path) -> None:
-    settings, device = params.load("featdistill", FeatDistillSettings), choose_device(device_name())
+    settings, device = params.load_section("featdistill", FeatDistillSettings), choose_device(device_name())
     shown = Table("stage", "images/s", "images/s of pure computing", "of the reference", title=f"on {device}")
     for stage in (1, 2):
-        course = Course(settings, next(iter(settings.experts)), stage, manifest.read(path), root, 0)
+        course = StageRun(settings, next(iter(settings.experts)), stage, manifest.read(path), root, 0)
         num = steps * course.plan().batch_size
         with tempfile.TemporaryDirectory() as folder:
             whole, pure = seconds(course, steps, device, Path(folder))

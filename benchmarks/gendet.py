@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aigid.base.files import device_name
-from aigid.detectors.descent import adamw, epoch, generator, initialise
+from aigid.core.device import choose_device
+from aigid.core.files import device_name
 from aigid.detectors.gendet.losses import real_loss
+from aigid.detectors.gendet.model import Student
 from aigid.detectors.gendet.settings import TeacherSettings
-from aigid.detectors.gendet.student import Student
-from aigid.device import choose_device
+from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 from benchmarks import record
 
 DIM, BATCH, SEEDS, SHARE = 768, 256, 3, 10  # the loader and the bare steps run on one row in SHARE, scaled
@@ -62,14 +62,14 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def epochs(rows: int, tokens: int, device: torch.device) -> tuple[float, float, float]:
     """Seconds an epoch: ours, bare, loader; ours and bare interleaved, the shorter of two runs."""
     shape = TeacherSettings(learning_rate=1e-4, num_tokens=tokens)
-    student = initialise(Student(DIM, shape), generator("bench")).to(device)
+    student = reset_parameters(Student(DIM, shape), torch_generator("bench")).to(device)
     optimizer = adamw(student, 1e-4, 0.01)
     draw = torch.Generator().manual_seed(0)
     x, zt = (torch.randn(rows, dim, generator=draw).to(device) for dim in (DIM, tokens * shape.width))
     fixed = x[:BATCH].clone(), zt[:BATCH].clone()
 
     def ours() -> None:
-        epoch(optimizer, lambda rows: real_loss(zt[rows], student(x[rows])), rows, BATCH, draw, device)
+        train_epoch(optimizer, lambda rows: real_loss(zt[rows], student(x[rows])), rows, BATCH, draw, device)
 
     def step(batch: Tensor, wanted: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -95,7 +95,7 @@ def epochs(rows: int, tokens: int, device: torch.device) -> tuple[float, float, 
 def stacked(tokens: int, device: torch.device, steps: int = 20) -> tuple[float, float]:
     """Seconds of some steps of ``SEEDS`` students: one after another, and as one stacked model."""
     shape = TeacherSettings(learning_rate=1e-4, num_tokens=tokens)
-    students = [initialise(Student(DIM, shape), generator("bench", k)).to(device) for k in range(SEEDS)]
+    students = [reset_parameters(Student(DIM, shape), torch_generator("bench", k)).to(device) for k in range(SEEDS)]
     x = torch.randn(SEEDS, BATCH, DIM, device=device)
     zt = torch.randn(SEEDS, BATCH, tokens * shape.width, device=device)
     optimizers = [adamw(student, 1e-4, 0.01) for student in students]

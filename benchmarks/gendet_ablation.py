@@ -19,10 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from aigid import store
-from aigid.base import params
-from aigid.data import manifest
-from aigid.detectors.base.rows import EmbeddedDataset, Rows, open_dataset
+from aigid.core import embeddings, manifest, params
+from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
@@ -56,17 +54,17 @@ def of_cell(name: str, settings: GenDetSettings) -> GenDetSettings:
     return GenDetSettings.model_validate(settings.model_dump() | changes | {"teacher": teacher})
 
 
-def sample(rows: Rows, limit: int | None) -> Rows:
+def sample(rows: LabeledEmbeddings, limit: int | None) -> LabeledEmbeddings:
     """``limit`` rows of each class, drawn once."""
     if limit is None:
         return rows
     places = np.concatenate([np.flatnonzero(rows.y == label)[:limit] for label in (0, 1)])
-    return Rows(rows.x[places], rows.y[places])
+    return LabeledEmbeddings(rows.x[places], rows.y[places])
 
 
 def judged(dataset: EmbeddedDataset, scores: np.ndarray) -> dict[str, float]:
     """Test AUROC over all, and its mean over generators seen in training and unseen ones."""
-    rows = dataset.manifest[(dataset.manifest["split"] == "test").to_numpy() & (dataset.status == store.OK)]
+    rows = dataset.manifest[(dataset.manifest["split"] == "test").to_numpy() & (dataset.status == embeddings.OK)]
     labels, generators = rows["label"].to_numpy(), rows["generator"].to_numpy()
     seen = set(dataset.manifest.loc[dataset.manifest["split"] == "train", "generator"])
     parts: dict[str, list[float]] = {"seen": [], "unseen": []}
@@ -78,12 +76,12 @@ def judged(dataset: EmbeddedDataset, scores: np.ndarray) -> dict[str, float]:
 
 
 def train_cells(
-    parts: dict[str, Rows], cells: list[str], settings: GenDetSettings, seeds: int, runs: record.Runs
+    parts: dict[str, LabeledEmbeddings], cells: list[str], settings: GenDetSettings, seeds: int, runs: record.Runs
 ) -> Iterator[tuple[str, int, LinearProbe | GenDet]]:
     """Yield cell, seed and detector of what ``runs`` lacks; cells of equal teacher settings share a teacher."""
     train, val = parts["train"], parts["val"]
     if not runs.has("probe", 0):
-        yield "probe", 0, LinearProbe.fit(params.load("probe", ProbeSettings), train, val, 0)
+        yield "probe", 0, LinearProbe.fit(params.load_section("probe", ProbeSettings), train, val, 0)
     for seed in range(seeds):
         teachers: dict[str, GenDet] = {}
         for cell in cells:
@@ -95,7 +93,7 @@ def train_cells(
             yield cell, seed, GenDet.fit(chosen, train, val, seed, teachers[name])
 
 
-def rows_hash(*parts: Rows) -> str:
+def rows_hash(*parts: LabeledEmbeddings) -> str:
     """Return the sha256 of embeddings and labels."""
     digest = hashlib.sha256()
     for part in parts:
@@ -132,11 +130,14 @@ def main(
     name: str,
     out: Path,
 ) -> None:
-    dataset, settings = open_dataset(manifest.read(manifest_path), [embeddings]), params.load("gendet", GenDetSettings)
+    dataset, settings = (
+        open_dataset(manifest.read(manifest_path), [embeddings]),
+        params.load_section("gendet", GenDetSettings),
+    )
     cells = [*(GRID if which != "parts" else {}), *(PARTS if which != "grid" else {})]
     parts = {split: dataset.split(split) for split in ("train", "val", "test")}
     parts["train"] = sample(parts["train"], limit)
-    probe = params.load("probe", ProbeSettings).model_dump()
+    probe = params.load_section("probe", ProbeSettings).model_dump()
     made_of = {"gendet": settings.model_dump(), "probe": probe, "grid": GRID, "parts": PARTS}
     runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(*parts.values()), limit=limit))
     start = time.perf_counter()

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from aigid.features.backbones import BackboneSettings
-from aigid.features.open_clip import load
+from aigid.features.loaders.open_clip import load
 
 BATCH = 64
 

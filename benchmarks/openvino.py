@@ -13,9 +13,9 @@ import openvino
 import torch
 from rich.table import Table
 
-from aigid.features import open_clip
-from aigid.features.backbones import BackboneSettings, resolve
+from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import Backbone
+from aigid.features.loaders import open_clip
 from benchmarks import record
 
 ROUNDS = 3
@@ -24,11 +24,11 @@ SECONDS = 0.3  # of each measurement
 
 def towers() -> dict[str, BackboneSettings]:
     """The towers that are measured."""
-    b16 = resolve("clip_vit_b16")
+    b16 = backbone_settings("clip_vit_b16")
     config = open_clip.architecture(b16.model)
     return {
-        "tiny_clip": resolve("tiny_clip"),
-        "tiny_siglip": resolve("tiny_siglip"),
+        "tiny_clip": backbone_settings("tiny_clip"),
+        "tiny_siglip": backbone_settings("tiny_siglip"),
         "CLIP ViT-B/16": b16.model_copy(update={"config": config}),
     }
 

@@ -8,16 +8,16 @@ import pandas as pd
 import skimage
 from PIL import Image
 
-from aigid.base.seeding import generator
-from aigid.data import manifest
-from aigid.data.hashes import sha256_of
+from aigid.core import manifest
+from aigid.core.seeding import numpy_generator
+from aigid.images.hashing import hash_files
 
 CROPS = 100  # distinct pictures; every file is one of them with a comment of its own
 
 
 def write(folder: Path, num: int, side: int) -> Path:
     """``num`` square JPEGs of quality 90 in ``folder/images``, and their manifest, which is returned."""
-    rng = generator("benchmark pictures", side)
+    rng = numpy_generator("benchmark pictures", side)
     pictures = [_crop(rng, side) for _ in range(min(CROPS, num))]
     root = folder / "images"
     root.mkdir()
@@ -27,7 +27,7 @@ def write(folder: Path, num: int, side: int) -> Path:
         (root / f"{number:06}.jpg").write_bytes(picture[:2] + segment + picture[2:])
     paths = [f"{number:06}.jpg" for number in range(num)]
     table = pd.DataFrame({"path": paths, "label": 0, "generator": "real", "split": "test"})
-    table["sha256"] = sha256_of([str(root / path) for path in paths])
+    table["sha256"] = hash_files([str(root / path) for path in paths])
     manifest.write(table, folder / "manifest.csv")
     return folder / "manifest.csv"
 

@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from aigid.base import tables
-from aigid.base.files import num_workers
-from aigid.detectors.base import models
-from aigid.detectors.base.origin import Origin
+from aigid.core import tables
+from aigid.core.files import num_workers
+from aigid.detectors import bundle
+from aigid.detectors.bundle import Provenance
 from aigid.detectors.probe import LinearProbe
-from aigid.features.backbones import resolve
+from aigid.features.backbones import backbone_settings
 from benchmarks import pictures, record
 
 BACKBONE, WIDTH = "tiny_clip", 192
 IMPORTS = ("-c", "import torch, open_clip")
-AIGID = ("-c", "from aigid.cli import main; main()")
+AIGID = ("-c", "from aigid.cli.main import main; main()")
 
 
 def write_bundle(folder: Path) -> None:
@@ -34,8 +34,10 @@ def write_bundle(folder: Path) -> None:
     rng, label = np.random.default_rng(0), np.arange(200) % 2
     rows = {"path": label.cumsum().astype(str), "label": label, "generator": np.where(label, "a", "real")}
     validation = pd.DataFrame(rows | {"split": "val", "view": "clean", "score": rng.beta(2 + label, 3 - label)})
-    origin = Origin([resolve(BACKBONE).model_dump(mode="json")])
-    models.save(models.Model("probe", LinearProbe(rng.normal(size=WIDTH), 0.0, {}), {}, [], origin, validation), folder)
+    origin = Provenance([backbone_settings(BACKBONE).model_dump(mode="json")])
+    bundle.save(
+        bundle.Bundle("probe", LinearProbe(rng.normal(size=WIDTH), 0.0, {}), {}, [], origin, validation), folder
+    )
 
 
 def seconds(*arguments: str, cache: Path) -> np.ndarray:

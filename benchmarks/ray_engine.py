@@ -12,7 +12,7 @@ from statistics import median
 import click
 from rich.table import Table
 
-from aigid.base.files import num_workers
+from aigid.core.files import num_workers
 from benchmarks import pictures, record
 from benchmarks.extract import measure
 
@@ -21,7 +21,7 @@ PROMISE = 0.9
 
 def compare(folder: Path, shards: tuple[int, int], side: int, rounds: int) -> Table:
     """A row for each engine; ``shards`` of each actor are extracted."""
-    from aigid.features.on_ray import ROWS
+    from aigid.features.ray_actor import ROWS
 
     cores = num_workers()
     os.environ["AIGID_RAY_ACTORS"] = str(cores)

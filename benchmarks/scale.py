@@ -21,13 +21,14 @@ import pandas as pd
 from PIL import Image
 from rich.table import Table
 
+from aigid.core import cache
 from benchmarks import record
 
 STEPS = {  # and what each imports before the clock starts
     "index": "aigid.data.index",
-    "look up": "aigid.features.forecast, open_clip",
+    "look up": "aigid.features.estimate, open_clip",
     "assemble": "aigid.features.extract, open_clip",
-    "evaluate": "aigid.evaluation.judge",
+    "evaluate": "aigid.evaluation.evaluate",
 }
 MOST_TIME, MOST_MEMORY = 1.3, 2.0  # of a row, as a ratio to the fewest rows; GB
 SHARD = 50_000  # images of a tar
@@ -53,26 +54,26 @@ def fill(manifest: Path, seed: int = 0) -> None:
     """Random rows for all but one in ``FRESH`` images, as if they had been computed."""
     import torch
 
-    from aigid.data import manifest as manifests
-    from aigid.degrade import views
-    from aigid.features import cache
-    from aigid.features.backbones import resolve
+    from aigid.core import manifest as manifests
+    from aigid.degradations import views
+    from aigid.features import row_cache
+    from aigid.features.backbones import backbone_settings
     from aigid.features.encoder import Backbone
 
-    tower = Backbone(resolve(TOWER), torch.device("cpu"))
-    about = {"tower": tower.fingerprint, "view": views.definition("clean"), "seed": 0}
-    shelf = cache.shelf(about, tower.settings.model_dump(mode="json"))
+    tower = Backbone(backbone_settings(TOWER), torch.device("cpu"))
+    about = {"tower": tower.fingerprint, "view": views.to_dict("clean"), "seed": 0}
+    shelf = row_cache.open_entry(about, tower.settings.model_dump(mode="json"))
     key = manifests.read(manifest)["sha256"].to_numpy().astype(cache.KEY)
     key = key[len(key) // FRESH :]
     draw = np.random.default_rng(seed)
-    for start in range(0, len(key), cache.SHARD_ROWS):
-        part = np.ascontiguousarray(key[start : start + cache.SHARD_ROWS])
+    for start in range(0, len(key), row_cache.SHARD_ROWS):
+        part = np.ascontiguousarray(key[start : start + row_cache.SHARD_ROWS])
         shelf.add(part, draw.normal(size=(len(part), tower.dim)).astype(np.float16))
 
 
 def step(name: str, folder: Path) -> None:
     """One step, in this process."""
-    from aigid.cli import main
+    from aigid.cli.main import main
 
     manifest, root = str(folder / "m.csv"), str(folder)
     arguments = {
@@ -97,7 +98,7 @@ def scores(folder: Path, num: int) -> None:
 def measured(name: str, folder: Path) -> tuple[float, float, float]:
     """Seconds by the clock and of the processor, and peak memory in GB, of a step's process without its imports."""
     code = (
-        f"import json, resource, sys, time, aigid.cli, {STEPS[name]}\n"
+        f"import json, resource, sys, time, aigid.cli.main, {STEPS[name]}\n"
         "from pathlib import Path; from benchmarks.scale import step\n"
         "start, used = time.perf_counter(), time.process_time(); step(sys.argv[1], Path(sys.argv[2]))\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6\n"

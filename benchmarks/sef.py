@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from aigid.align.making import AlignedSettings, how, sampled
-from aigid.align.pairs import align
-from aigid.base import params
-from aigid.base.files import dataset_root, device_name
-from aigid.data import manifest
-from aigid.detectors.base.rows import EmbeddedDataset, Rows, open_dataset
-from aigid.detectors.sef import comparison, conflict, embedding, expert, training
-from aigid.detectors.sef.comparison import Exam
+from aigid.aligned.fit import AlignedSettings, resolve_generator_settings, subsample
+from aigid.aligned.pairs import make_aligned_pairs
+from aigid.core import manifest, params
+from aigid.core.device import choose_device
+from aigid.core.files import dataset_root, device_name
+from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, open_dataset
+from aigid.detectors.sef import model, training
+from aigid.detectors.sef.data import Pairs, open_pairs
 from aigid.detectors.sef.detector import DOMAINS, Sef
-from aigid.detectors.sef.pairs import Pairs, open_pairs
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
-from aigid.device import choose_device
-from aigid.features import adapters
+from aigid.experiments import sef, sef_gradients
+from aigid.experiments.sef import TestSet
+from aigid.features import lora
 from benchmarks import record
 
 MIX = "naive mix"
@@ -43,8 +43,8 @@ def prepare(aligned: AlignedSettings, table: pd.DataFrame, root: Path, folder: P
     """The aligned pairs of both domains."""
     found = {}
     for domain in EXPERTS["both"]:
-        settings = how(getattr(aligned, domain), domain, table, root, folder / domain, 0)
-        made = align(table, root, settings, folder / domain / "pairs")
+        settings = resolve_generator_settings(getattr(aligned, domain), domain, table, root, folder / domain, 0)
+        made = make_aligned_pairs(table, root, settings, folder / domain / "pairs")
         print(domain, *made.describe())
         found[domain] = open_pairs(folder / domain / "pairs")
     return found
@@ -61,7 +61,7 @@ def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: 
         one, _, checkpoint = training.fit(how, chosen, seed, choose_device(device_name()))
         checkpoint.unlink()
         paths[name] = folder / f"{name}.safetensors"
-        expert.save(one, settings, paths[name])
+        model.save(one, settings, paths[name])
         num = (2 + 2 * len(settings.sampling.scales)) * how.epochs * len(pairs["vae"].split("train"))
         spent = time.perf_counter() - start
         first = first or num / spent
@@ -76,22 +76,22 @@ def embed(
     found = {}
     for name, (table, root) in tables.items():
         views = list(dict.fromkeys(["clean", *settings.fusion.views]))
-        embedding.embed(settings.expert, paths, table, root, views, 0).write(folder / f"{name}.h5")
+        training.embed(settings.expert, paths, table, root, views, 0).write(folder / f"{name}.h5")
         found[name] = open_dataset(table, [folder / f"{name}.h5"])
     return found
 
 
 def score(
     settings: SefSettings, paths: dict[str, Path], data: dict[str, EmbeddedDataset], seed: int
-) -> tuple[dict[str, Exam], Scores]:
+) -> tuple[dict[str, TestSet], Scores]:
     """The exams, and every method's scores on each; the last features are the bare tower's."""
-    taken = {name: comparison.exam([one]) for name, one in data.items()}
+    taken = {name: sef.build_test_set([one]) for name, one in data.items()}
     aligned = [data[f"held-out {domain}"] for domain in EXPERTS["both"]]
-    lessons = embedding.lessons(aligned, "train", settings.fusion.views)
+    lessons = training.training_rows(aligned, "train", settings.fusion.views)
     width = lessons.widths[0]
-    experts = Rows(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
+    experts = LabeledEmbeddings(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
     gate = Sef.train(settings, experts, [paths[domain] for domain in DOMAINS], seed)
-    methods = comparison.verdicts(gate, experts, paths, seed)
+    methods = sef.expert_scorers(gate, experts, paths, seed)
     bare = lessons.x[:, -width:]
     mean, scale = bare.mean(axis=0), bare.std(axis=0) + 1e-12
     probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, lessons.y)
@@ -102,10 +102,10 @@ def score(
 
 def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
     """The gradients' cosines on an expert of both domains, before its training and after."""
-    size = expert.base(settings).preprocess.size
-    lessons = {name: training.Lessons([it.split("train")], settings, size, seed) for name, it in pairs.items()}
-    ones = {"before training": expert.build(settings, seed), "after training": expert.load(settings, mixed)}
-    return {when: conflict.cosines(one, settings, lessons, BATCH, BATCHES) for when, one in ones.items()}
+    size = model.base_settings(settings).preprocess.size
+    lessons = {name: training.PairBatches([it.split("train")], settings, size, seed) for name, it in pairs.items()}
+    ones = {"before training": model.build(settings, seed), "after training": model.load(settings, mixed)}
+    return {when: sef_gradients.gradient_cosines(one, settings, lessons, BATCH, BATCHES) for when, one in ones.items()}
 
 
 @click.command(help=__doc__)
@@ -116,10 +116,13 @@ def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, se
 @click.option("--seeds", default=3, show_default=True)
 @record.out_option
 def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
-    settings, aligned = params.load("sef", SefSettings, file), params.load("aligned", AlignedSettings, file)
+    settings, aligned = (
+        params.load_section("sef", SefSettings, file),
+        params.load_section("aligned", AlignedSettings, file),
+    )
     dataset, console = aligned.dataset, Console(width=200)
     root = dataset_root(dataset)
-    table = sampled(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.max_images)
+    table = subsample(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.max_images)
     with tempfile.TemporaryDirectory() as folder:
         pairs = prepare(aligned, table, root, Path(folder))
         tables = {f"held-out {name}": (manifest.read(it.root / "manifest.csv"), it.root) for name, it in pairs.items()}
@@ -129,7 +132,7 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
             (own := Path(folder, str(seed))).mkdir()
             paths, told = train(settings.expert, pairs, seed, own)
             console.print(told)
-            expert.save(expert.build(settings.expert, seed), settings.expert, own / "bare.safetensors")
+            model.save(model.build(settings.expert, seed), settings.expert, own / "bare.safetensors")
             data = embed(settings, [*paths.values(), own / "bare.safetensors"], tables, own)
             exams, scores = score(settings, paths, data, seed)
             for method, by_exam in scores.items():
@@ -137,11 +140,11 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
                     found.setdefault(method, {}).setdefault(name, []).append(values)
             for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
                 cosines.setdefault(when, []).append(values)
-        state = adapters.state(expert.load(settings.expert, Path(folder, "0", "vae.safetensors")).tower)
+        state = lora.state(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).tower)
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip
-    show(comparison.table(exams, found, 0), cosines, dataset, out)
+    show(sef.table(exams, found, 0), cosines, dataset, out)
 
 
 def show(rows: pd.DataFrame, cosines: dict[str, list[dict[str, np.ndarray]]], dataset: str, out: Path) -> None:

@@ -26,10 +26,10 @@ def seconds(code: str) -> float:
 @record.out_option
 def main(out: Path) -> None:
     stages = sorted(file.stem for file in Path("stages").glob("[a-z]*.py"))
-    programs = {REFERENCE: REFERENCE, "aigid --help": "import aigid.cli"}
+    programs = {REFERENCE: REFERENCE, "aigid --help": "import aigid.cli.main"}
     programs |= {f"stages.{name}": f"import stages.{name}" for name in stages}
     programs["stages.extract, with its tower's library"] = (
-        "import stages.extract, aigid.features.extract, aigid.features.open_clip"
+        "import stages.extract, aigid.features.extract, aigid.features.loaders.open_clip"
     )
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(ROUNDS):

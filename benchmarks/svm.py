@@ -15,8 +15,8 @@ import numpy as np
 from rich.table import Table
 from sklearn.svm import SVC
 
-from aigid.base.errors import InputError
-from aigid.detectors.svm.fitting import from_svc, nystroem, support_vectors
+from aigid.core.errors import InputError
+from aigid.detectors.svm.kernel import from_svc, nystroem, support_vectors
 from benchmarks import record
 
 TEST = 6000

@@ -5,32 +5,33 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid.base import params, tables
-from aigid.base.command import Command
-from aigid.base.files import dataset_root
-from aigid.data import manifest
-from aigid.detectors.base.models import load
-from aigid.evaluation import scores
+from aigid.core import manifest, params, scores, tables
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.files import dataset_root
+from aigid.detectors.bundle import load
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--model", "folder", type=Path, required=True, help="FeatDistill's folder.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--out", type=Path, required=True, help="Gets <expert>/<dataset>.csv.")
 @click.option("--halves", type=Path, required=True, help="Gets clean and robust AUROC, .csv.")
 def main(folder: Path, manifests: Path, out: Path, halves: Path) -> None:
-    datasets, views, seed = (params.load(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int)))
-    from aigid.detectors.featdistill import judging, scoring  # torch, once the parameters are known to be good
-    from aigid.features.extract import Towers
+    datasets, views, seed = (
+        params.load_section(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int))
+    )
+    from aigid.detectors.featdistill import detector as featdistill
+    from aigid.experiments import featdistill as study  # torch, once the parameters are known to be good
+    from aigid.features.extract import EncoderLoader
 
-    detector, loader, compared = load(folder).detector, Towers(), []
+    detector, loader, compared = load(folder).detector, EncoderLoader(), []
     for dataset in datasets:
         table = manifest.read(manifests / f"{dataset}.csv")
-        result = scoring.score(detector, table, dataset_root(dataset), views, seed, loader)
+        result = featdistill.score(detector, table, dataset_root(dataset), views, seed, loader)
         for name, rows in result.items():
-            if name != scoring.ENSEMBLE:
+            if name != featdistill.ENSEMBLE:
                 scores.write(rows, out / name / f"{dataset}.csv")
-        compared.append(judging.table(result, table, seed).assign(dataset=dataset))
+        compared.append(study.results_table(result, table, seed).assign(dataset=dataset))
     tables.write(pd.concat(compared), halves)
 
 

@@ -4,23 +4,22 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command
-from aigid.data import manifest
+from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand
 from aigid.data.demo import DemoSettings
-from aigid.data.hashes import sha256_of
+from aigid.images.hashing import hash_files
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--dataset", required=True, help="Name of a section under `demo:`.")
 @click.option("--images", type=Path, required=True, help="The folder of images.")
 @click.option("--out", type=Path, required=True, help="The manifest.")
 def main(dataset: str, images: Path, out: Path) -> None:
-    settings = params.load(f"demo.{dataset}", DemoSettings)
+    settings = params.load_section(f"demo.{dataset}", DemoSettings)
     from aigid.data.demo import build  # torch, once the parameters are known to be good
 
     table = build(settings, images)
-    digests = sha256_of([str((images / path).absolute()) for path in table["path"]])
+    digests = hash_files([str((images / path).absolute()) for path in table["path"]])
     manifest.write(table.assign(sha256=digests), out)
 
 

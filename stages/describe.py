@@ -4,23 +4,23 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command, tell_failed
-from aigid.base.files import dataset_root
-from aigid.data import manifest, traits
-from aigid.data.description import DescriptionSettings, describe
+from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand, report_failures
+from aigid.core.files import dataset_root
+from aigid.data.description import PropertySettings, compute_properties
+from aigid.images import properties
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--out", type=Path, required=True, help="The traits, .csv.")
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
-    settings, seed = params.load("describe", DescriptionSettings), params.load("seed", int)
+    settings, seed = params.load_section("describe", PropertySettings), params.load_section("seed", int)
     table = manifest.read(manifest_path)
-    found, failed = describe(table, dataset_root(dataset), settings.max_images, seed)
-    tell_failed([(one.path, f"{one.status}: {one.message}") for one in failed])
-    traits.write(found, out)
+    found, failed = compute_properties(table, dataset_root(dataset), settings.max_images, seed)
+    report_failures([(one.path, f"{one.status}: {one.message}") for one in failed])
+    properties.write(found, out)
 
 
 if __name__ == "__main__":

@@ -4,39 +4,38 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command, tell_failed
-from aigid.base.files import dataset_root
-from aigid.data import manifest
-from aigid.detectors.base.samples import judged
+from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand, report_failures
+from aigid.core.files import dataset_root
+from aigid.detectors.samples import judged
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--experts", type=Path, required=True, help="Folder of <expert>.safetensors.")
 @click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
 @click.option("--dataset", required=True, help="Whose photographs were aligned.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--out", type=Path, required=True, help="Gets experts/ and both/ of aligned_<domain>.h5, <dataset>.h5.")
 def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -> None:
-    settings, datasets = params.load("sef.expert", ExpertSettings), params.load("datasets", list[str])
-    views, seed = params.load("views", list[str]), params.load("seed", int)
-    learnt = ["clean", *params.load("sef.fusion.views", list[str])]
-    from aigid.detectors.sef.embedding import embed  # torch, once the parameters are known to be good
-    from aigid.features.extract import Towers
+    settings, datasets = params.load_section("sef.expert", ExpertSettings), params.load_section("datasets", list[str])
+    views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
+    learnt = ["clean", *params.load_section("sef.fusion.views", list[str])]
+    from aigid.detectors.sef.training import embed  # torch, once the parameters are known to be good
+    from aigid.features.extract import EncoderLoader
 
     known = {f"aligned_{domain}": pairs / domain / "pairs" for domain in EXPERTS["both"]}
     tables = {name: (manifest.read(root / "manifest.csv"), root, learnt) for name, root in known.items()}
     for name in datasets:
         rows = judged(manifest.read(manifests / f"{name}.csv")).reset_index(drop=True)
         tables[name] = rows, dataset_root(name), views
-    loader, compared = Towers(), {*known, dataset}
+    loader, compared = EncoderLoader(), {*known, dataset}
     for name, (table, root, shown) in tables.items():
         jobs = {"experts": (EXPERTS["both"], shown)} | ({"both": (["both"], ["clean"])} if name in compared else {})
         for of, (chosen, in_views) in jobs.items():
             paths = [experts / f"{expert}.safetensors" for expert in chosen]
             found = embed(settings, paths, table, root, list(dict.fromkeys(in_views)), seed, loader)
-            tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in found.failed])
+            report_failures([(sample.path, f"{sample.status}: {sample.message}") for sample in found.failed])
             found.write(out / of / f"{name}.h5")
 
 

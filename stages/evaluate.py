@@ -4,28 +4,30 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command
-from aigid.base.errors import InputError
-from aigid.base.files import sha256
-from aigid.data import traits
-from aigid.evaluation import attribution, protocols, results, scores
-from aigid.evaluation.deployment import EvaluationSettings
-from aigid.evaluation.judge import judge
+from aigid.core import params, scores
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.errors import InputError
+from aigid.core.files import sha256
+from aigid.evaluation import attribution, protocols, results
+from aigid.evaluation.evaluate import evaluate
+from aigid.images import properties
+from aigid.metrics.decisions import EvaluationSettings
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--detector", required=True)
 @click.option("--scores", "folder", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--traits", "described", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--out", type=Path, required=True, help="Gets metrics/, details/, plots/ and calibration/.")
 def main(detector: str, folder: Path, described: Path, out: Path) -> None:
-    settings, seed = params.load("evaluation", EvaluationSettings), params.load("seed", int)
-    for dataset in params.load("datasets", list[str]):
+    settings, seed = params.load_section("evaluation", EvaluationSettings), params.load_section("seed", int)
+    for dataset in params.load_section("datasets", list[str]):
         path = folder / f"{dataset}.csv"
-        rows = scores.read(path).merge(traits.strata(traits.read(described / f"{dataset}.csv")), on="path", how="left")
+        rows = scores.read(path).merge(
+            properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left"
+        )
         by = [name for name in ("size", "compression") if rows[name].nunique() > 1]
-        found = judge(rows, seed, by=by, settings=settings)
+        found = evaluate(rows, seed, by=by, settings=settings)
         found.run_info["sha256 of the scores"] = sha256(path)
         if dataset in protocols.PROTOCOLS:
             found.run_info["protocol"] = dataset

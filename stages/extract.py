@@ -7,27 +7,28 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command, tell_failed
-from aigid.base.files import dataset_root
-from aigid.data import manifest
-from aigid.features.backbones import companions, resolve
+from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand, report_failures
+from aigid.core.files import dataset_root
+from aigid.features.backbones import backbone_settings, other_backbones
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--backbone", required=True, help="Name of a section under `backbones:`.")
 @click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--out", type=Path, required=True, help="The embedding file.")
 def main(backbone: str, dataset: str, manifest_path: Path, out: Path) -> None:
-    settings = resolve(backbone, params.load(f"backbones.{backbone}", dict))
-    alongside = companions(params.load("backbones", dict), backbone)  # its own file does not depend on them
-    views, seed = params.load("views", list[str]), params.load("seed", int)
+    settings = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
+    alongside = other_backbones(
+        params.load_section("backbones", dict), backbone
+    )  # its own file does not depend on them
+    views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.features.extract import extract  # torch, once the parameters are known to be good
 
     extraction = extract(table, root, settings, views, seed, alongside, out)
-    tell_failed([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
+    report_failures([(sample.path, f"{sample.status}: {sample.message}") for sample in extraction.failed])
     extraction.write(out)
 
 

@@ -5,43 +5,47 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from aigid.base import params, tables
-from aigid.base.command import Command
-from aigid.base.files import dataset_root
-from aigid.data import manifest
-from aigid.evaluation import figures, perturbation
-from aigid.evaluation.perturbation import HONEST, PUBLISHED, VIEWS, PerturbationSettings
-from aigid.features.backbones import resolve
+from aigid.core import manifest, params, tables
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.files import dataset_root
+from aigid.features.backbones import backbone_settings
+from aigid.report import figures, studies
+from aigid.report.studies import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--svm", type=Path, required=True, help="The SVM's folder.")
 @click.option("--cnn", type=Path, required=True, help="The network's folder.")
 @click.option("--vae", type=Path, required=True, help="The VAE's folder.")
 @click.option("--out", type=Path, required=True, help="Gets curves.csv and curves.png.")
 def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> None:
-    settings, seed = params.load("perturbation", PerturbationSettings), params.load("seed", int)
-    backbone = params.load("svm.backbone", str)
-    tower = resolve(backbone, params.load(f"backbones.{backbone}", dict))
-    images = perturbation.sample(manifest.read(manifest_path), settings, seed)
+    settings, seed = params.load_section("perturbation", PerturbationSettings), params.load_section("seed", int)
+    backbone = params.load_section("svm.backbone", str)
+    tower = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
+    images = studies.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    from aigid.detectors.base import models, rows, samples, scoring  # torch, once the parameters are known to be good
-    from aigid.detectors.cnn import scoring as of_network
-    from aigid.detectors.cnn.samples import Source
+    from aigid.detectors import (
+        bundle,  # torch, once the parameters are known to be good
+        dataset,
+        samples,
+        scoring,
+    )
+    from aigid.detectors.cnn import detector as of_network
+    from aigid.detectors.cnn.data import ChannelDataset
     from aigid.features.extract import extract
 
-    network, found = models.load(cnn), {}
+    network, found = bundle.load(cnn), {}
     with TemporaryDirectory() as folder:
         extract(images, root, tower, VIEWS, seed).write(Path(folder, "sample.h5"))
-        embedded = rows.open_dataset(images, [Path(folder, "sample.h5")])
-        found["svm"] = scoring.score(models.load(svm), samples.embedded(embedded))
+        embedded = dataset.open_dataset(images, [Path(folder, "sample.h5")])
+        found["svm"] = scoring.score(bundle.load(svm), samples.embedded(embedded))
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
-        source = Source(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
+        source = ChannelDataset(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
         found[name] = of_network.score(network, source, images, VIEWS)
-    table = perturbation.study(found, seed)
+    table = studies.perturbation_table(found, seed)
     tables.write(table, out / "curves.csv")
-    figures.save(perturbation.draw(table), out / "curves.png")
+    figures.save(studies.plot(table), out / "curves.png")
 
 
 if __name__ == "__main__":

@@ -4,23 +4,24 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command
-from aigid.base.files import dataset_root
-from aigid.detectors.base.models import load
-from aigid.detectors.base.samples import open_judged
-from aigid.detectors.base.scoring import score
-from aigid.evaluation import scores
+from aigid.core import params, scores
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.files import dataset_root
+from aigid.detectors.bundle import load
+from aigid.detectors.samples import open_judged
+from aigid.detectors.scoring import score
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--model", type=Path, required=True, help="The model's folder.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--embeddings", type=Path, help="Folder of <dataset>.h5; without it, the images are read.")
 @click.option("--out", type=Path, required=True, help="Folder of the scores files.")
 def main(model: Path, manifests: Path, embeddings: Path | None, out: Path) -> None:
     detector = load(model)
-    datasets, views, seed = (params.load(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int)))
+    datasets, views, seed = (
+        params.load_section(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int))
+    )
     for dataset in datasets:
         file = embeddings / f"{dataset}.h5" if embeddings else None
         samples = open_judged(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)

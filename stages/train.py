@@ -8,19 +8,18 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params
-from aigid.base.command import Command
-from aigid.base.files import dataset_root, is_own
-from aigid.detectors import training_log
-from aigid.detectors.base import origin
-from aigid.detectors.base.components import named
-from aigid.detectors.base.models import Model, save
-from aigid.detectors.base.registry import find, settings_of
-from aigid.detectors.base.samples import open_samples
-from aigid.detectors.base.scoring import validate
+from aigid.core import params
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.files import dataset_root, is_own
+from aigid.detectors import bundle
+from aigid.detectors.bundle import Bundle, save
+from aigid.detectors.registry import get_detector, settings_of
+from aigid.detectors.samples import named, open_samples
+from aigid.detectors.scoring import validate
+from aigid.training import history
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--detector", required=True, help="Name of the detector and of its section in params.yaml.")
 @click.option("--dataset", help="Whose images it learns from.  [default: the section's dataset]")
 @click.option("--manifest", "manifests", multiple=True, required=True, help="PATH; of several, NAME=PATH of each.")
@@ -37,19 +36,19 @@ def main(
     out: Path,
     log: Path | None,
 ) -> None:
-    settings, seed = params.load(detector, settings_of(detector)), params.load("seed", int)
+    settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
     dataset, tables = dataset or settings.dataset, named(manifests)
     root = Path() if embeddings else dataset_root(dataset)
     samples = open_samples(tables, embeddings, root, seed)
     train, val = (samples.split(part, getattr(settings, "views", ("clean",))) for part in ("train", "val"))
-    fitted = find(detector).fit(settings, train, val, seed, **named(components))
+    fitted = get_detector(detector).fit(settings, train, val, seed, **named(components))
     if os.environ.get("RANK", "0") != "0":
         return
-    made_from = origin.of_samples(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
+    made_from = bundle.of_samples(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
     said, scores = settings.model_dump(mode="json"), validate(fitted, samples)
-    save(Model(detector, fitted, said, fitted.fingerprints(samples), made_from, scores), out)
+    save(Bundle(detector, fitted, said, fitted.fingerprints(samples), made_from, scores), out)
     if log:
-        training_log.write({"images": origin.counts(samples.table, fitted.learns_from), **fitted.logs}, log)
+        history.write_csv_logs({"images": bundle.counts(samples.table, fitted.learns_from), **fitted.logs}, log)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
-from aigid.base import params, tables
-from aigid.base.command import Command
-from aigid.base.errors import InputError
-from aigid.base.files import dataset_root
-from aigid.data import manifest
+from aigid.core import manifest, params, tables
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.errors import InputError
+from aigid.core.files import dataset_root
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--expert", required=True, help="A name under featdistill.experts.")
 @click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
@@ -23,13 +22,13 @@ from aigid.detectors.featdistill.settings import FeatDistillSettings
 @click.option("--out", type=Path, required=True, help="The expert's folder.")
 @click.option("--log", type=Path, required=True, help="One row an epoch, .csv.")
 def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out: Path, log: Path) -> None:
-    settings, seed = params.load("featdistill", FeatDistillSettings), params.load("seed", int)
+    settings, seed = params.load_section("featdistill", FeatDistillSettings), params.load_section("seed", int)
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
     what = (settings, expert, manifest.read(manifest_path), dataset_root(dataset), seed)
     from aigid.detectors.featdistill import stages  # torch, once the parameters are known to be good
 
-    epochs = stages.first(*what, out) if start is None else stages.second(*what, start, out)
+    epochs = stages.train_stage1(*what, out) if start is None else stages.train_stage2(*what, start, out)
     if epochs is not None:
         tables.write(epochs, log)
 

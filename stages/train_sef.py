@@ -8,32 +8,32 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid.base import params, tables
-from aigid.base.command import Command
+from aigid.core import params, tables
+from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--pairs", type=Path, required=True, help="Folder of <domain>/pairs.")
 @click.option("--out", type=Path, required=True, help="Gets <expert>.safetensors: adapters and their classifier.")
 @click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
 def main(pairs: Path, out: Path, history: Path) -> None:
-    settings, seed = params.load("sef.expert", ExpertSettings), params.load("seed", int)
-    from aigid.detectors.sef.expert import save
-    from aigid.detectors.sef.pairs import open_pairs
+    settings, seed = params.load_section("sef.expert", ExpertSettings), params.load_section("seed", int)
+    from aigid.detectors.sef.data import open_pairs
+    from aigid.detectors.sef.model import save
     from aigid.detectors.sef.training import fit
-    from aigid.detectors.training import parallel  # torch, once the parameters are known to be good
+    from aigid.training import distributed  # torch, once the parameters are known to be good
 
     domains = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}
     checkpoints = []
-    with parallel.processes() as device:
+    with distributed.process_group() as device:
         for expert, taken in EXPERTS.items():
             trained, epochs, checkpoint = fit(settings, {domain: domains[domain] for domain in taken}, seed, device)
             checkpoints.append(checkpoint)
-            if parallel.rank() == 0:
+            if distributed.rank() == 0:
                 save(trained, settings, out / f"{expert}.safetensors")
                 tables.write(pd.DataFrame(epochs), history / f"{expert}.csv")
-        if parallel.rank() == 0:
+        if distributed.rank() == 0:
             for checkpoint in checkpoints:  # only now: DVC removes the folder of a killed run
                 checkpoint.unlink()
 

@@ -4,21 +4,20 @@ from pathlib import Path
 
 import click
 
-from aigid.align.making import VaeSettings, obtain_autoencoder
-from aigid.base import params
-from aigid.base.command import Command
-from aigid.base.files import dataset_root
-from aigid.data import manifest
+from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.files import dataset_root
 
 
-@click.command(cls=Command, help=__doc__)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--out", type=Path, required=True, help="The VAE's folder, in the format of diffusers.")
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
-    settings, seed = params.load("vae", VaeSettings), params.load("seed", int)
+    settings, seed = params.load_section("vae", VaeSettings), params.load_section("seed", int)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
-    from aigid.align.vae import save  # torch, once the parameters are known to be good
+    from aigid.generators.autoencoder_kl import save  # torch, once the parameters are known to be good
 
     save(obtain_autoencoder(settings, table, root, seed), out)
 

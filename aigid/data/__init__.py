@@ -1,1 +1,1 @@
-"""Manifests, layouts and images: what lies on disk."""
+"""Datasets: index, layouts, the demo, audits."""

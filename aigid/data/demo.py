@@ -14,11 +14,11 @@ from PIL import Image
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from aigid.base import seeding
-from aigid.base.errors import InputError
-from aigid.base.files import num_workers
-from aigid.data.demo_generators import training
-from aigid.data.demo_generators.training import GeneratorTrainingSettings
+from aigid.core import seeding
+from aigid.core.errors import InputError
+from aigid.core.files import num_workers
+from aigid.generators import training
+from aigid.generators.training import GeneratorTrainingSettings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
@@ -60,7 +60,7 @@ class DemoSettings(GeneratorTrainingSettings):
 
 
 @dataclass(frozen=True)
-class Photograph:
+class SourceImage:
     """One photograph, (H, W, 3) uint8, and the kind of camera that took it."""
 
     name: str
@@ -68,34 +68,34 @@ class Photograph:
     source: str
 
 
-def photographs() -> list[Photograph]:
+def load_source_images() -> list[SourceImage]:
     """The colour photographs of the installed packages, by name; nothing is downloaded."""
     found = []
     for name, (package, file, source) in PHOTOGRAPHS.items():
         with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
-            found.append(Photograph(name, np.array(image.convert("RGB")), source))
+            found.append(SourceImage(name, np.array(image.convert("RGB")), source))
     return found
 
 
-def tiles(image: np.ndarray, photograph: Photograph, settings: DemoSettings) -> np.ndarray:
+def extract_tiles(image: np.ndarray, photograph: SourceImage, settings: DemoSettings) -> np.ndarray:
     """The squares of ``image`` that lie where ``photograph`` is tiled, (N, S, S, 3) uint8."""
     size = settings.tile_size
-    return np.stack([image[y : y + size, x : x + size] for y, x in places(photograph, settings)])
+    return np.stack([image[y : y + size, x : x + size] for y, x in tile_positions(photograph, settings)])
 
 
-def places(photograph: Photograph, settings: DemoSettings) -> list[tuple[int, int]]:
+def tile_positions(photograph: SourceImage, settings: DemoSettings) -> list[tuple[int, int]]:
     """Top left corners (y, x) of the tiles: a grid less its flat squares, at most ``tiles_per_photograph`` of it."""
     image, size = photograph.image, settings.tile_size
     height, width = image.shape[:2]
     grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
-    rich = [(y, x) for y, x in grid if detail(image[y : y + size, x : x + size]) >= settings.min_variance]
+    rich = [(y, x) for y, x in grid if local_variance(image[y : y + size, x : x + size]) >= settings.min_variance]
     if not rich:
         raise InputError(f"demo: no {size} px tile of {photograph.name!r} has min_variance={settings.min_variance}")
-    order = seeding.generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
+    order = seeding.numpy_generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
     return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
 
 
-def detail(image: np.ndarray) -> float:
+def local_variance(image: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels, in grey levels."""
     grey = image.mean(axis=2)
     return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
@@ -109,9 +109,9 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
     """
     if root.is_dir() and any(root.iterdir()):
         raise InputError(f"{root}: not empty; the demo dataset wants a folder of its own")
-    known = {photograph.name: photograph for photograph in photographs()}
+    known = {photograph.name: photograph for photograph in load_source_images()}
     splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
-    lessons = np.concatenate([tiles(photograph.image, photograph, settings) for photograph in splits["train"]])
+    lessons = np.concatenate([extract_tiles(photograph.image, photograph, settings) for photograph in splits["train"]])
     names = ["real", *settings.seen, *settings.unseen]
     make = partial(_make, lessons=lessons, splits=splits, settings=settings, root=root)
     with ProcessPoolExecutor(min(num_workers(), len(names)), get_context("spawn")) as pool:
@@ -121,7 +121,7 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
 
 
 def _make(
-    name: str, lessons: np.ndarray, splits: dict[str, list[Photograph]], settings: DemoSettings, root: Path
+    name: str, lessons: np.ndarray, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
     """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
     generator, rows = None if name == "real" else training.fit(name, lessons, settings), []
@@ -130,7 +130,7 @@ def _make(
             image = photograph.image
             if generator:
                 image = training.reconstruct(generator, image, settings.seed, photograph.name)
-            paths = _write(tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
+            paths = _write(extract_tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
             rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
     return rows
 

@@ -6,32 +6,34 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from aigid.base.params import Settings
-from aigid.base.remote import Place
-from aigid.data import traits
-from aigid.data.audit import cues, sampling
-from aigid.data.reading.errors import Unreadable
+from aigid.core.params import Settings
+from aigid.core.paths import AnyPath
+from aigid.data.audit import audit
+from aigid.images import properties
+from aigid.images.errors import Unreadable
 
 
-class DescriptionSettings(Settings):
+class PropertySettings(Settings):
     """How many images' pixels are looked at."""
 
     max_images: Annotated[int, Field(ge=1)]  # of each split
 
 
-def describe(table: pd.DataFrame, root: Place, sample: int, seed: int) -> tuple[pd.DataFrame, list[Unreadable]]:
+def compute_properties(
+    table: pd.DataFrame, root: AnyPath, sample: int, seed: int
+) -> tuple[pd.DataFrame, list[Unreadable]]:
     """The traits of a manifest's images, row by row, and which images could not be read.
 
     ``path``, ``traits.CONTAINER`` and ``traits.SHALLOW``. The latter are empty but for ``sample`` images of each split,
     drawn evenly from classes and generators; everything is empty where an image has no header.
     """
     table, folder = table.reset_index(drop=True), str(root.resolve())
-    line, splits = sampling.ranks(table, seed), table["split"].to_numpy()
+    line, splits = audit.priorities(table, seed), table["split"].to_numpy()
 
     def draw(rows: np.ndarray) -> np.ndarray:
         parts = [rows[splits[rows] == split] for split in ("train", "val", "test")]
-        return np.sort(np.concatenate([sampling.draw(table, part, line, sample) for part in parts]))
+        return np.sort(np.concatenate([audit.sample(table, part, line, sample) for part in parts]))
 
-    found = cues.inspect(table["path"].tolist(), folder, draw)
-    known = found.headers[[*traits.CONTAINER]].join(found.cues[[*traits.SHALLOW]])
+    found = properties.inspect(table["path"].tolist(), folder, draw)
+    known = found.headers[[*properties.CONTAINER]].join(found.cues[[*properties.SHALLOW]])
     return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], found.unreadable

@@ -6,50 +6,33 @@ from typing import Annotated
 import pandas as pd
 from pydantic import Field
 
-from aigid.base.errors import InputError
-from aigid.base.params import Settings
-from aigid.base.remote import Place
-from aigid.base.seeding import seed_of
-from aigid.data import manifest
-from aigid.data.hashes import sha256_of
-from aigid.data.layouts import (
-    aligned_pairs,
-    bfree_online,
-    chameleon,
-    cifake,
-    csv,
-    defactify,
-    drct2m,
-    forensynths,
-    genimage,
-    ntire_shards,
-    realfake,
-    synthbuster,
-    synthwildx,
-    ufd,
-    wildrf,
-)
-from aigid.data.layouts.fit import explain, left_out
-from aigid.data.layouts.walk import Layout, unpacked, walk
-from aigid.data.reading import archives
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.core.params import Settings
+from aigid.core.paths import AnyPath
+from aigid.core.seeding import derive_seed
+from aigid.data.layouts import defactify, folders, tables, wild
+from aigid.data.layouts.base import Layout, layout_error, scan, unmatched_images, unpack_archives
+from aigid.images import archives
+from aigid.images.hashing import hash_files
 
 LAYOUTS: dict[str, Layout] = {
-    "bfree_online": Layout(bfree_online.TREE, bfree_online.rows),
-    "chameleon": Layout(chameleon.TREE, chameleon.rows),
-    "cifake": Layout(cifake.TREE, cifake.rows),
-    "defactify": Layout(defactify.TREE, defactify.rows, archives=(".parquet",)),
-    "drct2m": Layout(drct2m.TREE, drct2m.rows),
-    "forensynths": Layout(forensynths.TREE, forensynths.rows),
-    "genimage": Layout(genimage.TREE, genimage.rows),
-    "ntire_shards": Layout(ntire_shards.TREE, ntire_shards.rows),
-    "synthbuster": Layout(synthbuster.TREE, synthbuster.rows),
-    "synthwildx": Layout(synthwildx.TREE, synthwildx.rows),
-    "ufd": Layout(ufd.TREE, ufd.rows),
-    "wildrf": Layout(wildrf.TREE, wildrf.rows),
+    "bfree_online": Layout(wild.BFREE_ONLINE, wild.bfree_online),
+    "chameleon": Layout(wild.CHAMELEON, wild.chameleon),
+    "cifake": Layout(folders.CIFAKE, folders.cifake),
+    "defactify": Layout(defactify.DEFACTIFY, defactify.defactify, archives=(".parquet",)),
+    "drct2m": Layout(folders.DRCT2M, folders.drct2m),
+    "forensynths": Layout(folders.FORENSYNTHS, folders.forensynths),
+    "genimage": Layout(folders.GENIMAGE, folders.genimage),
+    "ntire_shards": Layout(tables.NTIRE_SHARDS, tables.ntire_shards),
+    "synthbuster": Layout(wild.SYNTHBUSTER, wild.synthbuster),
+    "synthwildx": Layout(wild.SYNTHWILDX, wild.synthwildx),
+    "ufd": Layout(folders.UFD, folders.ufd),
+    "wildrf": Layout(wild.WILDRF, wild.wildrf),
     # and for images of one's own
-    "aligned_pairs": Layout(aligned_pairs.TREE, aligned_pairs.rows),
-    "csv": Layout(csv.TREE, csv.rows),
-    "realfake": Layout(realfake.TREE, realfake.rows),
+    "aligned_pairs": Layout(tables.ALIGNED_PAIRS, tables.aligned_pairs),
+    "csv": Layout(tables.CSV_TABLE, tables.csv_table),
+    "realfake": Layout(folders.REALFAKE, folders.realfake),
 }
 
 
@@ -64,8 +47,8 @@ class IndexSettings(Settings):
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
 
 
-def index(
-    root: Place, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
+def build_manifest(
+    root: AnyPath, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
 ) -> tuple[pd.DataFrame, list[str]]:
     """The manifest of the images below ``root``, with their sha256, and the paths that could not be read.
 
@@ -78,72 +61,72 @@ def index(
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     layout = LAYOUTS[settings.layout]
-    tree = walk(root)
-    lies_at = unpacked(tree, archives.SUFFIXES if settings.archives else layout.archives)
+    tree = scan(root)
+    lies_at = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
     table = pd.DataFrame(layout.rows(tree), dtype=object)
     if table.empty:
-        raise InputError(explain(settings.layout, LAYOUTS, tree))
+        raise InputError(layout_error(settings.layout, LAYOUTS, tree))
     table = manifest.validate(table.fillna("").sort_values("path"), str(root))
     _refuse_one_class(table, root, layout)
-    if line := left_out(tree, set(table["path"])):
+    if line := unmatched_images(tree, set(table["path"])):
         tell(line)
     if lies_at:
         paths = [lies_at.get(path, path) for path in table["path"]]
         table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
-    table = _keep_seen(table, settings.seen, root)
-    table = _hold_out(table, "test", settings.test, seed)
-    table = _hold_out(table, "val", settings.val, seed)
-    table = _limit(table, settings.max_images, seed)
+    table = _restrict_generators(table, settings.seen, root)
+    table = _split_off(table, "test", settings.test, seed)
+    table = _split_off(table, "val", settings.val, seed)
+    table = _subsample(table, settings.max_images, seed)
     return add_hashes(table.reset_index(drop=True), root)
 
 
-def add_hashes(table: pd.DataFrame, root: Place) -> tuple[pd.DataFrame, list[str]]:
+def add_hashes(table: pd.DataFrame, root: AnyPath) -> tuple[pd.DataFrame, list[str]]:
     """The manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
     folder = root.resolve()
-    table = table.assign(sha256=sha256_of([f"{folder}/{path}" for path in table["path"]]))
+    table = table.assign(sha256=hash_files([f"{folder}/{path}" for path in table["path"]]))
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
-def describe(table: pd.DataFrame) -> str:
+def count_images(table: pd.DataFrame) -> str:
     """How many images each split has of each generator, a line for each."""
     counts = table.groupby(["split", "generator"], sort=True).size()
     return "\n".join(f"{split:5} {generator}: {count}" for (split, generator), count in counts.items())
 
 
-def _refuse_one_class(table: pd.DataFrame, root: Place, layout: Layout) -> None:
+def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:
     if table["label"].nunique() == 1:
         word = "generated" if table["label"].iloc[0] else "real"
         raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.tree}")
 
 
-def _keep_seen(table: pd.DataFrame, seen: list[str] | None, root: Place) -> pd.DataFrame:
+def _restrict_generators(table: pd.DataFrame, seen: list[str] | None, root: AnyPath) -> pd.DataFrame:
     """Without the train and val images of other generators, and of the reals that only those are judged with."""
     if seen is None:
         return table
     known = set(table["generator"]) - {"real"}
     if unknown := sorted(set(seen) - known):
         raise InputError(f"{root}: seen: no generator {unknown[0]!r}; found {', '.join(sorted(known))}")
-    paired, wanted = _paired(table), table["generator"].isin(seen)
+    paired, wanted = _restore_pairs(table), table["generator"].isin(seen)
     reals = (table["label"] == 0) & ((paired == "") | paired.isin(set(paired[wanted])))
     return table[(table["split"] == "test") | wanted | reals]
 
 
-def _hold_out(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
+def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
     if share == 0 or (table["split"] == split).any():
         return table
-    draw = _keys(table).map(lambda key: seed_of(split, seed, key) / 2**63)
+    draw = _keys(table).map(lambda key: derive_seed(split, seed, key) / 2**63)
     return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), split))
 
 
-def _limit(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
+def _subsample(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     if limit is None:
         return table
-    order = _keys(table).map(lambda key: seed_of("limit", seed, key)).sort_values(kind="stable").index
-    kept = table.loc[order].groupby(["split", "generator", _paired(table)]).head(limit)
+    order = _keys(table).map(lambda key: derive_seed("limit", seed, key)).sort_values(kind="stable").index
+    kept = table.loc[order].groupby(["split", "generator", _restore_pairs(table)]).head(limit)
     return kept.sort_values("path")
 
 
-def _paired(table: pd.DataFrame) -> pd.Series:
+def _restore_pairs(table: pd.DataFrame) -> pd.Series:
     """The source of each image where fakes and reals share it, else ""."""
     if "source" not in table:
         return pd.Series("", index=table.index)

@@ -1,1 +1,1 @@
-"""Detectors: embeddings in, P(generated) out."""
+"""Detectors of generated images, one module or folder each."""

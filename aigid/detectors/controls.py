@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from aigid.base import seeding
-from aigid.base.params import Settings
-from aigid.data import traits
-from aigid.detectors.base.rows import EmbeddedDataset, Rows, require_both_classes
-from aigid.detectors.base.scoring import KEPT, KEPT_IF_THERE
+from aigid.core import seeding
+from aigid.core.params import Settings
+from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, require_both_classes
 from aigid.detectors.probe import LinearProbe, PositiveFloat, ProbeSettings
+from aigid.detectors.scoring import MANIFEST_COLUMNS, OPTIONAL_COLUMNS
+from aigid.images import properties
 
 NOISE = 64  # dimensions
-MOST_NAMES = 100  # of a trait; rarer ones count as unknown
+MAX_CATEGORIES = 100  # of a trait; rarer ones count as unknown
 
 Floats = np.ndarray
-Scorer = Callable[[pd.DataFrame], Floats]
+ScoreFunction = Callable[[pd.DataFrame], Floats]
 
 
 class ControlSettings(Settings):
@@ -28,27 +28,27 @@ class ControlSettings(Settings):
     c: PositiveFloat
 
 
-def shuffled(settings: ControlSettings, dataset: EmbeddedDataset, seed: int) -> LinearProbe:
+def label_shuffled(settings: ControlSettings, dataset: EmbeddedDataset, seed: int) -> LinearProbe:
     """The linear probe on embeddings whose training labels are dealt out at random."""
     train = dataset.split("train")
-    dealt = seeding.generator("control_shuffled", seed).permutation(train.y)
-    return _probe(settings, Rows(train.x, dealt), seed)
+    dealt = seeding.numpy_generator("control_shuffled", seed).permutation(train.y)
+    return _probe(settings, LabeledEmbeddings(train.x, dealt), seed)
 
 
-def noise(settings: ControlSettings, table: pd.DataFrame, seed: int) -> Scorer:
+def noise_embeddings(settings: ControlSettings, table: pd.DataFrame, seed: int) -> ScoreFunction:
     """The linear probe on random numbers drawn for each image from its bytes: it knows nothing but exact copies."""
     train = table[table["split"] == "train"]
-    probe = _probe(settings, Rows(_noise(train, seed), train["label"].to_numpy()), seed)
+    probe = _probe(settings, LabeledEmbeddings(_noise(train, seed), train["label"].to_numpy()), seed)
     return lambda rows: probe.p_generated(_noise(rows, seed))
 
 
-def by_traits(train: pd.DataFrame, columns: tuple[str, ...]) -> Scorer:
+def probe_on_properties(train: pd.DataFrame, columns: tuple[str, ...]) -> ScoreFunction:
     """Boosted trees on some columns of ``traits``, which ``train`` holds beside ``label``; NaN for an unknown image."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
 
-    train = train[_known(train, columns)]
-    require_both_classes(Rows(np.empty(0), train["label"].to_numpy()), "train")
-    codes = {name: _codes(train[name]) for name in columns if name in traits.NAMES}
+    train = train[_encode_known(train, columns)]
+    require_both_classes(LabeledEmbeddings(np.empty(0), train["label"].to_numpy()), "train")
+    codes = {name: _codes(train[name]) for name in columns if name in properties.COLUMNS}
     model = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=8, categorical_features=[name in codes for name in columns], early_stopping=False
     )
@@ -56,7 +56,7 @@ def by_traits(train: pd.DataFrame, columns: tuple[str, ...]) -> Scorer:
         model.fit(_encode(train, columns, codes), train["label"])
 
     def score(rows: pd.DataFrame) -> Floats:
-        scores, known = np.full(len(rows), np.nan), _known(rows, columns)
+        scores, known = np.full(len(rows), np.nan), _encode_known(rows, columns)
         if known.any():
             with threadpool_limits(1):
                 scores[known] = model.predict_proba(_encode(rows[known], columns, codes))[:, 1]
@@ -65,16 +65,16 @@ def by_traits(train: pd.DataFrame, columns: tuple[str, ...]) -> Scorer:
     return score
 
 
-def scored(table: pd.DataFrame, score: Scorer) -> pd.DataFrame:
+def score_frame(table: pd.DataFrame, score: ScoreFunction) -> pd.DataFrame:
     """A scores file's rows of the val and test images, view ``clean``; those without a score are left out."""
     judged = table[table["split"] != "train"].reset_index(drop=True)
-    rows = judged[[*KEPT, *(column for column in KEPT_IF_THERE if column in judged)]].copy()
-    rows.insert(len(KEPT), "view", "clean")
-    rows.insert(len(KEPT) + 1, "score", score(judged))
+    rows = judged[[*MANIFEST_COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in judged)]].copy()
+    rows.insert(len(MANIFEST_COLUMNS), "view", "clean")
+    rows.insert(len(MANIFEST_COLUMNS) + 1, "score", score(judged))
     return rows[rows["score"].notna()].reset_index(drop=True)
 
 
-def _probe(settings: ControlSettings, train: Rows, seed: int) -> LinearProbe:
+def _probe(settings: ControlSettings, train: LabeledEmbeddings, seed: int) -> LinearProbe:
     fixed = ProbeSettings(backbone=settings.backbone, dataset=settings.dataset, c=[settings.c])
     return LinearProbe.fit(fixed, train, train, seed)
 
@@ -82,17 +82,17 @@ def _probe(settings: ControlSettings, train: Rows, seed: int) -> LinearProbe:
 def _noise(rows: pd.DataFrame, seed: int) -> Floats:
     """(N, ``NOISE``) float32, the same for the same bytes."""
     keys = rows["path"] if "sha256" not in rows else rows["sha256"].where(rows["sha256"] != "", rows["path"])
-    drawn = [seeding.generator("control_noise", seed, key).standard_normal(NOISE, np.float32) for key in keys]
+    drawn = [seeding.numpy_generator("control_noise", seed, key).standard_normal(NOISE, np.float32) for key in keys]
     return np.stack(drawn)
 
 
-def _known(rows: pd.DataFrame, columns: tuple[str, ...]) -> Floats:
+def _encode_known(rows: pd.DataFrame, columns: tuple[str, ...]) -> Floats:
     """Whether every trait of each row (N,) is known."""
     return (rows[[*columns]].notna() & (rows[[*columns]] != "")).all(axis=1).to_numpy()
 
 
 def _codes(column: pd.Series) -> dict[str, int]:
-    return {name: place for place, name in enumerate(column.value_counts().index[:MOST_NAMES])}
+    return {name: place for place, name in enumerate(column.value_counts().index[:MAX_CATEGORIES])}
 
 
 def _encode(rows: pd.DataFrame, columns: tuple[str, ...], codes: dict[str, dict[str, int]]) -> Floats:

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
-from aigid.base.files import device_name
-from aigid.base.params import Settings
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.rows import Rows, require_both_classes, require_finite, standardization
-from aigid.detectors.descent import adamw, epoch, generator, initialise
-from aigid.device import choose_device
+from aigid.core.device import choose_device
+from aigid.core.files import device_name
+from aigid.core.params import Settings
+from aigid.detectors.dataset import LabeledEmbeddings, mean_and_std, require_both_classes, require_finite
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 FILE = "weights.safetensors"
 BLOCK = 8192  # rows at a time
@@ -45,7 +45,7 @@ class FusionSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Gate(nn.Module):
+class SoftmaxGate(nn.Module):
     """K feature vectors (B, width) to their weighted sum (B, width), the weights a softmax over all of them.
 
     The last layer is zero, so that training starts from the plain mean.
@@ -108,7 +108,7 @@ class GatedHead(Head):
 
     def __init__(self, widths: Sequence[int], width: int | None, hidden: int) -> None:
         super().__init__(widths, width)
-        self.gate = Gate(len(widths), width or widths[0], hidden)
+        self.gate = SoftmaxGate(len(widths), width or widths[0], hidden)
         self.out = nn.Linear(width or widths[0], 1)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -168,13 +168,15 @@ def train_head(
     ``features`` gives the embeddings (B, D) of row numbers (B,), on the device of the labels ``y`` (N,); ``keys`` seed
     the first weights and the order of the rows.
     """
-    initialise(head, generator(*keys[0]))
+    reset_parameters(head, torch_generator(*keys[0]))
     if isinstance(head, GatedHead):
         head.gate.start_as_mean()
     head, y = head.to(y.device), y.float()
-    optimizer, draw = adamw(head, settings.learning_rate, settings.weight_decay), generator(*keys[1])
+    optimizer, draw = adamw(head, settings.learning_rate, settings.weight_decay), torch_generator(*keys[1])
     for _ in range(settings.epochs):
-        epoch(optimizer, lambda rows: head.loss(features(rows), y[rows]), len(y), settings.batch_size, draw, y.device)
+        train_epoch(
+            optimizer, lambda rows: head.loss(features(rows), y[rows]), len(y), settings.batch_size, draw, y.device
+        )
     return head.requires_grad_(False)
 
 
@@ -184,7 +186,7 @@ def by_rows(function: Callable[[Tensor], Tensor], embeddings: np.ndarray, device
     return torch.cat([function(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
 
 
-class GatedTowers(EmbeddingDetector):
+class GatedFusion(EmbeddingDetector):
     """P(generated) from several backbones' embeddings, weighed image by image; of one backbone, a linear layer."""
 
     Settings = FusionSettings
@@ -194,12 +196,12 @@ class GatedTowers(EmbeddingDetector):
         self.head, self.facts = head.requires_grad_(False), facts
 
     @classmethod
-    def fit(cls, settings: FusionSettings, train: Rows, val: Rows, seed: int) -> Self:
+    def fit(cls, settings: FusionSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Train on ``train``; val is not needed."""
         require_both_classes(train, "train")
         require_finite(train, "train")
         head = HEADS[cls.kind](train.widths, settings.width, settings.hidden)
-        mean, std = standardization(train.x)
+        mean, std = mean_and_std(train.x)
         head.mean.copy_(torch.from_numpy(mean))
         head.scale.copy_(torch.from_numpy(1 / std))
         device = choose_device(device_name())
@@ -225,13 +227,13 @@ class GatedTowers(EmbeddingDetector):
         return cls(head.to(choose_device(device_name())), facts)
 
 
-class ConcatenatedTowers(GatedTowers):
+class ConcatenationFusion(GatedFusion):
     """The gate's first control: one linear layer on all backbones side by side."""
 
     kind = "concatenation"
 
 
-class AveragedTowers(GatedTowers):
+class AverageFusion(GatedFusion):
     """The gate's second control: the mean of what each backbone says alone."""
 
     kind = "averaging"

@@ -8,10 +8,10 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from sklearn.neighbors import NearestNeighbors
 
-from aigid.base.errors import InputError
-from aigid.base.params import Settings
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.rows import Rows, require_both_classes
+from aigid.core.errors import InputError
+from aigid.core.params import Settings
+from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes
+from aigid.detectors.protocol import EmbeddingDetector
 
 
 class KnnSettings(Settings):
@@ -22,7 +22,7 @@ class KnnSettings(Settings):
     k: Annotated[int, Field(ge=1)]
 
 
-class NearestNeighbours(EmbeddingDetector):
+class KNearestNeighbors(EmbeddingDetector):
     """Is an image nearer to the fakes or to the reals of the training set?
 
     The score is (1 + (f - r) / 2) / 2, with f and r the mean cosine similarity to the k nearest training fakes and
@@ -39,7 +39,7 @@ class NearestNeighbours(EmbeddingDetector):
         ]
 
     @classmethod
-    def fit(cls, settings: KnnSettings, train: Rows, val: Rows, seed: int) -> Self:
+    def fit(cls, settings: KnnSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Keep the training embeddings; neither val nor the seed is needed."""
         require_both_classes(train, "train")
         real, fake = (train.x[train.y == label].astype(np.float16) for label in (0, 1))
@@ -64,4 +64,4 @@ class NearestNeighbours(EmbeddingDetector):
         return cls(banks["real"], banks["fake"], facts["k"])
 
 
-Detector = NearestNeighbours
+Detector = KNearestNeighbors

@@ -7,9 +7,9 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
-from aigid.base.params import Settings
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.rows import Rows, require_both_classes, standardization
+from aigid.core.params import Settings
+from aigid.detectors.dataset import LabeledEmbeddings, mean_and_std, require_both_classes
+from aigid.detectors.protocol import EmbeddingDetector
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default
@@ -40,7 +40,7 @@ class LinearProbe(EmbeddingDetector):
         self.facts = facts
 
     @classmethod
-    def fit(cls, settings: ProbeSettings, train: Rows, val: Rows, seed: int) -> Self:
+    def fit(cls, settings: ProbeSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit on train for every C, keep the one that ranks val best (the first of equals); the seed is not needed."""
         from sklearn.linear_model import LogisticRegression  # a second to import, which a verdict need not wait for
         from sklearn.metrics import roc_auc_score
@@ -48,7 +48,7 @@ class LinearProbe(EmbeddingDetector):
         require_both_classes(train, "train")
         if len(settings.c) > 1:
             require_both_classes(val, "val")
-        mean, std = standardization(train.x)
+        mean, std = mean_and_std(train.x)
         scaled = (train.x - mean) / std
         fits = {}
         for c in settings.c:

@@ -1,1 +1,1 @@
-"""One honest judge for every detector."""
+"""Evaluate score files: metrics, breakdowns, comparisons, protocols and published results."""

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid.base import seeding
-from aigid.base.errors import InputError
-from aigid.base.files import atomic
-from aigid.evaluation import intervals
-from aigid.evaluation.metrics import macro_f1
-from aigid.evaluation.published import attributed
+from aigid.core import seeding
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write
+from aigid.evaluation.published import attribution_metrics
+from aigid.metrics import intervals
+from aigid.metrics.classification import macro_f1
 
 PREFIX = "class_"
 DRAWS = 200
@@ -45,7 +45,7 @@ def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test
     if len(classes := classes_of(scores)) < 2 or "real" not in classes:
         raise InputError(f"attribution: {NONE}, class_real among them; found {', '.join(classes) or 'none'}")
     images = scores[(scores["split"] == split) & (scores["view"] == view) & scores["score"].notna()]
-    truth, found = images["generator"].to_numpy(str), attributed(images)
+    truth, found = images["generator"].to_numpy(str), attribution_metrics(images)
     known = np.isin(truth, classes)
     if not known.any():
         raise InputError(f"attribution: no {split} image of the classes {', '.join(classes)}")
@@ -81,7 +81,7 @@ def per_class(table: pd.DataFrame) -> pd.DataFrame:
 def write(found: Attribution, root: Path | str, detector: str, dataset: str) -> None:
     """Write ``details/<detector>/<dataset>.confusion.csv`` and ``.classes.csv`` below ``root``."""
     for name in ("confusion", "classes"):
-        with atomic(Path(root, "details", detector, f"{dataset}.{name}.csv")) as part:
+        with atomic_write(Path(root, "details", detector, f"{dataset}.{name}.csv")) as part:
             getattr(found, name).to_csv(part, index=False, lineterminator="\n")
 
 
@@ -94,7 +94,7 @@ def section(root: Path | str, detectors: Sequence[str], dataset: str) -> tuple[s
             numbers = json.loads(Path(root, "metrics", detector, f"{dataset}.json").read_text(encoding="utf-8"))
             lines.append(_row(detector, numbers))
             one = pd.read_csv(folder / f"{dataset}.classes.csv", keep_default_na=False)
-            tables[f"{detector}, per class"] = one.map(_cell)
+            tables[f"{detector}, per class"] = one.map(_format)
             tables[f"{detector}, confusion: rows are what it is, columns what it is taken for"] = pd.read_csv(
                 folder / f"{dataset}.confusion.csv", keep_default_na=False
             )
@@ -122,7 +122,7 @@ def _bounds(truth: np.ndarray, found: np.ndarray, groups: np.ndarray, seed: int)
     size = int(names.max()) + 1
     tables = np.zeros((num, size, size))
     np.add.at(tables, (units, names[0], names[1]), 1)
-    drawn = seeding.generator("attribution", seed).multinomial(num, np.full(num, 1 / num), DRAWS)
+    drawn = seeding.numpy_generator("attribution", seed).multinomial(num, np.full(num, 1 / num), DRAWS)
     counts = np.tensordot(drawn, tables, 1)
     hits, sizes = np.einsum("bkk->bk", counts), counts.sum(1) + counts.sum(2)
     with np.errstate(invalid="ignore"):
@@ -145,5 +145,5 @@ def _row(detector: str, numbers: dict[str, float]) -> dict[str, str]:
     }
 
 
-def _cell(value: object) -> object:
+def _format(value: object) -> object:
     return f"{value:.3f}" if isinstance(value, float) else value or "-" if value != 0 else value

@@ -6,24 +6,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.base import seeding
-from aigid.base.errors import InputError
-from aigid.evaluation import calibration, intervals
-from aigid.evaluation.metrics import RANKED
-from aigid.evaluation.ranking import rank
+from aigid.core import seeding
+from aigid.core.errors import InputError
+from aigid.metrics import calibration, intervals
+from aigid.metrics.classification import RANKED, rank
 
-SHARES = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
+RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
 COUNTS = ("num_real", "num_fake", "num_unreadable")
 COLUMNS = [
     "view",
     "kind",
     "name",
     *COUNTS,
-    *(name + end for name in (*RANKED, *SHARES, "ece") for end in ("", "_low", "_high")),
+    *(name + end for name in (*RANKED, *RATE_METRICS, "ece") for end in ("", "_low", "_high")),
 ]
 
 
-def tabulate(
+def breakdown_table(
     test: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int, by: Sequence[str] = ()
 ) -> pd.DataFrame:
     """One row per view and part with ``COLUMNS``; a cell that the row cannot have is empty.
@@ -46,12 +45,12 @@ def tabulate(
 def _view(view: str, images: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int) -> Iterator[dict]:
     reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
     yield _pooled(view, "all", "all", images, thresholds, seed, draws)
-    drawn = _draw(images, "generator", draws, seeding.generator("bootstrap", seed, view, "generator"))
+    drawn = _draw(images, "generator", draws, seeding.numpy_generator("bootstrap", seed, view, "generator"))
     for name, part in fakes.groupby("generator"):
         both = pd.concat([reals, part])
         yield {
             **_row(view, "generator", str(name), both),
-            **_ranked(both, drawn.get(name)),
+            **_ranking_interval(both, drawn.get(name)),
             **_shares("tpr", part, thresholds),
         }
     if "source" in images:
@@ -62,11 +61,11 @@ def _view(view: str, images: pd.DataFrame, thresholds: dict[str, float], seed: i
 def _pooled(
     view: str, kind: str, name: str, images: pd.DataFrame, thresholds: dict[str, float], seed: int, draws: int
 ) -> dict:
-    drawn = _draw(images, "label", draws, seeding.generator("bootstrap", seed, view, kind, name))
+    drawn = _draw(images, "label", draws, seeding.numpy_generator("bootstrap", seed, view, kind, name))
     return {
         **_row(view, kind, name, images),
-        **_ranked(images, drawn.get(1)),
-        **_error(images, draws, seeding.generator("bootstrap", seed, view, kind, name, "ece")),
+        **_ranking_interval(images, drawn.get(1)),
+        **_calibration_interval(images, draws, seeding.numpy_generator("bootstrap", seed, view, kind, name, "ece")),
         **_shares("acc", images, thresholds),
         **_shares("tpr", images[images["label"] == 1], thresholds),
         **_shares("fpr", images[images["label"] == 0], thresholds),
@@ -91,7 +90,7 @@ def _draw(images: pd.DataFrame, column: str, draws: int, rng: np.random.Generato
     return {part: {name: drawn[name][:, k] for name in drawn} for k, part in enumerate(np.unique(parts[labels == 1]))}
 
 
-def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str, float]:
+def _ranking_interval(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str, float]:
     """The ranking metrics with their intervals; a draw that always repeats the estimate says nothing and gives none."""
     read = images[images["score"].notna()]
     ranking = rank(read["label"], read["score"])
@@ -104,21 +103,21 @@ def _ranked(images: pd.DataFrame, drawn: dict[str, NDArray] | None) -> dict[str,
         if low < high:
             found |= {f"{name}_low": low, f"{name}_high": high}
     if found["auroc"] == 1:
-        found |= {"auroc_low": intervals.flawless(num), "auroc_high": 1.0}
+        found |= {"auroc_low": intervals.perfect_auroc_lower_bound(num), "auroc_high": 1.0}
     return found
 
 
-def _error(images: pd.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, float]:
+def _calibration_interval(images: pd.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, float]:
     """The expected calibration error with its interval."""
     read = images[images["score"].notna()]
     if read.empty:
         return {}
     labels, scores, edges = read["label"].to_numpy(), read["score"].to_numpy(), calibration.equal_width()
-    found = {"ece": calibration.expected_error(rank(labels, scores), edges)}
+    found = {"ece": calibration.expected_calibration_error(rank(labels, scores), edges)}
     if draws:
         rows = intervals.population(labels, scores, groups=intervals.group_names(read))
         drawn = intervals.bootstrap_error(rows, edges, draws, rng)
-        found["ece_low"], found["ece_high"] = intervals.mirrored(drawn, found["ece"])
+        found["ece_low"], found["ece_high"] = intervals.basic_interval(drawn, found["ece"])
     return found
 
 
@@ -129,10 +128,10 @@ def _shares(name: str, images: pd.DataFrame, thresholds: dict[str, float]) -> di
         return {}
     found = {}
     for suffix, threshold in thresholds.items():
-        if f"{name}_{suffix}" not in SHARES:
+        if f"{name}_{suffix}" not in RATE_METRICS:
             continue
         called = read["score"].to_numpy() > threshold
         hits = called == (read["label"].to_numpy() == 1) if name == "acc" else called
-        low, high = intervals.share(hits, intervals.group_names(read))
+        low, high = intervals.wilson_interval(hits, intervals.group_names(read))
         found |= {f"{name}_{suffix}": hits.mean(), f"{name}_{suffix}_low": low, f"{name}_{suffix}_high": high}
     return found

@@ -8,12 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from aigid.base import seeding
-from aigid.base.errors import InputError
-from aigid.evaluation import intervals
-from aigid.evaluation.metrics import RANKED
-from aigid.evaluation.ranking import Floats, rank
-from aigid.evaluation.scores import headline_view
+from aigid.core import seeding
+from aigid.core.errors import InputError
+from aigid.core.scores import default_view
+from aigid.metrics import intervals
+from aigid.metrics.classification import RANKED, Floats, rank
 
 COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p", "num_images"]
 
@@ -42,11 +41,11 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, seed: int = 0, draws: int
     """
     both = _paired(first, second)
     labels, groups = both["label"].to_numpy(), both["unit"].to_numpy()
-    draws = intervals.affordable(draws, len(both))
+    draws = intervals.limit_draws(draws, len(both))
     pair = [both[side].to_numpy() for side in ("score_first", "score_second")]
     drawn = [
         intervals.bootstrap(
-            intervals.population(labels, scores, groups=groups), draws, seeding.generator("compare", seed)
+            intervals.population(labels, scores, groups=groups), draws, seeding.numpy_generator("compare", seed)
         )
         for scores in pair
     ]
@@ -94,7 +93,7 @@ def _placements(these: Floats, others: Floats) -> Floats:
 
 def _paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     tests = [part[part["split"] == "test"] for part in (first, second)]
-    tests = [test[test["view"] == headline_view(test)] for test in tests]
+    tests = [test[test["view"] == default_view(test)] for test in tests]
     both = tests[0].merge(tests[1], on="path", suffixes=("_first", "_second"))
     alone = [len(test) - len(both) for test in tests]
     if any(alone):

@@ -2,25 +2,25 @@
 
 from collections.abc import Mapping
 
-from aigid.evaluation.judge import Judgement
+from aigid.evaluation.evaluate import EvaluationResult
 
-BLIND = ("control_shuffled", "control_noise", "control_container")  # see labels or pixels that say nothing
+CHANCE_CONTROLS = ("control_shuffled", "control_noise", "control_container")  # see labels or pixels that say nothing
 SHALLOW = "control_shallow"  # sees cues that have nothing to do with generation
-CONTROLS = (*BLIND, SHALLOW)
+CONTROLS = (*CHANCE_CONTROLS, SHALLOW)
 CHANCE = 0.6  # AUROC up to which a blind control passes for chance
 
 
-def others(judgements: Mapping[str, Judgement]) -> Mapping[str, Judgement]:
+def non_controls(judgements: Mapping[str, EvaluationResult]) -> Mapping[str, EvaluationResult]:
     """The detectors that are no controls; all where there is nothing else."""
     return {name: one for name, one in judgements.items() if name not in CONTROLS} or judgements
 
 
-def warnings(judgements: Mapping[str, Judgement]) -> list[str]:
+def warnings(judgements: Mapping[str, EvaluationResult]) -> list[str]:
     """One line per blind control above chance and per detector no better than the shallow cues, on one dataset."""
     auroc = {name: judgement.metrics["auroc"] for name, judgement in judgements.items() if "auroc" in judgement.metrics}
     leaks = [
         f"{name} reaches AUROC {auroc[name]:.3f}, above the {CHANCE} of honest data: something leaks the label"
-        for name in BLIND
+        for name in CHANCE_CONTROLS
         if auroc.get(name, 0) > CHANCE
     ]
     weak = [
@@ -31,7 +31,7 @@ def warnings(judgements: Mapping[str, Judgement]) -> list[str]:
     return leaks + weak
 
 
-def beats_shallow(judgements: Mapping[str, Judgement], name: str) -> str:
+def beats_shallow(judgements: Mapping[str, EvaluationResult], name: str) -> str:
     """``yes``, ``no``, ``not surely`` where the interval of its AUROC holds that of the shallow cues, or ``-``."""
     found, floor = (judgements[one].metrics.get("auroc") if one in judgements else None for one in (name, SHALLOW))
     if found is None or floor is None or name in CONTROLS:

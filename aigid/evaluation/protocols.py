@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from aigid.base.errors import InputError
+from aigid.core.errors import InputError
 from aigid.evaluation import published
-from aigid.evaluation.section import Section
+from aigid.evaluation.results import Section
 
 
 @dataclass(frozen=True)

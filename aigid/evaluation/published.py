@@ -9,10 +9,10 @@ import re
 import numpy as np
 import pandas as pd
 
-from aigid.base.errors import InputError
-from aigid.evaluation import metrics, thresholds
-from aigid.evaluation.ranking import rank
-from aigid.evaluation.scores import CLEAN, rank_rows
+from aigid.core.errors import InputError
+from aigid.core.scores import CLEAN
+from aigid.metrics import classification
+from aigid.metrics.classification import rank, rank_rows
 
 GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
 GENIMAGE_SETS = 8
@@ -26,15 +26,15 @@ def ufd(test: pd.DataFrame) -> dict[str, float]:
     ``acc_oracle`` is found and counted with the quirks of the published code (``thresholds.ufd_compat``).
     """
     found: dict[str, float] = {}
-    sets = _test_sets(_view(test, CLEAN))
+    sets = _by_test_set(_view(test, CLEAN))
     for generator, part in sets:
         part = part.sort_values("path")
-        reals, fakes = thresholds.ufd_sample(*(part.loc[part["label"] == y, "score"].tolist() for y in (0, 1)))
+        reals, fakes = classification.ufd_subsample(*(part.loc[part["label"] == y, "score"].tolist() for y in (0, 1)))
         ranking = rank([0] * len(reals) + [1] * len(fakes), reals + fakes)
-        oracle = thresholds.ufd_compat(reals, fakes)
-        found[f"ap_{generator}"] = metrics.average_precision(ranking)
-        found[f"acc_05_{generator}"] = metrics.accuracy(ranking, 0.5)
-        found[f"acc_oracle_{generator}"] = metrics.accuracy(ranking, oracle)
+        oracle = classification.ufd_threshold(reals, fakes)
+        found[f"ap_{generator}"] = classification.average_precision(ranking)
+        found[f"acc_05_{generator}"] = classification.accuracy(ranking, 0.5)
+        found[f"acc_oracle_{generator}"] = classification.accuracy(ranking, oracle)
     return {
         "map": _mean(found, "ap_"),
         "acc_05": _mean(found, "acc_05_"),
@@ -49,7 +49,9 @@ def genimage(test: pd.DataFrame) -> dict[str, float]:
 
     As in the paper, only the images of SD 1.4 count under a degradation, or all if no generator bears its name.
     """
-    found = {f"acc_{name}": metrics.accuracy(rank_rows(part), 0.5) for name, part in _test_sets(_view(test, CLEAN))}
+    found = {
+        f"acc_{name}": classification.accuracy(rank_rows(part), 0.5) for name, part in _by_test_set(_view(test, CLEAN))
+    }
     if len(found) != GENIMAGE_SETS:
         names = ", ".join(name.removeprefix("acc_") for name in found)
         raise InputError(f"protocol genimage: a mean over {GENIMAGE_SETS} generators; found {len(found)}: {names}")
@@ -57,12 +59,14 @@ def genimage(test: pd.DataFrame) -> dict[str, float]:
     degraded = [view for view in GENIMAGE_VIEWS if view in set(test["view"])]
     if not degraded:
         return headline
-    views = {f"degraded_{view}": metrics.accuracy(rank_rows(_sd14(_view(test, view))), 0.5) for view in GENIMAGE_VIEWS}
+    views = {
+        f"degraded_{view}": classification.accuracy(rank_rows(_sd14(_view(test, view))), 0.5) for view in GENIMAGE_VIEWS
+    }
     return {**headline, "degraded": _mean(views, "degraded_"), **views}
 
 
 def _sd14(images: pd.DataFrame) -> pd.DataFrame:
-    sets = [part for name, part in _test_sets(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
+    sets = [part for name, part in _by_test_set(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
     return sets[0] if sets else images
 
 
@@ -82,9 +86,9 @@ def defactify(test: pd.DataFrame) -> dict[str, float]:
     images = _view(test, CLEAN)
     ranking = rank_rows(images)
     return {
-        "f1_macro_a": metrics.f1_macro(ranking, 0.5),
-        "f1_a": metrics.f1(ranking, 0.5),
-        "f1_macro_b": metrics.macro_f1(images["generator"].to_numpy(str), attributed(images)),
+        "f1_macro_a": classification.f1_macro(ranking, 0.5),
+        "f1_a": classification.f1(ranking, 0.5),
+        "f1_macro_b": classification.macro_f1(images["generator"].to_numpy(str), attribution_metrics(images)),
     }
 
 
@@ -104,24 +108,24 @@ def dda(test: pd.DataFrame) -> dict[str, float]:
             found[name] = _dda(test[test["benchmark"] == name], view)["balanced_acc"]
         except InputError as error:
             raise InputError(f"benchmark {name!r}: {error}") from None
-    return over_benchmarks(found) | {f"benchmark_{name}": value for name, value in found.items()}
+    return mean_over_benchmarks(found) | {f"benchmark_{name}": value for name, value in found.items()}
 
 
 def _dda(test: pd.DataFrame, view: str) -> dict[str, float]:
     reals, fakes = _view(test, CLEAN).query("label == 0"), _view(test, view).query("label == 1")
     found = {
-        f"balanced_acc_{name}": metrics.balanced_accuracy(rank_rows(part), 0.5)
-        for name, part in _test_sets(pd.concat([reals, fakes]))
+        f"balanced_acc_{name}": classification.balanced_accuracy(rank_rows(part), 0.5)
+        for name, part in _by_test_set(pd.concat([reals, fakes]))
     }
     return {"balanced_acc": _mean(found, "balanced_acc_"), **found}
 
 
-def over_benchmarks(values: dict[str, float]) -> dict[str, float]:
+def mean_over_benchmarks(values: dict[str, float]) -> dict[str, float]:
     """DDA's headline: mean and minimum of one number over several benchmarks."""
     return {"mean": float(np.mean(list(values.values()))), "min": min(values.values())}
 
 
-def attributed(images: pd.DataFrame) -> np.ndarray:
+def attribution_metrics(images: pd.DataFrame) -> np.ndarray:
     """The most probable class of each image by its ``class_<name>`` columns, (N,) text."""
     columns = [column for column in images if column.startswith("class_")]
     if len(columns) < 2:
@@ -137,7 +141,7 @@ def _view(test: pd.DataFrame, view: str) -> pd.DataFrame:
     return images
 
 
-def _test_sets(images: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _by_test_set(images: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Each generator's fakes with the reals whose ``source`` bears its name; with all reals where none does."""
     reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
     if reals.empty or fakes.empty:
@@ -153,7 +157,7 @@ def _auroc(images: pd.DataFrame, where: str) -> float:
     ranking = rank_rows(images)
     if not ranking.has_both:
         raise InputError(f"AUROC of the {where} images needs both classes")
-    return metrics.auroc(ranking)
+    return classification.auroc(ranking)
 
 
 def _mean(found: dict[str, float], prefix: str) -> float:

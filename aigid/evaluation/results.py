@@ -1,42 +1,61 @@
-"""Where judgements lie on disk: the flat numbers in one folder, tables and curves in two others."""
+"""What a report can hold besides its datasets: the reading of a protocol, an ablation, an audit."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from aigid.base.errors import InputError
-from aigid.base.files import atomic, write_json
-from aigid.evaluation import deployment
-from aigid.evaluation.judge import Judgement
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write, write_json
+from aigid.evaluation.evaluate import EvaluationResult
+from aigid.metrics import decisions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """What else a report tells: a line, tables by title, figures by caption."""
+
+    line: str
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+# Where judgements lie on disk: the flat numbers in one folder, tables and curves in two others.
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
-NOTED = ("view", "warnings", "missing_metrics", "run_info")
+NOTE_KEYS = ("view", "warnings", "missing_metrics", "run_info")
 Cell = tuple[str, str]  # detector, dataset
 
 
-def write(judgement: Judgement, root: Path | str, detector: str, dataset: str) -> None:
+def write(judgement: EvaluationResult, root: Path | str, detector: str, dataset: str) -> None:
     """Write ``metrics/<detector>/<dataset>.json``, ``details/<detector>/<dataset>.{csv,json}`` and the curves.
 
     The curves are ``plots/<detector>/<dataset>.<roc|pr|reliability|calibrated>.csv``, with a header alone where there
     is none. Where there were validation images, ``calibration/<detector>/<dataset>.json`` is what they led to.
     """
-    places = _places(Path(root), detector, dataset)
+    places = _result_paths(Path(root), detector, dataset)
     write_json(places["metrics"], judgement.metrics)
     if judgement.deployment:
-        deployment.save(judgement.deployment, places["deployment"])
+        decisions.save(judgement.deployment, places["deployment"])
     else:
         places["deployment"].unlink(missing_ok=True)
-    notes = {name: getattr(judgement, name) for name in NOTED}
+    notes = {name: getattr(judgement, name) for name in NOTE_KEYS}
     write_json(places["notes"], notes | {"hardest": judgement.hardest.to_dict("records")})
     for name, table in {"details": judgement.details, **judgement.curves}.items():
-        with atomic(places[name]) as part:
+        with atomic_write(places[name]) as part:
             table.to_csv(part, index=False, lineterminator="\n")
 
 
-def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, Judgement]:
+def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, EvaluationResult]:
     """The judgements below ``root`` by detector and dataset; InputError if none or not all ``wanted`` are there."""
     root = Path(root)
     found = sorted((file.parent.name, file.stem) for file in root.glob("metrics/*/*.json"))
@@ -44,10 +63,10 @@ def read(root: Path | str, wanted: Iterable[Cell] | None = None) -> dict[Cell, J
         raise InputError(f"{root}: no metrics of {', '.join('/'.join(cell) for cell in missing)}")
     if not found:
         raise InputError(f"{root}: no metrics/<detector>/<dataset>.json to report on")
-    return {cell: _read(_places(root, *cell)) for cell in found}
+    return {cell: _read(_result_paths(root, *cell)) for cell in found}
 
 
-def write_curves(judgements: Mapping[Cell, Judgement], folder: Path) -> None:
+def write_curves(judgements: Mapping[Cell, EvaluationResult], folder: Path) -> None:
     """Write ``<dataset>.<roc|pr>.csv`` below ``folder``: the curves of all detectors, by the column ``detector``."""
     for dataset, name in product(dict.fromkeys(dataset for _, dataset in judgements), ("roc", "pr")):
         parts = [
@@ -57,11 +76,11 @@ def write_curves(judgements: Mapping[Cell, Judgement], folder: Path) -> None:
         ]
         table = pd.concat([part for part in parts if len(part)] or parts[:1])
         table.insert(0, "detector", table.pop("detector"))
-        with atomic(folder / f"{dataset}.{name}.csv") as part:
+        with atomic_write(folder / f"{dataset}.{name}.csv") as part:
             table.to_csv(part, index=False, lineterminator="\n")
 
 
-def _places(root: Path, detector: str, dataset: str) -> dict[str, Path]:
+def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
     details, plots = root / "details" / detector, root / "plots" / detector
     return {
         "metrics": root / "metrics" / detector / f"{dataset}.json",
@@ -72,14 +91,14 @@ def _places(root: Path, detector: str, dataset: str) -> dict[str, Path]:
     }
 
 
-def _read(places: dict[str, Path]) -> Judgement:
+def _read(places: dict[str, Path]) -> EvaluationResult:
     try:
         notes = json.loads(places["notes"].read_text(encoding="utf-8"))
         tables = {name: _table(places[name]) for name in ("details", *CURVES)}
-        return Judgement(
+        return EvaluationResult(
             metrics=json.loads(places["metrics"].read_text(encoding="utf-8")),
-            **{name: notes[name] for name in NOTED},
-            deployment=deployment.load(places["deployment"]) if places["deployment"].exists() else None,
+            **{name: notes[name] for name in NOTE_KEYS},
+            deployment=decisions.load(places["deployment"]) if places["deployment"].exists() else None,
             details=tables.pop("details"),
             curves=tables,
             hardest=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from aigid.base.errors import InputError
-from aigid.base.files import atomic, write_json
-from aigid.evaluation.published import attributed
-from aigid.evaluation.scores import CLEAN
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write, write_json
+from aigid.core.scores import CLEAN
+from aigid.evaluation.published import attribution_metrics
 
-CLASSES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Label_B 0 to 5
-Answer = list[dict[str, int | str]]
+CLASS_NAMES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Label_B 0 to 5
+Submission = list[dict[str, int | str]]
 
 
-def submission(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> Answer:
+def submission(scores: pd.DataFrame, classes: Sequence[str] = CLASS_NAMES) -> Submission:
     """One record ``index, caption, Label_A, Label_B`` per test image, in the order of ``index``.
 
     ``classes`` names Label_B 0, 1, ... ; Label_A is 1 unless Label_B is 0; ``index`` is the number that ends the
@@ -34,14 +34,14 @@ def submission(scores: pd.DataFrame, classes: Sequence[str] = CLASSES) -> Answer
             f"path {images['path'][index.isna()].iloc[0]!r}: Defactify's index is the number ending the name"
         )
     captions = images["caption"] if "caption" in images else pd.Series("", images.index)
-    label_b = [list(classes).index(name) for name in attributed(images)]
+    label_b = [list(classes).index(name) for name in attribution_metrics(images)]
     rows = sorted(zip(index.astype(int), captions, label_b, strict=True))
     return [{"index": at, "caption": text, "Label_A": int(b > 0), "Label_B": b} for at, text, b in rows]
 
 
-def write(answer: Answer, folder: Path | str, name: str) -> None:
+def write(answer: Submission, folder: Path | str, name: str) -> None:
     """Write ``<name>.json`` and ``<name>.zip``, which holds the same as ``answer.json`` and is handed in."""
     write_json(Path(folder, f"{name}.json"), answer)
     text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
-    with atomic(Path(folder, f"{name}.zip")) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(Path(folder, f"{name}.zip")) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo("answer.json", (1980, 1, 1, 0, 0, 0)), text)

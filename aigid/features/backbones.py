@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from aigid.base.errors import InputError
-from aigid.base.params import Settings, check
-from aigid.features.preprocess import HALF, Preprocess
+from aigid.core.errors import InputError
+from aigid.core.params import Settings, validate
+from aigid.features.preprocess import MEAN_STD_05, Preprocess
 
 
 class LoraSettings(Settings):
@@ -36,18 +36,18 @@ class BackboneSettings(Settings):
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
-def named(part: Any) -> Any:
+def display_name(part: Any) -> Any:
     """A specification, or what ``BACKBONES`` has by that name."""
     if isinstance(part, str) and part in BACKBONES:
         return BACKBONES[part]
     return part
 
 
-class JointSettings(Settings):
+class ConcatSettings(Settings):
     """Several towers that see the same image; their embeddings stand side by side."""
 
     library: Literal["joint"]
-    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(named)]], Field(min_length=2)]
+    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(display_name)]], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves each its own
     dtype: Literal["float16", "float32"] = "float16"
 
@@ -57,7 +57,7 @@ def _clip(model: str, size: int) -> dict[str, Any]:
 
 
 def _siglip(model: str, size: int) -> dict[str, Any]:
-    how = {"size": size, "resize": "squash", "mean": HALF, "std": HALF}
+    how = {"size": size, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05}
     return {"library": "transformers", "model": model, "preprocess": how}
 
 
@@ -88,7 +88,7 @@ def _tiny_siglip(width: int) -> dict[str, Any]:
         },
         "high_pass": True,
         "pool": "mean",
-        "preprocess": {"size": 32, "resize": "squash", "mean": HALF, "std": HALF},
+        "preprocess": {"size": 32, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05},
     }
 
 
@@ -119,7 +119,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "featdistill_siglip": {
         "library": "transformers",
         "model": "google/siglip-so400m-patch14-384",
-        "preprocess": {"size": 384, "mean": HALF, "std": HALF},
+        "preprocess": {"size": 384, "mean": MEAN_STD_05, "std": MEAN_STD_05},
     },
     # Random weights: they show the machinery, not the papers' accuracy.
     "tiny_clip": _tiny_clip(192),
@@ -143,16 +143,16 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
-def resolve(name: str, changes: dict[str, Any] | None = None) -> BackboneSettings | JointSettings:
+def backbone_settings(name: str, changes: dict[str, Any] | None = None) -> BackboneSettings | ConcatSettings:
     """The settings of a backbone by name, with changes; a name not in ``BACKBONES`` needs a whole specification."""
     changes = changes or {}
     if name not in BACKBONES and "library" not in changes:
         raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
-    model = JointSettings if changes.get("library") == "joint" else BackboneSettings
-    return check(BACKBONES.get(name, {}) | changes, model, f"backbones.{name}")
+    model = ConcatSettings if changes.get("library") == "joint" else BackboneSettings
+    return validate(BACKBONES.get(name, {}) | changes, model, f"backbones.{name}")
 
 
-def towers(settings: BackboneSettings | JointSettings) -> list[BackboneSettings]:
+def components(settings: BackboneSettings | ConcatSettings) -> list[BackboneSettings]:
     """The towers behind a backbone, with what a joint one decides for all of them."""
     if isinstance(settings, BackboneSettings):
         return [settings]
@@ -160,10 +160,12 @@ def towers(settings: BackboneSettings | JointSettings) -> list[BackboneSettings]
     return [part.model_copy(update=changes) for part in settings.parts]
 
 
-def companions(sections: dict[str, Any], name: str) -> list[BackboneSettings]:
+def other_backbones(sections: dict[str, Any], name: str) -> list[BackboneSettings]:
     """The towers of all backbones but ``name``, each once; a section that does not hold is its own stage's to tell."""
     found: list[BackboneSettings] = []
     for other, changes in sections.items():
         with suppress(InputError):
-            found += [tower for tower in towers(resolve(other, changes)) if other != name and tower not in found]
+            found += [
+                tower for tower in components(backbone_settings(other, changes)) if other != name and tower not in found
+            ]
     return found

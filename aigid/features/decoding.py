@@ -16,14 +16,14 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from aigid.data.reading.images import decode, ends_flat, is_plain_jpeg
 from aigid.features import preprocess
-from aigid.features.preprocess import Preprocess, to_square
+from aigid.features.preprocess import Preprocess, resize_and_crop
+from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
 
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
 
-class Decoding(NamedTuple):
+class DecodeBackend(NamedTuple):
     """Bytes to pixels (H, W, 3) uint8, or ImageError; and pixels to a tower's (S, S, 3) uint8."""
 
     decode: Callable[[bytes], np.ndarray]
@@ -38,11 +38,11 @@ def _decode_fast(content: bytes) -> np.ndarray:
     except RuntimeError:
         return decode(content)
     image = pixels.permute(1, 2, 0).numpy()
-    return decode(content) if ends_flat(image) else image
+    return decode(content) if has_flat_tail(image) else image
 
 
 def _to_square_fast(image: np.ndarray, how: Preprocess) -> np.ndarray:
-    return to_square(image, how, _resample_fast)
+    return resize_and_crop(image, how, _resample_fast)
 
 
 def _resample_fast(image: np.ndarray, scaled: tuple[int, int], interpolation: str) -> np.ndarray:
@@ -51,14 +51,14 @@ def _resample_fast(image: np.ndarray, scaled: tuple[int, int], interpolation: st
         return preprocess.resample(image, scaled, interpolation)
     (height, width), (across, down) = image.shape[:2], scaled
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
-    if _tall_goes_first() and height - down > max(0, 2 * (width - across)):
+    if _vertical_pass_first() and height - down > max(0, 2 * (width - across)):
         pixels = functional.resize(pixels, [down, width], MODES[interpolation], antialias=True)
     pixels = functional.resize(pixels, [down, across], MODES[interpolation], antialias=True)
     return pixels.permute(1, 2, 0).numpy()
 
 
 @cache
-def _tall_goes_first() -> bool:
+def _vertical_pass_first() -> bool:
     """Whether this Pillow scales the height first where it loses more than twice what the width does, as 13 does.
 
     Bytes are rounded between the passes, so their order shows.
@@ -68,4 +68,7 @@ def _tall_goes_first() -> bool:
     return both == first.resize((6, 10), Image.Resampling.BICUBIC)
 
 
-DECODINGS = {"exact": Decoding(decode, to_square), "fast": Decoding(_decode_fast, _to_square_fast)}
+DECODE_BACKENDS = {
+    "exact": DecodeBackend(decode, resize_and_crop),
+    "fast": DecodeBackend(_decode_fast, _to_square_fast),
+}

@@ -10,33 +10,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid import cluster, store
-from aigid.base.errors import InputError
-from aigid.base.files import batch_size, device_name, engine_name, num_workers
-from aigid.base.remote import Place
-from aigid.data.hashes import sha256_of
-from aigid.degrade import views
-from aigid.device import choose_device
-from aigid.features import batch, cache, engine, on_ray, space
-from aigid.features.backbones import BackboneSettings, JointSettings, towers
+from aigid.core import cache, embeddings, files, ray
+from aigid.core.device import choose_device
+from aigid.core.errors import InputError
+from aigid.core.files import batch_size, device_name, engine_from_env, num_workers
+from aigid.core.paths import AnyPath
+from aigid.degradations import views
+from aigid.features import encoder, pipeline, ray_actor, row_cache
+from aigid.features.backbones import BackboneSettings, ConcatSettings, components
 from aigid.features.encoder import Backbone
-from aigid.features.reader import Reader, Sample
+from aigid.features.reader import DecodedImage, Reader
+from aigid.images.hashing import hash_files
 
-LIBRARIES = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
-WINDOW = 4096  # rows that are in memory at once when a file is put together
+RECORDED_VERSIONS = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
+READ_ROWS = 4096  # rows that are in memory at once when a file is put together
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Extraction:
+class ExtractionResult:
     """The rows of an embedding file, still in the cache, and the samples that have none."""
 
-    rows: dict[str, list[cache.Rows]]  # of each view, those of the towers, side by side
+    rows: dict[str, list[row_cache.CachedEmbeddings]]  # of each view, those of the towers, side by side
     widths: list[int]  # of the towers
     key: np.ndarray  # (N,) S64
     status: list[str]
     attributes: dict[str, object]
-    failed: list[Sample]
+    failed: list[DecodedImage]
     num_computed: int  # images of which the cache did not hold everything
 
     @property
@@ -52,10 +52,10 @@ class Extraction:
     def write(self, path: Path) -> None:
         """Write the embedding file, atomically, and without having it in memory."""
         shapes = {name: (sum(self.widths), self.dtype) for name in self.rows}
-        with store.create(path, shapes, self.key, self.status, self.attributes) as out:
+        with embeddings.create(path, shapes, self.key, self.status, self.attributes) as out:
             for name in sorted(self.rows):
-                for start in range(0, len(self.key), WINDOW):
-                    out[name].write(start, self._read(name, start, start + WINDOW))
+                for start in range(0, len(self.key), READ_ROWS):
+                    out[name].write(start, self._read(name, start, start + READ_ROWS))
 
     def _read(self, view: str, start: int, stop: int) -> np.ndarray:
         status = np.array(self.status[start:stop])
@@ -63,14 +63,14 @@ class Extraction:
         ends = np.cumsum(self.widths)
         for rows, width, end in zip(self.rows[view], self.widths, ends, strict=True):
             rows.read(start, stop, out[:, end - width : end])
-        out[status != store.OK] = np.nan
+        out[status != embeddings.OK] = np.nan
         return out
 
 
-class Towers:
+class EncoderLoader:
     """Loads towers, each once; ``largest`` bounds the batch of those whose own is found on CUDA."""
 
-    def __init__(self, largest: int = batch.LARGEST) -> None:
+    def __init__(self, largest: int = encoder.LARGEST) -> None:
         self._loaded: dict[str, Backbone] = {}
         self._largest = largest
 
@@ -79,22 +79,22 @@ class Towers:
         name = settings.model_dump_json()
         if name not in self._loaded:
             self._loaded[name] = Backbone(settings, choose_device(device_name()))
-        batch.settle(self._loaded[name], batch_size(), num_images, self._largest)
+        encoder.choose_batch_size(self._loaded[name], batch_size(), num_images, self._largest)
         return self._loaded[name]
 
 
 def extract(
     manifest: pd.DataFrame,
-    root: Place,
-    settings: BackboneSettings | JointSettings,
+    root: AnyPath,
+    settings: BackboneSettings | ConcatSettings,
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
     alongside: Iterable[BackboneSettings] = (),
     out: Path | None = None,
-    loader: Towers | None = None,
+    loader: EncoderLoader | None = None,
     look: Callable[[str, np.ndarray], object] | None = None,
     on: str | None = None,
-) -> Extraction:
+) -> ExtractionResult:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
@@ -106,94 +106,94 @@ def extract(
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
-    run = cluster.choose(on or engine_name(), engine.run, on_ray.run)
-    definitions = {name: views.definition(name) for name in view_names}
+    run = ray.choose(on or engine_from_env(), pipeline.run, ray_actor.run)
+    definitions = {name: views.to_dict(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    loader = loader or Towers()
-    cache.tell_other_versions()
-    backbones = [loader.load(tower, len(manifest)) for tower in towers(settings)]
-    key = key_of(manifest, root)
-    keys = cache.Keys(key)
-    rows = {name: [rows_of(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
+    loader = loader or EncoderLoader()
+    row_cache.warn_other_versions()
+    backbones = [loader.load(tower, len(manifest)) for tower in components(settings)]
+    key = content_keys(manifest, root)
+    keys = row_cache.KeyIndex(key)
+    rows = {name: [cached_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
     blocks = [
-        engine.Block(name, tower, found.shelf, ~found.have)
+        pipeline.ExtractionTask(name, tower, found.shelf, ~found.have)
         for name in definitions
         for tower, found in zip(backbones, rows[name], strict=True)
     ]
     missing = np.any([block.missing for block in blocks], axis=0)
     if missing.any():
-        others = [other for other in alongside if other not in towers(settings)]
-        blocks += _alongside(others, loader, definitions, seed, keys, missing)
+        others = [other for other in alongside if other not in components(settings)]
+        blocks += _co_extracted(others, loader, definitions, seed, keys, missing)
     _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
     failed = run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
-    status = np.full(len(manifest), store.OK, dtype=object)
+    status = np.full(len(manifest), embeddings.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
     for found in (found for view in rows.values() for found in view):
         found.update()
-        assert (found.have | (status != store.OK)).all(), "a row was computed, and is not in the cache"
+        assert (found.have | (status != embeddings.OK)).all(), "a row was computed, and is not in the cache"
     widths = [tower.dim for tower in backbones]
     attributes = _attributes(settings, backbones, definitions, seed)
-    return Extraction(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
+    return ExtractionResult(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
 
 
-def key_of(manifest: pd.DataFrame, root: Place) -> np.ndarray:
+def content_keys(manifest: pd.DataFrame, root: AnyPath) -> np.ndarray:
     """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
     key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")
     paths = manifest["path"].iloc[unknown]
-    key[unknown] = sha256_of([str((root / path).absolute()) for path in paths])
+    key[unknown] = hash_files([str((root / path).absolute()) for path in paths])
     return key
 
 
-def rows_of(tower: Backbone, definition: dict, seed: int, keys: cache.Keys) -> cache.Rows:
+def cached_rows(tower: Backbone, definition: dict, seed: int, keys: row_cache.KeyIndex) -> row_cache.CachedEmbeddings:
     """What the cache holds of a tower in one view."""
     about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
-    return cache.Rows(cache.shelf(about, tower.settings.model_dump(mode="json")), keys)
+    return row_cache.CachedEmbeddings(row_cache.open_entry(about, tower.settings.model_dump(mode="json")), keys)
 
 
-def _alongside(
+def _co_extracted(
     others: list[BackboneSettings],
-    loader: Towers,
+    loader: EncoderLoader,
     definitions: dict,
     seed: int,
-    keys: cache.Keys,
+    keys: row_cache.KeyIndex,
     missing: np.ndarray,
-) -> list[engine.Block]:
+) -> list[pipeline.ExtractionTask]:
     """What the other towers lack of the images that must be decoded anyway."""
     blocks = []
     for settings in others:
         try:
             tower = loader.load(settings, len(keys))
-            rows = {name: rows_of(tower, definition, seed, keys) for name, definition in definitions.items()}
+            rows = {name: cached_rows(tower, definition, seed, keys) for name, definition in definitions.items()}
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)
             continue
         for name, found in rows.items():
-            blocks.append(engine.Block(name, tower, found.shelf, missing & ~found.have, asked=False))
+            blocks.append(pipeline.ExtractionTask(name, tower, found.shelf, missing & ~found.have, asked=False))
     return blocks
 
 
-def _require_space(blocks: list[engine.Block], out: Path | None, num_values: int, dtype: str) -> None:
+def _require_space(blocks: list[pipeline.ExtractionTask], out: Path | None, num_values: int, dtype: str) -> None:
     needed = 0
     for block in blocks:
         if num_rows := int(block.missing.sum()):
             block.shelf.require_writable()
             needed += num_rows * (block.tower.dim * np.dtype(block.tower.settings.dtype).itemsize + 64)
-    needs = {cache.embeddings_folder(): needed}
+    needs = {row_cache.embeddings_folder(): needed}
     if out is not None:
         needs[out.parent] = num_values * np.dtype(dtype).itemsize
-    space.require(needs)
+    files.check_free_space(needs)
 
 
 def _attributes(
-    settings: BackboneSettings | JointSettings,
+    settings: BackboneSettings | ConcatSettings,
     backbones: list[Backbone],
     definitions: dict[str, object],
     seed: int,
 ) -> dict[str, object]:
-    versions = {"python": platform.python_version()} | {library: version(library) for library in LIBRARIES}
+    versions = {"python": platform.python_version()} | {library: version(library) for library in RECORDED_VERSIONS}
     return {
         "backbone": settings.model_dump(mode="json"),
         "fingerprint": [tower.fingerprint for tower in backbones],

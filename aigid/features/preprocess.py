@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from aigid.base.params import Settings
+from aigid.core.params import Settings
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
+MEAN_STD_05 = (0.5, 0.5, 0.5)
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -37,7 +37,7 @@ def resample(image: np.ndarray, scaled: tuple[int, int], interpolation: str) -> 
     return np.asarray(Image.fromarray(image).resize(scaled, INTERPOLATIONS[interpolation]))
 
 
-def to_square(
+def resize_and_crop(
     image: np.ndarray, how: Preprocess, resample: Callable[[np.ndarray, tuple[int, int], str], np.ndarray] = resample
 ) -> np.ndarray:
     """(H, W, 3) uint8 to (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""

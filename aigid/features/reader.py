@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aigid.base.remote import Place
-from aigid.data.reading.errors import ImageError
-from aigid.data.reading.formats import read_bytes
-from aigid.degrade import views
-from aigid.features.decoding import DECODINGS
+from aigid.core.embeddings import OK
+from aigid.core.paths import AnyPath
+from aigid.degradations import views
+from aigid.features.decoding import DECODE_BACKENDS
 from aigid.features.preprocess import Preprocess
-from aigid.store import OK
+from aigid.images.errors import ImageError
+from aigid.images.formats import read_bytes
 
-CHANGED = "changed"  # not the file that the manifest was made from
+FILE_CHANGED = "changed"  # not the file that the manifest was made from
 
 
-class Input(NamedTuple):
+class ViewSpec(NamedTuple):
     """What a tower wants to see of an image."""
 
     view: str
@@ -34,17 +34,17 @@ class Input(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Request:
+class ReadRequest:
     """A manifest row, the ``sha256`` that its file must have, and what is wanted of it."""
 
     place: int
     path: str
     sha256: str
-    wanted: tuple[Input, ...]
+    wanted: tuple[ViewSpec, ...]
 
 
 @dataclass(frozen=True)
-class Sample:
+class DecodedImage:
     """What a request gave: an (S, S, 3) uint8 square for each input, or the reason why there is none.
 
     ``refused`` says why a tower cannot take a view of a whole image.
@@ -55,8 +55,8 @@ class Sample:
     sha256: str
     status: str = OK
     message: str = ""
-    squares: dict[Input, np.ndarray] = field(default_factory=dict)
-    refused: dict[Input, str] = field(default_factory=dict)
+    squares: dict[ViewSpec, np.ndarray] = field(default_factory=dict)
+    refused: dict[ViewSpec, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class Reader:
     ``look`` is shown the pixels of every image that is decoded, with its sha256, in the thread that decodes it.
     """
 
-    root: Place
+    root: AnyPath
     seed: int
     look: Callable[[str, np.ndarray], object] | None = None
 
-    def read(self, request: Request) -> Sample:
+    def read(self, request: ReadRequest) -> DecodedImage:
         """One image; it never fails but by a status."""
         known = (request.place, request.path, request.sha256)
         try:
@@ -78,25 +78,25 @@ class Reader:
             found = hashlib.sha256(content).hexdigest()
             if found != request.sha256:
                 message = f"sha256 {found[:12]}..., in the manifest {request.sha256[:12]}..."
-                return Sample(*known, CHANGED, message)
-            images = {how: DECODINGS[how].decode(content) for how in {wanted.decode for wanted in request.wanted}}
+                return DecodedImage(*known, FILE_CHANGED, message)
+            images = {how: DECODE_BACKENDS[how].decode(content) for how in {wanted.decode for wanted in request.wanted}}
         except ImageError as error:
-            return Sample(*known, error.status, error.message)
+            return DecodedImage(*known, error.status, error.message)
         if self.look:
             self.look(found, next(iter(images.values())))
-        sample = Sample(*known)
+        sample = DecodedImage(*known)
         for view, how in dict.fromkeys((wanted.view, wanted.decode) for wanted in request.wanted):
             seen = views.apply(view, images[how], found, self.seed)[0]
             for wanted in (wanted for wanted in request.wanted if (wanted.view, wanted.decode) == (view, how)):
                 if why := _too_small(seen, images[how], wanted):
                     sample.refused[wanted] = why
                 else:
-                    sample.squares[wanted] = DECODINGS[how].to_square(seen, wanted.preprocess)
+                    sample.squares[wanted] = DECODE_BACKENDS[how].to_square(seen, wanted.preprocess)
         return sample
 
-    def samples(self, requests: Iterable[Request], workers: int, ahead: int) -> Iterator[Sample]:
+    def samples(self, requests: Iterable[ReadRequest], workers: int, ahead: int) -> Iterator[DecodedImage]:
         """The samples in order; threads read at most the next ``ahead`` meanwhile."""
-        waiting: deque[Future[Sample]] = deque()
+        waiting: deque[Future[DecodedImage]] = deque()
         pool = ThreadPoolExecutor(workers)
         try:
             for request in requests:
@@ -109,7 +109,7 @@ class Reader:
             pool.shutdown(cancel_futures=True)
 
 
-def _too_small(seen: np.ndarray, image: np.ndarray, wanted: Input) -> str:
+def _too_small(seen: np.ndarray, image: np.ndarray, wanted: ViewSpec) -> str:
     """Why a tower that does not resize cannot take a view that shrinks an image below its input; or nothing.
 
     Its black frame would tell the view apart. An image that is small by itself is framed, as its authors do.

@@ -8,12 +8,12 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from aigid.base.errors import InputError
-from aigid.features import open_clip as library
-from aigid.features.backbones import BackboneSettings, JointSettings
+from aigid.core.errors import InputError
+from aigid.features.backbones import BackboneSettings, ConcatSettings
+from aigid.features.loaders import open_clip as library
 
 
-class TextTower:
+class TextEncoder:
     """Frozen, in float32 on the CPU."""
 
     def __init__(self, clip: open_clip.CLIP) -> None:
@@ -38,11 +38,11 @@ class TextTower:
         return functional.normalize(x @ self.clip.text_projection, dim=1)
 
 
-def load(settings: BackboneSettings | JointSettings, name: str) -> TextTower:
+def load(settings: BackboneSettings | ConcatSettings, name: str) -> TextEncoder:
     """The text tower of a backbone called ``name``; InputError where it has none."""
-    if isinstance(settings, JointSettings) or settings.library != "open_clip":
+    if isinstance(settings, ConcatSettings) or settings.library != "open_clip":
         raise InputError(f"backbone {name!r}: has no text tower of open_clip's CLIP")
-    clip = library.whole(settings)
+    clip = library.load_clip(settings)
     if not isinstance(clip, open_clip.CLIP):
         raise InputError(f"backbone {name!r}: its text tower is a {type(clip).__name__}, not CLIP's own")
-    return TextTower(clip)
+    return TextEncoder(clip)

@@ -1,1 +1,1 @@
-"""Other people's published detectors, made into bundles."""
+"""Importers of published detectors, made into bundles."""

@@ -11,14 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from aigid.base.errors import InputError
-from aigid.detectors.base.models import Model
-from aigid.detectors.base.origin import Origin
+from aigid.core.errors import InputError
+from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.probe import LinearProbe
-from aigid.features import adapters, encoder, hub, timm, weights
-from aigid.features.backbones import BackboneSettings, LoraSettings, resolve
+from aigid.features import checkpoints, encoder, lora
+from aigid.features.backbones import BackboneSettings, LoraSettings, backbone_settings
+from aigid.features.loaders import timm
 from aigid.importers import linear
-from aigid.importers.registry import Request
+from aigid.importers.base import ImportRequest
 
 SOURCE = "DDA, Chen et al. 2025 (roy-ch/Dual-Data-Alignment)"
 LICENCES = [
@@ -46,60 +46,60 @@ class Dda(LinearProbe):
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
         """What ``save`` wrote; the tower stays on disk."""
         head = LinearProbe.load(folder, facts)
-        return cls(head.weight, head.bias, lambda: weights.read(folder / TOWER))
+        return cls(head.weight, head.bias, lambda: checkpoints.read(folder / TOWER))
 
 
 Detector = Dda
 
 
-def bring(request: Request) -> Model:
+def import_detector(request: ImportRequest) -> Bundle:
     """The detector with the authors' own preprocessing: the centre 336 px, unscaled, by CLIP's mean and deviation."""
     if request.weights is None:
         raise InputError("--weights: name ckpt.pth of its publisher")
     settings, path = linear.backbone(request.backbone, published()), request.weights
-    hub.require(path)
+    checkpoints.require_file(path)
     with torch.device("meta"):
         net = timm.build(settings)
-    state, wanted = weights.read(path), shapes(net)
+    state, wanted = checkpoints.read(path), shapes(net)
     state.pop(f"{BASE}mask_token", None)  # of DINOv2's own training
     num = state[BASE + POSITIONS].numel() // net.embed_dim if BASE + POSITIONS in state else 1
     wanted[BASE + POSITIONS] = (1, isqrt(max(num - 1, 1)) ** 2 + 1, net.embed_dim)  # any square
-    weights.require(path, state, wanted)
-    tower = merged(state, net)
+    checkpoints.load_strict(path, state, wanted)
+    tower = merge_lora(state, net)
     net.load_state_dict(tower, assign=True)
     made = settings.model_copy(update={"weights": TOWER}).model_dump(mode="json")
-    origin = Origin([made], licences=LICENCES, source=SOURCE)
-    prints = [encoder.fingerprint(settings, weights.sha256_of(net))]
-    return Model("dda", Dda(*linear.numbers(state, HEAD), lambda: tower), {"weights": path.name}, prints, origin)
+    origin = Provenance([made], licences=LICENCES, source=SOURCE)
+    prints = [encoder.fingerprint(settings, checkpoints.state_dict_hash(net))]
+    return Bundle("dda", Dda(*linear.load_numbers(state, HEAD), lambda: tower), {"weights": path.name}, prints, origin)
 
 
 def published() -> BackboneSettings:
     """DINOv2 ViT-L/14 as DDA feeds it."""
-    return resolve("dinov2_vit_l14_dda")
+    return backbone_settings("dinov2_vit_l14_dda")
 
 
 def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
     """Of a checkpoint's tensors, by name, if its tower is ``net``; DDA's rank is that of ``LoraSettings``."""
-    layers = adapters.targets(net)
-    found = {_published(name, layers): tuple(shape) for name, shape in weights.shapes(net).items()}
-    for name, shape in adapters.shapes(net, LoraSettings().rank).items():
+    layers = lora.target_modules(net)
+    found = {_published(name, layers): tuple(shape) for name, shape in checkpoints.shapes(net).items()}
+    for name, shape in lora.shapes(net, LoraSettings().rank).items():
         layer, _, factor = name.rpartition(".")
         found[f"{BASE}{layer}.lora.lora_{factor}"] = shape
     return found | linear.shapes(HEAD, net.embed_dim)
 
 
-def merged(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+def merge_lora(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     """The tower's tensors by timm's names: what LoRA has learnt added, positions for ``net``'s grid."""
-    layers = adapters.targets(net)
+    layers = lora.target_modules(net)
     tower = {name: state[_published(name, layers)].float() for name in net.state_dict()}
     for layer in layers:
         a, b = (state[f"{BASE}{layer}.lora.lora_{factor}"].float() for factor in "AB")
-        tower[f"{layer}.weight"] = tower[f"{layer}.weight"] + adapters.change(LoraSettings(), a, b)
-    tower[POSITIONS] = positions(tower[POSITIONS], net.patch_embed.grid_size[0])
+        tower[f"{layer}.weight"] = tower[f"{layer}.weight"] + lora.lora_delta(LoraSettings(), a, b)
+    tower[POSITIONS] = resize_position_embedding(tower[POSITIONS], net.patch_embed.grid_size[0])
     return {name: tensor.contiguous() for name, tensor in tower.items()}
 
 
-def positions(own: Tensor, side: int) -> Tensor:
+def resize_position_embedding(own: Tensor, side: int) -> Tensor:
     """Positions (1, 1 + N, D) of a square grid for one of ``side`` x ``side``, as DINOv2's own code has them.
 
     That is bicubic without antialiasing, by a factor that is a tenth of a patch too large; timm's differ.

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from aigid.base.errors import InputError
-from aigid.detectors.base.models import Model
-from aigid.detectors.base.origin import Origin
-from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill.detector import FeatDistill, Member
+from aigid.core.errors import InputError
+from aigid.detectors.bundle import Bundle, Provenance
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.settings import ExpertSettings
-from aigid.importers.registry import Request
+from aigid.importers.base import ImportRequest
 
 SOURCE = "FeatDistill, Tu et al. 2026 (arXiv 2603.21939)"
 LICENCES = ["experts: as their publisher states", "encoders: OpenAI CLIP, MIT; Google SigLIP, Apache-2.0"]
@@ -21,18 +20,18 @@ FILES = {  # in the order in which the published code adds their probabilities
 }
 
 
-def bring(request: Request) -> Model:
+def import_detector(request: ImportRequest) -> Bundle:
     """The ensemble of all four; the bundle holds them in float16."""
     if request.weights is None or not request.weights.is_dir():
         raise InputError(f"--weights {request.weights or ''}: name the folder of {', '.join(sorted(FILES.values()))}")
     if request.backbone is not None:
         raise InputError(f"--backbone {request.backbone}: the experts bring their own encoders")
     members = {name: _member(name, request.weights / file) for name, file in FILES.items()}
-    return Model("featdistill", FeatDistill(members, half=True), {}, [], Origin(licences=LICENCES, source=SOURCE))
+    return Bundle("featdistill", FeatDistill(members, half=True), {}, [], Provenance(licences=LICENCES, source=SOURCE))
 
 
-def _member(name: str, file: Path) -> Member:
+def _member(name: str, file: Path) -> EnsembleMember:
     if not file.is_file():
         raise InputError(f"{file}: no such file; the ensemble has all four experts")
     how = ExpertSettings(backbone=KINDS[name.partition("_")[0]], seed=0)
-    return Member(how, lambda: experts.load(how, file), file)
+    return EnsembleMember(how, lambda: experts.load(how, file), file)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from aigid.base.errors import InputError
-from aigid.detectors.base.models import Model
-from aigid.detectors.base.origin import Origin
+from aigid.core.errors import InputError
+from aigid.detectors.bundle import Bundle, Provenance
+from aigid.importers.base import ImportRequest
 from aigid.importers.hub_classifier import HubClassifier
-from aigid.importers.registry import Request
 
 
-def bring(request: Request) -> Model:
+def import_detector(request: ImportRequest) -> Bundle:
     """The classifier, of which ``fake_labels`` name the classes that mean generated; its files are copied."""
     if request.model is None:
         raise InputError("name the model: a folder with config.json, or a repository of the hub")
@@ -18,4 +17,4 @@ def bring(request: Request) -> Model:
     detector = HubClassifier.from_source(request.model, request.fake_labels)
     where = "a local folder" if Path(request.model).is_dir() else f"huggingface.co/{request.model}"
     licences = [f"weights: as {where} states them"]
-    return Model("hub_classifier", detector, {"model": request.model}, [], Origin(licences=licences, source=where))
+    return Bundle("hub_classifier", detector, {"model": request.model}, [], Provenance(licences=licences, source=where))

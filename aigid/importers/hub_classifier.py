@@ -9,16 +9,16 @@ import torch
 import transformers
 from PIL import Image
 
-from aigid.base.errors import InputError
-from aigid.base.files import device_name
-from aigid.data.reading.errors import ImageError
-from aigid.data.reading.images import decode
-from aigid.degrade import views
-from aigid.detectors.base.protocol import ImageDetector, Scores
-from aigid.detectors.base.samples import Samples
-from aigid.device import choose_device
-from aigid.features import hub, weights
-from aigid.store import OK
+from aigid.core.device import choose_device
+from aigid.core.embeddings import OK
+from aigid.core.errors import InputError
+from aigid.core.files import device_name
+from aigid.degradations import views
+from aigid.detectors.protocol import ImageDetector, Scores
+from aigid.detectors.samples import Samples
+from aigid.features import checkpoints
+from aigid.images.decode import decode
+from aigid.images.errors import ImageError
 
 BATCH = 16
 FOLDER = "classifier"  # in the bundle
@@ -35,10 +35,10 @@ class HubClassifier(ImageDetector):
     def from_source(cls, source: str, fake_labels: tuple[str, ...]) -> Self:
         """From a folder or a hub's repository; InputError where it has no such label, or not all weights."""
         kind, name = transformers.AutoModelForImageClassification, f"config.json and model.safetensors of {source}"
-        with hub.loading(source, name):
+        with checkpoints.hub_errors(source, name):
             model, found = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True)
             processor = transformers.AutoImageProcessor.from_pretrained(source)
-        weights.check(source, found["missing_keys"], found["unexpected_keys"])
+        checkpoints.check(source, found["missing_keys"], found["unexpected_keys"])
         known = list(model.config.id2label.values())
         if unknown := [label for label in fake_labels if label not in known]:
             raise InputError(f"--fake-label {unknown[0]!r}: {source} has the labels {', '.join(known)}")

@@ -1,1 +1,1 @@
-"""From any image to a verdict: bundles, what they are shown, what is said of it."""
+"""From images to verdicts: inspect, score, decide."""

@@ -10,40 +10,40 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from aigid.data.reading.images import decode
-from aigid.evaluation import figures
-from aigid.prediction import pictures
-from aigid.prediction.bundle import Bundle, predict
+from aigid.images.decode import decode
+from aigid.prediction import inputs
+from aigid.prediction.predict import Predictor, predict
+from aigid.report import figures
 
-CELLS = 8  # to a side
+GRID = 8  # to a side
 
 
-def write(bundle: Bundle, path: str, out: Path) -> None:
+def write(bundle: Predictor, path: str, out: Path) -> None:
     """Draw an image beside its map."""
     image = decode(path)
     figures.save(_draw(image, occlusion(bundle, image), f"{bundle.folder.name}: {Path(path).name}"), out)
 
 
-def occlusion(bundle: Bundle, image: np.ndarray, cells: int = CELLS) -> np.ndarray:
+def occlusion(bundle: Predictor, image: np.ndarray, cells: int = GRID) -> np.ndarray:
     """(cells, cells): how much the score of an image (H, W, 3) falls where a cell is its mean colour.
 
     Zeiler and Fergus 2014, section 4.2. Positive cells speak for ``generated``, negative ones for ``real``.
     """
     cells = min(cells, *image.shape[:2])
     rows, columns = (np.linspace(0, side, cells + 1).astype(int) for side in image.shape[:2])
-    with tempfile.TemporaryDirectory(prefix="aigid-") as scratch, _kept_nowhere(scratch):
-        paths = [pictures.path_of(image, Path(scratch), 0)]
+    with tempfile.TemporaryDirectory(prefix="aigid-") as scratch, _temporary_cache(scratch):
+        paths = [inputs.to_path(image, Path(scratch), 0)]
         for i in range(cells):
             for j in range(cells):
                 covered = image.copy()
                 covered[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = image.mean(axis=(0, 1)).round()
-                paths.append(pictures.path_of(covered, Path(scratch), len(paths)))
+                paths.append(inputs.to_path(covered, Path(scratch), len(paths)))
         scores = [found[0].score for found in predict([bundle], pd.DataFrame({"path": map(str, paths)}))]
     return scores[0] - np.array(scores[1:], np.float64).reshape(cells, cells)
 
 
 @contextmanager
-def _kept_nowhere(scratch: str) -> Iterator[None]:
+def _temporary_cache(scratch: str) -> Iterator[None]:
     """What is seen once need not be kept or shared."""
     changes = {"AIGID_CACHE": scratch, "AIGID_ROWS": ""}
     before = {name: os.environ.get(name) for name in changes}

@@ -4,39 +4,41 @@ import os
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
-from aigid.base import tables
-from aigid.base.errors import InputError
-from aigid.data import manifest
-from aigid.data.layouts import realfake
-from aigid.data.layouts.walk import walk
+from aigid.core import manifest, tables
+from aigid.core.errors import InputError
+from aigid.data.layouts import folders
+from aigid.data.layouts.base import scan
 
-KEPT = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
+MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
 STDIN = "-"
 
 
-def gather(arguments: Iterable[str], root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
+def collect_inputs(arguments: Iterable[str], root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
     """One row an image, each once: ``path``, and what is known of it, else empty.
 
     An argument is an image, a folder, a glob, a manifest (its paths start from ``root``, else from its folder), or
     ``-`` for ``lines`` of paths. InputError where there is none such, or no image in it.
     """
-    parts = [_of(argument, root, lines) for argument in arguments]
+    parts = [_expand(argument, root, lines) for argument in arguments]
     table = pd.concat(parts, ignore_index=True).drop_duplicates("path", ignore_index=True)
     return table.astype(object).fillna("")
 
 
-def _of(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
+def _expand(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
     path = Path(argument)
     if argument == STDIN:
         names = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]
         found = pd.DataFrame({"path": [str((root or Path()) / name) for name in names if name]})
     elif path.is_dir():
-        found = _below(path)
+        found = _walk(path)
     elif path.suffix in tables.SUFFIXES and path.is_file():
-        found = _listed(path, root)
+        found = _read_list(path, root)
     elif not os.path.lexists(path) and has_magic(argument):
         found = pd.concat([pd.DataFrame(columns=["path"]), *_matches(argument)])
     elif not os.path.lexists(path):
@@ -50,21 +52,63 @@ def _of(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.DataFram
 
 def _matches(pattern: str) -> Iterator[pd.DataFrame]:
     for name in sorted(glob(pattern, recursive=True)):  # noqa: PTH207 (a Path's refuses absolute patterns)
-        yield _below(Path(name)) if Path(name).is_dir() else pd.DataFrame({"path": [name]})
+        yield _walk(Path(name)) if Path(name).is_dir() else pd.DataFrame({"path": [name]})
 
 
-def _below(folder: Path) -> pd.DataFrame:
+def _walk(folder: Path) -> pd.DataFrame:
     """The images below a folder; where ``0_real`` and ``1_fake`` say what they are, that too."""
-    tree = walk(folder)
-    known = {row["path"]: row for row in realfake.rows(tree)}
+    tree = scan(folder)
+    known = {row["path"]: row for row in folders.realfake(tree)}
     rows = [known.get(path, {"path": path}) for path in tree.images]
     return pd.DataFrame([row | {"path": str(folder / row["path"])} for row in rows])
 
 
-def _listed(path: Path, root: Path | None) -> pd.DataFrame:
+def _read_list(path: Path, root: Path | None) -> pd.DataFrame:
     table = tables.read(path, ("path",))
     if "label" in table:
         table = manifest.validate(table, str(path))
     below = path.parent if root is None else root
-    kept = table[["path", *(column for column in KEPT if column in table)]]
+    kept = table[["path", *(column for column in MANIFEST_COLUMNS if column in table)]]
     return kept.assign(path=[str(below / name) for name in table["path"]])
+
+
+# Images that are no files yet: written as files that decode to the same pixels.
+
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+
+
+def to_path(image: Any, scratch: Path, number: int) -> Path:
+    """The path of a file with the image: its own, or one below ``scratch``.
+
+    ``image`` is a path; a PIL image; an array (H, W), (H, W, 3) or tensor (3, H, W), of bytes or of floats in [0, 1].
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image)
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(_bytes(image))
+    suffix = "tiff" if image.mode == "F" else "png"
+    if image.mode not in (*PNG_MODES, "F"):
+        image = image.convert("RGB")
+    path = scratch / f"{number}.{suffix}"
+    how = {} if suffix == "tiff" else {"compress_level": 1, "exif": image.getexif()}
+    image.save(path, **how)
+    return path
+
+
+def _bytes(image: Any) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8."""
+    tensor = hasattr(image, "detach")
+    array = np.asarray(image.detach().cpu() if tensor else image)
+    if tensor and array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or 0 in array.shape:
+        raise InputError(f"an array of shape {array.shape}: want (H, W), (H, W, 3) or a tensor (3, H, W)")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"an array of {array.dtype}: want uint8, or floats in [0, 1]")
+    if not (array.min() >= 0 and array.max() <= 1):  # also where there is a NaN
+        raise InputError(f"floats from {array.min():g} to {array.max():g}: want them in [0, 1]")
+    return np.rint(array * 255).astype(np.uint8)

@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from aigid.data.reading.errors import ImageError
-from aigid.data.reading.formats import format_of, open_lazily, read_bytes
+from aigid.images.errors import ImageError
+from aigid.images.formats import format_of, open_lazily, read_bytes
 
 SOURCE_TYPE = re.compile(rb"digitalsourcetype/([A-Za-z]{4,60})")  # IPTC's vocabulary, in XMP or in a C2PA assertion
-MADE = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
+AI_SOURCE_TYPES = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
 C2PA = (b"jumbc2pa", b"c2pa.claim", b"urn:c2pa", b"urn:uuid:c2pa")
 TEXT = {  # keys of PNG text under which programs leave what made an image: the program
     "parameters": "Stable Diffusion web UI",
@@ -24,11 +24,11 @@ TEXT = {  # keys of PNG text under which programs leave what made an image: the 
     "Dream": "Stable Diffusion",
     "Comment": "NovelAI",
 }
-GENERATORS = re.compile(
+GENERATOR_NAMES = re.compile(
     r"midjourney|stable.?diffusion|dall.?e|firefly|imagen|flux|novelai|comfyui|invokeai|openai|gemini|ideogram", re.I
 )
 CAMERA, SOFTWARE, DESCRIPTION = {0x010F: "make", 0x0110: "model"}, 0x0131, 0x010E
-LONGEST = 300  # characters that are quoted
+MAX_QUOTED_CHARS = 300  # characters that are quoted
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -62,19 +62,21 @@ def _container(content: bytes) -> dict[str, Any]:
                 exif = dict(image.getexif())
     except Exception:  # broken metadata says nothing
         return found
-    named = {key: value[:LONGEST] for key, value in text.items() if key in TEXT and _plausible(key, value)}
+    named = {
+        key: value[:MAX_QUOTED_CHARS] for key, value in text.items() if key in TEXT and _is_generator_tag(key, value)
+    }
     if named:
         found["generator_parameters"] = named
     camera = " ".join(str(exif[tag]).strip("\0 ") for tag in CAMERA if tag in exif)
     if camera:
-        found["camera"] = camera[:LONGEST]
+        found["camera"] = camera[:MAX_QUOTED_CHARS]
     told = [str(exif.get(tag, "")) for tag in (SOFTWARE, DESCRIPTION)] + [text.get("Software", "")]
-    if software := next((value for value in told if GENERATORS.search(value)), ""):
-        found["software"] = software[:LONGEST]
+    if software := next((value for value in told if GENERATOR_NAMES.search(value)), ""):
+        found["software"] = software[:MAX_QUOTED_CHARS]
     return found
 
 
-def _plausible(key: str, value: str) -> bool:
+def _is_generator_tag(key: str, value: str) -> bool:
     """``Comment`` and ``prompt`` are words of many uses; a generator's are JSON or hold steps and a seed."""
     return key not in ("Comment", "prompt") or value.lstrip().startswith("{")
 
@@ -89,7 +91,7 @@ def _c2pa(path: Path | str) -> dict[str, Any]:
         with c2pa.Reader(str(path)) as reader:
             store = json.loads(reader.json())
     except Exception as error:
-        return {"state": "invalid", "checked": True, "why": " ".join(str(error).split())[:LONGEST]}
+        return {"state": "invalid", "checked": True, "why": " ".join(str(error).split())[:MAX_QUOTED_CHARS]}
     state = str(store.get("validation_state", "")).lower()
     active = store.get("manifests", {}).get(store.get("active_manifest"), {})
     signer = active.get("signature_info", {}).get("issuer", "")
@@ -100,7 +102,7 @@ def _c2pa(path: Path | str) -> dict[str, Any]:
 def _summary(found: dict[str, Any]) -> str:
     lines = []
     if types := found.get("digital_source_type"):
-        made = any(it in MADE for it in types)
+        made = any(it in AI_SOURCE_TYPES for it in types)
         lines.append(f"{'made by an algorithm' if made else 'source'} ({', '.join(types)})")
     if store := found.get("c2pa"):
         lines.append(f"C2PA {store['state']}{'' if store['checked'] else ', unchecked'}")

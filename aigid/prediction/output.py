@@ -1,15 +1,58 @@
-"""Predictions as a scores file and as a table."""
+"""What is said about one image, for programs and for people."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from aigid.prediction.inputs import KEPT
-from aigid.prediction.result import Prediction
+from aigid.core.embeddings import OK
+from aigid.metrics.decisions import UNCERTAIN
+from aigid.prediction.inputs import MANIFEST_COLUMNS
 
-COLOURS = {"real": "green", "generated": "red", "uncertain": "yellow"}
+
+@dataclass(frozen=True)
+class Prediction:
+    """One image and one bundle; of an image that cannot be read, ``status`` and ``error`` alone.
+
+    ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one. ``details``:
+    ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``limits``, ``classes`` (probability by generator),
+    ``stability`` (score of each view, spread, flips) and ``embedded_metadata`` (metadata, which no score has seen).
+    """
+
+    path: str
+    status: str = OK
+    error: str = ""
+    score: float | None = None
+    probability: float | None = None
+    verdict: str | None = None
+    threshold: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Could it be read?"""
+        return self.status == OK
+
+    @property
+    def uncertain(self) -> bool:
+        """Is the verdict that there is none?"""
+        return self.verdict == UNCERTAIN
+
+    def document(self) -> dict[str, Any]:
+        """As flat JSON; what is not known is left out."""
+        if not self.ok:
+            return {"path": self.path, "status": self.status, "error": self.error, **self.details}
+        found = {"path": self.path, "status": self.status, "score": self.score, "probability": self.probability}
+        found |= {"verdict": self.verdict, "uncertain": self.uncertain, "threshold": self.threshold, **self.details}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+# Predictions as a scores file and as a table.
+
+STYLES = {"real": "green", "generated": "red", "uncertain": "yellow"}
 
 
 def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
@@ -19,7 +62,7 @@ def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.D
     """
     rows = []
     for known, found in zip(images.to_dict("records"), predictions, strict=True):
-        row = {"path": found.path} | {name: known.get(name, "") for name in KEPT}
+        row = {"path": found.path} | {name: known.get(name, "") for name in MANIFEST_COLUMNS}
         row |= {"split": row["split"] or "test", "status": found.status}
         classes = {f"class_{name}": share for name, share in found.details.get("classes", {}).items()}
         row |= {"view": "clean", "score": found.score, "probability": found.probability, "verdict": found.verdict}
@@ -45,7 +88,7 @@ def table(rows: Sequence[Sequence[Prediction]], names: Sequence[str]) -> Table:
 def _text(cell: str) -> Text:
     """As it stands: names may hold Rich's markup, bytes that are no UTF-8, and what moves the cursor."""
     printable = cell.encode("utf-8", "backslashreplace").decode()
-    return Text("".join(it if it.isprintable() else repr(it)[1:-1] for it in printable), COLOURS.get(cell, ""))
+    return Text("".join(it if it.isprintable() else repr(it)[1:-1] for it in printable), STYLES.get(cell, ""))
 
 
 def _cells(found: Prediction) -> list[str]:

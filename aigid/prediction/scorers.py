@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aigid.base import params
-from aigid.base.errors import InputError
-from aigid.detectors.base.models import Model, require_same
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.protocol import Scores as DetectorScores
-from aigid.detectors.base.samples import Samples
-from aigid.detectors.base.scoring import generated
-from aigid.features.backbones import BackboneSettings, JointSettings, towers
+from aigid.core import params
+from aigid.core.errors import InputError
+from aigid.detectors.bundle import Bundle, require_same
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.protocol import Scores as DetectorScores
+from aigid.detectors.samples import Samples
+from aigid.detectors.scoring import p_generated
+from aigid.features.backbones import BackboneSettings, ConcatSettings, components
 
 if TYPE_CHECKING:
-    from aigid.features.extract import Extraction, Towers
+    from aigid.features.extract import EncoderLoader, ExtractionResult
 
-Look = Callable[[str, np.ndarray], object]
+
+DecodeCallback = Callable[[str, np.ndarray], object]
 
 
 @dataclass(frozen=True)
-class Scores:
+class BatchScores:
     """``status`` (N,) str and, of the images that are ok, ``scores`` (N,) and ``classes`` (N, K) by view."""
 
     status: np.ndarray
@@ -36,7 +37,7 @@ class Scores:
 class ExtractedSamples(Samples):
     """Images whose embeddings come from the row cache or were computed into it."""
 
-    def __init__(self, table: pd.DataFrame, seed: int, extraction: "Extraction") -> None:
+    def __init__(self, table: pd.DataFrame, seed: int, extraction: "ExtractionResult") -> None:
         super().__init__(table, seed=seed)
         object.__setattr__(self, "extraction", extraction)
 
@@ -58,7 +59,7 @@ class ExtractedSamples(Samples):
 class Scorer:
     """Scores images for a bundle."""
 
-    def __init__(self, model: Model, folder: Path, weights: str | None = None) -> None:
+    def __init__(self, model: Bundle, folder: Path, weights: str | None = None) -> None:
         self.model, self.folder = model, folder
         on_embeddings = isinstance(model.detector, EmbeddingDetector)
         self.backbone = backbone_of(model, folder, weights) if on_embeddings else None
@@ -68,19 +69,29 @@ class Scorer:
     @property
     def towers(self) -> list[BackboneSettings]:
         """What must be loaded."""
-        return towers(self.backbone) if self.backbone else []
+        return components(self.backbone) if self.backbone else []
 
     def score(
-        self, images: pd.DataFrame, views: Sequence[str], loader: "Towers", others: list[BackboneSettings], look: Look
-    ) -> Scores:
+        self,
+        images: pd.DataFrame,
+        views: Sequence[str],
+        loader: "EncoderLoader",
+        others: list[BackboneSettings],
+        look: DecodeCallback,
+    ) -> BatchScores:
         """Of images with ``path`` and ``sha256``; ``others`` are towers that want the same images."""
         samples = Samples(images, seed=self.model.origin.seed)
         if self.backbone:
             samples = self._extracted(images, views, loader, others, look)
-        return collect(self.model.detector.score(samples, views))
+        return to_batch_scores(self.model.detector.score(samples, views))
 
     def _extracted(
-        self, images: pd.DataFrame, views: Sequence[str], loader: "Towers", others: list[BackboneSettings], look: Look
+        self,
+        images: pd.DataFrame,
+        views: Sequence[str],
+        loader: "EncoderLoader",
+        others: list[BackboneSettings],
+        look: DecodeCallback,
     ) -> ExtractedSamples:
         from aigid.features.extract import extract
 
@@ -101,32 +112,36 @@ class Scorer:
         return f" (the bundle takes {', '.join(sorted(named))}; --weights names a copy on disk)"
 
 
-def backbone_of(model: Model, folder: Path, weights: str | None = None) -> BackboneSettings | JointSettings:
+def backbone_of(model: Bundle, folder: Path, weights: str | None = None) -> BackboneSettings | ConcatSettings:
     """The backbone that a bundle's embeddings come from; InputError where the bundle does not say."""
     if own := getattr(model.detector, "backbone", None):
         return own
     sections: list[dict[str, Any]] = model.origin.backbones
     if not sections:
         raise InputError(f"{folder}: does not say which backbone its embeddings come from; train it again")
-    kinds = [JointSettings if it["library"] == "joint" else BackboneSettings for it in sections]
-    made = [params.check(it, kind, f"{folder}: backbone") for it, kind in zip(sections, kinds, strict=True)]
-    whole = made[0] if len(made) == 1 else JointSettings(library="joint", parts=[p for it in made for p in towers(it)])
+    kinds = [ConcatSettings if it["library"] == "joint" else BackboneSettings for it in sections]
+    made = [params.validate(it, kind, f"{folder}: backbone") for it, kind in zip(sections, kinds, strict=True)]
+    whole = (
+        made[0] if len(made) == 1 else ConcatSettings(library="joint", parts=[p for it in made for p in components(it)])
+    )
     if weights is None:
-        return _at_home(whole, folder)
-    if isinstance(whole, JointSettings):
+        return _resolve_bundled_weights(whole, folder)
+    if isinstance(whole, ConcatSettings):
         raise InputError(f"--weights {weights}: {folder} takes {len(whole.parts)} backbones, not one")
     return whole.model_copy(update={"weights": weights})
 
 
-def _at_home(backbone: BackboneSettings | JointSettings, folder: Path) -> BackboneSettings | JointSettings:
+def _resolve_bundled_weights(
+    backbone: BackboneSettings | ConcatSettings, folder: Path
+) -> BackboneSettings | ConcatSettings:
     """Weights that a bundle holds itself are named from its folder."""
     own = getattr(backbone, "weights", None)
     held = own is not None and (folder / own).is_file()
     return backbone.model_copy(update={"weights": str(folder / own)}) if held else backbone
 
 
-def collect(found: DetectorScores) -> Scores:
+def to_batch_scores(found: DetectorScores) -> BatchScores:
     """Scores (N,) as they are; of probabilities (N, K), what P(real) leaves."""
-    scores = {view: generated(it) if it.ndim == 2 else it for view, it in found.values.items()}
+    scores = {view: p_generated(it) if it.ndim == 2 else it for view, it in found.values.items()}
     classes = {view: it for view, it in found.values.items() if it.ndim == 2}
-    return Scores(np.array(found.status, str), found.messages, scores, classes)
+    return BatchScores(np.array(found.status, str), found.messages, scores, classes)

@@ -3,17 +3,24 @@
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from aigid.prediction.verdict import PLAIN
+from aigid.prediction.verdict import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
-    from aigid.prediction.bundle import Bundle
-
-VIEWS = ("jpeg90", "jpeg70", "jpeg50", "crop90", "blur5x5_1")  # JPEG thrice, a centre crop of 90 %, a slight blur
+    from aigid.prediction.predict import Predictor
 
 
-def of(scores: dict[str, float], bundle: "Bundle") -> dict[str, Any]:
+DELIVERY_VIEWS = (
+    "jpeg90",
+    "jpeg70",
+    "jpeg50",
+    "crop90",
+    "blur5x5_1",
+)  # JPEG thrice, a centre crop of 90 %, a slight blur
+
+
+def score_stability(scores: dict[str, float], bundle: "Predictor") -> dict[str, Any]:
     """The scores by view, their mean and spread, and the views whose score lies beyond the threshold from ``clean``."""
-    threshold = bundle.deployment.operating_point.threshold if bundle.deployment else PLAIN
+    threshold = bundle.deployment.operating_point.threshold if bundle.deployment else DEFAULT_THRESHOLD
     side = scores["clean"] > threshold
     values = list(scores.values())
     return {
@@ -24,6 +31,6 @@ def of(scores: dict[str, float], bundle: "Bundle") -> dict[str, Any]:
     }
 
 
-def caution(found: dict[str, Any]) -> tuple[str, ...]:
+def stability_warnings(found: dict[str, Any]) -> tuple[str, ...]:
     """A line where the verdict flips."""
     return (f"the verdict flips under {', '.join(found['flips'])}",) if found["flips"] else ()

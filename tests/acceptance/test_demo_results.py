@@ -9,16 +9,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from aigid.base import params
-from aigid.data import manifest
-from aigid.detectors.base.registry import find, names
-from aigid.detectors.base.rows import open_dataset
+from aigid.core import manifest, params
+from aigid.detectors.dataset import open_dataset
+from aigid.detectors.registry import get_detector, names
 from aigid.features import text
-from aigid.features.backbones import resolve
+from aigid.features.backbones import backbone_settings
 
 pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).resolve().parents[2]
-ON_EMBEDDINGS = [name for name in names() if "backbone" in find(name).Settings.model_fields]
+ON_EMBEDDINGS = [name for name in names() if "backbone" in get_detector(name).Settings.model_fields]
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +47,15 @@ def test_the_probe_sees_seen_generators_and_struggles_with_unseen(table):
 
 @pytest.mark.parametrize("detector", ON_EMBEDDINGS)
 def test_shuffled_training_labels_teach_nothing(detector):
-    settings = params.load(detector, find(detector).Settings, ROOT / "params.yaml")
+    settings = params.load_section(detector, get_detector(detector).Settings, ROOT / "params.yaml")
     table = manifest.read(ROOT / f"data/manifests/{settings.dataset}.csv")
     dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.dataset}.h5"])
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
-    tower = {"tower": text.load(resolve(settings.backbone), settings.backbone)} if detector == "occ" else {}
+    tower = {"tower": text.load(backbone_settings(settings.backbone), settings.backbone)} if detector == "occ" else {}
     aurocs = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        fitted = find(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed, **tower)
+        fitted = get_detector(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed, **tower)
         aurocs.append(roc_auc_score(test.y, fitted.p_generated(test.x)))
     assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aigid.base import tables
+from aigid.core import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -31,8 +31,8 @@ STANDS_FOR = {
 NOT_RUN = {  # what a line starts with: why
     "make ": "CI's own commands",
     ". .venv": "the shell's own",
-    "dvc ": "tests/test_repro.py and tests/test_sharing.py",
-    "git clone": "tests/test_sharing.py",
+    "dvc ": "tests/integration/test_repro.py and tests/integration/test_sharing.py",
+    "git clone": "tests/integration/test_sharing.py",
     "export ": "names a folder or a bucket that a clone does not hold",
     "torchrun ": "two processes: the tests of each method",
     "aigid align photos.csv --root photos --domain vae": "fetches Stable Diffusion's autoencoder",
@@ -40,9 +40,9 @@ NOT_RUN = {  # what a line starts with: why
     "aigid audit aligned-gan": "follows the line before",
     "aigid import featdistill": "wants the published checkpoints; tests of the importer",
     "python -m benchmarks.": "minutes to hours",
-    "aigid index s3://": "wants a bucket; tests/base/test_remote.py",
-    "AIGID_": "wants a bucket; tests/base/test_remote.py",
-    "aigid extract photos.csv --root s3://": "wants a bucket; tests/features/test_rows_in_a_bucket.py",
+    "aigid index s3://": "wants a bucket; tests/integration/test_remote.py",
+    "AIGID_": "wants a bucket; tests/integration/test_remote.py",
+    "aigid extract photos.csv --root s3://": "wants a bucket; tests/integration/test_rows_in_a_bucket.py",
 }
 
 

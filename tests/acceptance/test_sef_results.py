@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid.align.pairs import PSNR
-from aigid.data import manifest
-from aigid.data.audit.doctor import AuditSettings, examine
+from aigid.aligned.pairs import PSNR_RANGE
+from aigid.core import manifest
+from aigid.data.audit.audit import AuditSettings, run_audit
 
 pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,5 +35,5 @@ def test_the_gate_is_no_worse_than_mixing_and_averaging(auroc, domain):
 def test_the_aligned_fakes_differ_in_pixels_alone(domain):
     root = ROOT / f"data/aligned/{domain}/pairs"
     records = [json.loads(line) for line in (root / "aligned.jsonl").read_text().splitlines()]
-    assert PSNR[0] <= np.median([record["psnr"] for record in records]) <= PSNR[1]
-    assert examine(manifest.read(root / "manifest.csv"), root, AuditSettings(max_images=10), 0).highest <= 0.55
+    assert PSNR_RANGE[0] <= np.median([record["psnr"] for record in records]) <= PSNR_RANGE[1]
+    assert run_audit(manifest.read(root / "manifest.csv"), root, AuditSettings(max_images=10), 0).highest <= 0.55

@@ -1,1 +1,1 @@
-"""The dataset doctor: does anything but the forgery tell generated images from real ones?"""
+"""Audit a dataset: does anything but the forgery tell generated images from real ones?"""

@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.data.audit.record import Copies
+from aigid.data.audit.schema import DuplicateGroups
 
-NEAR = 4  # of 64 bits that may differ: JPEG, resizing and blur change fewer; no two of 7,000 photo tiles are so near
-MOST_EXAMPLES = 3
+MAX_HAMMING = (
+    4  # of 64 bits that may differ: JPEG, resizing and blur change fewer; no two of 7,000 photo tiles are so near
+)
+MAX_EXAMPLES = 3
 CHUNK = 2**24  # pairs compared at once
 
 
-def exact(table: pd.DataFrame) -> list[Copies]:
+def exact_duplicates(table: pd.DataFrame) -> list[DuplicateGroups]:
     """Images with equal ``sha256``, by what lies between them; one may count across splits and across classes."""
     known = table[table["sha256"] != ""]
     same = known.groupby("sha256")
@@ -22,12 +24,12 @@ def exact(table: pd.DataFrame) -> list[Copies]:
     found = []
     for across, rows in (("splits", splits), ("classes", classes), ("nothing", others)):
         sets = known[rows].groupby("sha256", sort=False)["path"]
-        examples = [paths.tolist()[:MOST_EXAMPLES] for _, paths in list(sets)[:MOST_EXAMPLES]]
-        found.append(Copies("exact", across, int(rows.sum()), len(known), examples))
+        examples = [paths.tolist()[:MAX_EXAMPLES] for _, paths in list(sets)[:MAX_EXAMPLES]]
+        found.append(DuplicateGroups("exact", across, int(rows.sum()), len(known), examples))
     return [copies for copies in found if copies.num_images]
 
 
-def near(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> list[Copies]:
+def near_duplicates(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> list[DuplicateGroups]:
     """Images whose perceptual hashes (M,) differ in at most ``NEAR`` bits though their bytes differ; 0 is no hash."""
     found: dict[str, list[tuple[int, int]]] = {"splits": [], "classes": [], "group": [], "nothing": []}
     for start, relations in _compare(table, hashes):
@@ -36,13 +38,13 @@ def near(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> list[Copies]:
             found[across] += zip((rows + start).tolist(), pairs[rows].argmax(axis=1).tolist(), strict=True)
     paths, searched = table["path"].to_numpy(), int((hashes != 0).sum())
     return [
-        Copies("near", across, len(pairs), searched, _examples(pairs, paths))
+        DuplicateGroups("near", across, len(pairs), searched, _examples(pairs, paths))
         for across, pairs in found.items()
         if pairs
     ]
 
 
-def straddling(table: pd.DataFrame) -> list[str]:
+def groups_across_splits(table: pd.DataFrame) -> list[str]:
     """The groups that stand in more than one split."""
     if "group" not in table:
         return []
@@ -61,7 +63,7 @@ def _compare(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> Iterator[tuple[
         def equal(values: NDArray, own: slice = own) -> NDArray[np.bool_]:
             return values[own, None] == values
 
-        close = (np.bitwise_count(hashes[own, None] ^ hashes) <= NEAR) & ~equal(content)
+        close = (np.bitwise_count(hashes[own, None] ^ hashes) <= MAX_HAMMING) & ~equal(content)
         close &= (hashes[own, None] != 0) & (hashes != 0)
         grouped = equal(group) & (group >= 0)
         apart = close & ~grouped
@@ -78,4 +80,4 @@ def _compare(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> Iterator[tuple[
 
 def _examples(pairs: list[tuple[int, int]], paths: NDArray) -> list[list[str]]:
     firsts = [pair for pair in pairs if pair[0] < pair[1]] or pairs
-    return [[str(paths[row]) for row in pair] for pair in firsts[:MOST_EXAMPLES]]
+    return [[str(paths[row]) for row in pair] for pair in firsts[:MAX_EXAMPLES]]

@@ -9,20 +9,20 @@ from scipy.special import expit, logit, ndtr, ndtri
 from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
-from aigid.base import seeding
-from aigid.evaluation import intervals
+from aigid.core import seeding
+from aigid.metrics import intervals
 
 FOLDS = 5  # or as many as a class has units
 BINS = (2, 4, 8, 16, 32, 64)
-PRIOR = 4  # images' worth of the overall share that each bin is mixed with
-MOST_VALUES = 100  # of a name; rarer ones become one
+PRIOR_STRENGTH = 4  # images' worth of the overall share that each bin is mixed with
+MAX_CATEGORIES = 100  # of a name; rarer ones become one
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class AurocEstimate:
     """An AUROC, its 95 % interval, and the one-sided p of 0.5."""
 
     auroc: float = 0.5
@@ -31,17 +31,19 @@ class Estimate:
     p: float = 1.0
 
 
-def each_and_together(features: pd.DataFrame, labels: Ints, units: Ints, seed: int) -> tuple[list[Estimate], Estimate]:
+def univariate_and_joint_auroc(
+    features: pd.DataFrame, labels: Ints, units: Ints, seed: int
+) -> tuple[list[AurocEstimate], AurocEstimate]:
     """The estimate of every column alone and of all together; rows of one of the ``units`` (N,) share a fold.
 
     Where a column varies, each class needs two units. A column with one value predicts nothing, exactly. A column never
     counts by being wrong: the direction is learnt on the other folds, so an AUROC below 0.5 is chance.
     """
-    columns = [_numbers(features[name]) for name in features]
+    columns = [_to_float(features[name]) for name in features]
     varying = [place for place, (values, _) in enumerate(columns) if np.ptp(values) > 0]
-    alone = [Estimate()] * len(columns)
+    alone = [AurocEstimate()] * len(columns)
     if not varying:
-        return alone, Estimate()
+        return alone, AurocEstimate()
     folds = assign_folds(labels, units, seed)
     for place in varying:
         alone[place] = estimate(labels, _out_of_fold_alone(*columns[place], labels, folds), folds, units)
@@ -62,13 +64,13 @@ def assign_folds(labels: Ints, units: Ints, seed: int) -> Ints:
     _, rows = np.unique(units, return_inverse=True)
     fakes, sizes = np.bincount(rows, labels), np.bincount(rows)
     stratum = np.where(fakes == 0, 0, np.where(fakes == sizes, 2, 1))
-    order = np.lexsort((seeding.generator("audit folds", seed).permutation(len(sizes)), stratum))
+    order = np.lexsort((seeding.numpy_generator("audit folds", seed).permutation(len(sizes)), stratum))
     fold = np.empty(len(sizes), np.int64)
     fold[order] = np.arange(len(sizes)) % min(FOLDS, *num_units(labels, units))
     return fold[rows]
 
 
-def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> Estimate:
+def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> AurocEstimate:
     """The AUROC over the pairs of a real and a fake within a fold, as scores of two folds cannot be compared.
 
     Its variance is that of the images' placements, added up within units (DeLong et al. 1988; Obuchowski 1997), and
@@ -77,22 +79,22 @@ def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> Estimate
     (Mann and Whitney 1947). Where no pair is wrong, all that is known is that the pairs of independent images, as
     many as the smaller class has, were right.
     """
-    auroc, influence = _auroc_and_influence(labels, scores, folds)
+    auroc, influence = auroc_influence_function(labels, scores, folds)
     reals, fakes = num_units(labels, units)
     if auroc in (0, 1):
-        edge, chance = intervals.flawless(min(reals, fakes)), 0.5 ** min(reals, fakes)
-        return Estimate(1.0, edge, 1.0, chance) if auroc else Estimate(0.0, 0.0, 1 - edge, 1 - chance)
+        edge, chance = intervals.perfect_auroc_lower_bound(min(reals, fakes)), 0.5 ** min(reals, fakes)
+        return AurocEstimate(1.0, edge, 1.0, chance) if auroc else AurocEstimate(0.0, 0.0, 1 - edge, 1 - chance)
     _, rows = np.unique(units, return_inverse=True)
     num, num_folds = rows.max() + 1, folds.max() + 1
     widened = 1 + num_folds / max(num_folds - 1, 1)
     variance = widened * num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
     chance = widened * (reals + fakes + num_folds) / (12 * reals * fakes)
     p = float(ndtr((0.5 - auroc) / np.sqrt(max(variance, chance))))
-    reach = ndtri((1 + intervals.LEVEL) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
-    return Estimate(auroc, float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach)), p)
+    reach = ndtri((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
+    return AurocEstimate(auroc, float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach)), p)
 
 
-def _auroc_and_influence(labels: Ints, scores: Floats, folds: Ints) -> tuple[float, Floats]:
+def auroc_influence_function(labels: Ints, scores: Floats, folds: Ints) -> tuple[float, Floats]:
     """The AUROC of pairs within folds, and what each row (N,) adds to its deviation."""
     won, met = np.zeros(len(labels)), np.zeros(len(labels))  # the pairs of each row
     for fold in range(folds.max() + 1):
@@ -108,12 +110,12 @@ def _auroc_and_influence(labels: Ints, scores: Floats, folds: Ints) -> tuple[flo
     return auroc, (won - met * auroc) / pairs
 
 
-def _numbers(column: pd.Series) -> tuple[Floats, bool]:
+def _to_float(column: pd.Series) -> tuple[Floats, bool]:
     """The values of a column (N,), names as the rank of how often they stand, and whether they are names."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64), False
     places = {name: place for place, name in enumerate(column.value_counts(sort=True).index)}
-    return column.map(places).clip(upper=MOST_VALUES).to_numpy(np.float64), True
+    return column.map(places).clip(upper=MAX_CATEGORIES).to_numpy(np.float64), True
 
 
 def _out_of_fold_alone(values: Floats, is_name: bool, labels: Ints, folds: Ints) -> Floats:
@@ -126,12 +128,12 @@ def _out_of_fold_alone(values: Floats, is_name: bool, labels: Ints, folds: Ints)
     for fold in range(folds.max() + 1):
         seen, own = folds != fold, folds == fold
         ordered, base = np.sort(values[seen]), labels[seen].mean()
-        cuts = [np.arange(MOST_VALUES)] if is_name else [_quantiles(ordered, num) for num in BINS]
+        cuts = [np.arange(MAX_CATEGORIES)] if is_name else [_quantiles(ordered, num) for num in BINS]
         for edges in cuts:
             bins = np.searchsorted(edges, values)
             num = np.bincount(bins[seen], minlength=len(edges) + 1)
             fakes = np.bincount(bins[seen], labels[seen], minlength=len(edges) + 1)
-            scores[own] += ((fakes + PRIOR * base) / (num + PRIOR))[bins[own]]
+            scores[own] += ((fakes + PRIOR_STRENGTH * base) / (num + PRIOR_STRENGTH))[bins[own]]
     return scores
 
 

@@ -1,1 +1,1 @@
-"""One small file for each on-disk layout of a dataset."""
+"""On-disk layouts of datasets."""

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from aigid.base.errors import InputError
-from aigid.data.layouts import labels
-from aigid.data.layouts.walk import Row, Tree
-from aigid.data.reading import archives
+from aigid.core.errors import InputError
+from aigid.data.layouts import tables
+from aigid.data.layouts.base import FileTree, ManifestRow
+from aigid.images import archives
 
-TREE = (
+DEFACTIFY = (
     "train/{coco,sd21,sdxl,sd3,dalle,midjourney}_image/<i>.png; {val,test}/[image_]<i>.png with an "
     ".xlsx or .csv table of Index, Label_A, Label_B; [data/]<split>-*.parquet with Caption, Image, Label_A, Label_B"
 )
@@ -30,10 +30,10 @@ COLUMNS = {
 }
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 INDEX_COLUMNS = ("index", "id", "image_id", "image", "filename")
-NO_NUMBER = -1
+MISSING_LABEL = -1
 
 
-def rows(tree: Tree) -> Iterator[Row]:
+def defactify(tree: FileTree) -> Iterator[ManifestRow]:
     """One row an image; the images of one caption are one ``group``; an image that no table labels is left out."""
     flat: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
     tables = _tables(tree)
@@ -64,7 +64,7 @@ def rows(tree: Tree) -> Iterator[Row]:
                 yield _row(path, _generator(cells, path), SPLITS[split], caption and f"{split}/{caption}", caption)
 
 
-def _tables(tree: Tree) -> dict[tuple[str, str], list[tuple[str, int, list[dict[str, str]]]]]:
+def _tables(tree: FileTree) -> dict[tuple[str, str], list[tuple[str, int, list[dict[str, str]]]]]:
     """The Parquet tables of each split: path, number of the first row, and the rows' cells that are text.
 
     Rows are counted from 0 through all tables of a split: ``train-00000-of-00002.parquet`` is the first of ``train``.
@@ -73,7 +73,7 @@ def _tables(tree: Tree) -> dict[tuple[str, str], list[tuple[str, int, list[dict[
     for path in sorted(other for other in tree.others if other.endswith(".parquet")):
         before = found[_split_of(path)]
         start = before[-1][1] + len(before[-1][2]) if before else 0
-        before.append((path, start, archives.texts(tree.root / path)))
+        before.append((path, start, archives.captions(tree.root / path)))
     return found
 
 
@@ -83,7 +83,7 @@ def _split_of(table: str) -> tuple[str, str]:
     return folder.removesuffix("data").rstrip("/"), PurePosixPath(name).stem.partition("-")[0]
 
 
-def _row(path: str, generator: str, split: str, group: str, caption: str) -> Row:
+def _row(path: str, generator: str, split: str, group: str, caption: str) -> ManifestRow:
     label = int(generator != "real")
     row = {"path": path, "label": label, "generator": generator, "split": split}
     return row | {"source": "coco", "group": group, "caption": caption}
@@ -91,7 +91,7 @@ def _row(path: str, generator: str, split: str, group: str, caption: str) -> Row
 
 def _generator(cells: dict[str, str], path: str) -> str:
     """``real`` or the generator's name; ``unknown`` where only Label_A is told."""
-    label, number = labels.label_of(cells["label_a"]), cells.get("label_b", "").removesuffix(".0")
+    label, number = tables.parse_label(cells["label_a"]), cells.get("label_b", "").removesuffix(".0")
     if label is not None and not number:
         return "unknown" if label else "real"
     generator = dict(zip("012345", GENERATORS, strict=True)).get(number)
@@ -100,7 +100,7 @@ def _generator(cells: dict[str, str], path: str) -> str:
     return generator
 
 
-def _labels(tree: Tree, above: str, split: str) -> dict[int, dict[str, str]]:
+def _labels(tree: FileTree, above: str, split: str) -> dict[int, dict[str, str]]:
     """What the tables in the folder of a split, or beside it under its name, say of each image's number."""
     known: dict[int, dict[str, str]] = defaultdict(dict)
     for place in tree.others:
@@ -108,15 +108,15 @@ def _labels(tree: Tree, above: str, split: str) -> dict[int, dict[str, str]]:
         inside = folder == f"{above}/{split}".strip("/")
         beside = folder in (above, f"{above}/data".strip("/")) and name.lower().startswith(split[:3])
         if name.endswith((".csv", ".xlsx")) and (inside or beside):
-            table = labels.read(tree.root / place)
-            index = labels.pick(table, INDEX_COLUMNS, tree.root / place)
+            table = tables.read(tree.root / place)
+            index = tables.find_column(table, INDEX_COLUMNS, tree.root / place)
             for cells in table.to_dict("records"):
                 known[_number(cells[index])] |= cells
-    known.pop(NO_NUMBER, None)
+    known.pop(MISSING_LABEL, None)
     return known
 
 
 def _number(name: str) -> int:
     """12 of ``image_12.png``, ``000012.png``, ``12`` and ``12.0``."""
     found = re.fullmatch(r"(?:.*/)?(?:image_)?(\d+)(?:\.\w+)?", name.strip())
-    return int(found.group(1)) if found else NO_NUMBER
+    return int(found.group(1)) if found else MISSING_LABEL

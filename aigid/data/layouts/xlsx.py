@@ -7,8 +7,8 @@ from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
-from aigid.base.errors import InputError
-from aigid.base.remote import Place
+from aigid.core.errors import InputError
+from aigid.core.paths import AnyPath
 
 MAX_BYTES = 2**28  # of one unpacked part; nine thousand labels are about 1 MB
 MAX_COLUMNS = 2**14
@@ -25,7 +25,7 @@ FAULTS = (
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 
 
-def read(path: Place) -> pd.DataFrame:
+def read(path: AnyPath) -> pd.DataFrame:
     """Cells as text under the names of the first row, missing ones empty, empty rows left out."""
     try:
         with path.open("rb") as file, ZipFile(file) as book:

@@ -12,19 +12,21 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch import nn
 
-from aigid import store
-from aigid.base import seeding
-from aigid.base.files import device_name
-from aigid.detectors.base.protocol import ImageDetector, Scores
-from aigid.detectors.base.rows import class_names, class_numbers
-from aigid.detectors.base.samples import Samples
-from aigid.detectors.cnn.network import build
-from aigid.detectors.cnn.samples import Samples as Channels
-from aigid.detectors.cnn.samples import Source
+from aigid.core import embeddings, seeding
+from aigid.core.device import choose_device
+from aigid.core.errors import InputError
+from aigid.core.files import device_name
+from aigid.detectors.bundle import Bundle
+from aigid.detectors.cnn.data import ChannelDataset
+from aigid.detectors.cnn.data import ChannelView as Channels
+from aigid.detectors.cnn.model import build_model
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
-from aigid.detectors.training import finetuning, parallel
-from aigid.device import choose_device
+from aigid.detectors.dataset import class_names, encode_labels
+from aigid.detectors.protocol import ImageDetector, Scores
+from aigid.detectors.samples import Samples, judged
+from aigid.detectors.scoring import class_scores_frame
+from aigid.training import distributed, loop
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 
@@ -40,29 +42,29 @@ class Cnn(ImageDetector):
     @classmethod
     def fit(cls, settings: CnnSettings, train: Samples, val: Samples, seed: int, *, vae: Path) -> Self:
         """Return the network of the epoch with the best validation macro-F1; under ``torchrun``, in each process."""
-        source = Source(settings, vae, train.root, seed)
-        with parallel.processes():
+        source = ChannelDataset(settings, vae, train.root, seed)
+        with distributed.process_group():
             fitted, log = cls.train(settings, source, pd.concat([train.table, val.table]), seed)
         fitted.vae, fitted.logs = vae, {"epochs": log}
         return fitted
 
     @classmethod
     def train(
-        cls, settings: CnnSettings, source: Source, manifest: pd.DataFrame, seed: int
+        cls, settings: CnnSettings, source: ChannelDataset, manifest: pd.DataFrame, seed: int
     ) -> tuple[Self, pd.DataFrame]:
         """The network of the epoch with the best validation macro-F1, and the log of its epochs.
 
-        Within `aigid.detectors.training.parallel.processes`, each gets both.
+        Within `aigid.training.distributed.process_group`, each gets both.
         """
         splits = {name: manifest[manifest["split"] == name] for name in ("train", "val")}
-        named = {name: names_of(part, settings) for name, part in splits.items()}
+        named = {name: generator_names(part, settings) for name, part in splits.items()}
         classes = class_names(named["train"], "train")
-        y = {name: class_numbers(names, classes, name) for name, names in named.items()}
+        y = {name: encode_labels(names, classes, name) for name, names in named.items()}
         parts = [_samples(source, splits["train"], y["train"], view) for view in settings.views]
-        lessons, val = _joined(parts), _samples(source, splits["val"], y["val"], "clean")
+        lessons, val = _concat(parts), _samples(source, splits["val"], y["val"], "clean")
         with torch.random.fork_rng():
-            torch.manual_seed(seeding.seed_of("cnn", seed))
-            net = build(settings, len(classes)).to(choose_device(device_name()))
+            torch.manual_seed(seeding.derive_seed("cnn", seed))
+            net = build_model(settings, len(classes)).to(choose_device(device_name()))
             log = train(net, settings, lessons, val, seed, _checkpoint(settings, lessons, val, seed))
         return cls(net.eval(), settings, classes), pd.DataFrame(log, columns=LOG).astype({"epoch": int})
 
@@ -77,8 +79,8 @@ class Cnn(ImageDetector):
         """Return those of the channels."""
         return self._source(samples).fingerprints
 
-    def _source(self, samples: Samples) -> Source:
-        return Source(self.settings, self.vae, samples.root, samples.seed)
+    def _source(self, samples: Samples) -> ChannelDataset:
+        return ChannelDataset(self.settings, self.vae, samples.root, samples.seed)
 
     def probabilities(self, samples: Channels) -> np.ndarray:
         """(N, K) float64."""
@@ -97,7 +99,7 @@ class Cnn(ImageDetector):
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
         """What ``save`` wrote."""
         settings = CnnSettings(**facts["settings"])
-        net = build(settings.model_copy(update={"pretrained": False}), len(facts["classes"]))
+        net = build_model(settings.model_copy(update={"pretrained": False}), len(facts["classes"]))
         net.load_state_dict(load_file(folder / "weights.safetensors"))
         return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"], folder / "vae")
 
@@ -105,32 +107,32 @@ class Cnn(ImageDetector):
 Detector = Cnn
 
 
-def scored(detector: Cnn, source: Source, rows: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
+def scored(detector: Cnn, source: ChannelDataset, rows: pd.DataFrame, view: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the status (N,) of images and their probabilities (N, K), NaN where an image cannot be read."""
     samples, status = source.samples(rows, np.zeros(len(rows), np.int64), view)
     values = np.full((len(rows), len(detector.classes)), np.nan)
     if len(samples):
-        values[status == store.OK] = detector.probabilities(samples)
+        values[status == embeddings.OK] = detector.probabilities(samples)
     return status, values
 
 
-def names_of(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
+def generator_names(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
     """What each image (N,) is by the network's task: its generator, or whether it is generated."""
     if settings.task == "binary":
         return np.where(manifest["label"] == 1, "generated", "real")
     return manifest["generator"].to_numpy(str)
 
 
-def _samples(source: Source, rows: pd.DataFrame, y: np.ndarray, view: str) -> Channels:
+def _samples(source: ChannelDataset, rows: pd.DataFrame, y: np.ndarray, view: str) -> Channels:
     """The readable rows; of the channels that the cache lacks, each process makes its part."""
-    if parallel.world() > 1:
-        mine = slice(parallel.rank(), None, parallel.world())
+    if distributed.world_size() > 1:
+        mine = slice(distributed.rank(), None, distributed.world_size())
         source.samples(rows.iloc[mine], y[mine], view)
-        parallel.wait()
+        distributed.barrier()
     return source.samples(rows, y, view)[0]
 
 
-def _joined(parts: list[Channels]) -> Channels:
+def _concat(parts: list[Channels]) -> Channels:
     """The samples of several views as one; a key stands for an image in a view."""
     if len(parts) == 1:
         return parts[0]
@@ -144,4 +146,18 @@ def _joined(parts: list[Channels]) -> Channels:
 
 def _checkpoint(settings: CnnSettings, lessons: Channels, val: Channels, seed: int) -> Path:
     about = [REVISION, settings.model_dump(mode="json"), seed]
-    return finetuning.checkpoint(about + [[samples.keys, samples.y.tolist()] for samples in (lessons, val)])
+    return loop.checkpoint_path(about + [[samples.keys, samples.y.tolist()] for samples in (lessons, val)])
+
+
+# Score images by a network whose channels come from a given source, as of another VAE or other settings.
+
+
+def score(model: Bundle, source: ChannelDataset, manifest: pd.DataFrame, views: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each val and test image and view; an unreadable image has a status and no score."""
+    if source.fingerprints != model.fingerprints:
+        raise InputError(f"{model.name}: trained on the channels of another VAE, size or settings than these")
+    rows, parts = judged(manifest), []
+    for view in views:
+        status, values = scored(model.detector, source, rows, view)
+        parts.append(class_scores_frame(rows, view, values, model.detector.classes, status))
+    return pd.concat(parts, ignore_index=True)

@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.base.params import Settings
+from aigid.core.params import Settings
 
 Channel = Literal["rgb", "error", "frequency"]
-NUM_PLANES = {"rgb": 3, "error": 1, "frequency": 1}
+NUM_CHANNELS = {"rgb": 3, "error": 1, "frequency": 1}
 
 # What the published code does otherwise, each by its name:
 #   legacy_offset         the error is stored as e/2 + 1/2, so that it fills the upper half of the grey levels
 #   wrap_frequency        the log spectrum is cast to 8 bits without clipping: what exceeds 255 starts again at 0
 #   clean_side_channels   error and spectrum of a degraded image are those of the clean one
 #   frozen_after_first_epoch   from the second epoch on, the network trains in evaluation mode
-Compat = Literal["legacy_offset", "wrap_frequency", "clean_side_channels", "frozen_after_first_epoch"]
+PaperCompat = Literal["legacy_offset", "wrap_frequency", "clean_side_channels", "frozen_after_first_epoch"]
 
 
 class CnnSettings(Settings):
@@ -40,12 +40,12 @@ class CnnSettings(Settings):
     hflip: bool = False  # half of the training images, left to right
     hflip_tta: bool = False  # the mean of what an image gets and what its mirror image gets
     precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
-    compat: tuple[Compat, ...] = ()
+    compat: tuple[PaperCompat, ...] = ()
 
     @property
     def num_planes(self) -> int:
         """Channels of the network's input."""
-        return sum(NUM_PLANES[channel] for channel in self.channels)
+        return sum(NUM_CHANNELS[channel] for channel in self.channels)
 
     def with_shortcut(self, taken: bool) -> "CnnSettings":
         """The same, whose degraded images have the side channels of the clean ones if the shortcut is ``taken``."""

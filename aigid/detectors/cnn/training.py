@@ -8,35 +8,37 @@ from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
-from aigid.detectors.cnn.samples import Samples
+from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.training import finetuning, parallel
-from aigid.detectors.training.batchnorm import whole_batch
-from aigid.detectors.training.plan import Learner, Plan, Position
+from aigid.training import distributed, loop
+from aigid.training.distributed import sync_batch_norm
+from aigid.training.trainer import StepInfo, TrainConfig, TrainTask
 
 EVAL_BATCH = 256
-FEWEST = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
+MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
 LOG = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
 
 
 def train(
-    net: nn.Module, settings: CnnSettings, train: Samples, val: Samples, seed: int, checkpoint: Path
+    net: nn.Module, settings: CnnSettings, train: ChannelView, val: ChannelView, seed: int, checkpoint: Path
 ) -> list[dict[str, float]]:
     """Give ``net`` the weights of the epoch with the best validation macro-F1; the log, a row of ``LOG`` an epoch."""
     how = plan(settings, len(train), seed)
-    log = finetuning.train(how, learner(net, settings, how, train, val), checkpoint)
-    if parallel.rank() == 0:
+    log = loop.train(how, training_task(net, settings, how, train, val), checkpoint)
+    if distributed.rank() == 0:
         checkpoint.unlink(missing_ok=True)
     return log
 
 
-def plan(settings: CnnSettings, num_items: int, seed: int) -> Plan:
+def plan(settings: CnnSettings, num_items: int, seed: int) -> TrainConfig:
     """As long as the settings say."""
     mixed = settings.precision == "mixed"
-    return Plan("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
+    return TrainConfig("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
 
 
-def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, val: Samples) -> Learner:
+def training_task(
+    net: nn.Module, settings: CnnSettings, plan: TrainConfig, train: ChannelView, val: ChannelView
+) -> TrainTask:
     """Cross-entropy of the classes; macro-F1 judges.
 
     Processes that share a batch train as one would with all of it, but for drop-out, if the network has any.
@@ -45,17 +47,17 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
     optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     device = next(net.parameters()).device
 
-    def lesson(at: Position, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def lesson(at: StepInfo, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return train.take(places), train.y[places]
 
-    def loss(at: Position, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
+    def loss(at: StepInfo, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
         net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
         pictures, y = lesson
         pixels = to_float(pictures, device)
         if settings.hflip:
-            turned = parallel.share(torch.rand(parallel.world() * len(y)).to(device)) < 0.5
+            turned = distributed.per_rank(torch.rand(distributed.world_size() * len(y)).to(device)) < 0.5
             pixels[turned] = pixels[turned].flip(-1)
-        with whole_batch():
+        with sync_batch_norm():
             logits = net(pixels)
         return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
 
@@ -65,11 +67,11 @@ def learner(net: nn.Module, settings: CnnSettings, plan: Plan, train: Samples, v
         wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
         return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    return Learner(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, lesson=lesson)
+    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, lesson=lesson)
 
 
 def _schedule(
-    optimizer: torch.optim.Optimizer, settings: CnnSettings, plan: Plan
+    optimizer: torch.optim.Optimizer, settings: CnnSettings, plan: TrainConfig
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "constant":
         return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -79,13 +81,13 @@ def _schedule(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, samples: Samples, places: np.ndarray, mirrored: bool = False) -> np.ndarray:
+def predict(net: nn.Module, samples: ChannelView, places: np.ndarray, mirrored: bool = False) -> np.ndarray:
     """Logits (1, n, K) float32 of the images at ``places``; ``mirrored`` adds their mirror images', (2, n, K)."""
     net.eval()
     device, found = next(net.parameters()).device, []
     for start in range(0, len(places), EVAL_BATCH):
         block = places[start : start + EVAL_BATCH]
-        pixels = to_float(samples.take(np.resize(block, max(len(block), FEWEST))), device)
+        pixels = to_float(samples.take(np.resize(block, max(len(block), MIN_BATCH))), device)
         logits = [net(it)[: len(block)] for it in ([pixels, pixels.flip(-1)] if mirrored else [pixels])]
         found.append(torch.stack(logits).float().cpu().numpy())
     return np.concatenate(found, axis=1)

@@ -5,23 +5,27 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from aigid.base.errors import InputError
-from aigid.detectors.base import models
-from aigid.detectors.base.protocol import ImageDetector, Scores
-from aigid.detectors.base.samples import Samples
-from aigid.detectors.featdistill import expert as experts
-from aigid.detectors.featdistill.expert import Expert, p_generated
+from aigid.core import embeddings
+from aigid.core.errors import InputError
+from aigid.detectors import bundle
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.model import Expert, p_generated
 from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings
-from aigid.features import weights
+from aigid.detectors.protocol import ImageDetector, Scores
+from aigid.detectors.samples import Samples, judged
+from aigid.detectors.scoring import scores_frame
+from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings
-from aigid.features.extract import Towers
+from aigid.features.extract import EncoderLoader, extract
+from aigid.features.reader import DecodedImage
 
 
-class Member(NamedTuple):
+class EnsembleMember(NamedTuple):
     """An expert of an ensemble: what it is, how to have it, and its ``file`` if it lies in one."""
 
     settings: ExpertSettings
@@ -31,11 +35,11 @@ class Member(NamedTuple):
     def backbone(self) -> BackboneSettings:
         """Its encoder as a backbone like any other."""
         assert self.file is not None, "only an expert on disk is a backbone"
-        return experts.bare(self.settings.backbone).model_copy(update={"weights": str(self.file)})
+        return experts.without_head(self.settings.backbone).model_copy(update={"weights": str(self.file)})
 
     def head(self) -> nn.Module:
         """Its head alone; of the file only that part is read where its format allows."""
-        tensors = weights.read(self.file, experts.HEAD)
+        tensors = checkpoints.read(self.file, experts.HEAD_FILE)
         head = experts.head(tensors["0.weight"].shape[1])
         head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return head.eval()
@@ -52,10 +56,10 @@ class FeatDistill(ImageDetector):
 
     Settings = FeatDistillSettings
 
-    def __init__(self, members: dict[str, Member], half: bool = False) -> None:
+    def __init__(self, members: dict[str, EnsembleMember], half: bool = False) -> None:
         self.members, self.half = members, half
         self._trained: list[str] = []  # fingerprints of the experts' training, as far as they are known
-        self._loader: Towers | None = None
+        self._loader: EncoderLoader | None = None
 
     @classmethod
     def fit(cls, settings: FeatDistillSettings, train: Samples, val: Samples, seed: int, *, experts: Path) -> Self:
@@ -70,7 +74,7 @@ class FeatDistill(ImageDetector):
         """Return the ensemble of the experts of these folders."""
         members, trained = {}, []
         for name, folder in folders.items():
-            model = models.load(folder)
+            model = bundle.load(folder)
             member = model.detector.members.get(name)
             if member is None or member.settings != settings.experts[name]:
                 raise InputError(f"{folder}: is not the expert {name} that the parameters describe")
@@ -82,13 +86,12 @@ class FeatDistill(ImageDetector):
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return the mean of the experts' P(generated); they stay in memory from one call to the next."""
-        from aigid.detectors.featdistill import scoring
 
-        self._loader = self._loader or Towers()
+        self._loader = self._loader or EncoderLoader()
         images = samples.table.reset_index(drop=True)
-        said = scoring.say(self, images, samples.root, views, samples.seed, self._loader)
+        said = predict(self, images, samples.root, views, samples.seed, self._loader)
         messages = {sample.place: sample.message for sample in said.failed}
-        return Scores(said.status, {view: said.scores[view][scoring.ENSEMBLE] for view in views}, messages)
+        return Scores(said.status, {view: said.scores[view][ENSEMBLE] for view in views}, messages)
 
     def fingerprints(self, samples: Samples) -> list[str]:
         """Return those of the experts' training."""
@@ -102,7 +105,7 @@ class FeatDistill(ImageDetector):
         """Write ``<expert>.safetensors`` by the published names, one after the other, in float16 where ``half``."""
         dtype = torch.float16 if self.half else torch.float32
         for name, member in self.members.items():
-            tensors = experts.state(member.load())
+            tensors = experts.state_dict(member.load())
             save_file(
                 {key: it.detach().cpu().to(dtype).contiguous() for key, it in tensors.items()},
                 folder / f"{name}.safetensors",
@@ -115,22 +118,85 @@ class FeatDistill(ImageDetector):
         """What ``save`` wrote; the experts stay on disk."""
         settings = {name: ExpertSettings(**how) for name, how in facts["experts"].items()}
         return cls(
-            {name: on_disk(how, folder / f"{name}.safetensors") for name, how in settings.items()}, facts["half"]
+            {name: lazy_member(how, folder / f"{name}.safetensors") for name, how in settings.items()}, facts["half"]
         )
 
 
 Detector = FeatDistill
 
 
-def on_disk(settings: ExpertSettings, file: Path) -> Member:
+def lazy_member(settings: ExpertSettings, file: Path) -> EnsembleMember:
     """The member whose checkpoint lies in a file."""
-    return Member(settings, lambda: experts.load(settings, file), file)
+    return EnsembleMember(settings, lambda: experts.load(settings, file), file)
 
 
-def ensemble(probabilities: dict[str, np.ndarray]) -> np.ndarray:
+def mean_probability(probabilities: dict[str, np.ndarray]) -> np.ndarray:
     """The plain mean (N,) of the members' P(generated), summed in their order."""
     values = list(probabilities.values())
     total = values[0]
     for value in values[1:]:
         total = total + value
     return total / len(values)
+
+
+# What the experts say of images: their embeddings go through the row cache, their heads are a small product.
+
+ENSEMBLE = "featdistill"
+MAX_STREAM_BATCH = 32  # images of a batch at most where one expert is held at a time: a full-size one then takes 1.5 GB
+
+
+class ExpertScores(NamedTuple):
+    """By view and expert P(generated) (N,), NaN where the image failed; the images' ``status`` (N,); who failed."""
+
+    scores: dict[str, dict[str, np.ndarray]]
+    status: np.ndarray
+    failed: list[DecodedImage]
+
+
+def predict(
+    detector: FeatDistill,
+    images: pd.DataFrame,
+    root: Path,
+    views: Sequence[str],
+    seed: int,
+    loader: EncoderLoader | None = None,
+) -> ExpertScores:
+    """What each expert and the ensemble say of each view.
+
+    With a ``loader``, which keeps the experts in memory, images are decoded once for all of them; without, one expert
+    is in memory at a time, and images are decoded once for each, in batches of at most ``STREAMED``.
+    """
+    towers = {name: member.backbone() for name, member in detector.members.items()}
+    scores: dict[str, dict[str, np.ndarray]] = {view: {} for view in views}
+    status, failed = np.full(len(images), embeddings.OK, dtype=object), {}
+    for name, member in detector.members.items():
+        others = [tower for other, tower in towers.items() if loader and other != name]
+        extraction = extract(
+            images, root, towers[name], views, seed, others, loader=loader or EncoderLoader(MAX_STREAM_BATCH)
+        )
+        status = np.where(status == embeddings.OK, np.array(extraction.status, dtype=object), status)
+        failed |= {sample.place: sample for sample in extraction.failed}
+        for view, rows in extraction.views.items():
+            scores[view][name] = member.probabilities(rows)
+    for found in scores.values():
+        found[ENSEMBLE] = mean_probability(found)
+    return ExpertScores(scores, status, list(failed.values()))
+
+
+def score(
+    detector: FeatDistill,
+    manifest: pd.DataFrame,
+    root: Path,
+    views: Sequence[str],
+    seed: int,
+    loader: EncoderLoader | None,
+) -> dict[str, pd.DataFrame]:
+    """The scores files' rows of the ensemble and of each expert: each val and test image and view."""
+    rows = judged(manifest)
+    said = predict(detector, rows.reset_index(drop=True), root, views, seed, loader)
+    return {
+        name: pd.concat(
+            [scores_frame(rows, view, said.scores[view][name], said.status) for view in views], ignore_index=True
+        )
+        for name in (ENSEMBLE, *detector.members)
+    }

@@ -1,11 +1,16 @@
 """What holds a student to its teacher: the distance of dense tokens, or the contrast of embeddings."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import cos, pi
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from aigid.detectors.featdistill.model import Expert, ExpertOutput
+from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settings
 
 EPSILON = 1e-7
 
@@ -16,13 +21,13 @@ def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     return torch.stack(layers).mean()
 
 
-def momentum(done: float, base: float, most: float) -> float:
+def ema_momentum(done: float, base: float, most: float) -> float:
     """The moving teacher's (Section 5.1): from ``base`` to ``most`` as ``done`` goes from 0 to 1, along a cosine."""
     return most - (most - base) * (cos(pi * done) + 1) / 2
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, share: float) -> None:
+def ema_update(teacher: nn.Module, student: nn.Module, share: float) -> None:
     """Move the teacher towards the student; it keeps ``share`` of itself. Buffers are copied."""
     for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
         mine.lerp_(its.to(mine), 1 - share)
@@ -42,7 +47,7 @@ class Projection(nn.Module):
         return functional.normalize(self.linear(embedding).float(), dim=1)
 
 
-class Contrast(nn.Module):
+class ContrastiveQueue(nn.Module):
     """Contrastive representation distillation (Tian et al., ICLR 2020) with a queue of the teacher's embeddings.
 
     Noise-contrastive: is a pair of embeddings of one image, or of two? Where CRD keeps an embedding for each training
@@ -79,3 +84,62 @@ class Contrast(nn.Module):
         places = (self.oldest + torch.arange(len(teacher), device=teacher.device)) % size
         self.queue[places] = teacher.to(self.queue)
         self.oldest.copy_((self.oldest + len(teacher)) % size)
+
+
+# The second stage's teacher: a frozen copy whose patch tokens are kept (A), or a moving one that is contrasted (B).
+
+
+@dataclass(frozen=True)
+class Distiller:
+    """What is trained (``net``), by whom, and what is asked: ``term`` of the student's answer and the teacher's pixels.
+
+    ``after_step`` gets the share of all steps that are done; ``kept`` is what a checkpoint must hold of the teacher.
+    """
+
+    net: nn.Module
+    teacher: Expert | None = None
+    layers: tuple[int, ...] = ()
+    sees_the_same: bool = False
+    term: Callable[[ExpertOutput, Tensor], Tensor] = lambda answer, pixels: answer.logits.sum() * 0
+    after_step: Callable[[float], None] = lambda done: None
+    kept: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+def build_distiller(expert: Expert, descent: OptimizerSettings, num_images: int) -> Distiller:
+    """The teaching of a stage; the expert as it is now is the teacher."""
+    if not isinstance(descent, Stage2Settings) or descent.mode == "none":
+        return Distiller(expert)
+    teacher = copy.deepcopy(expert).requires_grad_(False).eval()
+    return (_l2_distiller if descent.mode == "l2" else _contrastive_distiller)(expert, teacher, descent, num_images)
+
+
+def _l2_distiller(expert: Expert, teacher: Expert, how: Stage2Settings, _: int) -> Distiller:
+    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = teacher.answer(pixels, how.layers).tokens
+        return how.distill_weight * distance(answer.tokens, target)
+
+    return Distiller(expert, teacher, how.layers, how.teacher_view == "same", term)
+
+
+def _contrastive_distiller(expert: Expert, teacher: Expert, how: Stage2Settings, num_images: int) -> Distiller:
+    device = next(expert.parameters()).device
+    mine = Projection(expert.classifier[0].in_features, how.width).to(device)
+    its = copy.deepcopy(mine).requires_grad_(False)
+    contrast = ContrastiveQueue(how.queue, how.width, how.temperature, num_images).to(device)
+
+    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = its(teacher.vision_encoder(pixels))
+        loss = contrast(mine(answer.embedding), target)
+        contrast.remember(target)
+        return how.distill_weight * loss
+
+    def after_step(done: float) -> None:
+        share = ema_momentum(done, *how.momentum)
+        ema_update(teacher, expert, share)
+        ema_update(its, mine, share)
+
+    net = nn.ModuleDict({"expert": expert, "projection": mine})
+    kept = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
+    return Distiller(net, teacher, (), how.teacher_view == "same", term, after_step, kept)

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from aigid.base.params import Settings
-from aigid.degrade.policies import POLICIES
-from aigid.features.backbones import BackboneSettings, LoraSettings, named
+from aigid.core.params import Settings
+from aigid.degradations.policies import POLICIES
+from aigid.features.backbones import BackboneSettings, LoraSettings, display_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -22,7 +22,7 @@ def _known(name: str | None) -> str | None:
 Policy = Annotated[str | None, BeforeValidator(_known)]
 
 
-def _watched(settings: BackboneSettings) -> BackboneSettings:
+def _check_layers(settings: BackboneSettings) -> BackboneSettings:
     if settings.library == "timm":
         raise ValueError("an expert's encoder is open_clip's or transformers'")
     return settings
@@ -31,25 +31,25 @@ def _watched(settings: BackboneSettings) -> BackboneSettings:
 class ExpertSettings(Settings):
     """One expert; the paper's differ in pairs by nothing that it states, ours by their seed."""
 
-    backbone: Annotated[BackboneSettings, BeforeValidator(named), AfterValidator(_watched)]
+    backbone: Annotated[BackboneSettings, BeforeValidator(display_name), AfterValidator(_check_layers)]
     seed: int
     lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
     gradient_checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
 
 
-class LessonSettings(Settings):
+class DataSettings(Settings):
     """What an expert sees of a training image."""
 
     max_images: Count | None = None  # to train on: of each class as many as there are, or half of this
     max_val_images: Count = 512  # of validation, for the log alone
-    policy: Policy = "featdistill"  # a key of POLICIES in aigid/degrade/policies.py; None trains on clean images
+    policy: Policy = "featdistill"  # a key of POLICIES in aigid/degradations/policies.py; None trains on clean images
     max_long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
     crop: Literal["random", "inference"] = "random"  # a random part of the image, or what inference shows of it
     min_area: Share = 0.5  # share of the area that a random crop keeps at least
     hflip: bool = True  # half of the images, left to right
 
 
-class DescentSettings(Settings):
+class OptimizerSettings(Settings):
     """How an expert descends in one stage: AdamW, a linear warm-up, then half a cosine down to 0."""
 
     epochs: Count = 2
@@ -63,11 +63,11 @@ class DescentSettings(Settings):
     max_norm: Positive = 1.0
 
 
-class Stage1Settings(DescentSettings):
+class Stage1Settings(OptimizerSettings):
     """Cross-entropy alone."""
 
 
-class Stage2Settings(DescentSettings):
+class Stage2Settings(OptimizerSettings):
     """Cross-entropy, and a teacher: the paper gives two definitions, of which ``l2`` stands in more places."""
 
     epochs: Count = 3
@@ -89,7 +89,7 @@ class FeatDistillSettings(Settings):
 
     dataset: str
     experts: Annotated[dict[str, ExpertSettings], Field(min_length=1)]
-    data: LessonSettings = LessonSettings()
+    data: DataSettings = DataSettings()
     stage1: Stage1Settings = Stage1Settings()
     stage2: Stage2Settings = Stage2Settings()
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from aigid.base.errors import InputError
-from aigid.base.files import device_name
-from aigid.detectors.base import models
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
+from aigid.core.errors import InputError
+from aigid.core.files import device_name
+from aigid.detectors import bundle
+from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.training_log import Logs
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.training.history import TrainingLog
 
 if TYPE_CHECKING:
-    from aigid.detectors.gendet.network import Network
+    from aigid.detectors.gendet.model import GenDetModel
 
 
 class GenDet(EmbeddingDetector):
@@ -26,16 +26,18 @@ class GenDet(EmbeddingDetector):
 
     Settings = GenDetSettings
 
-    def __init__(self, network: "Network", facts: dict[str, Any], logs: Logs | None = None) -> None:
+    def __init__(self, network: "GenDetModel", facts: dict[str, Any], logs: TrainingLog | None = None) -> None:
         self.network, self.facts = network.requires_grad_(False), facts
         self.logs = logs or {}  # of ``teacher``, or of ``rotations`` and ``classifier``, one line an epoch
 
     @classmethod
-    def fit_teacher(cls, settings: TeacherSettings, train: Rows, val: Rows, seed: int) -> Self:
+    def fit_teacher(
+        cls, settings: TeacherSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int
+    ) -> Self:
         """The frozen teacher that any number of students can be held against."""
         _check(train, val)
+        from aigid.core.device import choose_device
         from aigid.detectors.gendet.training import train_teacher
-        from aigid.device import choose_device
 
         network, log = train_teacher(train, val, settings, seed, choose_device(device_name()))
         facts = {"dim": train.x.shape[1], "mode": "teacher", "shape": settings.model_dump(), "normalized": False}
@@ -43,17 +45,22 @@ class GenDet(EmbeddingDetector):
 
     @classmethod
     def fit(
-        cls, settings: GenDetSettings, train: Rows, val: Rows, seed: int, teacher: Self | Path | None = None
+        cls,
+        settings: GenDetSettings,
+        train: LabeledEmbeddings,
+        val: LabeledEmbeddings,
+        seed: int,
+        teacher: Self | Path | None = None,
     ) -> Self:
         """Rotations and classifier behind ``teacher`` or that of a folder, which is trained first if none is given."""
         _check(train, val)
         if isinstance(teacher, Path):
-            model = models.load(teacher)
-            models.require_same_backbone(model, train)
+            model = bundle.load(teacher)
+            bundle.require_same_backbone(model, train)
             teacher = model.detector
         if teacher is None:
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)
-        _fits(teacher, settings, train)
+        _check_compatible(teacher, settings, train)
         if settings.mode == "teacher":
             return cls(teacher.network, teacher.facts)
         from aigid.detectors.gendet.training import fit_student
@@ -66,10 +73,10 @@ class GenDet(EmbeddingDetector):
         """(N, D) to (N,) float64: P(generated)."""
         import torch
 
-        from aigid.detectors.gendet.training import in_blocks
+        from aigid.detectors.gendet.training import batched
 
         x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(self.network.mean.device)
-        return in_blocks(self.network, x).cpu().numpy().astype(np.float64)
+        return batched(self.network, x).cpu().numpy().astype(np.float64)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``weights.safetensors``."""
@@ -82,11 +89,11 @@ class GenDet(EmbeddingDetector):
         """What ``save`` wrote."""
         import torch
 
-        from aigid.detectors.gendet.network import Network
-        from aigid.device import choose_device
+        from aigid.core.device import choose_device
+        from aigid.detectors.gendet.model import GenDetModel
 
         shape = TeacherSettings.model_validate(facts["shape"])
-        network = Network(facts["dim"], shape, facts["mode"] == "teacher", facts["normalized"])
+        network = GenDetModel(facts["dim"], shape, facts["mode"] == "teacher", facts["normalized"])
         arrays = load_file(folder / "weights.safetensors")
         network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
         return cls(network.to(choose_device(device_name())), facts)
@@ -95,13 +102,13 @@ class GenDet(EmbeddingDetector):
 Detector = GenDet
 
 
-def _check(train: Rows, val: Rows) -> None:
+def _check(train: LabeledEmbeddings, val: LabeledEmbeddings) -> None:
     require_both_classes(train, "train")
     require_finite(train, "train")
     require_finite(val, "val")
 
 
-def _fits(teacher: GenDet, settings: GenDetSettings, train: Rows) -> None:
+def _check_compatible(teacher: GenDet, settings: GenDetSettings, train: LabeledEmbeddings) -> None:
     """InputError where the teacher is of other embeddings or of another shape than the settings say."""
     if teacher.facts["dim"] != train.x.shape[1]:
         raise InputError(f"the teacher takes embeddings of {teacher.facts['dim']} numbers, not {train.x.shape[1]}")

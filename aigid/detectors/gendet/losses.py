@@ -10,7 +10,7 @@ def discrepancy(zt: Tensor, zs: Tensor) -> Tensor:
     return (zt - zs).square()
 
 
-def squared_chord(zt: Tensor, zs: Tensor) -> Tensor:
+def squared_cosine_distance(zt: Tensor, zs: Tensor) -> Tensor:
     """Between the directions of both outputs, (B,) in [0, 4]: 2 - 2 cos, so 2 where they are orthogonal."""
     return discrepancy(normalize(zt, dim=1), normalize(zs, dim=1)).sum(dim=1)
 
@@ -23,7 +23,7 @@ def real_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
 
 def fake_loss(zt: Tensor, zs: Tensor, margin: float) -> Tensor:
     """Eq. 2: what each squared chord lacks of ``margin``, mean over the batch (which the paper omits)."""
-    return torch.relu(margin - squared_chord(zt, zs)).mean()
+    return torch.relu(margin - squared_cosine_distance(zt, zs)).mean()
 
 
 def augmenter_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:

@@ -9,19 +9,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aigid.base.errors import InputError
-from aigid.base.files import device_name
-from aigid.detectors.base.protocol import EmbeddingDetector
-from aigid.detectors.base.rows import Rows, require_both_classes, require_finite
+from aigid.core.device import choose_device
+from aigid.core.errors import InputError
+from aigid.core.files import device_name
+from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
-from aigid.detectors.sef import expert
-from aigid.detectors.sef.embedding import backbone
-from aigid.detectors.sef.expert import Expert
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.sef import model
+from aigid.detectors.sef.model import Expert
 from aigid.detectors.sef.settings import FusionSettings, SefSettings
-from aigid.device import choose_device
-from aigid.features.backbones import BackboneSettings, JointSettings
-from aigid.features.encoder import normalised
-from aigid.features.preprocess import to_square
+from aigid.detectors.sef.training import backbone
+from aigid.features.backbones import BackboneSettings, ConcatSettings
+from aigid.features.encoder import normalize
+from aigid.features.preprocess import resize_and_crop
 
 DOMAINS = ("vae", "gan")  # in the order of the features
 GATE = "gate.safetensors"
@@ -37,12 +37,14 @@ class Sef(EmbeddingDetector):
         self.head, self.settings, self.paths = head, settings, list(paths)
 
     @classmethod
-    def fit(cls, settings: SefSettings, train: Rows, val: Rows, seed: int, *, experts: Path) -> Self:
+    def fit(
+        cls, settings: SefSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int, *, experts: Path
+    ) -> Self:
         """Return the gate over the experts of a folder, fitted on their features in ``train``; val is not needed."""
         return cls.train(settings, train, [experts / f"{domain}.safetensors" for domain in DOMAINS], seed)
 
     @classmethod
-    def train(cls, settings: SefSettings, train: Rows, paths: Sequence[Path], seed: int) -> Self:
+    def train(cls, settings: SefSettings, train: LabeledEmbeddings, paths: Sequence[Path], seed: int) -> Self:
         """The gate over the features of these experts, side by side in ``train``."""
         require_both_classes(train, "train")
         require_finite(train, "train")
@@ -59,7 +61,7 @@ class Sef(EmbeddingDetector):
     ) -> Self:
         """The same from images (H, W, 3) uint8 and labels (N,): the experts run anew at each step, uncached."""
         device = choose_device(device_name())
-        features = _joint([expert.load(settings.expert, path).to(device) for path in paths])
+        features = _joint_backbone([model.load(settings.expert, path).to(device) for path in paths])
         width = features(images[:1]).shape[1] // len(paths)
 
         def of_rows(rows: Tensor) -> Tensor:
@@ -78,18 +80,18 @@ class Sef(EmbeddingDetector):
 
     def score_images(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """P(generated) (N,) of images (H, W, 3) uint8, without a cache and with the adapters unmerged."""
-        features = _joint(self.experts())
+        features = _joint_backbone(self.experts())
         blocks = [features(images[start : start + IMAGES]) for start in range(0, len(images), IMAGES)]
         return self.p_generated(torch.cat(blocks).cpu().numpy())
 
     @property
-    def backbone(self) -> BackboneSettings | JointSettings:
+    def backbone(self) -> BackboneSettings | ConcatSettings:
         """The experts side by side, as one backbone."""
         return backbone(self.settings.expert, self.paths)
 
     def experts(self) -> list[Expert]:
         """The experts, on the gate's device, their adapters unmerged."""
-        return [expert.load(self.settings.expert, path).to(self.head.out.weight.device) for path in self.paths]
+        return [model.load(self.settings.expert, path).to(self.head.out.weight.device) for path in self.paths]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the gate with its classifier, and a copy of each expert."""
@@ -125,12 +127,12 @@ def fit_head(
 Detector = Sef
 
 
-def _joint(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor]:
+def _joint_backbone(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor]:
     """A function from images to the experts' features side by side (B, K x D)."""
 
     @torch.no_grad()
     def features(images: Sequence[np.ndarray]) -> Tensor:
-        pixels = np.stack([to_square(image, experts[0].how) for image in images])
-        return torch.cat([one.tower(normalised(pixels, one.how, one.device)) for one in experts], dim=1)
+        pixels = np.stack([resize_and_crop(image, experts[0].how) for image in images])
+        return torch.cat([one.tower(normalize(pixels, one.how, one.device)) for one in experts], dim=1)
 
     return features

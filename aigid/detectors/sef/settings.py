@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.base.params import Settings
+from aigid.core.params import Settings
 from aigid.features.backbones import LoraSettings
 
 Count = Annotated[int, Field(ge=1)]

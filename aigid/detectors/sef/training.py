@@ -1,31 +1,35 @@
 """Stage 1: train an expert on the pairs of one domain, or on those of several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from aigid.base.errors import InputError
-from aigid.base.files import num_workers
-from aigid.detectors.sef import losses, sampling
-from aigid.detectors.sef.expert import Expert, build
-from aigid.detectors.sef.pairs import Pairs, fingerprint
+from aigid.core.errors import InputError
+from aigid.core.files import num_workers
+from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, joined
+from aigid.detectors.sef import data, losses
+from aigid.detectors.sef.data import Pairs, fingerprint
+from aigid.detectors.sef.model import Expert, base_settings, build
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.detectors.training import finetuning, parallel
-from aigid.detectors.training.plan import Learner, Plan, Position
-from aigid.evaluation import metrics
-from aigid.evaluation.ranking import rank
-from aigid.features.encoder import normalised
-from aigid.features.preprocess import to_square
+from aigid.features.backbones import BackboneSettings, ConcatSettings
+from aigid.features.encoder import normalize
+from aigid.features.extract import EncoderLoader, ExtractionResult, extract
+from aigid.features.preprocess import resize_and_crop
+from aigid.metrics import classification
+from aigid.metrics.classification import rank
+from aigid.training import distributed, loop
+from aigid.training.trainer import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 EVAL_BATCH = 128
 
 
-class Lessons:
+class PairBatches:
     """The training pairs of one or several domains, as many of each; an item is the pair of the domain in turn."""
 
     def __init__(self, domains: Sequence[Pairs], settings: ExpertSettings, size: int, seed: int) -> None:
@@ -44,13 +48,13 @@ class Lessons:
     def take(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, S, S, 3) uint8 and their labels (N,); a pair's domain changes with the epoch."""
         made = self._pool.map(lambda item: self._one(epoch, int(item)), items)
-        return np.concatenate(list(made)), sampling.labels(len(items), self.settings.sampling)
+        return np.concatenate(list(made)), data.labels(len(items), self.settings.sampling)
 
     def _one(self, epoch: int, item: int) -> np.ndarray:
         pairs = self.domains[(item + epoch) % len(self.domains)]
         real, fake = pairs.read(item)
         quality, path = pairs.records[item].get("quality"), pairs.records[item]["real"]
-        return sampling.lesson(real, fake, quality, self.settings.sampling, self.size, (self.seed, epoch, path))
+        return data.make_batch(real, fake, quality, self.settings.sampling, self.size, (self.seed, epoch, path))
 
 
 def fit(
@@ -61,40 +65,38 @@ def fit(
     All experts of a seed start from the same adapters; ``both`` has as many steps as one of the others.
     """
     expert = build(settings, seed)
-    lessons = Lessons([it.split("train") for it in domains.values()], settings, expert.how.size, seed)
+    lessons = PairBatches([it.split("train") for it in domains.values()], settings, expert.how.size, seed)
     about = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
     about += [[name, fingerprint(pairs.root)] for name, pairs in domains.items()]
-    path = finetuning.checkpoint(about)
-    log = finetuning.train(
-        plan(settings, len(lessons), seed), learner(expert.to(device), settings, lessons, domains), path
-    )
+    path = loop.checkpoint_path(about)
+    log = loop.train(plan(settings, len(lessons), seed), learner(expert.to(device), settings, lessons, domains), path)
     return expert.requires_grad_(False).eval(), log, path
 
 
-def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> Plan:
+def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> TrainConfig:
     """As long as the settings say."""
     mixed = settings.precision == "mixed"
-    return Plan("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
+    return TrainConfig("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
 
 
-def learner(expert: Expert, settings: ExpertSettings, lessons: Lessons, domains: dict[str, Pairs]) -> Learner:
+def learner(expert: Expert, settings: ExpertSettings, lessons: PairBatches, domains: dict[str, Pairs]) -> TrainTask:
     """Cross-entropy and the contrastive loss; no epoch is chosen, validation is only looked at."""
     trained = [value for value in expert.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.t_max, settings.eta_min)
     device = expert.device
 
-    def loss(at: Position, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, Tensor]:
+    def loss(at: StepInfo, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, Tensor]:
         expert.train()
         images, y = lesson
-        features, logits = expert(normalised(images, expert.how, device))
-        whole = (parallel.gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
-        return losses.objective(*whole, settings.contrastive_weight, settings.margin)
+        features, logits = expert(normalize(images, expert.how, device))
+        whole = (distributed.all_gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
+        return losses.loss(*whole, settings.contrastive_weight, settings.margin)
 
     def judge() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None
 
-    return Learner(expert, optimizer, schedule, loss, judge, lesson=lambda at, items: lessons.take(at.epoch, items))
+    return TrainTask(expert, optimizer, schedule, loss, judge, lesson=lambda at, items: lessons.take(at.epoch, items))
 
 
 def auroc(expert: Expert, pairs: Pairs) -> float:
@@ -102,7 +104,7 @@ def auroc(expert: Expert, pairs: Pairs) -> float:
     if not len(pairs):
         return float("nan")
     found = [predict(expert, [pairs.read(place)[kind] for place in range(len(pairs))]) for kind in (0, 1)]
-    return metrics.auroc(rank(np.repeat([0, 1], len(pairs)), np.concatenate(found)))
+    return classification.auroc(rank(np.repeat([0, 1], len(pairs)), np.concatenate(found)))
 
 
 @torch.inference_mode()
@@ -111,6 +113,33 @@ def predict(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
     expert.eval()
     device, found = expert.device, []
     for start in range(0, len(images), EVAL_BATCH):
-        block = np.stack([to_square(image, expert.how) for image in images[start : start + EVAL_BATCH]])
-        found.append(expert(normalised(block, expert.how, device))[1].float().cpu().numpy())
+        block = np.stack([resize_and_crop(image, expert.how) for image in images[start : start + EVAL_BATCH]])
+        found.append(expert(normalize(block, expert.how, device))[1].float().cpu().numpy())
     return np.concatenate(found)
+
+
+# The experts as backbones: their features through the same row cache, engine and file as any other's.
+
+
+def backbone(settings: ExpertSettings, experts: Sequence[Path]) -> BackboneSettings | ConcatSettings:
+    """The saved experts side by side, their adapters merged: each costs what the bare tower costs."""
+    parts = [base_settings(settings).model_copy(update={"adapter": str(path)}) for path in experts]
+    return ConcatSettings(library="joint", parts=parts, dtype="float32") if len(parts) > 1 else parts[0]
+
+
+def embed(
+    settings: ExpertSettings,
+    experts: Sequence[Path],
+    table: pd.DataFrame,
+    root: Path,
+    views: Sequence[str],
+    seed: int,
+    loader: EncoderLoader | None = None,
+) -> ExtractionResult:
+    """The experts' features of a manifest's images; ``loader`` keeps them from one call to the next."""
+    return extract(table, root, backbone(settings, experts), views, seed, loader=loader)
+
+
+def training_rows(domains: Iterable[EmbeddedDataset], split: str, views: Sequence[str]) -> LabeledEmbeddings:
+    """One split of all domains in several views, below each other: as many reals as fakes, half of each domain."""
+    return joined([domain.split_in(split, views) for domain in domains])

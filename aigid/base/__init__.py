@@ -1,1 +1,0 @@
-"""What every part stands on: parameters, files and tables, randomness, the ways in which a command ends."""

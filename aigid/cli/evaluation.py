@@ -1,0 +1,176 @@
+"""Commands on scores."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aigid.cli.options import FILE, FOLDER, ROOT
+from aigid.core.console import ErrorHandlingCommand, print_status
+from aigid.core.errors import InputError
+from aigid.core.paths import AnyPath
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aigid.evaluation.evaluate import EvaluationResult
+    from aigid.evaluation.results import Section
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("files", metavar="SCORES...", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--columns", "columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
+)
+@click.option(
+    "--by", multiple=True, metavar="COLUMN", help="Detail by a further column, or with --root by size or compression."
+)
+@click.option("--root", type=ROOT, help="Where the images lie: to show the worst, and for --by size, compression.")
+@click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
+@click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
+@click.option("--calibrator", type=FILE, help="Judge the scores as another run's calibration/*.json maps them.")
+@click.option("--fpr", default=0.05, show_default=True, help="The false positive rate that the threshold aims at.")
+@click.option("--alpha", default=0.1, show_default=True, help="Share of a class that abstention may get wrong.")
+@click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/, calibration/ and report/.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON document.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    files: tuple[Path, ...],
+    columns: tuple[str, ...],
+    by: tuple[str, ...],
+    root: AnyPath | None,
+    protocol: str | None,
+    calibrate: str,
+    calibrator: Path | None,
+    fpr: float,
+    alpha: float,
+    out: Path | None,
+    as_json: bool,
+    seed: int,
+) -> None:
+    """Judge the scores of any detector, whoever's tool wrote them.
+
+    SCORES are .csv or .parquet files with the columns path, label (0 real, 1 generated), generator, split, view,
+    score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
+    Validation rows fit the calibrator and choose thresholds; test rows are judged.
+    """
+    from aigid.core import scores
+    from aigid.core.params import validate
+    from aigid.evaluation import comparison, protocols
+    from aigid.evaluation.evaluate import evaluate
+    from aigid.metrics import decisions
+
+    options = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
+    settings = validate(options, decisions.EvaluationSettings, "aigid evaluate")
+    wanted = protocols.find(protocol) if protocol else None
+    mapping = dict(_pair(text) for text in columns)
+    mapped = decisions.load(calibrator).calibrator if calibrator else None
+    frames = {name: scores.read(path, mapping) for name, path in zip(_names(files), files, strict=True)}
+    found, published = {}, {}
+    for (name, frame), path in zip(frames.items(), files, strict=True):
+        try:
+            frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
+            numbers = wanted.apply(frame) if wanted else {}
+            found[name] = evaluate(_with_strata(frame, root, by), seed, by=list(by), settings=settings)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+        published[name] = numbers
+        found[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
+        found[name].run_info.update(_run_info(path, protocol, calibrator))
+    differences, refused = comparison.compare_all(frames, seed)
+    if out:
+        _write(out, found, differences, refused, root, protocols.section(protocol, published) if protocol else None)
+        if protocol == "defactify":
+            _submit(out, frames)
+    _print(found, differences, refused, as_json)
+    ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)
+
+
+def _write(
+    out: Path,
+    found: dict[str, EvaluationResult],
+    differences: pd.DataFrame,
+    refused: list[str],
+    root: AnyPath | None,
+    protocol: Section | None,
+) -> None:
+    from aigid.evaluation import results
+    from aigid.report import report
+
+    for name, judgement in found.items():
+        results.write(judgement, out, name, "scores")
+    facts = {"command": shlex.join(["aigid", *sys.argv[1:]])}
+    sections = {} if protocol is None else {"Protocol": protocol}
+    images = {} if root is None else {"scores": root}
+    wanted, differences = [(name, "scores") for name in found], {"scores": differences}
+    report.write(out, out / "report", wanted, refused, facts, differences, sections, images)
+
+
+def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
+    from aigid.evaluation import submission
+
+    for name, frame in frames.items():
+        try:
+            submission.write(submission.submission(frame), out / "answers", name)
+        except InputError as error:
+            print_status(f"{name}: no answer file: {error}")
+
+
+def _print(found: dict[str, EvaluationResult], differences: pd.DataFrame, refused: list[str], as_json: bool) -> None:
+    from aigid.core.console import console
+    from aigid.report import formatting
+
+    if as_json:
+        documents = {name: judgement.metrics for name, judgement in found.items()}
+        click.echo(json.dumps(documents if len(found) > 1 else next(iter(documents.values())), allow_nan=False))
+        for name, judgement in found.items():
+            for key, reason in judgement.missing_metrics.items():
+                print_status(f"{name}: no {key}: {reason}")
+            for line in judgement.warnings:
+                print_status(f"{name}: warning: {line}")
+    else:
+        formatting.show(found, console(), differences)
+    for line in refused:
+        print_status(f"not compared: {line}")
+
+
+def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
+    from aigid.core.files import sha256
+
+    facts = {"sha256 of the scores": sha256(path)}
+    facts |= {"protocol": protocol} if protocol else {}
+    return facts | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
+
+
+def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
+    missing = {"size", "compression"} & set(by) - set(frame.columns)
+    if root is None or not missing:
+        return frame
+    from aigid.images import properties
+
+    paths = frame.loc[frame["split"] == "test", "path"].drop_duplicates().reset_index(drop=True)
+    headers, _ = properties.container_features(paths.tolist(), str(root))
+    return frame.merge(properties.to_strata(headers.assign(path=paths))[["path", *missing]], on="path", how="left")
+
+
+def _names(files: tuple[Path, ...]) -> list[str]:
+    """What tells score files apart: their stems, or else their folders."""
+    for names in ([path.stem for path in files], [path.parent.name for path in files]):
+        if len(set(names)) == len(files):
+            return names
+    raise InputError("score files need names, or folders, of their own to be told apart")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise InputError(f"--columns {text!r}: want OURS=THEIRS, such as score=prob_fake")
+    return ours, theirs

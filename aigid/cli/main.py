@@ -1,0 +1,32 @@
+"""The `aigid` command: the library calls of the stages, without DVC."""
+
+import click
+
+from aigid.cli import data, evaluation, features, ntire, plan, prediction
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="aigid")
+def main() -> None:
+    """Detect AI-generated images, and say honestly how well.
+
+    Exit status: 0 done; 1 done, but some inputs could not be read (each is named); 2 the call was wrong.
+    """
+
+
+COMMANDS = (
+    data.index,
+    data.audit,
+    data.degrade,
+    data.align,
+    data.preset,
+    features.extract,
+    features.cache,
+    plan.plan,
+    evaluation.evaluate,
+    ntire.ntire,
+    prediction.predict,
+    prediction.import_detector,
+)
+for command in COMMANDS:
+    main.add_command(command)

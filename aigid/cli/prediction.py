@@ -1,0 +1,176 @@
+"""Commands that judge images, and that bring other people's detectors to the same ground."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aigid.cli.options import FILE, FOLDER, PATH
+from aigid.core.console import ErrorHandlingCommand, print_status, report_failures
+from aigid.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from aigid.prediction.output import Prediction
+    from aigid.prediction.predict import Predictor
+
+
+DEFAULT = Path("data/models/probe")
+MAX_PRINTED = 1000  # lines of the table
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--model", "folders", multiple=True, type=FOLDER, help=f"A bundle, or several.  [default: {DEFAULT}]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each image and bundle.")
+@click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, as `aigid evaluate` takes it.")
+@click.option("--stable", is_flag=True, help="Also as JPEG, cropped, blurred: does the verdict survive?")
+@click.option("--explain", "maps", type=FOLDER, help="Gets a heat map of each image: what speaks for generated.")
+@click.option("--root", type=FOLDER, help="Where the paths of a manifest or of `-` start from.")
+@click.option("--weights", help="A copy on disk of the weights of the bundle's backbone.")
+@click.option("--calibrator", type=FILE, help="Thresholds of another run's calibration/*.json.")
+@click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
+@click.option("--fpr", default=0.05, show_default=True, help="The false positive rate that the threshold aims at.")
+@click.option("--alpha", default=0.1, show_default=True, help="Share of a class that abstention may get wrong.")
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    folders: tuple[Path, ...],
+    as_json: bool,
+    out: Path | None,
+    stable: bool,
+    maps: Path | None,
+    root: Path | None,
+    weights: str | None,
+    calibrator: Path | None,
+    calibrate: str,
+    fpr: float,
+    alpha: float,
+) -> None:
+    """Real or generated? PATH is an image, a folder, a glob, a manifest, or - for a list of paths on stdin."""
+    from aigid.core.params import validate
+    from aigid.prediction import inputs
+
+    if as_json and out:
+        raise InputError("--json and --csv do not go together")
+    folders = folders or (DEFAULT,)
+    _check_call(folders, out)
+    images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else ())
+    from aigid.metrics import decisions
+    from aigid.prediction.predict import Predictor
+    from aigid.prediction.predict import predict as judge
+
+    settings = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
+    checked = validate(settings, decisions.EvaluationSettings, "aigid predict")
+    other = decisions.load(calibrator) if calibrator else None
+    bundles = [Predictor(folder, checked, weights, other) for folder in folders]
+    _print_operating_point(bundles)
+    found = _with_progress(judge(bundles, images, stable), bundles, maps)
+    failed = _print_json(found) if as_json else _write(found, images, bundles, out)
+    report_failures(failed)
+    ctx.exit(1 if failed else 0)
+
+
+def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
+    from aigid.core import tables
+
+    for folder in folders:
+        if not (folder / "model.json").is_file():
+            raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others'")
+    if out:
+        tables.check_suffix(out)
+        if len(folders) > 1:
+            raise InputError(f"--csv {out}: a scores file is of one bundle, not of {len(folders)}")
+
+
+def _print_operating_point(bundles: list[Predictor]) -> None:
+    for bundle in bundles:
+        for line in bundle.limits:
+            print_status(f"{bundle.folder}: {line}")
+        terms = bundle.terms
+        if terms["calibrated"]:
+            told = f"threshold {terms['threshold']:.3f}, at which {terms['fpr_val']:.1%} of its validation photographs"
+            print_status(
+                f"{bundle.folder}: {told} were called generated (at most {terms['fpr_bound']:.0%} of others like them)"
+            )
+
+
+def _with_progress(
+    found: Iterator[list[Prediction]], bundles: list[Predictor], maps: Path | None
+) -> Iterator[list[Prediction]]:
+    """The predictions, with what an image says of itself, and its map written."""
+    from aigid.prediction import metadata
+
+    for number, row in enumerate(found):
+        if row[0].ok and (said := metadata.read(row[0].path)):
+            for prediction in row:
+                prediction.details["embedded_metadata"] = said
+        if row[0].ok and maps:
+            from aigid.prediction import explanation
+
+            for bundle, prediction in zip(bundles, row, strict=True):
+                name = f"{Path(prediction.path).stem}-{number}-{bundle.folder.name}.png"
+                explanation.write(bundle, prediction.path, maps / name)
+                prediction.details["map"] = str(maps / name)
+        yield row
+
+
+def _print_json(found: Iterator[list[Prediction]]) -> list[tuple[str, str]]:
+    failed = {}
+    for row in found:
+        for prediction in row:
+            click.echo(json.dumps(prediction.document(), allow_nan=False))
+            if not prediction.ok:
+                failed[prediction.path] = f"{prediction.status}: {prediction.error}"
+    return list(failed.items())
+
+
+def _write(
+    found: Iterator[list[Prediction]], images: pd.DataFrame, bundles: list[Predictor], out: Path | None
+) -> list[tuple[str, str]]:
+    """A scores file, or a table of the first ``SHOWN`` images."""
+    from aigid.core import tables
+    from aigid.core.console import console
+    from aigid.prediction import output
+
+    rows = list(found)
+    if out:
+        tables.write(output.scores_file(images, [row[0] for row in rows]), out)
+    else:
+        console().print(output.table(rows[:MAX_PRINTED], [bundle.folder.name for bundle in bundles]))
+        if len(rows) > MAX_PRINTED:
+            print_status(f"{len(rows) - MAX_PRINTED} more not shown; --csv or --json has all")
+    return [(row[0].path, f"{row[0].status}: {row[0].error}") for row in rows if not row[0].ok]
+
+
+@click.command("import", cls=ErrorHandlingCommand)
+@click.argument("detector")
+@click.argument("model", required=False)
+@click.option("--weights", type=PATH, help="The published file with the detector's weights; featdistill's folder.")
+@click.option("--fake-label", "fake_labels", multiple=True, help="hf: the class, or classes, that mean generated.")
+@click.option("--backbone", help="The same backbone under another of our names, as with other preprocessing.")
+@click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")
+def import_detector(
+    detector: str,
+    model: str | None,
+    weights: Path | None,
+    fake_labels: tuple[str, ...],
+    backbone: str | None,
+    out: Path | None,
+) -> None:
+    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is hf's: a hub id or a folder."""
+    from aigid.detectors import bundle
+    from aigid.importers.base import ImportRequest, get_importer
+
+    made = get_importer(detector)(ImportRequest(model, weights, fake_labels, backbone))
+    out = out or Path("data/models", detector)
+    bundle.save(made, out)
+    print_status(f"{out}: {made.origin.source}; calibrated: false, as no validation images came with it")

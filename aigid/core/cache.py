@@ -1,0 +1,163 @@
+"""Folders of ``$AIGID_CACHE``, each named by the hash of all that decides its content: ``<kind>/<hash>/about.json``.
+
+Arrays by image lie there in shards that exist only when complete: ``<sha256>.safetensors`` holds ``key`` (n, 64) uint8,
+the images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards at once.
+"""
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Self
+
+import numpy as np
+from safetensors.numpy import save
+
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write, cache_folder, remove_stale_temporaries, write_json
+
+METADATA_FILE = "about.json"
+SHARDS = "[!.]*.safetensors"
+CORRUPT_SUFFIX = ".damaged"  # of a shard that was set aside
+KEY = "S64"
+DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8}
+logger = logging.getLogger(__name__)
+
+
+def entry_path(kind: str, metadata: Mapping[str, object], extra: Mapping[str, object] | None = None) -> Path:
+    """Return the folder for what ``metadata`` decides, which is written into it; InputError where that fails.
+
+    ``extra`` is written too by whoever comes first, and decides nothing.
+    """
+    folder = cache_folder() / kind / metadata_hash(metadata)
+    with write_lock():
+        if not (folder / METADATA_FILE).exists():
+            write_json(folder / METADATA_FILE, {**metadata, **(extra or {})})
+    return folder
+
+
+def metadata_hash(metadata: Mapping[str, object]) -> str:
+    """Return the folder's name that ``metadata`` gives it."""
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def write_lock() -> Iterator[None]:
+    """Turn an OSError into a line that says which variable names the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """The shards of one folder."""
+
+    folder: Path
+
+    def shards(self) -> list[Path]:
+        """Return the complete shards, in a fixed order."""
+        return sorted(self.folder.glob(SHARDS))
+
+    def add(
+        self, key: np.ndarray, rows: np.ndarray, metadata: dict[str, str] | None = None, by_key: bool = False
+    ) -> Path:
+        """Write one shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes or by its keys' alone."""
+        key = key.view(np.uint8).reshape(len(key), -1)
+        content = save({"key": key, "rows": rows}, metadata)
+        path = self.folder / f"{hashlib.sha256(key.tobytes() if by_key else content).hexdigest()}.safetensors"
+        with write_lock(), atomic_write(path) as part:
+            part.write_bytes(content)
+        return path
+
+    def require_writable(self) -> None:
+        """InputError where no shard could be added; what killed writers left is cleared away."""
+        remove_stale_temporaries(self.folder, ".*.safetensors")
+        with write_lock(), tempfile.TemporaryFile(dir=self.folder):
+            pass
+
+
+class ShardWriter:
+    """Collects rows, and writes a shard when one is full and at the end, however it comes.
+
+    A shard is full at ``max_rows`` or ``max_bytes``, or after ``max_seconds``; ``written`` is told of each.
+    """
+
+    def __init__(
+        self,
+        entry: CacheEntry,
+        *,
+        max_rows: float = np.inf,
+        max_bytes: float = np.inf,
+        max_seconds: float = np.inf,
+        metadata: dict[str, str] | None = None,
+        by_key: bool = False,
+        written: Callable[[Path], object] = lambda path: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.entry, self.max_rows, self.max_bytes, self.max_seconds = entry, max_rows, max_bytes, max_seconds
+        self.metadata, self.by_key, self.written, self._clock = metadata, by_key, written, clock
+        self._key: list[bytes | str] = []
+        self._rows: list[np.ndarray] = []
+        self._opened = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+
+    def add(self, key: bytes | str, row: np.ndarray) -> None:
+        """Add one row."""
+        if not self._key:
+            self._opened = self._clock()
+        self._key.append(key)
+        self._rows.append(row)
+        num = len(self._key)
+        late = self._clock() - self._opened >= self.max_seconds
+        if num >= self.max_rows or num * row.nbytes >= self.max_bytes or late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        if self._key:
+            self.written(self.entry.add(np.array(self._key, KEY), np.stack(self._rows), self.metadata, self.by_key))
+            self._key, self._rows = [], []
+
+
+def read_metadata(path: Path) -> dict[str, object]:
+    """Return what a folder says of itself; empty where that cannot be read."""
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def shard_header(path: Path) -> tuple[dict, int]:
+    """Return a shard's table of contents and where its data start; ValueError, LookupError and more for none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)), 8 + length
+
+
+def memory_map(path: Path, name: str) -> np.memmap:
+    """Return an array of a shard, left on disk."""
+    table, start = shard_header(path)
+    entry = table[name]
+    return np.memmap(path, DTYPES[entry["dtype"]], "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
+
+
+def quarantine(path: Path) -> None:
+    """Rename a damaged shard, so that its rows count as missing."""
+    logger.warning("%s is damaged: set aside, its rows are computed again", path)
+    try:
+        path.rename(path.with_suffix(CORRUPT_SUFFIX))
+    except OSError:  # a cache that only others may change
+        logger.warning("%s cannot be renamed: passed over", path)

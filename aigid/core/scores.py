@@ -1,0 +1,135 @@
+"""The scores file: one row per image and view, whoever's detector wrote it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aigid.core import tables
+from aigid.core.errors import InputError
+
+CLEAN = "clean"
+REQUIRED = ("path", "label", "generator", "split", "view", "score")
+SPLITS = ("train", "val", "test")
+STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status")
+logger = logging.getLogger(__name__)
+LABEL_WORDS = {"true": 1.0, "false": 0.0}
+
+
+def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The checked rows of a ``.csv`` or ``.parquet`` file, in its order.
+
+    ``columns`` maps our names to those of another tool's file, ``{"score": "prob_fake"}``; a value that begins
+    with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value. Rows
+    without a label, as `aigid predict` writes them of images that nobody labelled, are left out.
+    """
+    return validate(_labelled(_rename(tables.read(path, ()), columns or {}, str(path)), str(path)), str(path))
+
+
+def write(scores: pd.DataFrame, path: Path | str) -> None:
+    """Check and write the rows as they stand, atomically; every score reads back to the same bits."""
+    tables.write(validate(scores, str(path)), path)
+
+
+def _labelled(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    if "label" not in table or not len(table):
+        return table
+    blank = table["label"].astype("str").str.strip() == ""
+    if blank.all():
+        raise InputError(f"{name}: none of its {len(table)} rows has a label; there is nothing to judge them by")
+    if blank.any():
+        logger.warning("%s: %d of %d rows have no label; they are left out", name, blank.sum(), len(table))
+    return table[~blank]
+
+
+def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows with every column in its type: label int8, score and ``class_*`` float64, the rest text.
+
+    A row whose ``status`` is neither empty nor ``ok`` is an image that could not be read: it has no score and stays.
+    A photograph's generator is ``real`` whatever the file calls it; a fake without one is ``unknown``.
+    """
+    if missing := [column for column in REQUIRED if column not in scores]:
+        found = ", ".join(map(str, scores.columns))
+        raise InputError(f"{name}: no column {', '.join(map(repr, missing))}; found {found or 'none'}")
+    if scores.empty:
+        raise InputError(f"{name}: no rows")
+    table = scores.reset_index(drop=True)
+    for column in STRING_COLUMNS:
+        if column in table:
+            table[column] = table[column].astype("str").fillna("")
+    for column in ("path", "view"):
+        _refuse(table, column, table[column] == "", "want a name", name)
+    _refuse(table, "split", ~table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}", name)
+    _check_labels(table, name)
+    _check_scores(table, name)
+    _check_repeats(table, name)
+    return table
+
+
+def default_view(rows: pd.DataFrame) -> str:
+    """``clean``, or the only view that there is; ``""`` where several views leave no one to choose."""
+    views = rows["view"].unique()
+    return CLEAN if CLEAN in views else str(views[0]) if len(views) == 1 else ""
+
+
+def _check_labels(table: pd.DataFrame, name: str) -> None:
+    label = _numbers(table["label"])
+    _refuse(table, "label", ~label.isin((0.0, 1.0)), "want 0 (real) or 1 (generated)", name)
+    table["label"] = label.astype("int8")
+    is_real = table["label"] == 0
+    _refuse(table, "generator", ~is_real & (table["generator"] == "real"), "'real' goes with label 0", name)
+    table["generator"] = table["generator"].replace("", "unknown").mask(is_real, "real")
+
+
+def _check_scores(table: pd.DataFrame, name: str) -> None:
+    failed = ~table["status"].isin(("", "ok")) if "status" in table else pd.Series(False, table.index)
+    for column in ["score", *(column for column in table if str(column).startswith("class_"))]:
+        value = _numbers(table[column])
+        blank = table[column].isna() | (table[column].astype("str") == "")
+        _refuse(table, column, ~blank & failed, "want none in a row whose status says that the image failed", name)
+        _refuse(table, column, value.isna() & ~failed, "want a number", name)
+        _refuse(table, column, ~value.between(0, 1) & ~failed, "want a probability in [0, 1]", name)
+        table[column] = value
+
+
+def _check_repeats(table: pd.DataFrame, name: str) -> None:
+    _refuse(table, "path", table.duplicated(["path", "view"]), "is scored twice in one view", name)
+    for key, column in (("path", "label"), ("path", "split"), ("group", "split")):
+        if key in table:
+            pairs = table.loc[table[key] != "", [key, column]].drop_duplicates()
+            twice = pairs.duplicated(key).reindex(table.index, fill_value=False)
+            _refuse(table, key, twice, f"has more than one {column}", name)
+
+
+def _refuse(table: pd.DataFrame, column: str, bad: pd.Series, why: str, name: str) -> None:
+    if num := int(bad.sum()):
+        row = int(bad.to_numpy().argmax())
+        more = f" ({num} such rows)" if num > 1 else ""
+        raise InputError(
+            f"{name}: {tables.row_label(row)}, column {column}: {str(table[column].iloc[row])!r}: {why}{more}"
+        )
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """The column as float64, correctly rounded; what is no number becomes NaN."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.astype("float64")
+    return pd.Series(np.fromiter(map(_number, column), np.float64, len(column)), column.index)
+
+
+def _number(value: object) -> float:
+    try:
+        return LABEL_WORDS[word] if (word := str(value).lower()) in LABEL_WORDS else float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _rename(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    source = table.copy()
+    for ours, theirs in columns.items():
+        if not theirs.startswith("=") and theirs not in source:
+            raise InputError(f"{name}: no column {theirs!r} to read as {ours!r}; found {', '.join(source.columns)}")
+        table[ours] = theirs[1:] if theirs.startswith("=") else source[theirs]
+    return table

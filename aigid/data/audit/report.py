@@ -1,0 +1,133 @@
+"""An audit for people: the verdict first, then what stands out and how to mend it, then the tables."""
+
+import textwrap
+from functools import partial
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aigid.data.audit.findings import LEVELS, format_interval
+from aigid.data.audit.schema import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
+
+STYLES = {"leaks": "bold red", "suspicious": "bold yellow", "undecided": "bold yellow", "clean": "bold green"}
+EMPTY = "-"
+MAX_UNREADABLE = 20
+
+
+def title_line(audit: Audit) -> str:
+    """The verdict and its reason, in a line."""
+    whole = audit.parts[0].container
+    if audit.verdict in LEVELS:
+        reason = audit.findings[0].text
+    elif audit.verdict == "undecided":
+        few = f"{audit.parts[0].num_independent} independent images of a class are too few to tell"
+        reason = "; ".join([few, *audit.parts[0].skipped])
+    elif all(tie.p == 1 for tie in whole):
+        reason = "every image has the same container, so that it cannot tell generated from real"
+    else:
+        auroc = format_interval(whole[0])
+        reason = f"nothing in the container tells generated from real; all of it together has AUROC {auroc}"
+    return _printable(f"{audit.verdict}: {reason}")
+
+
+def summary_lines(audit: Audit, dataset: str) -> list[str]:
+    """A line for each finding that a reader of results on this dataset has to know."""
+    return [_printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
+
+
+def tables(audit: Audit) -> dict[str, pd.DataFrame]:
+    """Every table that has a row, by title, all cells text."""
+    whole = audit.parts[0]
+    found = {
+        "Container: AUROC of what must not know the label": _features(whole.container),
+        f"Shallow cues: AUROC of the floor, on {audit.num_sampled} images": _features(whole.shallow),
+        "By split and generator": pd.DataFrame([_part(part) for part in audit.parts]),
+        "Images": _images(audit),
+        "Copies": pd.DataFrame([_duplicates(one) for one in audit.copies]),
+        "Cannot be read": pd.DataFrame(
+            [(_printable(one.path), one.status, one.message) for one in audit.unreadable[:MAX_UNREADABLE]],
+            columns=["path", "status", "reason"],
+        ),
+    }
+    return {title: table for title, table in found.items() if len(table)}
+
+
+def print_audit(audit: Audit, console: Console) -> None:
+    """Print the audit."""
+    wrap = partial(textwrap.fill, width=console.width, subsequent_indent="  ", break_on_hyphens=False)
+    console.print(Text(wrap(title_line(audit)), style=STYLES[audit.verdict]))
+    for line in _lines(audit):
+        console.print(Text(wrap(line)))
+    for title, rows in tables(audit).items():
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for column in rows:
+            table.add_column(Text(column), overflow="fold")
+        for row in rows.itertuples(index=False):
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+
+
+def markdown(audit: Audit, title: str) -> str:
+    """The audit as a section of a report."""
+    parts = [f"## {title}", f"**{title_line(audit)}**", "\n".join(_lines(audit))]
+    for name, table in tables(audit).items():
+        rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+        lines = [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+        parts.append("\n".join([f"### {name}", "", *lines]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _lines(audit: Audit) -> list[str]:
+    """The findings that the headline does not tell, each remedy after the last that it mends."""
+    lines = []
+    for place, finding in enumerate(audit.findings):
+        if place or audit.verdict not in LEVELS:
+            lines.append(_printable(f"- {finding.level}: {finding.text}"))
+        if finding.mend and finding.mend not in [later.mend for later in audit.findings[place + 1 :]]:
+            lines.append(f"- to mend it: {finding.mend}")
+    return lines
+
+
+def _features(ties: list[Association]) -> pd.DataFrame:
+    """The family, then its features from the highest AUROC down, then in one row those with one value."""
+    varying = sorted((tie for tie in ties if tie.p < 1), key=lambda tie: (tie.feature != ALL_FEATURES, -tie.auroc))
+    rows = [(tie.feature, format_interval(tie), tie.real or EMPTY, tie.fake or EMPTY) for tie in varying]
+    fixed = [tie.feature for tie in ties if tie.p == 1 and tie.feature != ALL_FEATURES]
+    if fixed:
+        rows.append((", ".join(fixed), "0.500", "one value", "the same"))
+    return pd.DataFrame(rows, columns=["feature", "AUROC", "real", "generated"])
+
+
+def _part(part: SubsetResult) -> dict[str, str]:
+    alone = [tie for tie in part.container if tie.feature != ALL_FEATURES and tie.p < 1]
+    best = max(alone, key=lambda tie: tie.auroc, default=None)
+    cells = {"part": part.name if part.kind == "all" else f"{part.kind} {part.name}"}
+    cells |= {"real": str(part.num_real), "generated": str(part.num_fake), "independent": str(part.num_independent)}
+    cells["container"] = _joint_row(part.container)
+    cells["its best feature"] = f"{best.feature} {format_interval(best)}" if best else EMPTY
+    return cells | {"shallow cues": _joint_row(part.shallow)}
+
+
+def _duplicates(copies: DuplicateGroups) -> dict[str, str]:
+    cells = {"copies": copies.kind, "across": copies.across}
+    cells["images"] = f"{copies.num_images} of {copies.num_searched}"
+    return cells | {"such as": _printable("; ".join(" = ".join(paths) for paths in copies.examples))}
+
+
+def _joint_row(ties: list[Association]) -> str:
+    return format_interval(ties[0]) if ties else EMPTY
+
+
+def _images(audit: Audit) -> pd.DataFrame:
+    counts = pd.DataFrame([(c.split, c.generator, c.num_images) for c in audit.counts], columns=["split", "by", "num"])
+    table = counts.pivot_table(index="by", columns="split", values="num", aggfunc="sum", fill_value=0)
+    order = [split for split in ("train", "val", "test") if split in table]
+    return table[order].astype(str).rename_axis("generator", axis=0).rename_axis(None, axis=1).reset_index()
+
+
+def _printable(text: str) -> str:
+    """Without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

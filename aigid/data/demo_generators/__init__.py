@@ -1,1 +1,0 @@
-"""The small generators whose fakes make the demo dataset, one file each."""

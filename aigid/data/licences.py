@@ -1,0 +1,26 @@
+"""Where the datasets of the presets are published: what a user without them needs to know."""
+
+DATASET_LICENCES = {  # size; place; licence, where its publisher states one that is known here
+    "bfree_online": "about 1,400 viral images; listed by URL in grip-unina/B-Free; licence of each image its own",
+    "chameleon": "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE), who state the terms",
+    "cifake": "120,000 images of 32 px, 0.1 GB; Kaggle, birdy654/cifake-real-and-ai-generated-synthetic-images; MIT",
+    "dda": "pairs of COCO photographs and their VAE reconstructions; see roy-ch/Dual-Data-Alignment for them and terms",
+    "defactify": "96,000 images; Hugging Face, Rajarshi-Roy-research/Defactify_Image_Dataset; terms on its card",
+    "drct2m": "two million images; ModelScope, DRCT-2M, and MSCOCO 2017; licences as stated there",
+    "forensynths": "ProGAN (72 GB) and 11 test sets (19 GB); links in PeterWang512/CNNDetection; CC BY-NC-SA 4.0",
+    "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
+    "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",
+    "synthbuster": (
+        "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "
+        "links in grip-unina/ClipBased-SyntheticImageDetection"
+    ),
+    "synthwildx": (
+        "500 photographs and 1,500 fakes; listed by URL in grip-unina/ClipBased-SyntheticImageDetection; "
+        "licence of each image its own"
+    ),
+    "ufd": (
+        "720,000 ProGAN and LSUN images (72 GB) and 19 test sets (19 GB and more); "
+        "links in WisconsinAIVision/UniversalFakeDetect; ForenSynths' part is CC BY-NC-SA 4.0"
+    ),
+    "wildrf": "photographs and fakes of three social networks; links in the WildRF repository; licence of each its own",
+}

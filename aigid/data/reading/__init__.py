@@ -1,1 +1,0 @@
-"""From a file, or a member of an archive, to its format, its header and its pixels."""

@@ -1,0 +1,126 @@
+"""How a policy draws: ranges of parameters, and the three forms of policy that papers use. No pixel is touched here."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+
+from aigid.degradations.operators import GEOMETRIC, AppliedOperator
+
+T = TypeVar("T")
+
+
+class Uniform(NamedTuple):
+    """A real number from [low, high)."""
+
+    low: float
+    high: float
+
+
+class Whole(NamedTuple):
+    """A whole number from low to high, both included."""
+
+    low: int
+    high: int
+
+
+class Linear(NamedTuple):
+    """From first (level 1) to last (the highest level) in equal steps; rounded where both ends are whole numbers."""
+
+    first: float
+    last: float
+
+
+class Levels(NamedTuple):
+    """The parameter's value at level 1, 2, ..."""
+
+    values: tuple[float, ...]
+
+
+Range: TypeAlias = Uniform | Whole | Linear | Levels | int | float
+Ranges: TypeAlias = dict[str, Range]  # by parameter
+
+
+class Chain(NamedTuple):
+    """Stages ``(probability, (operator, ranges), ...)`` in order; of several operators one acts, all equally likely."""
+
+    stages: tuple[tuple, ...] = ()
+
+    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+        drawn: list[AppliedOperator] = []
+        for probability, *choices in self.stages:
+            acts = rng.random() < probability
+            if preserve_spatial_alignment:
+                choices = [choice for choice in choices if choice[0] not in GEOMETRIC]
+            if acts and choices:
+                name, ranges = _choice(choices, rng)
+                drawn.append({"operator": name, "parameters": _parameters(ranges, rng)})
+        return drawn
+
+
+class Sample(NamedTuple):
+    """1 to ``most`` groups without replacement, one operator of each, every one at a level of its own."""
+
+    groups: dict[str, dict[str, Ranges]]
+    weights: tuple[float, ...]  # of level 1, 2, ...; their ratios count
+    most: int = 3
+
+    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+        groups = [list(group) for group in self.groups.values()]
+        if preserve_spatial_alignment:
+            groups = [still for group in groups if (still := [name for name in group if name not in GEOMETRIC])]
+        number = rng.integers(1, min(self.most, len(groups)), endpoint=True)
+        chances = np.array(self.weights) / sum(self.weights)
+        drawn: list[AppliedOperator] = []
+        for index in rng.permutation(len(groups))[:number]:
+            name = _choice(groups[index], rng)
+            level = int(rng.choice(len(chances), p=chances)) + 1
+            drawn.append(self.at(name, level, rng))
+        return drawn
+
+    def at(self, operator: str, level: int, rng: np.random.Generator) -> AppliedOperator:
+        """The operator at a level that is in range; what its level leaves open is drawn."""
+        ranges = next(group[operator] for group in self.groups.values() if operator in group)
+        return {"operator": operator, "level": level, "parameters": _parameters(ranges, rng, level, len(self.weights))}
+
+
+class Mixture(NamedTuple):
+    """With a probability one of the policies, all equally likely; else the image stays as it is."""
+
+    probability: float
+    policies: "tuple[Policy, ...]"
+
+    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+        if rng.random() >= self.probability:
+            return []
+        return _choice(self.policies, rng).draw(rng, preserve_spatial_alignment)
+
+
+Policy: TypeAlias = Chain | Sample | Mixture
+
+
+def fixed(operator: str, **parameters: int | float) -> Chain:
+    """One operator with fixed parameters."""
+    return Chain(((1, (operator, parameters)),))
+
+
+def _choice(things: Sequence[T], rng: np.random.Generator) -> T:
+    return things[rng.integers(len(things))]
+
+
+def _parameters(ranges: Ranges, rng: np.random.Generator, level: int = 1, num_levels: int = 1) -> dict:
+    return {name: _value(range_, rng, level, num_levels) for name, range_ in ranges.items()}
+
+
+def _value(range_: Range, rng: np.random.Generator, level: int, num_levels: int) -> int | float:
+    match range_:
+        case Uniform(low, high):
+            return float(rng.uniform(low, high))
+        case Whole(low, high):
+            return int(rng.integers(low, high, endpoint=True))
+        case Levels(values):
+            return values[level - 1]
+        case Linear(first, last):
+            value = first + (last - first) * (level - 1) / (num_levels - 1)
+            return round(value) if isinstance(first, int) and isinstance(last, int) else round(value, 6)
+    return range_

@@ -1,0 +1,160 @@
+"""From a manifest to the network's inputs, computing only the channels that the cache does not hold."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from aigid.core import embeddings, seeding
+from aigid.core.cache import CacheEntry, ShardWriter, entry_path, memory_map
+from aigid.core.files import num_workers, sha256
+from aigid.degradations import views
+from aigid.detectors.cnn import model
+from aigid.detectors.cnn.settings import Channel, CnnSettings
+from aigid.features.preprocess import Preprocess
+from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
+
+REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
+SHARD_BYTES = 1 << 28
+VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
+BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """Images of one view: ``keys`` (N,) their sha256, ``y`` (N,) int64 their class; pictures lie on disk."""
+
+    keys: list[str]
+    y: np.ndarray
+    pictures: list[dict[str, np.ndarray]]  # of each channel, by key
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, C, S, S) uint8 of the images at ``places``."""
+        stack = [np.concatenate([found[self.keys[place]] for found in self.pictures], axis=2) for place in places]
+        return np.stack(stack).transpose(0, 3, 1, 2)
+
+
+class ChannelDataset:
+    """Makes the channels of images below ``root``, and keeps them in the cache."""
+
+    def __init__(self, settings: CnnSettings, vae_folder: Path, root: Path, seed: int) -> None:
+        self.settings, self.root, self.seed = settings, root, seed
+        self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
+        self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
+        self._vae_folder, self._vae = vae_folder, None
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """Of the clean view's channels: equal where equal images give equal channels."""
+        return [self._cache(channel, "clean").folder.name for channel in self.settings.channels]
+
+    def samples(self, manifest: pd.DataFrame, y: np.ndarray, view: str) -> tuple[ChannelView, np.ndarray]:
+        """The readable images of a manifest with classes ``y`` in one view, and the status of every row."""
+        entries = {channel: self._cache(channel, view) for channel in self.settings.channels}
+        status = np.full(len(manifest), embeddings.OK, dtype=object)
+        pictures = {}
+        for shown in dict.fromkeys(self._view(channel, view) for channel in entries):
+            mine = {channel: it for channel, it in entries.items() if self._view(channel, view) == shown}
+            for key, why in self._fill(manifest, shown, mine).items():
+                status[manifest["sha256"].to_numpy() == key] = why
+            pictures |= {channel: load_arrays(it) for channel, it in mine.items()}
+        good = np.flatnonzero(status == embeddings.OK)
+        keys = manifest["sha256"].to_numpy()[good].tolist()
+        return ChannelView(keys, y[good], [pictures[channel] for channel in self.settings.channels]), status
+
+    def _view(self, channel: Channel, view: str) -> str:
+        clean = channel != "rgb" and "clean_side_channels" in self.settings.compat
+        return "clean" if clean else view
+
+    def _cache(self, channel: Channel, view: str) -> CacheEntry:
+        view, settings = self._view(channel, view), self.settings
+        about: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.to_dict(view)}
+        about["seed"] = 0 if view == "clean" else self.seed
+        if channel == "frequency":
+            about["wrap"] = "wrap_frequency" in settings.compat
+        if channel == "error":
+            files = [sha256(self._vae_folder / name) for name in VAE_FILES]
+            about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
+        return CacheEntry(entry_path("channels", {"revision": REVISION} | about))
+
+    def _fill(self, manifest: pd.DataFrame, view: str, entries: dict[Channel, CacheEntry]) -> dict[str, str]:
+        """Compute what the entries lack; why images failed, by their sha256."""
+        paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
+        have = set.intersection(*(set(load_arrays(it)) for it in entries.values()))
+        wanted = ViewSpec(view, self.how)
+        requests = [ReadRequest(0, path, key, (wanted,)) for key, path in paths.items() if key not in have]
+        failed: dict[str, str] = {}
+        with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
+            writers = {
+                name: stack.enter_context(ShardWriter(it, max_bytes=SHARD_BYTES, by_key=True))
+                for name, it in entries.items()
+            }
+            read = Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch)
+            for samples in batches(read, self.batch):
+                failed |= {it.sha256: str(it.status) for it in samples if it.status != embeddings.OK}
+                good = {it.sha256: it.squares[wanted] for it in samples if it.status == embeddings.OK}
+                for channel, writer in writers.items():
+                    for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
+                        writer.add(key, picture)
+                bar.update(len(samples))
+        return failed
+
+    def _make(self, channel: Channel, keys: list[str], squares: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """The pictures (S, S, C) uint8 of one channel."""
+        compat = self.settings.compat
+        if channel == "rgb" or not squares:
+            yield from squares
+        elif channel == "frequency":
+            yield from (
+                model.log_magnitude_spectrum(square, "wrap_frequency" in compat)[..., None] for square in squares
+            )
+        else:
+            from aigid.generators.autoencoder_kl import reconstruct
+
+            seeds = [seeding.derive_seed("latent", self.seed, key) for key in keys]
+            padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
+            seeds += seeds[:1] * (len(padded) - len(squares))
+            remade = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
+            for square, copy in zip(squares, remade, strict=False):
+                yield model.reconstruction_error(square, copy, "legacy_offset" in compat)[..., None]
+
+    @property
+    def vae(self) -> Any:
+        """The VAE on its device, loaded when an error is first asked for."""
+        if self._vae is None:
+            from aigid.core.device import choose_device
+            from aigid.core.files import device_name
+            from aigid.generators.autoencoder_kl import load, require_divisible
+
+            self._vae = load(self._vae_folder).to(choose_device(device_name()))
+            require_divisible(self._vae, self.settings.size)
+        return self._vae
+
+
+def load_arrays(entry: CacheEntry) -> dict[str, np.ndarray]:
+    """Return every cached array (S, S, C) by its image's sha256, on disk until it is looked at."""
+    found = {}
+    for path in entry.shards():
+        key = np.ascontiguousarray(memory_map(path, "key")).view("S64").ravel().astype(str).tolist()
+        found |= zip(key, memory_map(path, "rows"), strict=True)
+    return found
+
+
+def batches(samples: Iterable[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:
+    """The samples, ``size`` at a time and the rest at the end."""
+    group: list[DecodedImage] = []
+    for sample in samples:
+        group.append(sample)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,110 @@
+"""An expert: an encoder, and a head that tells real from generated."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aigid.core import seeding
+from aigid.detectors.featdistill.settings import ExpertSettings
+from aigid.features import checkpoints, vit
+from aigid.features.backbones import BackboneSettings
+from aigid.features.encoder import load_encoder
+
+HIDDEN, DROPOUT, CLASSES = 256, 0.3, 2  # of the head; class 1 is generated
+HEAD_FILE = "classifier."
+
+
+class ExpertOutput(NamedTuple):
+    """``logits`` (B, 2), ``embedding`` (B, D), and of each layer asked for the patch ``tokens`` (B, T, D)."""
+
+    logits: Tensor
+    embedding: Tensor
+    tokens: list[Tensor]
+
+
+class Expert(nn.Module):
+    """Normalised (B, 3, S, S) to logits (B, 2)."""
+
+    def __init__(self, tower: nn.Module, width: int) -> None:
+        super().__init__()
+        self.vision_encoder = tower
+        self.classifier = head(width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 2)."""
+        return self.classifier(self.vision_encoder(pixels))
+
+    def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
+        """Logits, and what they come from."""
+        with vit.capture_tokens(self.vision_encoder, layers) as tokens:
+            embedding = self.vision_encoder(pixels)
+        return ExpertOutput(self.classifier(embedding), embedding, tokens)
+
+
+def head(width: int) -> nn.Sequential:
+    """(B, width) to (B, 2)."""
+    return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, CLASSES))
+
+
+def build(settings: ExpertSettings) -> Expert:
+    """An expert before its first lesson: the encoder as its settings say, the head drawn from the expert's seed."""
+    tower = load_encoder(settings.backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeding.derive_seed("featdistill head", settings.seed))
+        return Expert(tower, embedding_dim(tower, settings.backbone))
+
+
+def embedding_dim(tower: nn.Module, settings: BackboneSettings) -> int:
+    """Of a tower's embeddings."""
+    size, where = settings.preprocess.size, next(tower.parameters()).device
+    with torch.no_grad():
+        return tower(torch.zeros(1, 3, size, size, device=where)).shape[1]
+
+
+def p_generated(logits: Tensor) -> Tensor:
+    """(B, 2) to (B,) float32, the softmax taken in float32."""
+    return logits.float().softmax(dim=1)[:, 1]
+
+
+def state_dict(expert: Expert) -> dict[str, Tensor]:
+    """The tensors by the names of the published checkpoints: ``vision_encoder.*``, ``classifier.{0,3}.*``."""
+    return {_rename_keys(expert, name, to=True): tensor for name, tensor in expert.state_dict().items()}
+
+
+def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> Expert:
+    """The expert with a checkpoint's tensors, by the published names; InputError where they do not fit."""
+    own = {_rename_keys(expert, name): tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
+    checkpoints.load_strict(path, own, checkpoints.shapes(expert))
+    expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in own.items()}, assign=True)
+    for module in expert.modules():  # transformers numbers the positions in buffers that no checkpoint has
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:
+                assert name == "position_ids", name
+                module.register_buffer(name, torch.arange(buffer.numel()).view_as(buffer), persistent=False)
+    return expert
+
+
+def load(settings: ExpertSettings, path: Path) -> Expert:
+    """The expert of a checkpoint file (``.pth``, ``.safetensors``), which holds all there is of it."""
+    with torch.device("meta"):
+        expert = build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
+    return load_state(expert, checkpoints.read(path), path)
+
+
+def without_head(settings: BackboneSettings) -> BackboneSettings:
+    """The same architecture without anyone's weights."""
+    if settings.library == "open_clip":
+        from aigid.features.loaders import open_clip as library
+    else:
+        from aigid.features.loaders import transformers as library
+    config = settings.config or library.architecture(settings.model)
+    return settings.model_copy(update={"config": config, "weights": None, "high_pass": False})
+
+
+def _rename_keys(expert: Expert, name: str, to: bool = False) -> str:
+    own, public = (f"{checkpoints.ENCODER_PREFIX}{part}" for part in vit.normalized_tokens(expert.vision_encoder))
+    before, after = (own, public) if to else (public, own)
+    return after + name.removeprefix(before) if name.startswith(before) and not name.startswith(HEAD_FILE) else name

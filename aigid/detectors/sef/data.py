@@ -1,0 +1,142 @@
+"""Aligned pairs on disk, as `aigid.aligned.pairs.make_aligned_pairs` writes them."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from aigid.core import seeding
+from aigid.core.errors import InputError
+from aigid.core.files import sha256
+from aigid.degradations.mixing import dct_mix, match_jpeg_quality, pixel_mix
+from aigid.degradations.operators import apply_operators
+from aigid.degradations.policies import get_policy
+from aigid.detectors.sef.settings import SamplingSettings
+from aigid.images.decode import decode
+from aigid.images.errors import ImageError
+
+PAIRS_FILE = "aligned.jsonl"
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Some pairs of one domain; a record holds ``real``, ``fake`` (paths below ``root``), perhaps ``quality``, more."""
+
+    root: Path
+    records: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Photograph and fake, (H, W, 3) uint8; InputError where they cannot be read or differ in size."""
+        record = self.records[place]
+        try:
+            real, fake = (decode(self.root / record[kind]) for kind in ("real", "fake"))
+        except ImageError as error:
+            raise InputError(f"{self.root}: pair of {record['real']}: {error}") from None
+        if real.shape != fake.shape:
+            raise InputError(f"{self.root}: pair of {record['real']}: {real.shape[:2]} and {fake.shape[:2]} px")
+        return real, fake
+
+    def split(self, name: str) -> "Pairs":
+        """Those of ``train``, ``val`` or ``test``."""
+        return Pairs(self.root, [record for record in self.records if record["real"].startswith(f"{name}/")])
+
+    def warn_of_small(self, crop: int) -> None:
+        """A line on stderr where photographs are smaller than the crop: they are padded with black, as in DDA."""
+        small = [record for record in self.records if min(record["width"], record["height"]) < crop]
+        if small:
+            size = f"{small[0]['width']} x {small[0]['height']} px"
+            count = f"{len(small)} of {len(self)} photographs are smaller than the crop of {crop} px"
+            LOG.warning("%s: %s and are padded, such as %s of %s", self.root, count, small[0]["real"], size)
+
+
+def open_pairs(root: Path) -> Pairs:
+    """All pairs of a folder; InputError where it holds none, or where one lacks its partner."""
+    try:
+        lines = (root / PAIRS_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise InputError(f"{root}: no {PAIRS_FILE}; `aigid align` writes it") from None
+    records = [json.loads(line) for line in lines]
+    paths = [record[kind] for record in records for kind in ("real", "fake")]
+    if missing := [path for path in paths if not (root / path).is_file()]:
+        raise InputError(f"{root}: a pair without its partner: no {missing[0]} ({len(missing)} such files)")
+    if not records:
+        raise InputError(f"{root}: no pairs")
+    return Pairs(root, records)
+
+
+def fingerprint(root: Path) -> str:
+    """Equal where all images of a folder's pairs are equal."""
+    return sha256(root / "manifest.csv")
+
+
+# From a pair to a lesson (DDA): a photograph and its fake, both at other scales, all under one draw of augmentation.
+#
+# Images are (H, W, 3) uint8.
+
+FILTERS = tuple(Image.Resampling)
+
+
+def make_batch(
+    real: np.ndarray,
+    fake: np.ndarray,
+    quality: int | None,
+    settings: SamplingSettings,
+    size: int,
+    key: Sequence[str | int],
+) -> np.ndarray:
+    """(2 + 2 x scales, size, size, 3): photograph, fake, photograph, fake, ...; all chance comes from ``key``."""
+    rng = seeding.numpy_generator("sef pair", *key)
+    pair = (real, augment_fake(real, fake, quality, settings, rng))
+    members = paired_random_crop(pair, size, rng)
+    for low, high in settings.scales:
+        factor, kind = rng.uniform(low, high), FILTERS[rng.integers(len(FILTERS))]
+        members += paired_random_crop([resize(image, factor, kind) for image in pair], size, rng)
+    drawn = get_policy(settings.policy).draw(rng)
+    return np.stack([apply_operators(drawn, image, seeding.numpy_generator("sef noise", *key)) for image in members])
+
+
+def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
+    """(N,) int64 of the lessons of so many pairs."""
+    return np.tile([0, 1], num_pairs * (1 + len(settings.scales)))
+
+
+def augment_fake(
+    real: np.ndarray, fake: np.ndarray, quality: int | None, settings: SamplingSettings, rng: np.random.Generator
+) -> np.ndarray:
+    """A fake that is closer to its photograph: compressed as it was, mixed with it; always the same number of draws."""
+    acts = rng.random(3) < (settings.quality, settings.pixel_mix, settings.dct_mix)
+    shares = rng.uniform(0, settings.max_mix, 2)
+    if acts[0]:
+        fake = match_jpeg_quality(fake, quality)
+    if acts[1]:
+        fake = pixel_mix(real, fake, shares[0])
+    if acts[2]:
+        fake = dct_mix(real, fake, shares[1])
+    return fake
+
+
+def resize(image: np.ndarray, factor: float, kind: Image.Resampling) -> np.ndarray:
+    """The image with both sides times ``factor``, at least 1 px."""
+    height, width = (max(round(side * factor), 1) for side in image.shape[:2])
+    return np.asarray(Image.fromarray(image).resize((width, height), kind))
+
+
+def paired_random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Squares (size, size, 3) of images of one shape, all at one random place; what is smaller is padded with black."""
+    height, width = images[0].shape[:2]
+    assert all(image.shape == images[0].shape for image in images)
+    down, right = max(size - height, 0), max(size - width, 0)
+    padded = [
+        np.pad(image, ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))) for image in images
+    ]
+    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in (height, width))
+    return [image[top : top + size, left : left + size] for image in padded]

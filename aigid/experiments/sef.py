@@ -1,0 +1,181 @@
+"""The comparison that the paper argues from: is naive mixing worse than two experts, and does a gate fuse them best?
+
+All see the same pairs; a row of the table is one method on held-out fakes of one domain, or on other generators' fakes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, relu
+
+from aigid.core import seeding
+from aigid.core.embeddings import OK
+from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings
+from aigid.detectors.sef.detector import DOMAINS, Sef, fit_head
+from aigid.detectors.sef.model import Expert, p_generated
+from aigid.features.encoder import normalize
+from aigid.features.preprocess import resize_and_crop
+from aigid.images.decode import decode
+from aigid.metrics import intervals
+
+COLUMNS = ["method", "tested_on", "auroc", "low", "high", "lowest_seed", "highest_seed", "num_seeds"]
+
+Floats = np.ndarray
+ScoreFunction = Callable[[Floats], Floats]  # features of all experts (N, K x D) to P(generated) (N,)
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Reals and fakes (N,) that nothing learnt from; ``parts`` are the fakes' generators."""
+
+    labels: Floats
+    parts: Floats
+    groups: Floats
+
+
+def build_test_set(sides: Sequence[EmbeddedDataset]) -> tuple[TestSet, Floats]:
+    """The readable test images of a dataset, and the features of their clean view, those of all ``sides`` together."""
+    table = sides[0].manifest
+    readable = np.all([side.status == OK for side in sides], axis=0)
+    places = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
+    rows = table.iloc[places]
+    found = TestSet(rows["label"].to_numpy(), rows["generator"].to_numpy(str), intervals.group_names(rows))
+    return found, np.concatenate([side.embeddings("clean", places) for side in sides], axis=1)
+
+
+def expert_scorers(
+    gate: Sef, train: LabeledEmbeddings, experts: Mapping[str, Path], seed: int
+) -> dict[str, ScoreFunction]:
+    """Every method by name. ``train``, which the gate learnt from, holds the features of both domains' experts; those
+    that a verdict is asked about hold the features of all ``experts``, in their order, the domains' first.
+    """
+    width, num = train.widths[0], sum(train.widths)
+
+    def alone(name: str) -> ScoreFunction:
+        start = list(experts).index(name) * width
+        return lambda x: p_generated(experts[name], x[:, start : start + width])
+
+    y, x = torch.from_numpy(train.y), torch.from_numpy(train.x)
+    linear = fit_head(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
+
+    def side_by_side(x: Floats) -> Floats:
+        return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)
+
+    return {
+        **{f"expert {name}" if name in DOMAINS else name: alone(name) for name in experts},
+        "mean of the experts' scores": lambda x: np.mean([alone(name)(x) for name in DOMAINS], axis=0),
+        "concatenation": side_by_side,
+        "gate": lambda x: gate.p_generated(x[:, :num]),
+    }
+
+
+def evaluate(exam: TestSet, scores: Sequence[Floats], seed: int) -> dict[str, float]:
+    """Return AUROC, the mean over generators and over seeds, whose ``scores`` (N,) these are, with its 95 % interval.
+
+    The interval tells of the images that were drawn, the lowest and highest seed of the training's chance.
+    """
+    seed = seeding.derive_seed("sef comparison", seed)
+    found, values = intervals.auroc_interval(exam.labels, np.stack(scores), exam.groups, seed, exam.parts)
+    spread = {"lowest_seed": min(values), "highest_seed": max(values), "num_seeds": len(values)}
+    return {"auroc": found.value, "low": found.low, "high": found.high, **spread}
+
+
+def table(
+    exams: Mapping[str, TestSet], scores: Mapping[str, Mapping[str, Sequence[Floats]]], seed: int
+) -> pd.DataFrame:
+    """``COLUMNS``, one row for each method and exam; ``scores`` by method and exam, an array for each seed."""
+    rows = [
+        {"method": method, "tested_on": name, **evaluate(exams[name], found, seed)}
+        for method, by_exam in scores.items()
+        for name, found in by_exam.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+# Looking inside: where each expert looks, and which expert the gate trusts with which generator.
+
+
+def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
+    """How much each place speaks for "generated", (N, S, S) float32 in [0, 1] (Selvaraju et al., ICCV 2017).
+
+    The activations are the patches' tokens before the last block, as what leaves it counts by its class token alone.
+    """
+    seen: list[Tensor] = []
+    watch = _last_block(expert.tower).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    pixels = normalize(np.stack([resize_and_crop(image, expert.how) for image in images]), expert.how, expert.device)
+    try:
+        with torch.enable_grad():
+            _, logits = expert(pixels.requires_grad_())
+    finally:
+        watch.remove()
+    (tokens,) = seen
+    (gradient,) = torch.autograd.grad(logits.sum(), tokens)
+    side = int(tokens.shape[1] ** 0.5)  # other tokens come first
+    weights = gradient[:, -(side**2) :].mean(dim=1, keepdim=True)
+    maps = relu((weights * tokens[:, -(side**2) :]).sum(dim=2)).view(-1, 1, side, side)
+    maps = interpolate(maps.detach(), size=pixels.shape[-2:], mode="bilinear")[:, 0]
+    return (maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
+
+
+def sample_images(detector: Sef, table: pd.DataFrame, root: Path) -> Figure:
+    """Where both experts look at one photograph of the test split, and at what each generator makes of its kind."""
+    rows = table[table["split"] == "test"].drop_duplicates("generator").sort_values(["label", "generator"])
+    images = [decode(root / path) for path in rows["path"]]
+    return grad_cam_figure(images, rows["generator"].tolist(), dict(zip(DOMAINS, detector.experts(), strict=True)))
+
+
+def grad_cam_figure(images: Sequence[np.ndarray], names: Sequence[str], experts: Mapping[str, Expert]) -> Figure:
+    """A column for each image, below it what each expert looks at."""
+    figure = Figure(figsize=(1.3 * len(images) + 0.6, 1.35 * (1 + len(experts)) + 0.3), layout="constrained")
+    axes = figure.subplots(1 + len(experts), len(images), squeeze=False)
+    for column, (image, name) in enumerate(zip(images, names, strict=True)):
+        axes[0, column].imshow(image)
+        axes[0, column].set_title(name, fontsize=8)
+    for row, (domain, expert) in enumerate(experts.items(), start=1):
+        for column, found in enumerate(grad_cam(expert, images)):
+            axes[row, column].imshow(images[column].mean(axis=2), cmap="gray")
+            axes[row, column].imshow(found, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+        axes[row, 0].set_ylabel(f"expert {domain}", fontsize=8)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    return figure
+
+
+def gate_weights(detector: Sef, exams: Mapping[str, tuple[TestSet, np.ndarray]]) -> Figure:
+    """``trust`` of the experts' features of several exams; an aligned fake is named by its domain."""
+    width = len(DOMAINS) * detector.head.width
+    weights = np.concatenate([detector.gate(x[:, :width])[:, 0] for _, x in exams.values()])
+    names = [
+        np.where(exam.labels == 0, "real", np.char.add(f"{name}: ", exam.parts)) for name, (exam, _) in exams.items()
+    ]
+    return gate_weight_figure(weights, np.concatenate(names), DOMAINS[0])
+
+
+def gate_weight_figure(weights: np.ndarray, generators: np.ndarray, expert: str) -> Figure:
+    """The gate's weight of one expert (N,) for the images of each generator: mean, median, quartiles, 5 to 95 %."""
+    names = sorted(set(generators), key=lambda name: (name != "real", name))
+    figure = Figure(figsize=(6.4, 0.45 * len(names) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0.5, color="0.7", linestyle="--", linewidth=1)
+    axes.boxplot(
+        [weights[generators == name] for name in names],
+        orientation="horizontal",
+        whis=(5, 95),
+        showfliers=False,
+        showmeans=True,
+    )
+    axes.set_yticks(range(1, len(names) + 1), names)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"the gate's weight of expert {expert}; the rest is the other's")
+    return figure
+
+
+def _last_block(tower: nn.Module) -> nn.Module:
+    stacks = [module for module in tower.modules() if isinstance(module, nn.ModuleList | nn.Sequential) and len(module)]
+    return max(stacks, key=lambda stack: sum(value.numel() for value in stack.parameters()))[-1]

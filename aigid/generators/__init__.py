@@ -1,0 +1,1 @@
+"""Image generators: the demo's small ones, autoencoders and super-resolution networks."""

@@ -1,0 +1,1 @@
+"""Image files: decoding, formats, headers, archives, hashes and properties."""

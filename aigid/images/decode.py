@@ -1,0 +1,158 @@
+"""Safe decoding: any file in, (H, W, 3) uint8 RGB out, or an ImageError that names what is wrong.
+
+Pixels are as stored but for: EXIF orientation applied; transparency laid on white; the first frame of an animation;
+16-bit grey scaled to 8 (16-bit colour: Pillow's high byte); CMYK by R = (255 - C)(255 - K) / 255; ICC profiles ignored.
+Nothing of Pillow's global state is touched, so threads may decode at once. Memory: about 16 bytes a pixel at worst.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from aigid.images.errors import ImageError, Status, classify_error
+from aigid.images.formats import format_of, open_lazily, read_bytes
+from aigid.images.headers import read_header
+from aigid.images.jpeg import end_of_scan
+
+MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole image
+BACKGROUND = (255, 255, 255)
+SLOW_CODECS = {"bmp_rle", "ppm", "ppm_plain"}  # written in Python: minutes for a large image
+TAIL_OFFSETS = (1, 2, 5, 8)  # pixels from the end of the last row
+NON_FLAT_BYTES = bytes(range(1, 255))
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; ImageError otherwise, and never another exception."""
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    name = format_of(data[:1024])
+    if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
+        found = read_header(data)
+        _check_size(found.width, found.height, max_pixels)
+    try:
+        with open_lazily(data, name) as image:
+            _check_size(*image.size, max_pixels)
+            _check_progressive_scans(image, data, max_pixels)
+            image.load()
+            _check_end(image, data, name)
+            return _rgb(image)
+    except ImageError:
+        raise
+    except Exception as error:  # parsers of hostile bytes raise anything
+        read_header(data)  # where the header itself is at fault, it says so better
+        raise classify_error(error) from None
+
+
+def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether ``decode`` adds nothing to libjpeg's pixels: a JPEG in grey or colour, upright, within every limit.
+
+    What is not plain, or wrong in any way, is ``decode``'s to judge.
+    """
+    try:
+        if format_of(data[:1024]) != "JPEG":
+            return False
+        with open_lazily(data, "JPEG") as image:
+            _check_size(*image.size, max_pixels)
+            _check_progressive_scans(image, data, max_pixels)
+            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+            return plain and _orientation(image) not in TRANSPOSE
+    except Exception:
+        return False
+
+
+def has_flat_tail(image: np.ndarray) -> bool:
+    """Whether (H, W, 3) ends in equal pixels, as where ``decode`` looks twice for coded pixels that stop early."""
+    last = image[-1, [max(image.shape[1] - step, 0) for step in TAIL_OFFSETS]]
+    return bool((last == last[0]).all())
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels")
+
+
+def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
+    """Refuse what is small in pixels but not in memory or time."""
+    if any(tile[0] in SLOW_CODECS for tile in image.tile):
+        raise ImageError(Status.UNSUPPORTED_FORMAT, f"{image.format} with codec {image.tile[0][0]}")
+    if image.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ImageError(Status.DECOMPRESSION_BOMB, f"more than {MAX_SCANS} progressive scans")
+    if image.format == "TIFF":
+        width, height = image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)
+        if width * height > max(max_pixels, 2**24):
+            raise ImageError(Status.DECOMPRESSION_BOMB, f"TIFF tile of {width} x {height}")
+
+
+def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
+    """Refuse coded pixels that stop early but properly, where decoders go on in grey (JPEG) or black (PNG).
+
+    Decoded again with noise after the last code (JPEG) or over a canvas that is not black (PNG), a whole image stays
+    the same. Only an image whose last pixels are equal, as in that filling, needs this second look.
+    """
+    last = {image.getpixel((max(image.width - step, 0), image.height - 1)) for step in TAIL_OFFSETS}
+    if name == "PNG" and last in ({0}, {(0, 0)}, {(0, 0, 0)}, {(0, 0, 0, 0)}):
+        again = open_lazily(data, name)
+        again.im = Image.new(again.mode, again.size, 1).im
+    elif name == "JPEG" and len(last) == 1 and (end := end_of_scan(data)):
+        again = open_lazily(data[:end] + NON_FLAT_BYTES + data[end:], name)
+    else:
+        return
+    with again:
+        again.load()
+        if again.tobytes() != image.tobytes():
+            raise ImageError(Status.TRUNCATED, "the coded pixels stop early")
+
+
+def _rgb(image: ImageFile.ImageFile) -> np.ndarray:
+    flat = _flatten(image if image.mode in ("RGB", "RGBA") else _eight_bit(image))
+    turn = TRANSPOSE.get(_orientation(image))
+    return np.array(flat if turn is None else flat.transpose(turn))
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """RGB, transparency of any kind laid on BACKGROUND."""
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
+    flat = Image.new("RGB", image.size, BACKGROUND)
+    flat.paste(image, mask=image.getchannel("A"))
+    return flat
+
+
+def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
+    """The image itself, or a grey 8-bit one in place of 16-bit, 32-bit and floating-point grey."""
+    if image.mode != "F" and not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        top = 1.0 if high <= 1 else 255.0
+    else:
+        top = 4095 if image.format == "TIFF" and image.tag_v2.get(258) == (12,) else 65535
+    if not (low >= 0 and high <= top):  # also when there is a NaN
+        raise ImageError(Status.UNSUPPORTED_PIXELS, f"mode {image.mode} with values {low} to {high}, want 0 to {top}")
+    grey = Image.fromarray(np.rint(values * np.float32(255 / top)).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """EXIF orientation 1 to 8; 1 where EXIF is absent or broken."""
+    if image.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # broken EXIF says nothing of the pixels
+        return 1

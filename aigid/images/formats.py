@@ -1,0 +1,120 @@
+"""Image files before their pixels: the formats that are read, how a file is recognised and opened."""
+
+import stat
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from aigid.core.errors import InputError
+from aigid.core.paths import AnyPath, as_path, is_remote
+from aigid.images import archives
+from aigid.images.errors import FAULTS, MAX_BYTES, ImageError, Status, is_member
+
+MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
+
+# Pillow's readers, called by name: Image.open would also try EPS (Ghostscript), WMF and forty others.
+# An MPO file is a JPEG followed by further ones; as a JPEG it gives its first picture.
+READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "PPM": PpmImageFile,
+    "AVIF": AvifImageFile,
+}
+
+# format -> (offset, bytes) of which one must match; a format that is not in READERS is known, but not read.
+SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
+    "JPEG": ((0, b"\xff\xd8\xff"),),
+    "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
+    "WEBP": ((8, b"WEBPVP8 "), (8, b"WEBPVP8L"), (8, b"WEBPVP8X")),
+    "GIF": ((0, b"GIF87a"), (0, b"GIF89a")),
+    "TIFF": tuple((0, mark) for mark in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")),
+    "AVIF": tuple((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"mif1", b"msf1")),
+    "PPM": tuple((0, mark + space) for mark in (b"P4", b"P5", b"P6", b"Pf") for space in (b" ", b"\t", b"\n", b"\r")),
+    "BMP": tuple((14, bytes([size, 0, 0, 0])) for size in (12, 40, 52, 56, 64, 108, 124)),
+    "HEIC": tuple((4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"hevc", b"heim")),
+    "JPEG XL": ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")),
+    "JPEG 2000": ((0, b"\0\0\0\x0cjP  "), (0, b"\xff\x4f\xff\x51")),
+    "plain PPM": ((0, b"P1\n"), (0, b"P2\n"), (0, b"P3\n")),
+    "PSD": ((0, b"8BPS"),),
+    "ICO": ((0, b"\0\0\1\0"),),
+    "PostScript": ((0, b"%!PS"), (0, b"\xc5\xd0\xd3\xc6")),
+    "PDF": ((0, b"%PDF"),),
+    "EXR": ((0, b"\x76\x2f\x31\x01"),),
+    "DDS": ((0, b"DDS "),),
+}
+
+
+def open_file(path: AnyPath | str) -> BinaryIO:
+    """A regular file here or at an address, or an archive's member; a folder, pipe or device is never opened."""
+    if is_member(path):
+        return BytesIO(archives.read(path))
+    try:
+        if is_remote(path):
+            return BytesIO(as_path(path).read_bytes(most=MAX_BYTES))
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(Status.NOT_A_FILE, f"is a {_container(status.st_mode)}")
+        if status.st_size > MAX_BYTES:
+            raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
+        return Path(path).open("rb", buffering=2**14)
+    except OSError as error:
+        raise ImageError(FAULTS.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
+    except InputError:
+        raise
+    except ValueError as error:  # a NUL or a lone surrogate in the name
+        raise ImageError(Status.MISSING, str(error)) from None
+
+
+def read_bytes(path: AnyPath | str) -> bytes:
+    """All bytes of a file, for hashing and decoding from one read."""
+    with open_file(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise ImageError(Status.UNREADABLE, error.strerror or str(error)) from None
+
+
+def format_of(head: bytes) -> str:
+    """The format, a key of READERS, told by a file's first bytes (1 KiB is plenty), never by its name."""
+    if not head:
+        raise ImageError(Status.EMPTY, "0 bytes")
+    for name, marks in SIGNATURES.items():
+        if any(head.startswith(mark, offset) for offset, mark in marks) and (name != "BMP" or head[:2] == b"BM"):
+            if name in READERS:
+                return name
+            raise ImageError(Status.UNSUPPORTED_FORMAT, f"{name} is not among {', '.join(READERS)}")
+    if b"<svg" in head[:1024].lower():
+        raise ImageError(Status.UNSUPPORTED_FORMAT, "SVG is a drawing, not a raster image")
+    raise ImageError(Status.NOT_AN_IMAGE, f"starts with {head[:8]!r}")
+
+
+def open_lazily(file: BinaryIO | bytes, name: str) -> ImageFile.ImageFile:
+    """Pillow's image of a format, its header read and no pixel decoded; raises whatever Pillow raises."""
+    return READERS[name](BytesIO(file) if isinstance(file, bytes) else file)
+
+
+def _container(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def read_exactly(file: BinaryIO, length: int) -> bytes:
+    """``length`` bytes, or EOFError."""
+    data = file.read(max(length, 0))
+    if len(data) != length:
+        raise EOFError
+    return data

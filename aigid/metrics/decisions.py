@@ -1,0 +1,209 @@
+"""Verdicts with a promise: a threshold that keeps false alarms rare, and abstention where either class is likely."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+from scipy.special import betaincinv
+
+from aigid.core import params
+from aigid.core.errors import InputError
+from aigid.core.files import write_json
+from aigid.metrics import calibration, classification, intervals
+from aigid.metrics.calibration import Calibrator
+from aigid.metrics.classification import Floats, Ranking, fake_accuracy, rank, rank_rows
+from aigid.metrics.summary import ANY, FAKES, REALS, Findings, missing_reason
+
+REAL, UNCERTAIN, GENERATED = "real", "uncertain", "generated"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold for a target FPR: the FPR on the ``num_real`` reals that chose it, and its upper bound."""
+
+    threshold: float
+    fpr: float
+    fpr_bound: float
+    tpr: float
+    num_real: int
+
+
+def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: NDArray | None = None) -> OperatingPoint:
+    """The lowest threshold whose FPR on these validation images is at most ``fpr``, with its confidence bound.
+
+    The true FPR above the (k + 1)-th highest of n reals is Beta(k + 1, n - k) distributed; ``fpr_bound`` is its
+    quantile at ``level``, the one-sided bound of Clopper and Pearson (1934). Reals of one of the ``groups`` (n,), in
+    the order of ``ranking.reals``, count as few as they are independent.
+    """
+    if not 0 <= fpr < 1:
+        raise InputError(f"target FPR {fpr}: want a share from 0 to below 1")
+    threshold = classification.threshold_at_fpr(ranking, fpr)
+    called = ranking.reals > threshold
+    share, num = float(called.mean()), intervals.effective_sample_size(called, groups)
+    bound = float(betaincinv(share * num + 1, num * (1 - share), level)) if share < 1 else 1.0
+    return OperatingPoint(threshold, share, bound, fake_accuracy(ranking, threshold), len(called))
+
+
+@dataclass(frozen=True)
+class ConformalAbstainer:
+    """Real is possible up to ``highest_real``, generated from ``lowest_fake`` on; each misses a share ``alpha``."""
+
+    highest_real: float
+    lowest_fake: float
+    alpha: float
+
+    def possible(self, scores: ArrayLike) -> NDArray[np.bool_]:
+        """Which classes each score allows, (N, 2): real, generated."""
+        scores = np.asarray(scores, np.float64)
+        return np.stack([scores <= self.highest_real, scores >= self.lowest_fake], axis=1)
+
+    def verdicts(self, scores: ArrayLike) -> NDArray[np.str_]:
+        """``real`` or ``generated`` where that class alone is possible, else ``uncertain``, (N,)."""
+        real, fake = self.possible(scores).T
+        return np.where(real == fake, UNCERTAIN, np.where(real, REAL, GENERATED))
+
+
+def abstainer(ranking: Ranking, alpha: float) -> ConformalAbstainer:
+    """Split-conformal abstention, class by class (Vovk 2012, label-conditional): from validation images only.
+
+    Of new images like these, at least a share 1 - ``alpha`` of each class keeps its class possible, so that at most
+    ``alpha`` of the reals are called generated and as many fakes real. A class of fewer than 1 / alpha - 1 images is
+    always possible.
+    """
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha {alpha}: want a share between 0 and 1")
+    return ConformalAbstainer(_quantile(ranking.reals, alpha, 1.0), -_quantile(-ranking.fakes[::-1], alpha, 0.0), alpha)
+
+
+def coverage(found: ConformalAbstainer, ranking: Ranking) -> dict[str, float]:
+    """Measured on test images, per class there is: how often it stays possible, is called wrongly, left uncertain."""
+    shares = {}
+    for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
+        if len(scores):
+            verdicts = found.verdicts(scores)
+            shares[f"coverage_{name}"] = float(found.possible(scores)[:, column].mean())
+            shares[f"wrong_{name}"] = float(np.mean(verdicts == wrong))
+            shares[f"uncertain_{name}"] = float(np.mean(verdicts == UNCERTAIN))
+    return shares
+
+
+def _quantile(strangeness: Floats, alpha: float, most: float) -> float:
+    """The ceil((n + 1)(1 - alpha))-th smallest of ascending values (n,), or ``most`` beyond them."""
+    place = int(np.ceil((len(strangeness) + 1) * (1 - alpha) - 1e-9))
+    return float(strangeness[place - 1]) if place <= len(strangeness) else most
+
+
+# What a user of a detector works with, chosen on validation images alone: probabilities, a threshold, abstention.
+
+ABSTENTION = [f"{what}_{side}" for what in ("coverage", "wrong", "uncertain") for side in ("real", "fake")]
+JSON_KEYS = (
+    *("operating_threshold", "operating_fpr_val", "operating_fpr_bound", "operating_fpr", "operating_tpr"),
+    *("ece_calibrated", "brier_calibrated", "nll_calibrated", "acc_calibrated"),
+    *(f"conformal_{name}" for name in ABSTENTION),
+)
+
+
+class EvaluationSettings(params.Settings):
+    """How scores become verdicts: the calibrator, the false positive rate aimed at, and the errors of abstention."""
+
+    calibrator: Literal["temperature", "platt", "beta", "isotonic"] = "platt"
+    fpr: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """All three hold for images like those of ``calibrator.population``; the last two cut the scores as they were."""
+
+    calibrator: Calibrator
+    operating_point: OperatingPoint
+    abstainer: ConformalAbstainer
+
+
+def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) -> DecisionRule:
+    """From checked validation rows of one view; InputError where a class is missing."""
+    calibrator, ranking = calibration.fit(settings.calibrator, validation), rank_rows(validation)
+    groups = None
+    if "group" in validation:
+        reals = validation[(validation["label"] == 0) & validation["score"].notna()]
+        groups = reals.sort_values(["score", "group"])["group"].to_numpy(str)
+    point = operating_point(ranking, settings.fpr, groups=groups)
+    return DecisionRule(calibrator, point, abstainer(ranking, settings.alpha))
+
+
+def calibrated(found: DecisionRule, ranking: Ranking) -> Ranking:
+    """The ranking of the calibrated scores."""
+    sides = found.calibrator(ranking.reals), found.calibrator(ranking.fakes)
+    return rank(np.repeat([0, 1], [len(side) for side in sides]), np.concatenate(sides))
+
+
+def deployment_metrics(found: DecisionRule, ranking: Ranking) -> Findings:
+    """How it fares on test images: ``KEYS``, or why there is no such number."""
+    after, point = calibrated(found, ranking), found.operating_point
+    measured: dict[str, tuple[Callable[[], float], tuple[str, ...]]] = {
+        "operating_fpr": (lambda: 1 - classification.real_accuracy(ranking, point.threshold), REALS),
+        "operating_tpr": (lambda: classification.fake_accuracy(ranking, point.threshold), FAKES),
+        "ece_calibrated": (lambda: calibration.expected_calibration_error(after, calibration.equal_width()), ANY),
+        "brier_calibrated": (lambda: calibration.brier(after), ANY),
+        "nll_calibrated": (lambda: calibration.log_loss(after), ANY),
+        "acc_calibrated": (lambda: classification.accuracy(after, 0.5), ANY),
+    }
+    covered = coverage(found.abstainer, ranking)
+    return {
+        "operating_threshold": point.threshold,
+        "operating_fpr_val": point.fpr,
+        "operating_fpr_bound": point.fpr_bound,
+        **{name: missing_reason(ranking, needs) or measure() for name, (measure, needs) in measured.items()},
+        **{f"conformal_{name}": covered.get(name, f"no readable test {name[-4:]}s") for name in ABSTENTION},
+    }
+
+
+def save(found: DecisionRule, path: Path | str) -> None:
+    """Write it as JSON, atomically."""
+    write_json(path, asdict(found))
+
+
+def load(path: Path | str) -> DecisionRule:
+    """Read what ``save`` wrote; InputError where it is nothing of the kind."""
+    try:
+        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = DecisionRule(
+            Calibrator(**fields["calibrator"]),
+            OperatingPoint(**fields["operating_point"]),
+            ConformalAbstainer(**fields["abstainer"]),
+        )
+        found.calibrator([0.0, 1.0])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a calibrator: {error}") from None
+    return found
+
+
+# Does a verdict survive delivery? The same image under several views, as others re-compress or resize it.
+
+
+def flip_rates(test: pd.DataFrame, threshold: float) -> dict[str, float | str]:
+    """How often and how far the scores of an image change from view to view, over images read in two views or more.
+
+    ``flip_rate`` is the share of images called generated in some views and real in others, ``flip_rate_real`` and
+    ``flip_rate_fake`` the same per class, ``score_spread`` the mean distance from an image's lowest score to its
+    highest. A reason stands where there is no such image.
+    """
+    read = test[test["score"].notna()]
+    images = read.groupby("path").agg(
+        label=("label", "first"), low=("score", "min"), high=("score", "max"), num=("score", "size")
+    )
+    images = images[images["num"] > 1]
+    flips = (images["low"] <= threshold) & (images["high"] > threshold)
+    parts = {
+        "flip_rate": flips,
+        "flip_rate_real": flips[images["label"] == 0],
+        "flip_rate_fake": flips[images["label"] == 1],
+    }
+    parts["score_spread"] = (images["high"] - images["low"]).sort_values()
+    return {name: float(part.mean()) if len(part) else "no such image in two views" for name, part in parts.items()}

@@ -1,0 +1,287 @@
+"""The pipeline file is honest: its deps are what its stages import, its parameters are read strictly."""
+
+import ast
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+from networkx import DiGraph, ancestors, descendants
+
+from aigid.aligned.fit import AlignedSettings, VaeSettings
+from aigid.cli import preset
+from aigid.core import params
+from aigid.data.audit.audit import AuditSettings
+from aigid.data.demo import DemoSettings
+from aigid.data.description import PropertySettings
+from aigid.data.index import IndexSettings
+from aigid.detectors.aeroblade import AerobladeSettings
+from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.detectors.registry import get_detector, locate, names
+from aigid.detectors.sef.settings import SefSettings
+from aigid.evaluation.controls import CONTROLS
+from aigid.experiments.cross_generator import CrossingSettings
+from aigid.features.backbones import BackboneSettings, backbone_settings
+from aigid.metrics.decisions import EvaluationSettings
+from aigid.report.studies import PerturbationSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DATASETS = ("demo", "demo6")
+JUDGED = tuple(names())
+ON_EMBEDDINGS = tuple(name for name in JUDGED if "backbone" in get_detector(name).Settings.model_fields)
+EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
+BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
+PRESETS = preset.preset_names()
+
+
+@pytest.fixture
+def path(request, tmp_path) -> Path:
+    """The params.yaml of a preset."""
+    file = tmp_path / "params.yaml"
+    file.write_text(preset.text(request.param))
+    return file
+
+
+@cache
+def graph() -> DiGraph:
+    """The expanded stages as DVC sees them, each pointing to those that it needs."""
+    with Repo(ROOT) as repo:
+        return repo.index.graph
+
+
+def stages() -> dict[str, object]:
+    """The expanded stages by name."""
+    return {stage.addressing: stage for stage in graph()}
+
+
+def module_file(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The project's own files that a file names in an import, anywhere in it, or loads by a dotted string."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {file for name in names if name.split(".")[0] in {"aigid", "stages"} and (file := module_file(name))}
+    return frozenset(found)
+
+
+def imported_files(path: Path) -> set[Path]:
+    seen, todo = set(), [path]
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            seen.add(file)
+            todo += imports(file)
+    return seen
+
+
+def code_of(detector: str) -> set[Path]:
+    """What a detector comes to import."""
+    return imported_files(module_file(locate(detector).split(":")[0]))
+
+
+@cache
+def needed_files(name: str) -> frozenset[Path]:
+    """The project's own files that a stage comes to import."""
+    needed = imported_files(module_file(re.search(r"python -m (\S+)", stages()[name].cmd).group(1)))
+    if name == "perturb":
+        needed |= code_of("svm") | code_of("cnn")
+    detector = re.search(r"^(?:train@|score@|draw_|compare_)(\w+)", name)
+    if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
+        needed |= code_of(detector.group(1))
+    return frozenset(file for file in needed if file.name != "__init__.py")
+
+
+def declared_files(name: str) -> set[Path]:
+    """The files and folders of code among a stage's deps."""
+    paths = [dep.fs_path for dep in stages()[name].deps]
+    return {Path(path) for path in paths if path.startswith((f"{ROOT}/aigid", f"{ROOT}/stages"))}
+
+
+def test_stages_have_the_expected_names():
+    assert sorted(stages()) == sorted(
+        [
+            *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
+            *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
+            *("train_gendet_teacher", "draw_gendet", "vae", "ablate_cnn", "perturb"),
+            *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
+            "compare_featdistill",
+            *("align@vae", "align@gan", "train_sef", "embed_sef", "compare_sef"),
+            *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in JUDGED),
+            "controls",
+            *(f"evaluate@{control}" for control in CONTROLS),
+            "cross",
+            "report",
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", stages())
+def test_deps_are_exactly_the_imports(name):
+    """Each imported file is declared, each declared module is imported, each declared folder of code holds one.
+
+    The detectors share one list: what any of them imports is declared for all.
+    """
+    needed, declared = needed_files(name), declared_files(name)
+    siblings = [other for other in stages() if other.split("@")[0] == name.split("@")[0]]
+    shared = set.intersection(*(declared_files(other) for other in siblings))
+    used = frozenset.union(*(needed_files(other) for other in siblings))
+    missing = {file for file in needed if not any(file == dep or dep in file.parents for dep in declared)}
+    unused = {
+        dep
+        for dep in declared
+        if not any(file == dep or dep in file.parents for file in (used if dep in shared else needed))
+    }
+    assert not missing, f"{name} imports files that it does not declare"
+    assert not unused, f"{name} declares files that it does not import"
+
+
+def followers(section: str) -> set[str]:
+    """The stages that a change of one section of params.yaml runs again."""
+    owners = [
+        stage
+        for stage in graph()
+        for dep in stage.deps
+        if any(section == key or section.startswith(f"{key}.") for key in getattr(dep, "params", ()))
+    ]
+    assert owners, f"no stage reads {section}"
+    return {stage.addressing for owner in owners for stage in (owner, *ancestors(graph(), owner))}
+
+
+def judged(name: str) -> set[str]:
+    return {f"score@{name}", f"evaluate@{name}", "report"}
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("probe.c", {"train@probe", "cross"} | judged("probe")),
+        ("knn.k", {"train@knn"} | judged("knn")),
+        ("gendet.margin", {"train@gendet", "draw_gendet"} | judged("gendet")),
+        ("sef.fusion.learning_rate", {"train@sef", "compare_sef"} | judged("sef")),
+        ("thumbnails", {"report"}),
+        ("crossing.max_images", {"cross", "report"}),
+        (
+            "describe.max_images",
+            {f"describe@{name}" for name in DATASETS}
+            | {"controls", "report"}
+            | {f"evaluate@{name}" for name in (*JUDGED, *CONTROLS)},
+        ),
+    ],
+)
+def test_a_changed_parameter_runs_exactly_what_follows_it(section, expected):
+    assert followers(section) == expected
+
+
+def test_the_branches_of_the_makefile_share_only_what_is_made_before():
+    said = subprocess.run(["make", "-n", "-o", "env", "repro"], cwd=ROOT, check=True, capture_output=True, text=True)
+    branches = re.findall(r"--single-item (.+)$", said.stdout, re.M)
+    assert len(branches) > 1
+    made = {name for name in stages() if name.split("@")[0] in {"demo", "index", "describe"}}
+    for branch in branches:
+        done = set(made)
+        for group in branch.split():
+            members = {name for name in stages() if group in (name, name.split("@")[0])}
+            assert members, group
+            needed = {one.addressing for name in members for one in descendants(graph(), stages()[name])}
+            assert needed - members <= done, group
+            done |= members
+
+
+def test_init_files_are_docstrings():
+    """All but the first, which has `aigid.load`."""
+    for file in ROOT.glob("aigid/*/**/__init__.py"):
+        assert len(ast.parse(file.read_text()).body) == 1, file
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("stages/*.py")), ids=lambda file: file.name)
+def test_a_stage_fits_on_a_screen(file):
+    assert len(file.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
+def test_every_section_loads(path):
+    sections = yaml.safe_load(path.read_text())
+    others = {
+        "evaluation",
+        "describe",
+        "controls",
+        "crossing",
+        "thumbnails",
+        "vae",
+        "ablation",
+        "perturbation",
+        "aligned",
+    }
+    assert set(sections) == {"seed", "datasets", "demo", "index", "audit", "backbones", "views", *others, *JUDGED}
+    assert params.load_section("seed", int, path) >= 0
+    made = {name: params.load_section(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
+    found = {name: params.load_section(f"index.{name}", IndexSettings, path) for name in sections["index"]}
+    assert sorted(params.load_section("datasets", list[str], path)) == sorted([*made, *found])
+    params.load_section("audit", AuditSettings, path)
+    params.load_section("evaluation", EvaluationSettings, path)
+    params.load_section("describe", PropertySettings, path)
+    params.load_section("crossing", CrossingSettings, path)
+    assert set(params.load_section("thumbnails", list[str], path)) <= set(sections["datasets"])
+    controls = params.load_section("controls", ControlSettings, path)
+    assert controls.backbone in sections["backbones"]
+    assert controls.dataset in sections["datasets"]
+    for name, changes in sections["backbones"].items():
+        backbone_settings(name, changes)
+    for name in ON_EMBEDDINGS:
+        settings = params.load_section(name, get_detector(name).Settings, path)
+        assert settings.backbone in sections["backbones"]
+        assert settings.dataset in sections["datasets"]
+    for name, model in {
+        "cnn": CnnSettings,
+        "vae": VaeSettings,
+        "aeroblade": AerobladeSettings,
+        "featdistill": FeatDistillSettings,
+    }.items():
+        assert params.load_section(name, model, path).dataset in sections["datasets"]
+    assert params.load_section("aligned", AlignedSettings, path).dataset in sections["datasets"]
+    assert isinstance(
+        backbone_settings(params.load_section("sef", SefSettings, path).expert.backbone), BackboneSettings
+    )
+    params.load_section("ablation", AblationSettings, path)
+    assert params.load_section("perturbation", PerturbationSettings, path).dataset in sections["datasets"]
+
+
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
+def test_params_are_plain_block_yaml(path):
+    """`dvc exp run -S` rewrites flow maps, and YAML 1.1 and 1.2 disagree on `1e-3`."""
+    for line in path.read_text().splitlines():
+        value = re.sub(r"(^|\s)#.*", "", line)
+        assert not re.search(r"[\[{](?!\}|\])", value), f"flow style: {line}"
+        assert not re.search(r"(?<![\w.])\d+e[+-]?\d+", value), f"write 1.0e-3: {line}"
+
+
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
+def test_names_can_be_stage_names(path):
+    sections = yaml.safe_load(path.read_text())
+    names = [*sections["datasets"], *sections["demo"], *sections["index"], *sections["backbones"]]
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in names)
+
+
+def test_the_default_is_the_demo_preset():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "aigid/presets/demo.yaml").read_text()
+
+
+def test_only_the_embedding_file_opens_hdf5_and_nothing_unpickles():
+    for file in [*ROOT.glob("aigid/**/*.py"), *ROOT.glob("stages/*.py")]:
+        text = file.read_text()
+        assert "h5py" not in text or file.name == "embeddings.py", file
+        assert not re.search(r"pickle\.load|joblib\.load|weights_only=False", text), file

@@ -1,0 +1,77 @@
+"""Presets are two whole files and overlays of them; what they merge to is fixed, and is all that a stage reads."""
+
+import hashlib
+import json
+
+import pytest
+import yaml
+
+from aigid.cli import preset
+from aigid.core.errors import InputError
+from tests.helpers.workspace import ROOT
+
+# sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
+VALUES = {
+    "cifake": "ca1a9705c6e2b7d1a56faf6da1434b4e936fabb55cbed4958da3768610f4bd1a",
+    "defactify": "3eba6fa97fad85998f211428976de2ed70e393236f32d58ec613fa50bb068f81",
+    "demo": "4a3212cbcca711b1ce85924d0fa4e4a0654662648e8eb5e9c7149a63236c2d69",
+    "demo_clip": "d3e841b0e1280a5a7938cbb97f250ee41b7313bb2e52ad39648d66eec2cc4198",
+    "genimage": "02040779682aa097fb579aa27ce514c66ff2e8877c2ffd7a8e3302a813cd4878",
+    "ntire": "6dfd5d335674bf4d29d565c3a36f9ec551e8a7d2be663209a712047e91a386c6",
+    "sef13": "5b059cf7b213a36c928e55d4d7f4be2ba2649367255d6e17fdd51d0ec52d0f0c",
+    "ufd": "c0d89f1adffe4fb4df2217fccd9b48dc94931f877b7fe323ac356cc9edbd2d95",
+}
+
+
+def test_every_preset_has_its_values():
+    assert preset.preset_names() == sorted(VALUES)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_values_of_a_preset(name):
+    values = json.dumps(yaml.safe_load(preset.text(name)), sort_keys=True)
+    assert hashlib.sha256(values.encode()).hexdigest() == VALUES[name]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_comments_and_order_are_those_of_the_base(name):
+    text = preset.text(name)
+    assert list(yaml.safe_load(text)) == list(yaml.safe_load((ROOT / "params.yaml").read_text()))
+    assert "# Logistic regression; of several c the one with the best validation AUROC is taken.\nprobe:\n" in text
+    assert "  margin: 2.0 # of the squared distance of unit vectors: 2 is orthogonal, 4 opposite\n" in text
+    assert text.startswith("# ")
+    assert text.count("\n\n") == len(yaml.safe_load(text)) - 1
+
+
+def test_an_overlay_brings_its_own_comments():
+    text = preset.text("genimage")
+    assert text.startswith("# GenImage (Zhu et al., NeurIPS 2023) as GenDet uses it")
+    assert "# GenDet (Zhu et al., arXiv 2312.08880): its numbers for GenImage;" in text
+    assert "  - lr112 # the six degradations of the benchmark (GenDet, Table 4)\n" in text
+    assert "alpha: 1.0 # the paper's 0.1 ranks validation worse" in preset.text("cifake")
+    assert "preset" not in yaml.safe_load(text)
+
+
+def test_an_overlay_holds_only_what_differs():
+    """A leaf of an overlay that says what its base says already would hide the next change of the base."""
+    for name in set(VALUES) - {"demo"}:
+        overlay = yaml.safe_load((ROOT / f"aigid/presets/{name}.yaml").read_text())
+        head = overlay.pop("preset")
+        base = yaml.safe_load((ROOT / f"aigid/presets/{head['base']}.yaml").read_text())
+        for dotted, value in overlay.items():
+            own = base
+            for key in dotted.split("."):
+                own = own.get(key) if isinstance(own, dict) else None
+            assert value != own, f"{name}: {dotted}"
+
+
+def test_an_entry_of_no_section_is_an_error(monkeypatch):
+    files = {"demo": "# Demo\nseed: 0\n", "odd": "# Odd\npreset: {base: demo}\nprobee.c: 1\n"}
+    monkeypatch.setattr(preset, "_file", files.get)
+    monkeypatch.setattr(preset, "preset_names", lambda: sorted(files))
+    with pytest.raises(InputError, match="preset odd: probee is no section of demo"):
+        preset.text("odd")
+
+
+def test_the_presets_are_small():
+    assert sum(len(file.read_text().splitlines()) for file in ROOT.glob("aigid/presets/*.yaml")) <= 800

@@ -1,0 +1,351 @@
+"""Aligned pairs, from photographs to the audited tree: nothing but the generator's traces tells the two apart."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from aigid.aligned.pairs import PSNR_RANGE
+from aigid.cli.main import main
+from aigid.core import manifest
+from aigid.data.audit.audit import AuditSettings, run_audit
+from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
+from aigid.data.index import IndexSettings, build_manifest
+from aigid.generators.autoencoder_training import train_vae
+from aigid.generators.srgan import SuperResolution
+from aigid.generators.srgan_training import train_super_resolution
+from aigid.generators.training import GeneratorTrainingSettings
+from aigid.images.decode import decode
+from aigid.images.headers import read_header
+from tests.helpers.makers import autoencoder, pictures
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """The two small makers, hardly trained."""
+    folder = tmp_path_factory.mktemp("makers")
+    lessons = np.concatenate([extract_tiles(one.image, one, DemoSettings()) for one in load_source_images()])
+    settings = GeneratorTrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
+    train_vae(lessons, settings, folder / "vae")
+    train_super_resolution(lessons, settings, folder / "gan.safetensors")
+    return {"vae": str(folder / "vae"), "gan": str(folder / "gan.safetensors")}
+
+
+def dataset(folder, files, **columns):
+    """A manifest of photographs, given by path and bytes."""
+    for path, data in files.items():
+        (folder / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "images" / path).write_bytes(data)
+    table = pd.DataFrame({"path": list(files), "label": 0, "generator": "real", "split": "train"} | columns)
+    manifest.write(table, folder / "m.csv")
+    return folder
+
+
+def file(picture, kind, mode="RGB", **options):
+    buffer = BytesIO()
+    Image.fromarray(picture).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def mixture(num):
+    """Files of many formats, qualities and sizes, none of them a multiple of eight."""
+    rng = np.random.default_rng(1)
+    files = {}
+    for n, picture in enumerate(pictures(num, 75, 90)):
+        picture = picture[: 60 + n % 15, : 70 + n % 3 * 7]
+        quality, subsampling = int(rng.integers(50, 100)), ("4:4:4", "4:2:0", "4:2:2")[n % 3]
+        match n % 5:
+            case 0:
+                files[f"a/{n}.png"] = file(picture, "PNG")
+            case 1:
+                files[f"b/{n}.jpg"] = file(picture, "JPEG", mode="L", quality=quality)
+            case 2:
+                exif = Image.Exif()
+                exif[0x0131] = "camera"
+                files[f"b/{n}.JPG"] = file(picture, "JPEG", quality=quality, progressive=True, exif=exif)
+            case 3:
+                files[f"b/{n}.jpeg"] = file(picture, "JPEG", quality=quality, subsampling=subsampling, optimize=True)
+            case 4:
+                files[f"c/{n}.webp"] = file(picture, "WEBP", lossless=True)
+    return files
+
+
+def cross_power(a, b):
+    """The phases of two planes' cross-correlation: a shift between them is where its transform peaks."""
+    window = np.outer(*(np.hanning(side) for side in a.shape))
+    product = np.fft.fft2(window * (a - a.mean())) * np.fft.fft2(window * (b - b.mean())).conj()
+    return product / np.maximum(np.abs(product), 1e-9)
+
+
+def align(folder, domain, weights, *more, out="out"):
+    call = ["align", "m.csv", "--root", "images", "--domain", domain, "--weights", weights, "--out", out, *more]
+    with chdir(folder):
+        return CliRunner().invoke(main, call, prog_name="aigid")
+
+
+def records(out):
+    return [json.loads(line) for line in (out / "aligned.jsonl").read_text().splitlines()]
+
+
+def content(out):
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_path):
+    files = mixture(15)
+    dataset(tmp_path, files, group=["", "scene"] + [""] * 13, source="camera")
+    done = align(tmp_path, domain, weights[domain])
+    assert done.exit_code == 0, done.stderr
+    assert "15 pairs, 15 fakes made anew; PSNR" in done.stderr
+    out = tmp_path / "out"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "m.csv", "out"]
+    spectra = []
+    for record in records(out):
+        source = read_header(files[record["photograph"]])
+        heads = [read_header(out / record[kind]) for kind in ("real", "fake")]
+        for head in heads:
+            assert (head.width, head.height) == (record["width"], record["height"])
+            assert (head.width, head.height) == (source.width // 8 * 8, source.height // 8 * 8)
+            assert head.tables == source.tables
+            assert head.quality == source.quality == record.get("quality")
+            assert head.mode == source.mode
+            assert head.subsampling == (source.subsampling if source.format == "JPEG" else "")
+            assert (head.exif, head.software, head.progressive, head.icc) == (False, "", False, False)
+        assert record["real"].replace("/real/", "/fake/") == record["fake"]
+        assert record["real"].startswith(f"train/real/{record['photograph']}")
+        original = decode(files[record["photograph"]])[: record["height"], : record["width"]].astype(int)
+        real, fake = (decode(out / record[kind]).astype(int) for kind in ("real", "fake"))
+        assert np.abs(real - original).mean() <= (0 if source.format != "JPEG" else 1.5)
+        assert PSNR_RANGE[0] - 3 < record["psnr"] < PSNR_RANGE[1]
+        assert np.square(real - fake).mean() == pytest.approx(255**2 / 10 ** (record["psnr"] / 10), rel=1e-3)
+        spectra.append(cross_power(real[:56, :64].mean(axis=2), fake[:56, :64].mean(axis=2)))
+    correlation = np.roll(np.fft.ifft2(np.mean(spectra, axis=0)).real, (28, 32), axis=(0, 1))
+    peak = np.clip(correlation[24:33, 28:37], 0, None)  # as wide as the coarse makers' blur
+    assert [np.average(np.arange(-4, 5), weights=peak.sum(axis=axis)) for axis in (0, 1)] == pytest.approx(
+        [0, 0], abs=0.4
+    )
+    correlation[24:33, 28:37] = 0
+    assert peak[4, 4] > 2 * np.abs(correlation).max()
+    assert PSNR_RANGE[0] < np.median([record["psnr"] for record in records(out)]) < PSNR_RANGE[1]
+    table = manifest.read(out / "manifest.csv")
+    assert set(table["generator"]) == {"real", domain}
+    assert table.groupby("group").size().eq(2).all()
+    assert "scene" in set(table["group"])
+    assert (table["sha256"] == [hashlib.sha256((out / path).read_bytes()).hexdigest() for path in table["path"]]).all()
+    found, unread = build_manifest(out, IndexSettings(layout="aligned_pairs", val=0), 0)
+    assert unread == []
+    assert found[["path", "label"]].to_dict() == table[["path", "label"]].to_dict()
+    facts = json.loads((out / "align.json").read_text())
+    assert facts["domain"] == domain
+    assert len(facts["weights_sha256"]) == 64
+    assert facts["weights_files"]
+
+
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_the_difference_has_no_border(domain, weights, tmp_path):
+    """Outer pixels are no worse than twice the inner ones; a frame or a shift by a pixel would be worse by far."""
+    shapes = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(12, 70, 101))}
+    align(dataset(tmp_path, shapes), domain, weights[domain])
+    outer, inner = [], []
+    for record in records(tmp_path / "out"):
+        real, fake = (decode(tmp_path / "out" / record[kind]).astype(float) for kind in ("real", "fake"))
+        error = np.abs(real - fake).mean(axis=2)
+        inner.append(error[4:-4, 4:-4].mean())
+        error[4:-4, 4:-4] = np.nan
+        outer.append(np.nanmean(error))
+    assert np.mean(outer) < 2 * np.mean(inner)
+
+
+def test_the_audit_finds_nothing_in_the_container(weights, tmp_path):
+    """In both domains together; each photograph of a format, quality and size of its own."""
+    files = mixture(40)
+    tables = []
+    for domain in ("vae", "gan"):
+        assert align(dataset(tmp_path, files), domain, weights[domain], out=domain).exit_code == 0
+        table = manifest.read(tmp_path / domain / "manifest.csv")
+        tables.append(table.assign(path=domain + "/" + table["path"], split=["train", "test"][domain == "gan"]))
+        tables[-1]["group"] = domain + table["group"]
+    found = run_audit(pd.concat(tables, ignore_index=True), tmp_path, AuditSettings(max_images=10), 0)
+    assert found.highest <= 0.55
+    ties = [tie for part in found.parts for tie in part.container]
+    assert len(ties) > 30
+    assert max(tie.auroc for tie in ties) <= 0.55
+
+
+def test_both_domains_have_the_same_photographs(weights, tmp_path):
+    dataset(tmp_path, mixture(5))
+    reals = []
+    for domain in ("vae", "gan"):
+        align(tmp_path, domain, weights[domain], out=domain)
+        reals.append({path: data for path, data in content(tmp_path / domain).items() if "/real/" in path})
+    assert len(reals[0]) == 5
+    assert reals[0] == reals[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_ray_makes_the_same_pairs(domain, weights, tmp_path):
+    """With as many threads to a product, of which its last bits depend on some CPUs."""
+    pytest.importorskip("ray")
+    folder = dataset(tmp_path, mixture(12) | {"broken.png": b"no image"})
+    code = "from aigid.aligned import engine; on_ray.ROWS = 4; from aigid.cli.main import main; main()"
+    for engine in ("local", "ray"):
+        call = ["align", "m.csv", "--root", "images", "--domain", domain, "--weights", weights[domain]]
+        env = os.environ | {"AIGID_CACHE": str(tmp_path / f"cache-{engine}"), "AIGID_RAY_ACTORS": "2"}
+        env["OMP_NUM_THREADS"] = "1"
+        command = [sys.executable, "-c", code, *call, "--engine", engine, "--out", engine]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "broken.png" in done.stderr
+        assert "12 pairs, 12 fakes made anew" in done.stderr
+    assert content(folder / "ray") == content(folder / "local")
+
+
+def test_a_fake_does_not_depend_on_its_company(weights, tmp_path, monkeypatch):
+    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(5, 32, 32))}
+    monkeypatch.setenv("AIGID_BATCH", "4")
+    align(dataset(tmp_path / "all", files), "vae", weights["vae"])
+    together = content(tmp_path / "all/out")
+    for name in ("0.png", "3.png"):
+        monkeypatch.setenv("AIGID_CACHE", str(tmp_path / name / "cache"))
+        align(dataset(tmp_path / name, {name: files[name]}), "vae", weights["vae"])
+        path = f"train/fake/{name}"
+        assert (tmp_path / name / "out" / path).read_bytes() == together[path]
+    changed = align(tmp_path / "all", "vae", weights["vae"], "--seed", "1", out="seed")
+    assert "5 fakes made anew" in changed.stderr
+    assert content(tmp_path / "all/seed")["train/fake/0.png"] != together["train/fake/0.png"]
+
+
+def test_what_was_aligned_is_not_aligned_again(weights, tmp_path, monkeypatch):
+    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(4, 40, 40))}
+    align(dataset(tmp_path, dict(list(files.items())[:3])), "gan", weights["gan"])
+    first = content(tmp_path / "out")
+    done = align(dataset(tmp_path, files), "gan", weights["gan"])
+    assert "4 pairs, 1 fakes made anew" in done.stderr
+    grown = content(tmp_path / "out")
+    assert {path: grown[path] for path in first if path.startswith("train/")} == {
+        path: data for path, data in first.items() if path.startswith("train/")
+    }
+    victim = sorted((tmp_path / "cache/aligned").rglob("*.png"))[0]
+    victim.write_bytes(victim.read_bytes()[:-40])
+    assert "1 fakes made anew" in align(tmp_path, "gan", weights["gan"]).stderr
+    assert content(tmp_path / "out") == grown
+    done = align(tmp_path, "gan", weights["gan"], "--container", "png")
+    assert "0 fakes made anew" in done.stderr
+    dataset(tmp_path, {"0.png": files["0.png"]})
+    align(tmp_path, "gan", weights["gan"])
+    assert len(manifest.read(tmp_path / "out/manifest.csv")) == 2
+    assert len(list((tmp_path / "out/train").rglob("*.png"))) == 2  # nothing of before
+
+
+def test_a_killed_alignment_goes_on_where_it_stopped(tmp_path, monkeypatch, request):
+    autoencoder(block_out_channels=(16, 16, 16, 16)).save_pretrained(tmp_path / "vae")
+    files = {f"{n:02}.png": file(picture, "PNG") for n, picture in enumerate(pictures(16, 96, 96))}
+    dataset(tmp_path, files)
+    command = [sys.executable, "-c", "from aigid.cli.main import main; main()", "align", "m.csv", "--root", "images",
+               "--domain", "vae", "--weights", "vae", "--out", "out"]  # fmt: skip
+    environment = os.environ | {"AIGID_BATCH": "1", "AIGID_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    shelf = tmp_path / "cache/aligned"
+    deadline = time.monotonic() + 120
+    while sum(1 for _ in shelf.rglob("[!.]*.png")) < 1 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out").exists()
+    kept = sum(1 for _ in shelf.rglob("[!.]*.png"))
+    assert 1 <= kept < 16
+    monkeypatch.setenv("AIGID_BATCH", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the killed process: sums in another order give other last bits
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
+    done = align(tmp_path, "vae", "vae")
+    assert f"16 pairs, {16 - kept} fakes made anew" in done.stderr
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "another"))
+    align(tmp_path, "vae", "vae", out="whole")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["another", "cache", "images", "m.csv", "out", "vae", "whole"]
+
+
+def test_photographs_that_cannot_be_aligned_are_named(weights, tmp_path):
+    good, small = pictures(1, 40, 40)[0], pictures(1, 7, 40)[0]
+    files = {"good.png": file(good, "PNG"), "small.png": file(small, "PNG"), "text.jpg": b"no image"}
+    dataset(tmp_path, files)
+    done = align(tmp_path, "gan", weights["gan"])
+    assert done.exit_code == 1
+    assert "small.png: too_small: 40 x 7 px, want at least 8 x 8" in done.stderr
+    assert "text.jpg: not_an_image" in done.stderr
+    assert len(manifest.read(tmp_path / "out/manifest.csv")) == 2
+    deep = autoencoder(
+        block_out_channels=(4,) * 6,
+        down_block_types=("DownEncoderBlock2D",) * 6,
+        up_block_types=("UpDecoderBlock2D",) * 6,
+    )
+    deep.save_pretrained(tmp_path / "deep")  # needs 32 px
+    small = dataset(tmp_path / "b", {"a.png": file(good[:31], "PNG"), "b.png": file(good, "PNG")})
+    assert "a.png: too_small: 40 x 31 px, want at least 32 x 32" in align(small, "vae", str(tmp_path / "deep")).stderr
+
+
+def test_calls_that_are_wrong(weights, tmp_path):
+    def refused(*said, domain="gan", path=weights["gan"], **more):
+        done = align(tmp_path, domain, path, **more)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("Error: ")
+        assert done.stderr.count("\n") == 1
+        for text in said:
+            assert text in done.stderr
+        assert not (tmp_path / "out").exists()
+
+    dataset(tmp_path, {"a.png": b"no image"})
+    refused("images: none of the manifest's 1 photographs can be aligned, such as a.png: not_an_image")
+    dataset(tmp_path, {"a.png": file(pictures(1, 40, 40)[0], "PNG")})
+    refused("unknown domain 'van'; known: gan, vae", domain="van")
+    refused("no such file or folder", path="nowhere")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    refused("full: not empty, and no earlier alignment", out="full")
+    assert (tmp_path / "full/mine.txt").exists()
+    dataset(tmp_path, {"a.png": b""}, label=1, generator="sdxl")
+    refused("holds no photograph")
+    autoencoder().save_pretrained(tmp_path / "random")
+    picture = pictures(1, 40, 40)[0]
+    dataset(tmp_path, {"a.png": file(picture, "JPEG"), "a.png.jpg": file(picture, "JPEG")})
+    refused("'train/fake/a.png.jpg': stands twice")
+    assert not list(tmp_path.glob(".out*"))
+    dataset(tmp_path, {"a.png": file(picture, "PNG")})
+    done = align(tmp_path, "vae", str(tmp_path / "random"))
+    assert "PSNR is not within 15 to 50 dB: are these the right weights?" in done.stderr
+
+
+def test_makers_are_trained_alike_each_time(weights, tmp_path):
+    lessons = np.stack(pictures(20, 32, 32))
+    settings = GeneratorTrainingSettings(steps=2, width=8, batch_size=2)
+    for name in ("a", "b"):
+        train_vae(lessons, settings, tmp_path / name / "vae")
+        train_super_resolution(lessons, settings, tmp_path / name / "gan.safetensors")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_batch_beyond_the_memory(weights, tmp_path, monkeypatch):
+    def full(self, photographs, digests):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(SuperResolution, "forward", full)
+    dataset(tmp_path, {"a.png": file(pictures(1, 72, 80)[0], "PNG")})
+    done = align(tmp_path, "gan", weights["gan"])
+    assert done.exit_code == 2
+    assert "45 photographs of 80 x 72 px at once are too much for the memory of" in done.stderr
+    assert "AIGID_BATCH" in done.stderr

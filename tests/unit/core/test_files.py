@@ -1,0 +1,60 @@
+"""Files appear whole or not at all; the environment names the machine."""
+
+import hashlib
+import os
+
+import pytest
+
+from aigid.core import files
+from aigid.core.errors import InputError
+
+
+def test_a_failed_write_changes_nothing(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    files.write_json(path, {"x": 1})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(path, {"x": float("nan")})
+    with pytest.raises(FileNotFoundError), files.atomic_write(path) as part:
+        part.rename(tmp_path / "stolen")
+    (tmp_path / "stolen").unlink()
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_dataset_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIGID_DATA", raising=False)
+    with pytest.raises(InputError, match=r"no folder data/images/demo; set AIGID_DATA"):
+        files.dataset_root("demo")
+    (tmp_path / "data/images/demo").mkdir(parents=True)
+    assert files.dataset_root("demo").samefile(tmp_path / "data/images/demo")
+    monkeypatch.setenv("AIGID_DATA", str(tmp_path / "sets"))
+    (tmp_path / "sets/cifake").mkdir(parents=True)
+    assert files.dataset_root("cifake") == tmp_path / "sets/cifake"
+    assert files.dataset_root("demo").samefile(tmp_path / "data/images/demo")
+    with pytest.raises(InputError, match=r"no folder .*sets/ufd or data/images/ufd"):
+        files.dataset_root("ufd")
+
+
+def test_machine_settings(monkeypatch):
+    monkeypatch.setenv("AIGID_WORKERS", "3")
+    monkeypatch.setenv("AIGID_BATCH", "many")
+    assert files.num_workers() == 3
+    with pytest.raises(InputError, match="AIGID_BATCH='many'"):
+        files.batch_size()
+
+
+def test_what_killed_writers_left_is_cleared_away_when_old(tmp_path):
+    names = (".a-x.h5", ".b-x.h5", ".a-x.csv", "a-x.h5")
+    for name in names:
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".a-young.h5").write_text("")
+    files.write_text(tmp_path / "a.h5", "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a.h5", ".a-young.h5", *names} - {".a-x.h5"})

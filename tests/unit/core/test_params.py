@@ -1,0 +1,164 @@
+"""Parameters are checked before anything runs, and a fault is one clear line."""
+
+import importlib
+from typing import Annotated
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from pydantic import Field
+
+from aigid.aligned.fit import AlignedSettings, VaeSettings
+from aigid.cli.main import main as cli
+from aigid.core import params
+from aigid.core.errors import InputError
+from aigid.data.audit.audit import AuditSettings
+from aigid.data.demo import DemoSettings
+from aigid.data.description import PropertySettings
+from aigid.data.index import IndexSettings
+from aigid.detectors.aeroblade import AerobladeSettings
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.detectors.controls import ControlSettings
+from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.detectors.registry import get_detector
+from aigid.detectors.sef.settings import SefSettings
+from aigid.experiments.cross_generator import CrossingSettings
+from aigid.report.studies import PerturbationSettings
+
+SECTIONS = {
+    "demo": DemoSettings,
+    "index": IndexSettings,
+    "audit": AuditSettings,
+    "describe": PropertySettings,
+    "crossing": CrossingSettings,
+    "perturbation": PerturbationSettings,
+    "aligned": AlignedSettings,
+    "vae": VaeSettings,
+    "controls": ControlSettings,
+    "cnn": CnnSettings,
+    "aeroblade": AerobladeSettings,
+    "featdistill": FeatDistillSettings,
+    "sef": SefSettings,
+} | {name: get_detector(name).Settings for name in params.ON_EMBEDDINGS}
+
+
+class Probe(params.Settings):
+    c: Annotated[float, Field(gt=0)]
+    steps: int = 10
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: 3\nprobe:\n  c: 1e-3\ndatasets:\n  - demo\nbackbones:\n  tiny: {}\n")
+    return path
+
+
+def test_sections_are_coerced(file):
+    assert params.load_section("probe", Probe, file) == Probe(c=0.001, steps=10)  # PyYAML reads 1e-3 as text
+    assert params.load_section("seed", int, file) == 3
+    assert params.load_section("datasets", list[str], file) == ["demo"]
+    assert params.load_section("backbones.tiny", dict, file) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("probe:\n  c: -1\n", r"params.yaml: probe\.c: Input should be greater than 0, got -1"),
+        ("probe:\n  c: one\n", r"probe\.c: .*got 'one'"),
+        ("probe:\n  c: 1\n  cc: 2\n", r"probe\.cc: Extra inputs are not permitted, got 2"),
+        ("probe: {}\n", r"probe\.c: Field required"),
+        ("knn: {}\n", "no section 'probe'"),
+        ("probe: [\n", "not YAML"),
+        ("", "no section 'probe'"),
+    ],
+)
+def test_a_fault_names_key_and_value(file, text, said):
+    file.write_text(text)
+    with pytest.raises(InputError, match=said) as caught:
+        params.load_section("probe", Probe, file)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        params.load_section("probe", Probe, tmp_path / "params.yaml")
+
+
+OLD = {
+    "gendet.lr": "gendet.learning_rate",
+    "gendet.teacher.lr": "gendet.teacher.learning_rate",
+    "audit.sample": "audit.max_images",
+    "audit.limit": "audit.auroc_threshold",
+    "crossing.rows": "crossing.max_images",
+    "probe.train": "probe.dataset",
+    "aligned.most": "aligned.max_images",
+    "index.photos.limit": "index.photos.max_images",
+    "cnn.mirror_at_test": "cnn.hflip_tta",
+    "occ.warm_up": "occ.warmup_learning_rate",
+    "sef.expert.period": "sef.expert.t_max",
+    "sef.expert.sampling.most_mixed": "sef.expert.sampling.max_mix",
+    "featdistill.lessons": "featdistill.data",
+    "featdistill.data.val_rows": "featdistill.data.max_val_images",
+    "featdistill.experts.clip_1.checkpointing": "featdistill.experts.clip_1.gradient_checkpointing",
+    "featdistill.stage1.warm_up": "featdistill.stage1.warmup_fraction",
+    "featdistill.stage2.weight": "featdistill.stage2.distill_weight",
+}
+
+
+def nested(name, value):
+    """A document with one key at a dotted name."""
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return value
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.items())
+def test_an_old_key_anywhere_is_refused(file, old, new):
+    """Whatever section is read: a stage that does not need the key does not start either."""
+    file.write_text(yaml.safe_dump(nested(old, 1)))
+    with pytest.raises(InputError) as caught:
+        params.load_section("seed", int, file)
+    assert str(caught.value) == f"{file}: {old} was renamed to {new}"
+
+
+def field(dotted):
+    """The settings class of a dotted name's section and the name's last part; None for sections without one."""
+    section, *rest = dotted.split(".")
+    kind = SECTIONS[section]
+    for key in rest[:-1]:
+        if key != "*":
+            kind = next(it for it in walk(kind.model_fields[key].annotation) if hasattr(it, "model_fields"))
+    return kind, rest[-1]
+
+
+def walk(annotation):
+    """An annotation and all that stands inside it."""
+    yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from walk(part)
+
+
+@pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
+def test_the_table_leads_from_no_field_to_a_field(old, new):
+    assert old.split(".")[0] == new.split(".")[0]
+    kind, name = field(new)
+    assert name in kind.model_fields
+    assert field(old.replace("lessons", "data"))[1] not in kind.model_fields or old == "featdistill.lessons"
+
+
+@pytest.mark.parametrize("module", ["stages.audit", "stages.train", "stages.train_gendet_teacher"])
+def test_a_stage_and_preset_refuse_an_old_key(tmp_path, monkeypatch, module):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: 0\ngendet:\n  teacher:\n    lr: 1.0e-3\n")
+    main = importlib.import_module(module).main
+    options = [word for option in main.params if option.required for word in (option.opts[0], "probe")]
+    done = CliRunner().invoke(main, options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    line = "params.yaml: gendet.teacher.lr was renamed to gendet.teacher.learning_rate"
+    assert done.stderr.strip().endswith(line)
+    assert len(done.stderr.splitlines()) == 1
+    done = CliRunner().invoke(cli, ["preset", "demo"])
+    assert done.exit_code == 2
+    assert line in done.stderr
+    assert "lr: 1.0e-3" in (tmp_path / "params.yaml").read_text()

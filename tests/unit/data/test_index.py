@@ -1,0 +1,171 @@
+"""Folders become manifests: layouts, splits, limits, and folders that cannot."""
+
+import hashlib
+import os
+
+import pytest
+
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.data.index import IndexSettings, build_manifest
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def tree(root, *paths):
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path.encode())
+    return root
+
+
+def rows(table, *columns):
+    return [tuple(row) for row in table[list(columns)].itertuples(index=False)]
+
+
+def test_realfake_reads_folders(tmp_path):
+    tree(
+        tmp_path,
+        "train/progan/car/0_real/a.b.PNG",
+        "train/progan/car/1_fake/a.jpg",
+        "val/progan/1_fake/b.jpg",
+        "val/progan/0_real/b.jpg",
+        "0_real/c.jpeg",
+        "1_fake/sdxl/c.webp",
+        "1_fake/notes.txt",
+        "docs/d.png",
+    )
+    table, unreadable = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    assert unreadable == []
+    assert rows(table, "path", "label", "generator", "split", "source") == [
+        ("0_real/c.jpeg", 0, "real", "test", ""),
+        ("1_fake/sdxl/c.webp", 1, "sdxl", "test", ""),
+        ("train/progan/car/0_real/a.b.PNG", 0, "real", "train", "progan"),
+        ("train/progan/car/1_fake/a.jpg", 1, "progan", "train", ""),
+        ("val/progan/0_real/b.jpg", 0, "real", "val", "progan"),
+        ("val/progan/1_fake/b.jpg", 1, "progan", "val", ""),
+    ]
+    assert table["sha256"][0] == hashlib.sha256(b"0_real/c.jpeg").hexdigest()
+
+
+def test_cifake_holds_out_validation_by_name(tmp_path):
+    tree(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("REAL", "FAKE") for n in range(1000)))
+    tree(tmp_path, "test/REAL/0.jpg", "test/FAKE/0 (2).jpg", "train/other/0.jpg", "stray.jpg")
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2), seed=0)
+    counts = table.groupby(["split", "generator"]).size()
+    assert counts["test"].to_dict() == {"real": 1, "sd14": 1}
+    assert counts["train"].sum() + counts["val"].sum() == 2000
+    assert 150 < counts["val"]["real"] < 250  # 200 expected, standard deviation 12.6
+    again, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2), seed=0)
+    other, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2), seed=1)
+    assert table.equals(again)
+    assert not table.equals(other)
+    few, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2, max_images=50), seed=0)
+    assert set(few.groupby(["split", "generator"]).size()) == {50, 1}
+    assert set(few["path"]) < set(table["path"])
+
+
+def test_csv_names_images(tmp_path):
+    tree(tmp_path, "a.png", "b.png")
+    (tmp_path / "labels.csv").write_text("filename,typ\n./a.png,real\nb.png,firefly\n")
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="csv"), seed=0)
+    assert rows(table, "path", "label", "generator", "split") == [
+        ("a.png", 0, "real", "test"),
+        ("b.png", 1, "firefly", "test"),
+    ]
+    (tmp_path / "labels.csv").write_text("path,label,generator,split,group\na.png,0,,train,g\nb.png,1,sdxl,train,g\n")
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="csv", val=0), seed=0)
+    assert rows(table, "generator", "split", "group") == [("real", "train", "g"), ("sdxl", "train", "g")]
+    (tmp_path / "labels.csv").write_text("path,label\na.png,0\nb.png,maybe\n")
+    with pytest.raises(InputError, match=r"row 2 \(line 3\), column label: 'maybe'"):
+        build_manifest(tmp_path, IndexSettings(layout="csv"), seed=0)
+
+
+def test_a_group_is_held_out_whole(tmp_path):
+    lines = [f"{n}.png,{n % 2},{'real' if n % 2 == 0 else 'x'},train,g{n // 4}" for n in range(400)]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label,generator,split,group", *lines]))
+    tree(tmp_path, *(f"{n}.png" for n in range(400)))
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="csv", val=0.3), seed=0)
+    assert set(table["split"]) == {"train", "val"}
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_a_file_that_cannot_be_read_keeps_its_row(tmp_path):
+    tree(tmp_path, "0_real/a.png", "1_fake/b.png")
+    (tmp_path / "1_fake/gone.png").symlink_to(tmp_path / "nowhere.png")
+    table, unreadable = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    assert unreadable == ["1_fake/gone.png"]
+    assert table["sha256"].map(len).tolist() == [64, 64, 0]
+
+
+def test_folders_that_are_no_dataset(tmp_path):
+    with pytest.raises(InputError, match="no such folder"):
+        build_manifest(tmp_path / "nowhere", IndexSettings(layout="realfake"), seed=0)
+    with pytest.raises(InputError, match="no image found"):
+        build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    tree(tmp_path, "1_fake/a.png")
+    with pytest.raises(InputError, match="one class only: all 1 images are generated"):
+        build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    with pytest.raises(InputError, match=r"unknown layout 'real'; known: bfree_online, chameleon, .*, csv, realfake"):
+        build_manifest(tmp_path, IndexSettings(layout="real"), seed=0)
+
+
+def test_names_that_are_not_utf8_travel(tmp_path):
+    names = [
+        b"0_real/\xff\xe9.png",
+        "0_real/\u00e9.png".encode(),
+        b'1_fake/a, "b"\n.png',
+        b"1_fake/ c .PNG",
+        b"1_fake/\xf0.jpg",
+    ]
+    root = tmp_path / "images"
+    for name in names:
+        file = root / os.fsdecode(name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(name)
+    table, unreadable = build_manifest(root, IndexSettings(layout="realfake", val=0.5, max_images=4), seed=0)
+    assert unreadable == []
+    manifest.write(table, tmp_path / "m.csv")
+    again = manifest.read(tmp_path / "m.csv")
+    assert again["path"].tolist() == table["path"].tolist()
+    assert {os.fsencode(path) for path in again["path"]} == set(names)
+    assert again["sha256"].tolist() == [
+        hashlib.sha256((root / path).read_bytes()).hexdigest() for path in again["path"]
+    ]
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    tree(tmp_path, "0_real/a.png", "1_fake/b.png", "docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT")
+    lines = []
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    assert table["path"].tolist() == ["0_real/a.png", "1_fake/b.png"]
+    assert lines == [
+        "left out: 1 images that stand outside the layout, such as docs/d.png; "
+        "3 files that are no images by their names (2 .txt, 1 without suffix)"
+    ]
+    for path in ("docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT"):
+        (tmp_path / path).unlink()
+    build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    assert len(lines) == 1
+
+
+def test_files_that_are_no_files_keep_their_rows(tmp_path):
+    tree(tmp_path, "0_real/a.png", "1_fake/b.png")
+    os.mkfifo(tmp_path / "1_fake/pipe.png")
+    (tmp_path / "1_fake/self.png").symlink_to(tmp_path / "1_fake/self.png")
+    (tmp_path / "1_fake/folder.png").mkdir()
+    table, unreadable = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    assert unreadable == ["1_fake/pipe.png", "1_fake/self.png"]
+    assert len(table) == 4
+
+
+def test_train_can_give_test_and_val(tmp_path):
+    tree(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("0_real", "1_fake") for n in range(500)))
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake", val=0.2, test=0.2), seed=0)
+    counts = table.groupby("split").size()
+    assert 150 < counts["test"] < 250  # 200 expected, standard deviation 12.6
+    assert 110 < counts["val"] < 210  # a fifth of the other 800

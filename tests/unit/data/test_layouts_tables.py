@@ -1,0 +1,266 @@
+"""Layouts whose labels stand in tables: CSV by header, Excel, and Parquet with the images inside."""
+
+import hashlib
+import os
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from aigid.core.errors import InputError
+from aigid.data.index import IndexSettings, build_manifest
+from aigid.data.layouts import xlsx
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def plant(root, *paths):
+    for path in paths:
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(os.fsencode(path))
+    return root
+
+
+def found(root, layout, *columns):
+    table, unreadable = build_manifest(root, IndexSettings(layout=layout, val=0), seed=0)
+    cells = table[["label", "generator", "split", *columns]].itertuples(index=False, name=None)
+    return dict(zip(table["path"], cells, strict=True)), unreadable
+
+
+def workbook(path, rows, inline=False):
+    """A workbook as Excel writes it (shared strings), or as the writers that stream do (inline strings)."""
+    strings, lines = [], []
+    for number, row in enumerate(rows, start=1):
+        cells = []
+        for letter, value in zip("ABCDEFG", row, strict=False):
+            if value is None:
+                continue
+            if isinstance(value, int):
+                cells.append(f'<c r="{letter}{number}"><v>{value}</v></c>')
+            elif inline:
+                cells.append(f'<c r="{letter}{number}" t="inlineStr"><is><t>{value}</t></is></c>')
+            else:
+                cells.append(f'<c r="{letter}{number}" t="s"><v>{len(strings)}</v></c>')
+                strings.append(f"<si><r><t>{value[:1]}</t></r><r><t>{value[1:]}</t></r></si>")
+        lines.append(f'<row r="{number}">{"".join(cells)}</row>')
+    main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    sheet = f"<worksheet {main}><sheetData>{''.join(lines)}</sheetData></worksheet>"
+    book = (
+        f'<workbook {main} xmlns:r="{relation}"><sheets><sheet name="S" sheetId="1" r:id="rId7"/></sheets></workbook>'
+    )
+    target = "/xl/worksheets/sheet3.xml" if inline else "worksheets/sheet3.xml"
+    link = f'<Relationship Id="rId7" Type="{relation}/worksheet" Target="{target}"/>'
+    links = f'<Relationships xmlns="{package}">{link}</Relationships>'
+    with ZipFile(path, "w") as file:
+        file.writestr("xl/workbook.xml", book)
+        file.writestr("xl/_rels/workbook.xml.rels", links)
+        file.writestr("xl/worksheets/sheet3.xml", sheet)
+        if not inline:
+            file.writestr("xl/sharedStrings.xml", f"<sst {main}>{''.join(strings)}</sst>")
+
+
+def test_ntire_shards_by_header(tmp_path):
+    plant(
+        tmp_path, *(f"shard_{s}/images/{'k' * 19}{n}.jpg" for s in (0, 1) for n in range(3)), "shard_0/images/stray.jpg"
+    )
+    (tmp_path / "shard_0/labels.csv").write_text(
+        ",image_name,label\n" + "".join(f"{n},{'k' * 19}{n}.jpg,{n % 2}\n" for n in range(3))
+    )
+    (tmp_path / "shard_1/labels.csv").write_text("Label,ID\n" + "".join(f"{n % 2},{'k' * 19}{n}\n" for n in range(3)))
+    rows, unreadable = found(tmp_path, "ntire_shards")
+    assert rows == {
+        f"shard_{s}/images/{'k' * 19}{n}.jpg": (n % 2, "unknown" if n % 2 else "real", "train")
+        for s in (0, 1)
+        for n in range(3)
+    }
+    assert unreadable == []
+    (tmp_path / "shard_1/labels.csv").write_text("a,b\nx,1\n")
+    with pytest.raises(InputError, match=r"shard_1/labels.csv: no column path or .*; found a, b"):
+        found(tmp_path, "ntire_shards")
+
+
+def test_synthwildx(tmp_path):
+    plant(
+        tmp_path, "synthwildx/real/1.jpg", "synthwildx/dalle3/2.jpg", "synthwildx/firefly/1.PNG", "synthwildx/stray.jpg"
+    )
+    (tmp_path / "synthwildx/list.csv").write_text(
+        "filename,typ\nreal/1.jpg,real\n2.jpg,dalle3\nfirefly/1.PNG,firefly\ngone.jpg,midjourney\n"
+    )
+    rows, unreadable = found(tmp_path, "synthwildx", "source")
+    assert rows == {
+        "synthwildx/real/1.jpg": (0, "real", "test", "x"),
+        "synthwildx/dalle3/2.jpg": (1, "dalle3", "test", "x"),
+        "synthwildx/firefly/1.PNG": (1, "firefly", "test", "x"),
+        "synthwildx/gone.jpg": (1, "midjourney", "test", "x"),
+    }
+    assert unreadable == ["synthwildx/gone.jpg"]
+
+
+def test_bfree_online(tmp_path):
+    plant(tmp_path, "images/a.jpg", "images/b.jpg", "images/c.webp", "images/stray.jpg")
+    (tmp_path / "viral_images.csv").write_text(
+        "filename,label,source_id,date\nimages/a.jpg,REAL,s1,2023-01-02\nb.jpg,FAKE,s2,\nc.webp,FAKE,s2,\n"
+    )
+    (tmp_path / "notes.csv").write_text("some,other\ntable,1\n")
+    rows, unreadable = found(tmp_path, "bfree_online", "group")
+    assert rows == {
+        "images/a.jpg": (0, "real", "test", "s1"),
+        "images/b.jpg": (1, "viral", "test", "s2"),
+        "images/c.webp": (1, "viral", "test", "s2"),
+    }
+    assert unreadable == []
+
+
+def test_a_bare_name_that_two_images_have_is_not_guessed(tmp_path):
+    plant(tmp_path, "x/a.png", "y/a.png", "y/b.png")
+    (tmp_path / "labels.csv").write_text("filename,label\na.png,REAL\nb.png,FAKE\n")
+    rows, unreadable = found(tmp_path, "csv")
+    assert rows == {"a.png": (0, "real", "test"), "y/b.png": (1, "unknown", "test")}
+    assert unreadable == ["a.png"]
+
+
+@pytest.mark.parametrize("form", ["xlsx", "inline xlsx", "csv"])
+def test_defactify_tree(tmp_path, form):
+    wide = {"coco": "real", "sd21": "sd21", "sdxl": "sdxl", "sd3": "sd3", "dalle": "dalle3", "midjourney": "midjourney"}
+    plant(
+        tmp_path, *(f"data/train/{name}_image/{n}.png" for name in wide for n in (0, 1)), "data/train/other_image/0.png"
+    )
+    plant(tmp_path, *(f"data/val/{n}.png" for n in range(8)), "data/val/cover.png")
+    plant(tmp_path, "data/test/image_0.png", "data/test/1.png", "data/test/image_2.png")
+    labels = [["Index", "Label_A", "Label_B"], *([n, int(n > 0), n] for n in range(6)), [6, 1, None]]
+    if form == "csv":
+        lines = [",".join("" if cell is None else str(cell) for cell in row) for row in labels]
+        (tmp_path / "data/val/Validation_labels.csv").write_text("\n".join(lines))
+    else:
+        workbook(tmp_path / "data/Validation_labels.xlsx", labels, inline=form != "xlsx")
+    workbook(tmp_path / "data/test/captions.xlsx", [["image", "caption"], ["image_0.png", "a dog"], ["1.png", "a dog"]])
+    (tmp_path / "data/test_labels.csv").write_text("Index,Label_A,Label_B\n0,0,0\n1,1.0,5.0\n")
+    rows, unreadable = found(tmp_path, "defactify", "group")
+    assert unreadable == []
+    for name, generator in wide.items():
+        for n in (0, 1):
+            assert rows.pop(f"data/train/{name}_image/{n}.png") == (
+                int(name != "coco"),
+                generator,
+                "train",
+                f"train/{n}",
+            )
+    generators = ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney", "unknown"]
+    for n, generator in enumerate(generators):
+        assert rows.pop(f"data/val/{n}.png") == (int(n > 0), generator, "val", "")
+    assert rows.pop("data/test/image_0.png") == (0, "real", "test", "test/a dog")
+    assert rows.pop("data/test/1.png") == (1, "midjourney", "test", "test/a dog")
+    assert rows == {}  # image 7 of val, image 2 of test and the strays have no label
+
+
+def test_defactify_refuses_labels_that_contradict(tmp_path):
+    plant(tmp_path, "val/0.png", "val/1.png")
+    (tmp_path / "val/labels.csv").write_text("Index,Label_A,Label_B\n0,0,0\n1,0,3\n")
+    with pytest.raises(InputError, match=r"val/1.png: Label_A '0' and Label_B '3' name no class"):
+        found(tmp_path, "defactify")
+    (tmp_path / "val/labels.csv").write_text("Index,Label_A,Label_B\n0,0,0\n1,1,9\n")
+    with pytest.raises(InputError, match=r"val/1.png: Label_A '1' and Label_B '9' name no class"):
+        found(tmp_path, "defactify")
+
+
+def image(value, suffix):
+    file = BytesIO()
+    Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(file, suffix)
+    return file.getvalue()
+
+
+def test_defactify_consolidated_parquet(tmp_path):
+    (tmp_path / "data").mkdir()
+    files = [image(30 * n, "jpeg" if n % 6 == 0 else "png") for n in range(8)]
+    for shard, rows in enumerate(([0, 1, 2], [3, 4, 5, 6, 7])):
+        cells = {
+            "Caption": [f"caption {n // 6}" for n in rows],
+            "Image": [{"bytes": files[n], "path": f"{n}.png"} for n in rows],
+            "Label_A": [int(n % 6 > 0) for n in rows],
+            "Label_B": [n % 6 for n in rows],
+        }
+        parquet.write_table(pa.table(cells), tmp_path / f"data/train-0000{shard}-of-00002.parquet")
+    found_rows, unreadable = found(tmp_path, "defactify", "group", "caption", "sha256")
+    assert unreadable == []
+    generators = ["real", "sd21", "sdxl", "sd3", "dalle3", "midjourney", "real", "sd21"]
+    assert found_rows == {
+        f"data/train-0000{int(n > 2)}-of-00002.parquet::Image/{n - 3 * (n > 2):06}": (
+            int(n % 6 > 0),
+            generator,
+            "train",
+            f"train/caption {n // 6}",
+            f"caption {n // 6}",
+            hashlib.sha256(files[n]).hexdigest(),
+        )
+        for n, generator in enumerate(generators)
+    }
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "data",
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
+    (tmp_path / "data/train-00001-of-00002.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.parquet: cannot be read as an archive"):
+        found(tmp_path, "defactify")
+
+
+def test_defactify_wide_and_flat_parquet(tmp_path):
+    wide = {
+        name: [{"bytes": image(n + 9 * n, "png"), "path": None} for n in range(2)]
+        for name in ("coco_image", "sd3_image")
+    }
+    parquet.write_table(pa.table({"caption": ["a", "b"], **wide}), tmp_path / "train.parquet")
+    flat = {"caption": ["c", "d"], "image": [{"bytes": image(n, "png"), "path": None} for n in (100, 101)]}
+    parquet.write_table(pa.table(flat), tmp_path / "validation-00000-of-00001.parquet")
+    workbook(tmp_path / "Validation_labels.xlsx", [["Index", "Label_A", "Label_B"], [0, 0, 0], [1, 1, 1]])
+    rows, _ = found(tmp_path, "defactify", "group")
+    assert rows == {
+        "train.parquet::coco_image/000000": (0, "real", "train", "train/000000"),
+        "train.parquet::coco_image/000001": (0, "real", "train", "train/000001"),
+        "train.parquet::sd3_image/000000": (1, "sd3", "train", "train/000000"),
+        "train.parquet::sd3_image/000001": (1, "sd3", "train", "train/000001"),
+        "validation-00000-of-00001.parquet::image/000000": (0, "real", "val", "validation/c"),
+        "validation-00000-of-00001.parquet::image/000001": (1, "sd21", "val", "validation/d"),
+    }
+
+
+def test_xlsx_keeps_columns_apart(tmp_path):
+    path = tmp_path / "a.xlsx"
+    workbook(path, [["Index", None, "note"], [1, None, "x &lt; y"], [None, None, None], [2, 7, None]])
+    table = xlsx.read(path)
+    assert table.columns.tolist() == ["Index", "", "note"]
+    assert table.to_numpy().tolist() == [["1", "", "x < y"], ["2", "7", ""]]
+
+
+@pytest.mark.parametrize("data", [b"", b"Index,Label_A\n", b"PK\x03\x04 cut off"])
+def test_xlsx_that_is_none(tmp_path, data):
+    (tmp_path / "a.xlsx").write_bytes(data)
+    with pytest.raises(InputError, match=r"a.xlsx: not an Excel workbook"):
+        xlsx.read(tmp_path / "a.xlsx")
+
+
+def test_xlsx_that_would_fill_the_memory(tmp_path):
+    path = tmp_path / "a.xlsx"
+    workbook(path, [["a"], [1]], inline=True)
+    with ZipFile(path, "a", ZIP_DEFLATED) as file, file.open("xl/sharedStrings.xml", "w", force_zip64=True) as part:
+        for _ in range(300):
+            part.write(bytes(2**20))
+    with pytest.raises(InputError, match=r"xl/sharedStrings\.xml unpacks to 314572800 bytes"):
+        xlsx.read(path)
+
+
+def test_pandas_index_column_is_ignored(tmp_path):
+    plant(tmp_path, "a.png", "b.png")
+    pd.DataFrame({"image": ["a.png", "b.png"], "is_fake": [True, False]}).to_csv(tmp_path / "t.csv")
+    assert found(tmp_path, "csv")[0] == {"a.png": (1, "unknown", "test"), "b.png": (0, "real", "test")}

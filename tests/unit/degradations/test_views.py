@@ -1,0 +1,123 @@
+import hashlib
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigid.core.errors import InputError
+from aigid.degradations import views
+from aigid.degradations.pixels import to_float, to_uint8
+
+CONTRACT = {"clean", "lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5", "ntire_basic"} | {
+    f"nycu_aug{i}" for i in range(8)
+}
+RANDOM = ["ntire_basic", "featdistill_extra", "featdistill", "dda", "ufd", "nycu_aug7"]
+
+
+def picture(index: int) -> tuple[np.ndarray, str]:
+    image = np.random.default_rng(index).integers(0, 256, (32 + index % 3, 40, 3), dtype=np.uint8)
+    return image, hashlib.sha256(image).hexdigest()
+
+
+def digest(name: str, index: int) -> str:
+    """Of a view of picture ``index``: its bytes and what was drawn."""
+    image, drawn = views.apply(name, *picture(index), seed=0)
+    return hashlib.sha256(image.tobytes() + json.dumps(drawn).encode()).hexdigest()
+
+
+def test_contract_names_exist_and_all_definitions_are_json():
+    assert set(views.VIEWS) >= CONTRACT
+    definitions = [json.dumps(views.to_dict(name), sort_keys=True, allow_nan=False) for name in views.VIEWS]
+    assert len(set(definitions)) == len(definitions)
+    assert all(name in views.VIEWS for names in views.VIEW_SETS.values() for name in names)
+    assert {name: len(names) for name, names in views.VIEW_SETS.items()}.items() >= {
+        "genimage_six": 6,
+        "nycu_eight": 8,
+    }.items()
+
+
+def test_definition_tells_the_parameters():
+    assert views.to_dict("jpeg65")["policy"] == {"chain": {"stages": [[1, ["jpeg", {"quality": 65}]]]}}
+
+
+def test_unknown_view_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"unknown view 'jpg65'; known: clean, .*jpeg65.*ntire_basic"):
+        views.apply("jpg65", *picture(0), seed=0)
+
+
+@pytest.mark.parametrize("name", views.VIEWS)
+def test_views_repeat_and_record_what_was_drawn(name):
+    image, sha256 = picture(1)
+    first, drawn = views.apply(name, image, sha256, seed=3)
+    again, drawn_again = views.apply(name, image.copy(), sha256, seed=3)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert json.loads(json.dumps(drawn)) == drawn == drawn_again == views.sample_view(name, sha256, 3)
+
+
+def test_views_depend_on_hash_name_and_seed():
+    image, sha256 = picture(0)
+
+    def noise(name: str, sha256: str, seed: int) -> bytes:
+        return views.apply(name, image, sha256, seed)[0].tobytes()
+
+    base = noise("noise10", sha256, 0)
+    assert len({base, noise("noise10", "0" * 64, 0), noise("noise10", sha256, 1), noise("nycu_aug3", sha256, 0)}) == 4
+
+
+def test_draws_depend_on_hash_name_and_seed():
+    def drawn(name: str, sha256: str, seed: int) -> str:
+        return json.dumps(views.sample_view(name, sha256, seed))
+
+    assert len({drawn("nycu_aug2", f"{i:064}", 0) for i in range(50)}) == 50
+    assert len({drawn("nycu_aug2", "a" * 64, seed) for seed in range(50)}) == 50
+    assert len({drawn(name, "a" * 64, 0) for name in ("nycu_aug2", "nycu_aug5", "nycu_aug6")}) == 3
+
+
+def test_order_and_number_of_workers_leave_the_bytes_alone():
+    jobs = [(name, index) for name in RANDOM for index in range(8)]
+    one_by_one = {job: digest(*job) for job in jobs}
+    shuffled = np.random.default_rng(0).permutation(len(jobs))
+    assert {jobs[i]: digest(*jobs[i]) for i in shuffled} == one_by_one
+    with ThreadPoolExecutor(4) as workers:
+        assert dict(zip(jobs, workers.map(digest, *zip(*jobs, strict=True)), strict=True)) == one_by_one
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as worker:
+        assert list(worker.map(digest, *zip(*jobs[:10], strict=True))) == [one_by_one[job] for job in jobs[:10]]
+
+
+def test_clean_is_the_image():
+    image, sha256 = picture(0)
+    out, drawn = views.apply("clean", image, sha256, 0)
+    assert np.array_equal(out, image)
+    assert drawn == []
+
+
+def test_low_resolution_returns_224_pixels_of_64():
+    image = np.asarray(Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 40).convert("RGB"))
+    out, _ = views.apply("lr64", image, "a" * 64, 0)
+    small = Image.fromarray(image).resize((64, 64), Image.Resampling.BILINEAR)
+    assert np.array_equal(out, np.asarray(small.resize((224, 224), Image.Resampling.BILINEAR)))
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (700, 900), (1, 1)])
+def test_normalize512_gives_both_classes_one_geometry(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert views.apply("normalize512", image, "a" * 64, 0)[0].shape == (512, 512, 3)
+
+
+def test_nycu_compositions_apply_right_to_left():
+    def operators(index: int) -> list[str]:
+        return [step["operator"] for step in views.sample_view(f"nycu_aug{index}", "a" * 64, 0)]
+
+    assert [operators(i) for i in range(8)] == [
+        [], ["hflip"], ["brightness"], ["whitenoise"], ["jpeg"],
+        ["whitenoise", "brightness"], ["jpeg", "brightness"], ["jpeg", "whitenoise"],
+    ]  # fmt: skip
+
+
+def test_bytes_survive_the_unit_scale():
+    every = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
+    assert np.array_equal(to_uint8(to_float(every)), every)

@@ -1,0 +1,112 @@
+"""What an expert is shown depends on seed, epoch and image alone; the two views of an image are the same crop."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from aigid.core.errors import InputError
+from aigid.degradations.operators import GEOMETRIC
+from aigid.degradations.policies import apply_policy
+from aigid.detectors.featdistill import data
+from aigid.detectors.featdistill.data import TrainDataset
+from aigid.detectors.featdistill.settings import DataSettings
+from aigid.features.preprocess import MEAN_STD_05, Preprocess
+
+HOW = Preprocess(size=16, mean=MEAN_STD_05, std=MEAN_STD_05)
+
+
+def of(images, root, seed=0, **settings):
+    return TrainDataset(images, root, DataSettings(**settings), HOW, seed)
+
+
+def test_neither_order_nor_workers_change_an_image(images, root, monkeypatch):
+    shown = of(images, root)
+    places = np.arange(len(images))
+    monkeypatch.setenv("AIGID_WORKERS", "1")
+    one = shown.take(0, places)
+    monkeypatch.setenv("AIGID_WORKERS", "4")
+    other = shown.take(0, places[::-1])
+    for view in ("clean", "degraded", "y"):
+        np.testing.assert_array_equal(getattr(one, view), getattr(other, view)[::-1])
+    shuffled = of(images.iloc[::-1].reset_index(drop=True), root).take(0, places)
+    np.testing.assert_array_equal(one.degraded, shuffled.degraded[::-1])
+
+
+def test_epochs_and_seeds_change_it(images, root):
+    places = np.arange(len(images))
+    first = of(images, root).take(0, places).degraded
+    assert (first != of(images, root).take(1, places).degraded).any()
+    assert (first != of(images, root, seed=1).take(0, places).degraded).any()
+
+
+def test_without_a_policy_both_views_are_the_same_crop(images, root):
+    batch = of(images, root, policy=None).take(0, np.arange(len(images)))
+    np.testing.assert_array_equal(batch.clean, batch.degraded)
+    assert len({view.tobytes() for view in batch.clean}) == len(images)
+
+
+def test_crop_and_mirror_are_the_same_for_both_views(tmp_path):
+    """An image whose colour tells its place, under a policy that only changes colours a little."""
+    ramp = np.zeros((40, 60, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(60)[None] * 4, np.arange(40)[:, None] * 6
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    digest = hashlib.sha256((tmp_path / "ramp.png").read_bytes()).hexdigest()
+    table = pd.DataFrame({"path": ["ramp.png"], "label": [0], "sha256": [digest]})
+    shown = TrainDataset(table, tmp_path, DataSettings(policy="ufd"), HOW, 0, aligned=True)
+    pairs = [shown.pair(epoch, 0) for epoch in range(12)]
+    for clean, degraded in pairs:
+        assert abs(clean[4:-4, 4:-4].astype(int) - degraded[4:-4, 4:-4]).mean() < 6
+    turned = {bool(clean[8, 0, 0] > clean[8, -1, 0]) for clean, _ in pairs}
+    assert turned == {False, True}
+
+
+def test_the_policys_shares():
+    """0.8 of the images, half of those by the extra operators; at most three, none that moves a pixel if aligned."""
+    image = np.zeros((4, 4, 3), np.uint8)
+    drawn = [apply_policy("featdistill", image, np.random.default_rng(n), True)[1] for n in range(1500)]
+    acted = [it for it in drawn if it]
+    assert len(acted) / 1500 == pytest.approx(0.8, abs=0.04)
+    assert {len(it) for it in acted} == {1, 2, 3}
+    assert not {step["operator"] for it in acted for step in it} & GEOMETRIC
+
+
+def test_boxes_keep_their_promise():
+    draw = np.random.default_rng(0)
+    for height, width in ((50, 80), (300, 20), (1, 1), (7, 9)):
+        for _ in range(50):
+            box = data.random_box(height, width, 0.5, draw)
+            assert 0 <= box.left <= box.left + box.width <= width
+            assert 0 <= box.top <= box.top + box.height <= height
+            if (height, width) == (50, 80):
+                assert box.width * box.height >= 0.5 * 50 * 80 * 0.97
+                assert 0.7 < box.width / box.height < 1.4
+
+
+def test_the_long_side_is_capped():
+    assert data.limit_long_side(np.zeros((100, 400, 3), np.uint8), 200).shape == (50, 200, 3)
+    small = np.zeros((10, 20, 3), np.uint8)
+    assert data.limit_long_side(small, 200) is small
+
+
+def test_inference_crop_is_the_backbones(images, root):
+    shown = of(images, root, policy=None, crop="inference", hflip=False)
+    pixels = np.asarray(Image.open(root / images["path"][0]))
+    expected = np.asarray(Image.fromarray(pixels).resize((19, 16), Image.BICUBIC))[:, 2:18]
+    np.testing.assert_array_equal(shown.pair(0, 0)[0], expected)
+
+
+def test_rows_are_half_of_either_class(images):
+    one = data.select_rows(images, "train", 10, 0)
+    assert one["label"].tolist().count(0) == 5 == one["label"].tolist().count(1)
+    assert len(data.select_rows(images, "train", None, 0)) == 24
+    with pytest.raises(InputError, match="no image of label 1"):
+        data.select_rows(images[images["label"] == 0], "train", None, 0)
+
+
+def test_an_unreadable_image_is_named(images, root, tmp_path):
+    table = images.assign(path="absent.png")
+    with pytest.raises(InputError, match=r"absent.png: .*training needs every image"):
+        of(table, tmp_path).pair(0, 0)

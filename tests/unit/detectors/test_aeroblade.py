@@ -1,0 +1,159 @@
+"""AEROBLADE on tiny parts: LPIPS against its formula in NumPy, and the autoencoder's own images come back closer."""
+
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
+
+from aigid.core.errors import InputError
+from aigid.core.params import validate
+from aigid.detectors import aeroblade
+from aigid.detectors.aeroblade import (
+    SCALE,
+    SHIFT,
+    Aeroblade,
+    AerobladeSettings,
+    Lpips,
+    ReconstructionScorer,
+    from_pretrained,
+    random,
+    similarity,
+)
+
+
+class Rounded(nn.Module):
+    """Stands for a VAE: gives back the image with its pixels rounded to multiples of ``step``."""
+
+    device = torch.device("cpu")
+    config = SimpleNamespace(block_out_channels=(4, 4))
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def encode(self, x):
+        latent = ((x + 1) * 127.5 / self.step).round()
+        return type("Posterior", (), {"latent_dist": type("Normal", (), {"mode": lambda self: latent})()})()
+
+    def decode(self, z):
+        return type("Image", (), {"sample": z * self.step / 127.5 - 1})()
+
+
+@pytest.fixture
+def distance():
+    torch.manual_seed(0)
+    return Lpips(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.rand(4))
+
+
+def test_equals_the_formula(distance):
+    rng = np.random.default_rng(0)
+    a, b = (torch.from_numpy(rng.uniform(-1, 1, (2, 3, 6, 6)).astype(np.float32)) for _ in range(2))
+    found = distance(a, b).numpy()
+    maps = []
+    for image in (a, b):
+        x = (image.numpy() - np.array(SHIFT).reshape(1, 3, 1, 1)) / np.array(SCALE).reshape(1, 3, 1, 1)
+        maps.append(distance.features(torch.from_numpy(x.astype(np.float32))).numpy())
+    for number in range(2):
+        total = 0.0
+        for y in range(4):
+            for x in range(4):
+                u, v = (part[number, :, y, x] for part in maps)
+                u, v = u / (np.sqrt((u**2).sum()) + 1e-10), v / (np.sqrt((v**2).sum()) + 1e-10)
+                total += (distance.weights.numpy().ravel() * (u - v) ** 2).sum()
+        assert found[number] == pytest.approx(total / 16, rel=1e-4)
+
+
+def test_an_autoencoders_own_images_come_back(distance):
+    rng = np.random.default_rng(0)
+    reals = rng.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    coarse, fine = (reals // 40 * 40, reals // 24 * 24)
+    vaes = [Rounded(40), Rounded(24)]
+    images = np.concatenate([reals, coarse, fine])
+    found = similarity(images, vaes, distance)
+    np.testing.assert_allclose(found[6:], 0, atol=1e-6)  # the largest over both: each is told by its own
+    assert found[:6].max() < -1e-5
+    alone = similarity(images, vaes[:1], distance)
+    assert alone[12:].max() < 0
+    p = Aeroblade.calibrate(found, np.array([0] * 6 + [1] * 12), distance, 8).p_generated(found)
+    assert p[6:].min() > p[:6].max()
+
+
+def test_published_weights_are_read_from_files_of_their_form(tmp_path):
+    torch.manual_seed(0)
+    vgg, linear = make_layers(cfgs["D"]), torch.rand(1, 128, 1, 1)
+    torch.save({f"features.{name}": value for name, value in vgg.state_dict().items()}, tmp_path / "vgg16.pth")
+    torch.save({"lin1.model.1.weight": linear}, tmp_path / "vgg.pth")
+    found, x = from_pretrained(tmp_path / "vgg16.pth", tmp_path / "vgg.pth"), torch.rand(1, 3, 16, 16)
+    assert torch.equal(found.features(x), vgg[:9](x))
+    assert torch.equal(found.weights, linear)
+
+
+def test_missing_weights_are_one_line(tmp_path):
+    with pytest.raises(InputError, match="not VGG-16 and LPIPS's linear layers"):
+        from_pretrained(tmp_path / "vgg16.pth", tmp_path / "vgg.pth")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four images of 8 px; the last one is broken, the third a copy of the second."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(4):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+        if number >= 2:
+            path.write_bytes(b"no image" if number == 3 else (tmp_path / "1.png").read_bytes())
+        rows.append({"path": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    return tmp_path, pd.DataFrame(rows)
+
+
+def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
+    root, table = images
+    made, whole = [], similarity
+    monkeypatch.setattr(aeroblade, "load", lambda folder: Rounded(int(folder.name)))
+    monkeypatch.setattr(aeroblade, "similarity", lambda x, *rest: made.append(len(x)) or whole(x, *rest))
+    it = ReconstructionScorer(random(8, 0), 8, [root / "40", root / "24"], 0)
+    found, status = it.closeness(table, root, "clean")
+    assert status.tolist()[:3] == ["ok"] * 3
+    assert status[3] != "ok"
+    assert np.isnan(found[3])
+    assert found[1] == found[2]
+    pixels = np.stack([np.asarray(Image.open(root / path)) for path in table["path"][:2]])
+    np.testing.assert_allclose(found[:2], whole(pixels, [Rounded(40), Rounded(24)], random(8, 0)), rtol=1e-5)
+    again, _ = it.closeness(table[::-1], root, "clean")
+    np.testing.assert_array_equal(again, found[::-1])
+    assert made == [2]
+    assert (it.closeness(table[:2], root, "jpeg65")[0] != found[:2]).all()
+
+
+def test_what_it_refuses(images, monkeypatch):
+    monkeypatch.setattr(aeroblade, "load", lambda folder: Rounded(24))
+    with pytest.raises(InputError, match=r"aeroblade\.size=9: the VAE shrinks by 2, which does not divide it"):
+        ReconstructionScorer(random(8, 0), 9, [images[0]], 0)
+    with pytest.raises(InputError, match="vgg and linear belong together"):
+        validate({"dataset": "d", "vgg": "vgg16.pth"}, AerobladeSettings, "aeroblade")
+    with pytest.raises(InputError, match="split val: reals and generated images are both needed"):
+        Aeroblade.calibrate(np.array([-0.1, np.nan]), np.array([0, 1]), random(8, 0), 8)
+
+
+def test_the_detector_comes_back(tmp_path):
+    fitted = Aeroblade.calibrate(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]), random(8, 0), 8)
+    loaded = Aeroblade.load(tmp_path, fitted.save(tmp_path))
+    found = np.array([-0.4, np.nan, -0.1])
+    np.testing.assert_array_equal(loaded.p_generated(found), fitted.p_generated(found))
+    assert np.isnan(loaded.p_generated(found)[1])
+    pair = torch.rand(2, 2, 3, 16, 16)
+    assert torch.equal(loaded.distance(*pair), fitted.distance(*pair))
+
+
+def test_random_features_have_the_published_shape():
+    distance = random(8, 0)
+    assert distance.features(torch.zeros(1, 3, 16, 16)).shape == (1, 16, 8, 8)
+    a = torch.rand(2, 3, 16, 16)
+    assert float(distance(a, a).max()) == 0
+    assert torch.equal(random(8, 0)(a, -a), distance(a, -a))

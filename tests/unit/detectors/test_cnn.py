@@ -1,0 +1,453 @@
+"""The five-channel network end to end at 16 px: caches, checkpoints after kill -9, scores, and what it refuses."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+
+from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.core.params import validate
+from aigid.detectors import bundle
+from aigid.detectors.aeroblade import ReconstructionScorer, random
+from aigid.detectors.cnn import data, training
+from aigid.detectors.cnn.data import ChannelDataset, ChannelView
+from aigid.detectors.cnn.detector import Cnn, score
+from aigid.detectors.cnn.model import build_model
+from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
+from aigid.experiments.cnn_ablation import ablate, channel_sets
+from aigid.generators.autoencoder_kl import load, reconstruct, save
+from aigid.training.trainer import Trainer
+from tests.helpers.together import stop_after, together
+from tests.helpers.workspace import run
+
+TINY = {
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "block_out_channels": [4, 4],
+    "layers_per_block": 1,
+    "latent_channels": 2,
+    "norm_num_groups": 2,
+    "mid_block_add_attention": False,
+}
+SETTINGS = CnnSettings(
+    dataset="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
+    optimizer="adamw", schedule="one_cycle", hflip=True,
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """72 images of 16 px, noise whose stripes tell the generator; one test image is broken."""
+    root, rng, rows = tmp_path_factory.mktemp("images"), np.random.default_rng(0), []
+    for number in range(72):
+        name, split = ("real", "a", "b")[number % 3], ("train", "train", "val", "test")[number // 3 % 4]
+        image = rng.integers(60, 190, (16, 16, 3))
+        image[::2] += 60 * (name == "a")
+        image[:, ::2] += 60 * (name == "b")
+        path = root / f"{number:02}.png"
+        Image.fromarray(image.astype(np.uint8)).save(path)
+        rows.append({"path": path.name, "label": int(name != "real"), "generator": name, "split": split})
+    (root / "71.png").write_bytes(b"no image")
+    table = pd.DataFrame(rows)
+    table["sha256"] = [hashlib.sha256((root / path).read_bytes()).hexdigest() for path in table["path"]]
+    return root, manifest.validate(table, "d")
+
+
+@pytest.fixture(scope="module")
+def vae(dataset, tmp_path_factory):
+    root, table = dataset
+    folder = tmp_path_factory.mktemp("models") / "vae"
+    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
+    save(obtain_autoencoder(settings, table, root, 0), folder)
+    return folder
+
+
+def source(dataset, vae, **changes):
+    return ChannelDataset(SETTINGS.model_copy(update=changes), vae, dataset[0], 0)
+
+
+def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(dataset, vae, tmp_path):
+    root, table = dataset
+    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
+    kept = table[(table["split"] == "train") & (table["label"] == 0)]
+    save(obtain_autoencoder(settings, kept, root, 0), tmp_path / "vae")
+    first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    with pytest.raises(InputError, match="no readable photograph"):
+        obtain_autoencoder(settings, table[table["label"] == 1], root, 0)
+
+
+def test_latents_are_the_mode_or_a_seeded_sample(vae):
+    net = load(vae)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    np.testing.assert_allclose(reconstruct(net, images)[1], reconstruct(net, images[1:2])[0], atol=1e-5)
+    drawn = reconstruct(net, images, [1, 2, 3])
+    np.testing.assert_allclose(drawn[1], reconstruct(net, images[1:2], [2])[0], atol=1e-5)
+    assert np.abs(drawn - reconstruct(net, images)).max() > 1e-4
+
+
+def test_channels_are_computed_once(dataset, vae, monkeypatch):
+    _, table = dataset
+    y = np.zeros(len(table), np.int64)
+    first, status = source(dataset, vae).samples(table, y, "jpeg65")
+    assert (status != "ok").tolist() == [False] * 71 + [True]
+    assert first.take([0, 5]).shape == (2, 5, 16, 16)
+    monkeypatch.setattr(data.ChannelDataset, "_make", None)
+    again, _ = source(dataset, vae).samples(table[:71], y[:71], "jpeg65")
+    np.testing.assert_array_equal(again.take(range(71)), first.take(range(71)))
+
+
+def test_a_kill_loses_at_most_a_shard(dataset, vae, monkeypatch):
+    _, table = dataset
+    monkeypatch.setattr(data, "SHARD_BYTES", 16 * 16 * 3 * 8)
+    monkeypatch.setattr(data, "BATCH", 8)
+    made, whole = [], ChannelDataset._make
+
+    def stop_at_40(self, channel, keys, squares):
+        made.extend(keys)
+        if len(made) > 40:
+            raise KeyboardInterrupt
+        return whole(self, channel, keys, squares)
+
+    monkeypatch.setattr(data.ChannelDataset, "_make", stop_at_40)
+    with pytest.raises(KeyboardInterrupt):
+        source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+    made.clear()
+    monkeypatch.setattr(data.ChannelDataset, "_make", lambda *given: made.extend(given[2]) or whole(*given))
+    source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+    assert len(made) == 71 - 40
+
+
+def test_side_channels_are_those_of_the_degraded_image_unless_published(dataset, vae):
+    table = dataset[1][:6]
+    y = np.zeros(6, np.int64)
+    clean, blurred = (source(dataset, vae).samples(table, y, view)[0].take(range(6)) for view in ("clean", "blur3"))
+    published, _ = source(dataset, vae, compat=("clean_side_channels",)).samples(table, y, "blur3")
+    published = published.take(range(6))
+    np.testing.assert_array_equal(published[:, :3], blurred[:, :3])
+    np.testing.assert_array_equal(published[:, 3:], clean[:, 3:])
+    assert (blurred[:, 4] != clean[:, 4]).any()
+
+
+@pytest.fixture(scope="module")
+def fitted(dataset, vae, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        it = source(dataset, vae, epochs=30)
+        return it, *Cnn.train(it.settings, it, dataset[1], 0)
+
+
+def test_learns_and_scores(dataset, fitted, tmp_path):
+    it, detector, log = fitted
+    assert detector.classes == ["real", "a", "b"]
+    assert list(log.columns) == list(training.LOG)
+    assert log["epoch"].tolist() == list(range(1, 31))
+    assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
+    model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
+    bundle.save(model, tmp_path / "cnn")
+    scores = score(bundle.load(tmp_path / "cnn"), it, dataset[1], ["clean", "jpeg65"])
+    assert len(scores) == 2 * 36
+    assert scores["score"].isna().sum() == 2
+    good = scores[(scores["view"] == "clean") & scores["score"].notna()]
+    columns = ["class_real", "class_a", "class_b"]
+    np.testing.assert_allclose(good[columns].sum(axis=1), 1)
+    np.testing.assert_allclose(good["score"], 1 - good["class_real"])
+    named = np.array(["real", "a", "b"])[good[columns].to_numpy().argmax(axis=1)]
+    assert (named == good["generator"]).mean() > 0.8
+    other = ChannelDataset(it.settings.model_copy(update={"size": 32}), it._vae_folder, dataset[0], 0)
+    with pytest.raises(InputError, match="another VAE, size or settings"):
+        score(model, other, dataset[1], ["clean"])
+
+
+KILLED = """
+import sys, os, numpy as np
+from aigid.training import loop, trainer
+from aigid.detectors.cnn.detector import Cnn
+from aigid.detectors.cnn.data import ChannelDataset
+from aigid.detectors.cnn.settings import CnnSettings
+from aigid.core import manifest
+from pathlib import Path
+root, table, vae, settings, out, stop = sys.argv[1:]
+settings = CnnSettings.model_validate_json(settings)
+loop.CHECKPOINT_SECONDS = 0
+steps = 0
+step = trainer.Trainer.step
+def counted(self, *given):
+    global steps
+    steps += 1
+    if steps == int(stop):
+        os.kill(os.getpid(), 9)
+    return step(self, *given)
+trainer.Trainer.step = counted
+fitted, log = Cnn.train(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
+Path(out).mkdir()
+fitted.save(Path(out))
+log.to_csv(Path(out, "log.csv"))
+print(steps)
+"""
+
+
+def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
+    root, table = dataset
+    manifest.write(table, tmp_path / "m.csv")
+    settings = SETTINGS.model_copy(update={"batch_size": 8}).model_dump_json()
+
+    def run(cache, stop):
+        env = os.environ | {"AIGID_CACHE": str(tmp_path / cache), "PYTHONPATH": str(ROOT), "AIGID_DEVICE": "cpu"}
+        what = [sys.executable, "-c", KILLED, root, tmp_path / "m.csv", vae, settings, tmp_path / f"{cache}.out", stop]
+        return subprocess.run(list(map(str, what)), env=env, capture_output=True, text=True, check=False)
+
+    whole = run("undisturbed", 0)
+    assert whole.returncode == 0, whole.stderr
+    assert int(whole.stdout) == 8  # two epochs of 36 // 8 steps
+    assert run("killed", 7).returncode == -signal.SIGKILL  # in the second epoch
+    again = run("killed", 0)
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout) == 2  # not one step was done twice
+    first, second = (load_file(tmp_path / f"{name}.out/weights.safetensors") for name in ("undisturbed", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    logs = [(tmp_path / f"{name}.out/log.csv").read_text() for name in ("undisturbed", "killed")]
+    assert logs[0] == logs[1]
+    assert not list((tmp_path / "killed/training").iterdir())
+
+
+def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
+    """Without batch statistics, one step over 2 x 8 images is one over 16."""
+    rng = np.random.default_rng(0)
+    pictures = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(16)}
+    data = ChannelView(list(pictures), np.arange(16) % 2, [pictures])
+    weights = []
+    for size, accumulate in ((16, 1), (8, 2)):
+        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
+                                          "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
+        torch.manual_seed(0)
+        net = build_model(how, 2)
+        plan = training.plan(how, len(data), 0)
+        run = Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")
+        run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
+        run.step(*next(run.steps()))
+        assert not net.training
+        weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
+    torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+
+
+@pytest.fixture
+def double(monkeypatch):
+    """Twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors."""
+    single = training.to_float
+    monkeypatch.setattr(training, "to_float", lambda *given: single(*given).double())
+    monkeypatch.setattr("aigid.detectors.cnn.detector.build_model", lambda *given: build_model(*given).double())
+
+
+def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
+    """Train, but for ``stop`` steps at most, each of them saved; process 0 keeps what it has learnt."""
+    os.environ["AIGID_CACHE"] = str(folder / "cache")
+    stop_after(stop)
+    it = source(dataset, vae, epochs=3, **changes)
+    with suppress(KeyboardInterrupt):
+        detector, log = Cnn.train(it.settings, it, dataset[1], 0)
+        torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")
+
+
+def _num_made(cache):
+    """Pictures that were computed, twice or not."""
+    return sum(len(load_file(path)["key"]) for path in cache.glob("channels/*/*.safetensors"))
+
+
+def _alike(found, expected):
+    assert found["log"] == {name: pytest.approx(values, abs=1e-6) for name, values in expected["log"].items()}
+    torch.testing.assert_close(found["net"], expected["net"], atol=1e-8, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"accumulate_steps": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
+    ids=["plain", "accumulated", "frozen"],
+)
+def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
+    """Batch statistics and mirroring, too, are those of the whole batch; channels are computed once."""
+    for num in (1, 2):
+        (tmp_path / str(num)).mkdir()
+        together(num, _fit, dataset, vae, changes, tmp_path / str(num))
+    alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
+    _alike(first, alone)
+    torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
+    assert not list((tmp_path / "2/cache/training").iterdir())
+    assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 3 * (36 + 18)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, double, dataset, vae, tmp_path):
+    (tmp_path / "alone").mkdir()
+    together(before, _fit, dataset, vae, {}, tmp_path, 3)  # of 6 steps, in the second epoch
+    assert len(list((tmp_path / "cache/training").iterdir())) == 1
+    together(after, _fit, dataset, vae, {}, tmp_path, 3)
+    together(1, _fit, dataset, vae, {}, tmp_path / "alone")
+    _alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
+
+
+@pytest.mark.slow
+def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
+    root, table = dataset
+    manifest.write(table, tmp_path / "m.csv")
+    cnn = SETTINGS.model_copy(update={"epochs": 3}).model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"cnn": cnn, "seed": 0, "demo": {}}))
+    what = f"--detector cnn --dataset {root.name} --manifest m.csv --component vae={vae} --out model --log log".split()
+    variables = {"AIGID_CACHE": str(tmp_path / "cache"), "AIGID_DATA": str(root.parent), "AIGID_DEVICE": "cpu"}
+    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train")
+    told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
+    assert told == ""
+    it = source(dataset, vae, epochs=3)
+    expected = Cnn.train(it.settings, it, table, 0)[1]
+    log = pd.read_csv(tmp_path / "log/epochs.csv")
+    np.testing.assert_allclose(log["train_loss"], expected["train_loss"], atol=1e-3)
+    assert bundle.load(tmp_path / "model").detector.classes == ["real", "a", "b"]
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "log", "m.csv", "model", "params.yaml"}
+    assert not list((tmp_path / "cache/training").iterdir())
+
+
+@pytest.mark.parametrize("num_items", [1, 16, 64])
+def test_one_cycle_rises_and_falls_however_few_its_steps(num_items):
+    how = SETTINGS.model_copy(update={"epochs": 1})
+    net = torch.nn.Linear(1, 1)
+    plan = training.plan(how, num_items, 0)
+    schedule = training.training_task(net, how, plan, None, None).schedule
+    rates = [how.learning_rate / 25]
+    for _ in range(plan.num_steps):
+        schedule.optimizer.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    assert rates[-1] < rates[0] < how.learning_rate
+    assert max(rates) <= how.learning_rate
+    assert all(np.isfinite(rates))
+
+
+def test_an_image_and_its_mirror_image_can_be_judged_as_one():
+    rng, classes = np.random.default_rng(0), ["real", "a"]
+    there = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(5)}
+    back = {key: picture[:, ::-1] for key, picture in there.items()}
+    samples = [ChannelView(list(pictures), np.zeros(5, np.int64), [pictures]) for pictures in (there, back)]
+    alone = SETTINGS.model_copy(update={"channels": ("rgb",)})
+    torch.manual_seed(0)
+    net = build_model(alone, 2)
+    apart = [Cnn(net, alone, classes).probabilities(it) for it in samples]
+    together = Cnn(net, alone.model_copy(update={"hflip_tta": True}), classes)
+    for it in samples:
+        np.testing.assert_allclose(together.probabilities(it), np.mean(apart, axis=0), atol=1e-6)
+    assert np.abs(apart[0] - apart[1]).max() > 1e-3
+
+
+def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
+    root, table = dataset
+    variants = channel_sets(SETTINGS, AblationSettings(epochs=1))
+    assert [how.num_planes for how in variants.values()] == [3, 4, 4, 5]
+    assert {how.epochs for how in variants.values()} == {1}
+    found = ablate({"all": variants["rgb error frequency"]}, table, root, vae, 0).set_index("network").loc["all"]
+    how = SETTINGS.model_copy(update={"epochs": 1})
+    detector, log = Cnn.train(how, source(dataset, vae, epochs=1), table, 0)
+    test = table[table["split"] == "test"][:-1]  # the last image is broken
+    assert found["val_f1_macro"] == log["val_f1_macro"].max()
+    p = detector.probabilities(source(dataset, vae).samples(test, np.zeros(len(test), np.int64), "clean")[0])
+    hits = np.array(detector.classes)[p.argmax(axis=1)] == test["generator"]
+    assert found["acc"] == pytest.approx(hits.mean())
+    assert found["auroc"] == pytest.approx(roc_auc_score(test["label"], 1 - p[:, 0]))
+    binary = how.model_copy(update={"task": "binary"})
+    assert 0 <= ablate({"two": binary}, table, root, vae, 0)["f1_macro"][0] <= 1
+
+
+def test_a_checkpoint_with_a_missing_weight_is_refused_by_its_name(vae, tmp_path):
+    """The weight was filled in at random once, and every score with it."""
+    folder = tmp_path / "vae"
+    shutil.copytree(vae, folder)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["encoder.conv_in.bias"]
+    save_file(state, file, {"format": "pt"})
+    table = pd.DataFrame({"path": [], "sha256": []})
+    for loader in (
+        lambda: ChannelDataset(SETTINGS, folder, tmp_path, 0).vae,
+        lambda: ReconstructionScorer(random(8, 0), 16, [folder], 0),
+        lambda: obtain_autoencoder(VaeSettings(dataset="d", weights=str(folder)), table, tmp_path, 0),
+    ):
+        with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$") as caught:
+            loader()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_hubs_autoencoder_with_a_missing_weight_is_refused(vae, tmp_path, monkeypatch):
+    """``from_pretrained`` of a repository is given its folder here, as no hub answers in tests."""
+    shutil.copytree(vae, tmp_path / "vae")
+    file = tmp_path / "vae/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    del state["encoder.conv_in.bias"]
+    save_file(state, file, {"format": "pt"})
+    monkeypatch.setattr("aigid.features.checkpoints._hub_is_reachable", lambda: True)
+    settings = VaeSettings(dataset="d", repository=str(tmp_path))
+    with pytest.raises(InputError, match=r"keys missing: encoder\.conv_in\.bias$"):
+        obtain_autoencoder(settings, pd.DataFrame(), tmp_path, 0)
+
+
+def test_the_shortcut_changes_degraded_images_alone(dataset, fitted):
+    it, detector, _ = fitted
+    model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
+    with_it = detector.settings.with_shortcut(True)
+    assert with_it.compat == ("clean_side_channels",)
+    assert with_it.with_shortcut(False) == detector.settings
+    table = dataset[1][:71]
+    sources = [ChannelDataset(how, it._vae_folder, dataset[0], 0) for how in (detector.settings, with_it)]
+    scores = [score(model, source, table, ["clean", "blur3"])["score"] for source in sources]
+    same = scores[0] == scores[1]
+    half = len(same) // 2
+    assert same[:half].all()
+    assert not same[half:].any()
+
+
+def test_an_image_smaller_than_a_crop_leaves_a_pixel(vae, tmp_path):
+    Image.fromarray(np.full((1, 2, 3), 90, np.uint8)).save(tmp_path / "0.png")
+    key = hashlib.sha256((tmp_path / "0.png").read_bytes()).hexdigest()
+    table = pd.DataFrame({"path": ["0.png"], "sha256": [key]})
+    found, status = ChannelDataset(SETTINGS, vae, tmp_path, 0).samples(table, np.zeros(1, np.int64), "crop60")
+    assert status.tolist() == ["ok"]
+    assert (found.take([0])[0, :3] == 90).all()
+
+
+def test_the_stem(dataset):
+    net = build_model(SETTINGS, 3)
+    assert net.conv_stem.weight.shape[1] == 5
+    assert net.conv_stem.stride == (1, 1)
+    with pytest.raises(InputError, match=r"cnn\.model='nonet'"):
+        build_model(SETTINGS.model_copy(update={"model": "nonet"}), 3)
+    with pytest.raises(InputError, match="is no single convolution"):
+        build_model(SETTINGS.model_copy(update={"model": "mobileone_s0"}), 3)
+
+
+def test_what_it_refuses(dataset, vae, tmp_path):
+    _, table = dataset
+    with pytest.raises(InputError, match=r"cnn\.size=17: the VAE shrinks by 2"):
+        source(dataset, vae, size=17).samples(table[:2], np.zeros(2, np.int64), "clean")
+    lacking = table[(table["split"] != "val") | (table["generator"] != "b")]
+    with pytest.raises(InputError, match="split val: no image of class 'b', which train has"):
+        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
+    lacking = table[(table["split"] != "train") | (table["generator"] != "b")]
+    with pytest.raises(InputError, match="split val: generator 'b' is not in train"):
+        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
+    with pytest.raises(InputError, match=r"holds no config\.json, want an autoencoder's folder"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):
+        validate({"dataset": "d", "channels": ["phase"]}, CnnSettings, "cnn")

@@ -1,0 +1,161 @@
+"""GenDet as a detector: it learns, keeps its teacher, repeats itself, and says what is wrong before it starts."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from aigid.core import params
+from aigid.core.errors import InputError
+from aigid.detectors.dataset import LabeledEmbeddings
+from aigid.detectors.gendet.detector import GenDet
+from aigid.detectors.gendet.settings import GenDetSettings
+from aigid.detectors.gendet.training import to_tensors, train_classifier
+
+TEACHER = {"num_tokens": 2, "width": 16, "heads": 2, "epochs": 8, "learning_rate": 3e-3, "batch_size": 32}
+CLASSIFIER = {"epochs": 8, "learning_rate": 3e-3, "batch_size": 32}
+SECTION = {
+    "backbone": "b", "dataset": "d", "learning_rate": 1e-3, "num_rotations": 3, "batch_size": 32, "teacher": TEACHER,
+    "classifier": CLASSIFIER,
+}  # fmt: skip
+
+
+def settings(**changes: object) -> GenDetSettings:
+    return GenDetSettings.model_validate(SECTION | changes)
+
+
+def rows(seed: int, num: int = 300, shift: float = 2.0, dim: int = 10) -> LabeledEmbeddings:
+    rng = np.random.default_rng(seed)
+    y = np.arange(num) % 2
+    x = rng.normal(size=(num, dim)) * np.linspace(0.1, 5, dim) + 3
+    x[:, 2:5] += shift * y[:, None] * np.linspace(0.1, 5, dim)[2:5]
+    return LabeledEmbeddings(x.astype(np.float32), y, np.array([f"{i}.png" for i in range(num)]))
+
+
+@pytest.fixture(scope="module")
+def teacher() -> GenDet:
+    return GenDet.fit_teacher(settings().teacher, rows(0), rows(1), 0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mode": "teacher"}, {"mode": "ad_fake"}, {}, {"reduction": "sum"}, {"optimizer_sharing": "separate"},
+        {"residual_augmenter": False}, {"normalize_discrepancy": True}, {"classifier_fakes": "augmented"},
+        {"mode": "ad", "num_rotations": 20},
+    ],
+    ids=lambda changes: " ".join(f"{key}={value}" for key, value in changes.items()) or "full",
+)  # fmt: skip
+def test_every_ablation_learns(teacher: GenDet, changes: dict) -> None:
+    detector = GenDet.fit(settings(**changes), rows(0), rows(1), 0, teacher)
+    test = rows(2)
+    scores = detector.p_generated(test.x)
+    assert scores.dtype == np.float64
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert roc_auc_score(test.y, scores) > 0.8
+
+
+def test_a_teacher_of_its_own_is_the_same_teacher(teacher: GenDet) -> None:
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    given = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
+    own = GenDet.fit(settings(), rows(0), rows(1), 0)
+    np.testing.assert_array_equal(given.p_generated(rows(2).x), own.p_generated(rows(2).x))
+    assert all((value == before[name]).all() for name, value in teacher.network.state_dict().items())
+    assert all((value == before[name]).all() for name, value in given.network.state_dict().items() if name in before)
+
+
+def test_the_teacher_alone_is_a_detector(teacher: GenDet) -> None:
+    """Its score is the softmax of its head, whatever the scale of the embeddings."""
+    test = rows(2)
+    assert roc_auc_score(test.y, teacher.p_generated(test.x)) > 0.9
+    scaled = LabeledEmbeddings(*(getattr(rows(0), name) for name in ("x", "y")))
+    scaled = LabeledEmbeddings(scaled.x * 64 - 128, scaled.y)
+    other = GenDet.fit_teacher(settings().teacher, scaled, rows(1), 0)
+    np.testing.assert_allclose(other.p_generated(test.x * 64 - 128), teacher.p_generated(test.x), atol=1e-4)
+
+
+def test_logs_have_a_line_an_epoch(teacher: GenDet) -> None:
+    detector = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
+    assert {name: len(log) for name, log in detector.logs.items()} == {"rotations": 3, "classifier": 8}
+    assert len(teacher.logs["teacher"]) == 8
+    assert detector.logs["rotations"].notna().all(axis=None)
+    assert list(detector.logs["rotations"])[4:7] == ["distance_reals", "distance_fakes", "distance_augmented"]
+    last = detector.logs["classifier"]["val_auroc"].iloc[-1]
+    assert last == pytest.approx(roc_auc_score(rows(1).y, detector.p_generated(rows(1).x)), abs=1e-6)
+    no_val = LabeledEmbeddings(rows(1).x[:0], rows(1).y[:0])
+    unwatched = GenDet.fit(settings(), rows(0), no_val, 0, teacher)
+    np.testing.assert_array_equal(unwatched.p_generated(rows(2).x), detector.p_generated(rows(2).x))
+    assert unwatched.logs["rotations"]["val_auroc"].isna().all()
+
+
+def test_saved_and_loaded_scores_are_equal(teacher: GenDet, tmp_path) -> None:
+    detector = GenDet.fit(settings(normalize_discrepancy=True), rows(0), rows(1), 0, teacher)
+    loaded = GenDet.load(tmp_path, detector.save(tmp_path))
+    np.testing.assert_array_equal(loaded.p_generated(rows(2).x), detector.p_generated(rows(2).x))
+
+
+def test_the_classifier_is_trained_on_discrepancies_alone(teacher: GenDet) -> None:
+    """Features swapped for others of equal discrepancy change nothing."""
+    network = GenDet.fit(settings(), rows(0), rows(1), 0, teacher).network
+    data, held_out = to_tensors(rows(0), network), to_tensors(rows(1), network)
+    network.classifier.requires_grad_(True)
+    train_classifier(network, data.x, data.y, held_out, settings(), 0)
+    first = {name: value.clone() for name, value in network.classifier.state_dict().items()}
+    known = {rows.data_ptr(): network.discrepancy(rows) for rows in (data.x, held_out.x)}
+    network.discrepancy = lambda x: known[x.data_ptr()]
+    data.x.mul_(0)
+    train_classifier(network, data.x, data.y, held_out, settings(), 0)
+    assert all((value == first[name]).all() for name, value in network.classifier.state_dict().items())
+
+
+def test_noise_teaches_nothing() -> None:
+    """Twice over: features of pure noise, and labels shuffled five times over features that do tell."""
+    quick = settings(num_rotations=2)
+    noise = [rows(seed, 400, shift=0.0) for seed in (0, 1)]
+    test = rows(2, 4000, shift=0.0)
+    assert abs(roc_auc_score(test.y, GenDet.fit(quick, *noise, 0).p_generated(test.x)) - 0.5) <= 0.05
+    test, aurocs = rows(2, 2000), []
+    for seed in range(5):
+        y = np.random.default_rng(seed).permutation(rows(0).y)
+        detector = GenDet.fit(quick, LabeledEmbeddings(rows(0).x, y), rows(1), seed)
+        aurocs.append(roc_auc_score(test.y, detector.p_generated(test.x)))
+    assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("margin", 0, "greater than 0, got 0"),
+        ("margin", -1.0, "greater than 0, got -1.0"),
+        ("margin", 4.5, "less than or equal to 4, got 4.5"),
+        ("margin", float("nan"), "got nan"),
+        ("alpha", -0.1, "greater than or equal to 0, got -0.1"),
+        ("num_rotations", 0, "greater than or equal to 1, got 0"),
+        ("mode", "both", "got 'both'"),
+        ("teacher", TEACHER | {"heads": 3}, "width 16 is not a multiple of 3 heads"),
+    ],
+)
+def test_a_bad_value_is_one_line(key: str, value: object, said: str) -> None:
+    with pytest.raises(InputError, match=rf"gendet\.{key}.*{said}") as caught:
+        params.validate(SECTION | {key: value}, GenDetSettings, "gendet")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_rows_are_named() -> None:
+    good = rows(0)
+    for label, said in ((0, "150 real and 0 generated"), (1, "0 real and 150 generated")):
+        kept = good.y == label
+        with pytest.raises(InputError, match=f"split train: {said}"):
+            GenDet.fit(settings(), LabeledEmbeddings(good.x[kept], good.y[kept]), rows(1), 0)
+    broken = good.x.copy()
+    broken[[3, 8], 1] = np.nan, np.inf
+    with pytest.raises(InputError, match=r"split train: NaN or infinity in the embedding of 3\.png, 8\.png$"):
+        GenDet.fit(settings(), LabeledEmbeddings(broken, good.y, good.paths), rows(1), 0)
+    with pytest.raises(InputError, match=r"split val: .* row 4, row 9$"):
+        GenDet.fit(settings(), good, LabeledEmbeddings(broken, good.y), 0)
+
+
+def test_a_teacher_of_other_embeddings_is_refused(teacher: GenDet) -> None:
+    with pytest.raises(InputError, match="the teacher takes embeddings of 10 numbers, not 7"):
+        GenDet.fit(settings(), rows(0, dim=7), rows(1, dim=7), 0, teacher)
+    with pytest.raises(InputError, match=r"gendet\.teacher\.num_tokens=1, but the teacher was trained with 2"):
+        GenDet.fit(settings(teacher=TEACHER | {"num_tokens": 1}), rows(0), rows(1), 0, teacher)

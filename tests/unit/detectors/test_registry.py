@@ -1,0 +1,43 @@
+"""Detectors are found by convention, and naming them loads none."""
+
+import subprocess
+import sys
+
+import pytest
+
+from aigid.core.errors import InputError
+from aigid.detectors import registry
+from aigid.importers.base import get_importer as find_importer
+
+
+def test_every_detector_is_known_by_its_module():
+    expected = "aeroblade averaging cnn concatenation featdistill gate gendet knn occ probe sef svm"
+    assert registry.names() == expected.split()
+    assert sorted(registry.modules(registry.IMPORTED_DETECTORS, "Detector")) == ["dda", "hub_classifier"]
+    for name in (*registry.names(), "dda", "hub_classifier"):
+        assert callable(registry.get_detector(name).load)
+
+
+def test_a_module_becomes_a_detector_by_its_class(tmp_path, monkeypatch):
+    package = tmp_path / "zoo"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "centroid.py").write_text("class Detector:\n    pass\n")
+    (package / "helper.py").write_text("from centroid import Detector\n")
+    (package / "deep").mkdir()
+    (package / "deep/__init__.py").write_text("")
+    (package / "deep/detector.py").write_text("class Deep:\n    pass\n\n\nDetector = Deep\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.modules("zoo", "Detector") == {"centroid": "zoo.centroid", "deep": "zoo.deep.detector"}
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(InputError, match=r"unknown detector 'prob'; known: aeroblade, .*probe, sef, svm"):
+        registry.get_detector("prob")
+    with pytest.raises(InputError, match=r"unknown detector 'prob'; known: clip-cues, dda, featdistill, hf, univfd"):
+        find_importer("prob")
+
+
+def test_naming_the_detectors_loads_no_torch():
+    code = "import sys; from aigid.detectors.registry import names; names(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

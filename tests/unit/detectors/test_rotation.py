@@ -1,0 +1,138 @@
+"""The rotations: who learns when, in which direction, and what stays still to the last bit."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from aigid.detectors.gendet.losses import squared_cosine_distance
+from aigid.detectors.gendet.model import Teacher
+from aigid.detectors.gendet.settings import GenDetSettings
+from aigid.detectors.gendet.training import AlternatingTraining
+from aigid.training.tabular import reset_parameters, torch_generator
+
+SHAPE = {"num_tokens": 2, "width": 16, "heads": 2, "learning_rate": 1e-3}
+SETTINGS = GenDetSettings(
+    backbone="b",
+    dataset="d",
+    learning_rate=1e-3,
+    alpha=1.0,
+    batch_size=32,
+    teacher=SHAPE,
+    classifier={"learning_rate": 1e-3},
+)
+
+
+def rotations(seed: int = 0, **changes: object) -> AlternatingTraining:
+    draw = torch.Generator().manual_seed(7)
+    reals, fakes = torch.randn(100, 12, generator=draw), torch.randn(130, 12, generator=draw) + 1
+    settings = SETTINGS.model_copy(update=changes)
+    return AlternatingTraining(
+        reset_parameters(Teacher(12, settings.teacher), torch_generator("t")), reals, fakes, settings, seed
+    )
+
+
+def frozen(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def same(network: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("run", "learns"), [("real_epoch", "student"), ("fake_epoch", "student"), ("augmenter_epoch", "augmenter")]
+)
+def test_only_one_network_learns_in_an_epoch(run: str, learns: str) -> None:
+    training = rotations()
+    before = {name: frozen(getattr(training, name)) for name in ("teacher", "student", "augmenter")}
+    getattr(training, run)()
+    for name, state in before.items():
+        assert same(getattr(training, name), state) == (name != learns), name
+
+
+def test_student_raises_what_the_augmenter_lowers() -> None:
+    """The chord between teacher and student on augmented fakes; fails if their losses are swapped."""
+    training = rotations()
+
+    def chord() -> float:
+        with torch.no_grad():
+            x = training.augmented(training.fakes)
+            return squared_cosine_distance(training.teacher(x), training.student(x)).mean().item()
+
+    for _ in range(20):
+        training.real_epoch()  # else they are orthogonal from the start, and margin 2 is content
+    close = chord()
+    for _ in range(5):
+        training.fake_epoch()
+    apart = chord()
+    for _ in range(5):
+        training.augmenter_epoch()
+    assert apart > close + 0.1
+    assert chord() < apart - 0.05
+
+
+def test_real_epochs_bring_the_student_to_the_teacher() -> None:
+    training = rotations()
+    losses = [training.real_epoch() for _ in range(10)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_steps_are_the_papers_losses() -> None:
+    """One full batch by the formula, the teacher's kept outputs included."""
+    training = rotations()
+    rows = torch.arange(100)
+    with torch.no_grad():
+        zt, zs = training.teacher(training.reals), training.student(training.reals)
+        assert training.real_step(rows).item() == pytest.approx(((zt - zs) ** 2).mean().item(), rel=1e-5)
+        zt, zs = training.teacher(training.fakes[rows]), training.student(training.fakes[rows])
+        cosine = torch.nn.functional.cosine_similarity(zt, zs)
+        expected = (training.settings.margin - (2 - 2 * cosine)).clamp(min=0).mean().item()
+        assert training.fake_step(rows).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_the_augmenter_fakes_stay_what_they_are() -> None:
+    training = rotations(mode="ad_fake")
+    torch.nn.init.ones_(training.augmenter.out.weight)
+    assert training.augmented(training.fakes) is training.fakes
+    assert not torch.equal(rotations(mode="full").augmenter.out.weight, training.augmenter.out.weight)
+
+
+def test_alpha_zero_leaves_the_fakes_without_a_say() -> None:
+    training, other = rotations(alpha=0.0, weight_decay=0.0), rotations(alpha=0.0, weight_decay=0.0)
+    torch.nn.init.normal_(other.fakes, generator=torch.Generator().manual_seed(1))
+    for each in (training, other):
+        each.fake_epoch()
+    assert same(training.student, frozen(other.student))
+
+
+def test_separate_states_make_alpha_a_matter_of_scale() -> None:
+    """AdamW is blind to a constant factor if the fakes' epochs have moments of their own, but for its epsilon."""
+
+    def after(alpha: float, state: str) -> torch.Tensor:
+        training = rotations(alpha=alpha, optimizer_sharing=state)
+        for _ in range(2):
+            training.real_epoch()
+            training.fake_epoch()
+        with torch.no_grad():
+            return training.student(training.fakes)
+
+    near = (after(1.0, "separate") - after(0.1, "separate")).abs().max()
+    far = (after(1.0, "shared") - after(0.1, "shared")).abs().max()
+    assert near < 0.1 * far
+
+
+def test_equal_seeds_give_equal_bits_even_in_threads() -> None:
+    def train(seed: int) -> torch.Tensor:
+        training = rotations(seed)
+        for _ in range(2):
+            training.real_epoch()
+            training.fake_epoch()
+            training.augmenter_epoch()
+        return training.student.tokeniser.linear.weight.detach()
+
+    alone = [train(seed) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(train, (0, 1)))
+    assert not torch.equal(*alone)
+    assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))

@@ -1,0 +1,388 @@
+"""SEF end to end on small pairs: experts, kill -9, the gate from cache and images, the comparison, a bundle."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image, ImageFilter
+from safetensors.torch import load_file
+from torch import nn
+
+import aigid
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.detectors import bundle as bundles
+from aigid.detectors.dataset import LabeledEmbeddings, open_dataset
+from aigid.detectors.sef import data, model, training
+from aigid.detectors.sef.data import open_pairs
+from aigid.detectors.sef.detector import Sef
+from aigid.detectors.sef.settings import ExpertSettings, SefSettings
+from aigid.experiments import sef, sef_gradients
+from aigid.features import checkpoints
+from aigid.features.encoder import normalize
+from aigid.features.extract import EncoderLoader
+from aigid.features.preprocess import Preprocess
+from aigid.prediction.scorers import Scorer
+from aigid.training import loop, trainer
+from tests.helpers.together import together
+
+EXPERT = ExpertSettings(
+    backbone="tiny_vit", batch_size=4, accumulate_steps=1, epochs=6, learning_rate=3e-3, t_max=36,
+    lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
+)  # fmt: skip
+SHORT = EXPERT.model_copy(update={"epochs": 2})
+SETTINGS = SefSettings(expert=EXPERT, fusion={"hidden": 16, "epochs": 30, "learning_rate": 3e-3, "batch_size": 16})
+IMAGE = np.zeros((32, 32, 3), np.uint8)
+NUM = {"train": 24, "val": 6, "test": 12}
+
+
+def made(domain, image):
+    """One domain blurs, the other leaves a grid."""
+    if domain == "vae":
+        return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
+    grid = 14 * (np.indices(image.shape[:2]).sum(axis=0) % 2)[..., None]
+    return np.clip(image.astype(int) + grid - 7, 0, 255).astype(np.uint8)
+
+
+def write(root, domain, edit=lambda record: record):
+    rng, records, rows = np.random.default_rng(0), [], []
+    for split, num in NUM.items():
+        for number in range(num):
+            image = rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+            image = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC))
+            image = np.clip(image + rng.normal(0, 25, image.shape), 0, 255).astype(np.uint8)
+            paths = {kind: f"{split}/{kind}/{number:02}.png" for kind in ("real", "fake")}
+            for (kind, path), pixels in zip(paths.items(), (image, made(domain, image)), strict=True):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / path)
+                digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
+                name = "real" if kind == "real" else domain
+                rows.append({"path": path, "label": int(kind == "fake"), "generator": name, "split": split,
+                             "group": f"{split} {number // 2}", "sha256": digest})  # fmt: skip
+            records.append(edit(paths | {"width": 32, "height": 32}))
+    (root / "aligned.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    manifest.write(pd.DataFrame(rows).sort_values("path"), root / "manifest.csv")
+    return open_pairs(root)
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory):
+    root = tmp_path_factory.mktemp("aligned")
+    return {name: write(root / name, name) for name in ("vae", "gan")}
+
+
+@pytest.fixture(scope="module")
+def trained(domains, tmp_path_factory):
+    """The three experts' files, their logs and the cache that they share."""
+    folder = tmp_path_factory.mktemp("experts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        patch.setenv("AIGID_DEVICE", "cpu")
+        paths, logs = {}, {}
+        for name, taken in {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}.items():
+            one, logs[name], checkpoint = training.fit(
+                EXPERT, {domain: domains[domain] for domain in taken}, 0, torch.device("cpu")
+            )
+            paths[name] = folder / f"{name}.safetensors"
+            model.save(one, EXPERT, paths[name])
+            checkpoint.unlink()
+        yield paths, logs
+
+
+def embedded(domains, paths, folder, names=("vae", "gan")):
+    found = {}
+    for name, pairs in domains.items():
+        table = manifest.read(pairs.root / "manifest.csv")
+        files = [paths[it] for it in names]
+        training.embed(EXPERT, files, table, pairs.root, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
+        found[name] = open_dataset(table, [folder / f"{name}.h5"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def features(domains, trained, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("features")
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        patch.setenv("AIGID_DEVICE", "cpu")
+        return embedded(domains, trained[0], folder)
+
+
+def bundle(sef, features):
+    return bundles.Bundle("sef", sef, SETTINGS.model_dump(mode="json"), features["vae"].fingerprints)
+
+
+def test_an_expert_learns_its_domain(trained):
+    _, logs = trained
+    assert set(logs["both"][0]) >= {"train_cross_entropy", "train_contrastive", "val_auroc_vae", "val_auroc_gan"}
+    for name in ("vae", "gan"):
+        assert logs[name][-1]["train_loss"] < logs[name][0]["train_loss"]
+        assert logs[name][-1][f"val_auroc_{name}"] > 0.9
+
+
+def test_naive_mixing_has_the_same_budget_and_sees_every_pair_of_both(domains, monkeypatch):
+    lessons = training.PairBatches([it.split("train") for it in domains.values()], EXPERT, 32, 0)
+    assert training.plan(EXPERT, len(lessons), 0).num_steps == NUM["train"] // EXPERT.batch_size
+    seen = []
+    monkeypatch.setattr(data.Pairs, "read", lambda it, place: seen.append((it.root, place)) or (IMAGE, IMAGE))
+    for epoch in range(2):
+        images, y = lessons.take(epoch, np.arange(len(lessons)))
+        assert len(images) == len(y) == 2 * len(lessons)
+        of_first = sum(root == domains["vae"].root for root, _ in seen[epoch * len(lessons) :])
+        assert of_first == len(lessons) // 2
+    assert len(set(seen)) == 2 * len(lessons)
+    uneven = [domains["vae"].split("train"), domains["gan"].split("val")]
+    with pytest.raises(InputError, match=r"24 pairs, .*: 6 pairs; want as many of each"):
+        training.PairBatches(uneven, EXPERT, 32, 0)
+
+
+def _killed(domains, cache, stop):
+    os.environ |= {"AIGID_CACHE": str(cache), "AIGID_DEVICE": "cpu"}
+    torch.set_num_threads(1)
+    loop.CHECKPOINT_SECONDS = 0.0
+    step, done = trainer.Trainer.step, []
+
+    def counted(self, *given):
+        if len(done) == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(1)
+        step(self, *given)
+
+    trainer.Trainer.step = counted
+    one, log, checkpoint = training.fit(SHORT, domains, 0, torch.device("cpu"))
+    model.save(one, EXPERT, cache / "expert.safetensors")
+    checkpoint.unlink()
+    (cache / "log.json").write_text(json.dumps([log, len(done)]))
+
+
+def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
+    def run(name, stop):
+        (tmp_path / name).mkdir(exist_ok=True)
+        chosen = {"gan": domains["gan"]}
+        process = multiprocessing.get_context("fork").Process(target=_killed, args=(chosen, tmp_path / name, stop))
+        process.start()
+        process.join(100)
+        return process.exitcode
+
+    assert run("whole", -1) == 0
+    assert run("killed", 9) == -signal.SIGKILL  # of 12 steps, in the second epoch
+    assert run("killed", -1) == 0
+    (log, steps), (again, left) = (
+        json.loads((tmp_path / name / "log.json").read_text()) for name in ("whole", "killed")
+    )
+    assert (steps, left) == (12, 3)
+    assert again == log
+    assert (tmp_path / "whole/expert.safetensors").read_bytes() == (tmp_path / "killed/expert.safetensors").read_bytes()
+
+
+def _share(rank, domains, folder):
+    os.environ["AIGID_CACHE"] = str(folder)
+    one, log, _ = training.fit(SHORT, domains, 0, torch.device("cpu"))
+    model.save(one, EXPERT, folder / f"{rank}.safetensors")
+    (folder / f"{rank}.json").write_text(json.dumps(log))
+
+
+def test_two_processes_train_as_one_with_the_same_batch(domains, tmp_path, monkeypatch):
+    """The contrastive loss, too, sees the whole batch."""
+    chosen = {"gan": domains["gan"]}
+    together(2, _share, chosen, tmp_path)
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "alone"))
+    alone, log, _ = training.fit(SHORT, chosen, 0, torch.device("cpu"))
+    shared = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert shared[0] == shared[1]
+    for row, expected in zip(shared[0], log, strict=True):
+        assert row == pytest.approx(expected, abs=1e-4)
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    torch.testing.assert_close(first["head.weight"], alone.head.weight, atol=1e-4, rtol=0)
+
+
+def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, features, tmp_path):
+    paths, _ = trained
+    before = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
+    train = training.training_rows(features.values(), "train", ["clean", "blur3"])
+    assert train.widths == (96, 96)
+    assert len(train) == 2 * 2 * 2 * NUM["train"]
+    assert train.y.mean() == 0.5
+    sef = Sef.train(SETTINGS, train, [paths["vae"], paths["gan"]], 0)
+    test = training.training_rows(features.values(), "test", ["clean"])
+    np.testing.assert_allclose(sef.gate(test.x).sum(axis=1), 1, atol=1e-6)
+    scores = sef.p_generated(test.x)
+    assert scores[test.y == 1].mean() > scores[test.y == 0].mean() + 0.3
+    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == before
+    bundles.save(bundle(sef, features), tmp_path / "m")
+    loaded = bundles.load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.detector.p_generated(test.x), scores)
+    for domain in ("vae", "gan"):
+        first, second = load_file(paths[domain]), load_file(tmp_path / "m" / f"{domain}.safetensors")
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(InputError, match=r"features of widths \(96,\), want 2 of one width"):
+        Sef.train(SETTINGS, LabeledEmbeddings(train.x[:, :96], train.y, widths=(96,)), [paths["vae"], paths["gan"]], 0)
+
+
+def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, features, monkeypatch):
+    """Stage 2 without a cache: the same rows in the same order, the experts run at each step."""
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    paths = [trained[0]["vae"], trained[0]["gan"]]
+    short = SETTINGS.model_copy(update={"fusion": SETTINGS.fusion.model_copy(update={"epochs": 3})})
+    train = training.training_rows(features.values(), "train", ["clean"])
+    test = training.training_rows(features.values(), "test", ["clean"])
+
+    def images(split):
+        tables = {name: one.manifest[one.manifest["split"] == split] for name, one in features.items()}
+        paths = [domains[name].root / path for name, it in tables.items() for path in it["path"]]
+        return [np.asarray(Image.open(path)) for path in paths]
+
+    cached = Sef.train(short, train, paths, 0)
+    joint = Sef.fit_jointly(short, images("train"), train.y, paths, 0)
+    np.testing.assert_allclose(joint.p_generated(test.x), cached.p_generated(test.x), atol=1e-3)
+    np.testing.assert_allclose(cached.score_images(images("test")), cached.p_generated(test.x), atol=1e-3)
+
+
+def test_running_the_experts_jointly_changes_none_of_their_tensors(domains, trained, monkeypatch):
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    loaded, real = [], model.load
+
+    def watched(settings, path):
+        one = real(settings, path)
+        loaded.append((one, checkpoints.state_dict_hash(one)))
+        return one
+
+    monkeypatch.setattr(model, "load", watched)
+    pairs = [domains["vae"].read(place) for place in range(8)]
+    images, y = [image for pair in pairs for image in pair], np.tile([0, 1], 8)
+    Sef.fit_jointly(SETTINGS, images, y, [trained[0]["vae"], trained[0]["gan"]], 0)
+    assert len(loaded) == 2
+    assert all(checkpoints.state_dict_hash(one) == before for one, before in loaded)
+
+
+def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AIGID_DEVICE", "cpu")
+    sef = Sef.train(
+        SETTINGS,
+        training.training_rows(features.values(), "train", ["clean"]),
+        [trained[0]["vae"], trained[0]["gan"]],
+        0,
+    )
+    bundles.save(bundle(sef, features), tmp_path / "m")
+    table = features["gan"].manifest.query("split == 'test'").reset_index(drop=True)
+    expected = sef.p_generated(features["gan"].split("test").x)
+    table["path"] = [str(domains["gan"].root / path) for path in table["path"]]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"none")
+    table = pd.concat([table, table.tail(1).assign(path=str(broken), sha256="0" * 64)], ignore_index=True)
+    scorer = Scorer(bundles.load(tmp_path / "m"), tmp_path / "m")
+    scored = scorer.score(table, ["clean"], EncoderLoader(), [], None)
+    status, found = scored.status, scored.scores["clean"]
+    assert (status == "ok").tolist() == [True] * 24 + [False]
+    np.testing.assert_allclose(found[:-1], expected, atol=1e-5)
+    assert np.isnan(found[-1])
+    predicted = aigid.load(tmp_path / "m").predict(table["path"].tolist())
+    np.testing.assert_allclose([one.score for one in predicted[:-1]], expected, atol=1e-5)
+    head = tmp_path / "m" / "vae.safetensors"
+    head.write_bytes(head.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"vae\.safetensors"):
+        aigid.load(tmp_path / "m")
+
+
+def test_the_comparison(domains, trained, features, tmp_path):
+    paths, _ = trained
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+        mixed = embedded(domains, paths, tmp_path, ("both",))
+    exams = {f"held-out {name}": sef.build_test_set([features[name], mixed[name]]) for name in domains}
+    assert all(x.shape == (24, 288) for _, x in exams.values())
+    train = training.training_rows(features.values(), "train", ["clean"])
+    gate = Sef.train(SETTINGS, train, [paths[name] for name in domains], 0)
+    methods = sef.expert_scorers(gate, train, paths, 0)
+    scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
+    table = sef.table({name: one for name, (one, _) in exams.items()}, scores, 0)
+    assert len(table) == 6 * 2
+    assert table["auroc"].between(table["low"], table["high"]).all()
+    one = exams["held-out vae"][1]
+    alone = model.load(EXPERT, paths["gan"])
+    table_gan = manifest.read(domains["vae"].root / "manifest.csv").query("split == 'test'")
+    images = [np.asarray(Image.open(domains["vae"].root / path)) for path in table_gan["path"]]
+    logits = training.predict(alone, images)
+    np.testing.assert_allclose(methods["expert gan"](one), 1 / (1 + np.exp(-logits)), atol=1e-4)
+    mean = (methods["expert vae"](one) + methods["expert gan"](one)) / 2
+    np.testing.assert_allclose(methods["mean of the experts' scores"](one), mean)
+
+
+def test_seeds_are_averaged_and_their_spread_told():
+    labels = np.array([0] * 4 + [1] * 4)
+    exam = sef.TestSet(labels, np.array(["real"] * 4 + ["a"] * 2 + ["b"] * 2), np.full(8, ""))
+    good = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])  # 1 on both generators
+    half = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.0, 0.0])  # 1 on a, 0 on b
+    found = sef.evaluate(exam, [good, half], 0)
+    assert (found["auroc"], found["lowest_seed"], found["highest_seed"]) == (0.75, 0.5, 1.0)
+
+
+def test_gradients_of_one_domain_agree_with_themselves(domains, trained):
+    one = model.load(EXPERT, trained[0]["both"])
+    lessons = {name: training.PairBatches([pairs.split("train")], EXPERT, 32, 0) for name, pairs in domains.items()}
+    found = sef_gradients.gradient_cosines(one, EXPERT, lessons, batch=4, num=2)
+    assert {name: len(values) for name, values in found.items()} == {"between": 4, "within": 4}
+    assert all((np.abs(values) <= 1 + 1e-6).all() for values in found.values())
+    same = sef_gradients.gradient_cosines(one, EXPERT, {"a": lessons["vae"], "b": lessons["vae"]}, batch=4, num=2)
+    np.testing.assert_allclose(same["between"], 1, atol=1e-5)
+
+
+class Plain(nn.Module):
+    """A class token and a token for each 8 px patch, its mean colour; what leaves is the mean of the latter."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Linear(3, 3), nn.Identity()])
+        nn.init.eye_(self.blocks[0].weight)
+        nn.init.zeros_(self.blocks[0].bias)
+
+    def forward(self, pixels):
+        patches = nn.functional.avg_pool2d(pixels, 8).flatten(2).transpose(1, 2)
+        tokens = self.blocks[0](torch.cat([patches[:, :1], patches], dim=1))
+        return self.blocks[1](tokens)[:, 1:].mean(dim=1)
+
+
+def test_grad_cam_by_hand(domains):
+    """Where all patches count alike, the map is what speaks for "generated" in each patch's own colour."""
+    how = Preprocess(size=32, resize="none")
+    one = model.Expert(Plain(), how, "")
+    nn.init.constant_(one.head.weight, 0.5)
+    images = [domains["gan"].read(place)[1] for place in range(6)]
+    pixels = normalize(np.stack(images), how, torch.device("cpu"))
+    patches = nn.functional.avg_pool2d(pixels, 8).sum(dim=1, keepdim=True).relu()
+    expected = nn.functional.interpolate(patches, size=(32, 32), mode="bilinear")[:, 0]
+    expected = expected / expected.amax(dim=(1, 2), keepdim=True)
+    np.testing.assert_allclose(sef.grad_cam(one, images), expected.numpy(), atol=1e-5)
+
+
+def test_pictures_show_every_image_and_generator(domains, trained):
+    experts = {name: model.load(EXPERT, trained[0][name]) for name in domains}
+    images = [domains["gan"].read(place)[1] for place in range(3)]
+    assert len(sef.grad_cam_figure(images, list("abc"), experts).axes) == 9
+    axes = sef.gate_weight_figure(np.linspace(0, 1, 6), np.array(["real", "b"] * 3), "vae").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["real", "b"]
+
+
+def test_what_it_refuses(domains, trained, tmp_path, caplog):
+    with pytest.raises(InputError, match=r"no aligned\.jsonl; `aigid align` writes it"):
+        open_pairs(tmp_path)
+    write(tmp_path / "a", "gan")
+    (tmp_path / "a/train/fake/03.png").unlink()
+    with pytest.raises(InputError, match=r"a pair without its partner: no train/fake/03\.png \(1 such files\)"):
+        open_pairs(tmp_path / "a")
+    odd = write(tmp_path / "b", "gan")
+    Image.new("RGB", (24, 32)).save(tmp_path / "b/train/fake/03.png")
+    with pytest.raises(InputError, match=r"pair of train/real/03\.png: \(32, 32\) and \(32, 24\) px"):
+        odd.read(3)
+    training.PairBatches([domains["vae"].split("train")], EXPERT, 64, 0)
+    assert "24 of 24 photographs are smaller than the crop of 64 px and are padded, such as" in caplog.text
+    with pytest.raises(InputError, match="an adapter of another base"):
+        model.load(EXPERT.model_copy(update={"backbone": "tiny_siglip"}), trained[0]["vae"])

@@ -1,0 +1,212 @@
+"""Protocols by hand on small files, and their averages on the papers' own tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from aigid.core import scores
+from aigid.core.errors import InputError
+from aigid.evaluation import protocols, published, submission
+
+
+def made(num: int = 400, views: tuple[str, ...] = ("clean",)) -> pd.DataFrame:
+    rng, k = np.random.default_rng(0), np.arange(num)
+    parts = []
+    for view in views:
+        part = pd.DataFrame({"path": [f"{i:05}.png" for i in k], "label": k % 2, "view": view, "split": "test"})
+        part["generator"] = np.where(k % 2 == 0, "real", np.where(k % 4 == 1, "adm", "glide"))
+        part["score"] = np.clip(rng.normal(0.4 + 0.25 * part["label"], 0.2), 0, 1)
+        parts.append(part)
+    return scores.validate(pd.concat(parts, ignore_index=True), "made")
+
+
+EIGHT = ("adm", "biggan", "glide", "midjourney", "sd14", "sd15", "vqdm", "wukong")
+
+
+def of_eight(views: tuple[str, ...] = ("clean",)) -> pd.DataFrame:
+    """Images of GenImage's generators, each with photographs of its own."""
+    frame = made(views=views)
+    name = np.array(EIGHT)[frame.groupby("view").cumcount() // 2 % 8]
+    frame["generator"] = np.where(frame["label"] == 1, name, "real")
+    return frame.assign(source=name)
+
+
+def test_genimage_pairs_reals_with_their_generator_where_the_source_says_so() -> None:
+    frame = of_eight()
+    found = protocols.find("genimage").apply(frame)
+    for name in EIGHT:
+        part = frame[frame["source"] == name]
+        assert len(part) == 50
+        assert found[f"acc_{name}"] == pytest.approx(np.mean((part["score"] > 0.5) == part["label"]), abs=1e-12)
+    assert found["acc"] == pytest.approx(np.mean([found[f"acc_{name}"] for name in EIGHT]))
+    with pytest.raises(InputError, match=r"mean over 8 generators; found 2: adm, glide"):
+        protocols.find("genimage").apply(made())
+
+
+def test_genimage_degrades_sd14_six_ways_or_not_at_all() -> None:
+    frame = of_eight(views=("clean", *published.GENIMAGE_VIEWS))
+    found = protocols.find("genimage").apply(frame)
+    part = frame[(frame["source"] == "sd14") & (frame["view"] == "lr64")]
+    assert found["degraded_lr64"] == pytest.approx(np.mean((part["score"] > 0.5) == part["label"]), abs=1e-12)
+    assert found["degraded"] == pytest.approx(np.mean([found[f"degraded_{view}"] for view in published.GENIMAGE_VIEWS]))
+    with pytest.raises(InputError, match="'blur5'"):
+        protocols.find("genimage").apply(frame.query("view != 'blur5'"))
+
+
+def test_ufd_draws_100_and_counts_its_own_way() -> None:
+    found = protocols.find("ufd").apply(made())
+    for name in ("adm", "glide"):
+        assert found[f"acc_oracle_{name}"] * 200 == pytest.approx(round(found[f"acc_oracle_{name}"] * 200))
+        assert found[f"acc_oracle_{name}"] >= found[f"acc_05_{name}"] - 1 / 200
+    assert found["map"] == pytest.approx((found["ap_adm"] + found["ap_glide"]) / 2)
+    shuffled = made().sample(frac=1, random_state=0)
+    assert protocols.find("ufd").apply(shuffled) == found
+
+
+def test_ntire_pools_the_distorted() -> None:
+    frame = made(views=("clean", "a", "b"))
+    rest = frame[frame["view"] != "clean"]
+    found = protocols.find("ntire").apply(frame)
+    assert found["auroc_robust"] == pytest.approx(sk.roc_auc_score(rest["label"], rest["score"]), abs=1e-12)
+    with pytest.raises(InputError, match="ntire"):
+        protocols.find("ntire").apply(made())
+
+
+def test_dda_takes_fakes_as_jpeg_and_reals_as_they_are() -> None:
+    frame = made(views=("clean", "jpeg96"))
+    found = protocols.find("dda").apply(frame)
+    part = frame[
+        ((frame["label"] == 0) & (frame["view"] == "clean"))
+        | ((frame["generator"] == "adm") & (frame["view"] == "jpeg96"))
+    ]
+    expected = sk.balanced_accuracy_score(part["label"], part["score"] > 0.5)
+    assert found["balanced_acc_adm"] == pytest.approx(expected, abs=1e-12)
+    with pytest.raises(InputError, match="'jpeg96'"):
+        protocols.find("dda").apply(made())
+
+
+def test_defactify_attributes_and_submits() -> None:
+    frame = made(40)
+    rng = np.random.default_rng(1)
+    share = rng.dirichlet([1, 1, 1], 40)
+    classes = ["real", "adm", "glide"]
+    frame[[f"class_{name}" for name in classes]] = share
+    found = protocols.find("defactify").apply(frame)
+    guess = np.array(classes)[share.argmax(axis=1)]
+    assert found["f1_macro_b"] == pytest.approx(sk.f1_score(frame["generator"], guess, average="macro"), abs=1e-12)
+    assert found["f1_a"] == pytest.approx(sk.f1_score(frame["label"], frame["score"] > 0.5), abs=1e-12)
+    answer = submission.submission(frame.iloc[::-1], classes)
+    assert [row["index"] for row in answer] == list(range(40))
+    assert [row["Label_B"] for row in answer] == share.argmax(axis=1).tolist()
+    with pytest.raises(InputError, match="class_<name>"):
+        protocols.find("defactify").apply(made())
+    assert [row["Label_A"] for row in answer] == (share.argmax(axis=1) > 0).astype(int).tolist()
+    with pytest.raises(InputError, match="'adm': Label_B numbers real, glide"):
+        submission.submission(frame, ["real", "glide"])
+
+
+def test_an_unknown_protocol_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"'ufdd'.*ufd, genimage"):
+        protocols.find("ufdd")
+
+
+def test_a_protocol_says_its_rules() -> None:
+    for name in protocols.PROTOCOLS:
+        shown = protocols.section(name, {"probe": {"acc": 0.5}})
+        assert shown.tables["Rules"]["what"].tolist() == ["threshold", "sample", "crop", "average", "needs"]
+        assert shown.tables["Rules"]["how"].str.len().min() > 2
+        assert shown.tables["Numbers"].to_numpy().tolist() == [["acc", "0.5"]]
+
+
+def test_dda_over_benchmarks_compresses_the_fakes_of_three() -> None:
+    frame = made(views=("clean", "jpeg96")).assign(benchmark="GenImage")
+    other = made().assign(benchmark="WildRF", path=lambda table: "w" + table["path"])
+    found = protocols.find("dda").apply(pd.concat([frame, other], ignore_index=True))
+    assert found["benchmark_GenImage"] == protocols.find("dda").apply(frame.drop(columns="benchmark"))["balanced_acc"]
+    parts = [other[(other["label"] == 0) | (other["generator"] == name)] for name in ("adm", "glide")]
+    wild = [sk.balanced_accuracy_score(part["label"], part["score"] > 0.5) for part in parts]
+    assert found["benchmark_WildRF"] == pytest.approx(np.mean(wild), abs=1e-12)
+    assert found["min"] == min(found["benchmark_GenImage"], found["benchmark_WildRF"])
+    with pytest.raises(InputError, match="benchmark 'GenImage': no test rows of view 'jpeg96'"):
+        protocols.find("dda").apply(frame[frame["view"] == "clean"])
+
+
+# The rows of published tables and the averages printed beside them (GenDet's Tables 2, 3 and 4; DDA's README).
+UFD_SETS = (
+    *("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "sitd", "san", "crn", "imle"),
+    *("guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle"),
+)
+UFD = {
+    "Ojha": (
+        [
+            *(100.0, 98.50, 94.50, 82.00, 99.50, 97.00, 66.60, 63.00, 57.50, 59.50, 72.00, 70.03, 94.19, 73.76, 94.36),
+            *(79.07, 79.85, 78.14, 86.78),
+        ],
+        81.38,
+    ),
+    "GenDet": (
+        [
+            *(99.00, 99.50, 99.30, 99.05, 99.00, 96.75, 88.20, 63.50, 67.50, 93.90, 98.75, 98.70, 98.80, 98.60, 98.75),
+            *(98.75, 98.75, 98.75, 98.45),
+        ],
+        94.42,
+    ),
+}
+GENIMAGE_SETS = ("midjourney", "sd14", "sd15", "adm", "glide", "wukong", "vqdm", "biggan")
+GENIMAGE = {
+    "Swin-T": ([62.1, 99.9, 99.8, 49.8, 67.6, 99.1, 62.3, 57.6], 74.8),
+    "CNNDet": ([52.8, 96.3, 95.9, 50.1, 39.8, 78.6, 53.4, 46.8], 64.2),
+    "Ojha": ([73.2, 84.2, 84.0, 55.2, 76.9, 75.6, 56.9, 80.3], 73.3),
+    "GenDet": ([89.6, 96.1, 96.1, 58.0, 78.4, 92.8, 66.5, 75.0], 81.6),
+}
+DEGRADED = {
+    "CNNDet": ([50.0, 50.0, 97.3, 97.3, 97.4, 77.9], 78.3),
+    "GenDet": ([85.4, 84.1, 94.4, 94.3, 84.6, 82.9], 87.6),
+}
+DDA_SETS = (
+    *("GenImage", "DRCT-2M", "DDA-COCO", "EvalGEN", "Synthbuster", "ForenSynths", "AIGCDetectionBenchmark"),
+    *("Chameleon", "SynthWildX", "WildRF", "Bfree-Online"),
+)
+DDA = [91.7, 98.1, 92.2, 97.2, 90.1, 81.4, 87.8, 82.4, 90.9, 90.3, 95.1]
+
+
+def as_accurate(percent: float, name: str, view: str = "clean", num: int = 1000) -> pd.DataFrame:
+    """``num`` photographs and ``num`` fakes, of which as many are right as makes the printed accuracy."""
+    right = round(percent / 100 * num)
+    label, hit = np.repeat([0, 1], num), np.tile(np.arange(num) < right, 2)
+    table = pd.DataFrame({"path": [f"{name}/{k}.png" for k in range(2 * num)], "label": label, "view": view})
+    table["score"] = np.where(hit == (label == 1), 0.75, 0.25)
+    return table.assign(generator=np.where(label, name, "real"), source=name, split="test")
+
+
+@pytest.mark.parametrize("paper", UFD)
+def test_ufd_averages_as_printed(paper: str) -> None:
+    row, printed = UFD[paper]
+    parts = [as_accurate(value, name) for name, value in zip(UFD_SETS, row, strict=True)]
+    found = protocols.find("ufd").apply(scores.validate(pd.concat(parts), "table"))
+    assert found["num_sets"] == 19
+    assert 100 * found["acc_05"] == pytest.approx(printed, abs=0.02)
+
+
+@pytest.mark.parametrize("paper", GENIMAGE)
+def test_genimage_averages_as_printed(paper: str) -> None:
+    row, printed = GENIMAGE[paper]
+    parts = [as_accurate(value, name) for name, value in zip(GENIMAGE_SETS, row, strict=True)]
+    degraded, mean = DEGRADED.get(paper, ([], None))
+    parts += [as_accurate(value, "sd14", view) for view, value in zip(published.GENIMAGE_VIEWS, degraded, strict=False)]
+    found = protocols.find("genimage").apply(scores.validate(pd.concat(parts), "table"))
+    assert 100 * found["acc"] == pytest.approx(printed, abs=0.051)
+    assert mean is None or 100 * found["degraded"] == pytest.approx(mean, abs=0.051)
+
+
+def test_dda_averages_and_minimum_as_printed() -> None:
+    parts = []
+    for name, value in zip(DDA_SETS, DDA, strict=True):
+        part = as_accurate(value, name).assign(benchmark=name)
+        if name in ("GenImage", "ForenSynths", "AIGCDetectionBenchmark"):
+            part["view"] = np.where(part["label"] == 1, "jpeg96", "clean")
+        parts.append(part)
+    found = protocols.find("dda").apply(scores.validate(pd.concat(parts), "table"))
+    assert 100 * found["mean"] == pytest.approx(90.7, abs=0.051)
+    assert 100 * found["min"] == pytest.approx(81.4, abs=1e-9)

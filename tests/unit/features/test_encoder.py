@@ -1,0 +1,154 @@
+"""The encoder alone: out of memory, overflow, company."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aigid.core.errors import InputError
+from aigid.features import encoder
+from aigid.features.backbones import BackboneSettings, backbone_settings
+from aigid.features.encoder import Backbone
+from tests.helpers.towers import CLIP, SIGLIP, images
+
+CPU = torch.device("cpu")
+SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
+
+
+class Fake(nn.Module):
+    """The mean of each channel, ``times`` over; out of memory above ``most`` images."""
+
+    def __init__(self, most=10**6, times=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(times))
+        self.most, self.sizes, self.kinds = most, [], []
+
+    def __deepcopy__(self, memo):
+        return Fake(self.most, self.weight.item())
+
+    def forward(self, pixels):
+        self.sizes.append(len(pixels))
+        self.kinds.append(pixels.dtype)
+        if len(pixels) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return pixels.mean((2, 3)) * self.weight
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    def load(**how):
+        tower = Fake(**how)
+        monkeypatch.setattr(encoder, "load_encoder", lambda settings: tower)
+        return tower
+
+    return load
+
+
+def expected(pixels):
+    how = SETTINGS.preprocess
+    return (pixels / 255 - how.mean).mean((1, 2)) / how.std
+
+
+@pytest.mark.parametrize(("most", "batch"), [(5, 4), (1, 1), (16, 16)])
+def test_the_batch_is_halved_until_it_fits(fake, most, batch):
+    tower = fake(most=most)
+    backbone = Backbone(SETTINGS, CPU)
+    backbone.batch = 16
+    np.testing.assert_allclose(backbone.encode(images(21)), expected(images(21)), atol=1e-5)
+    assert backbone.batch == batch
+    settled = tower.sizes[-(21 // batch) :]
+    assert set(settled) == {batch}
+    backbone.encode(images(3))
+    assert tower.sizes[-1] == batch  # what did not fit is not tried again
+
+
+def test_no_room_for_one_image_is_one_line(fake):
+    backbone = fake()
+    backbone = Backbone(SETTINGS, CPU)
+    backbone.tower.most = 0
+    with pytest.raises(InputError, match="tiny: cpu has too little memory for one image at a time"):
+        backbone.encode(images(3))
+
+
+def test_half_precision_is_computed_again_where_it_overflows(fake):
+    fake(times=1e4)
+    backbone = Backbone(SETTINGS, CPU, batch=4, half=True)
+    assert backbone.computes_on == "cpu float16"
+    dark = np.zeros((6, 32, 32, 3), np.uint8)  # about -1.8 after normalisation: 18,000
+    bright = np.full((6, 32, 32, 3), 255, np.uint8)
+    np.testing.assert_allclose(backbone.encode(dark), expected(dark) * 1e4, rtol=2e-3)
+    assert backbone.tower.sizes == []
+    backbone._narrow.weight.data *= 10
+    backbone.tower.weight.data *= 10
+    np.testing.assert_allclose(backbone.encode(bright), expected(bright) * 1e5, rtol=1e-5)
+    assert set(backbone.tower.kinds) == {torch.float32}
+    assert set(backbone._narrow.kinds) == {torch.float16}
+
+
+@pytest.mark.parametrize(("library", "config"), [("open_clip", CLIP), ("transformers", SIGLIP)])
+def test_half_precision_is_near(library, config):
+    settings = SETTINGS.model_copy(update={"library": library, "config": config})
+    wide, half = Backbone(settings, CPU, 4), Backbone(settings, CPU, 4, half=True)
+    assert wide.fingerprint == half.fingerprint
+    a, b = wide.encode(images(7)), half.encode(images(7))
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert np.abs(a - b).max() > 0
+    assert (1 - cosine).max() < 1e-4
+
+
+def test_an_embedding_does_not_depend_on_its_company():
+    backbone = Backbone(SETTINGS, CPU, 16)
+    together = backbone.encode(images(16))
+    for n in range(16):
+        np.testing.assert_array_equal(backbone.encode(images(16)[n:])[0], together[n])
+
+
+def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
+    backbone = Backbone(SETTINGS, CPU, 8)
+    one, other = images(8), 255 - images(8)
+    first, second = backbone.submit(one), backbone.submit(other)
+    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(images(8)))
+    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - images(8)))
+    np.testing.assert_array_equal(one, images(8))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 64])
+def test_an_embedding_depends_on_the_batch_by_rounding_alone(size):
+    """By none on many CPUs; those with AMX multiply matrices of four images' rows otherwise than of sixteen's."""
+    tower = backbone_settings("tiny_clip")
+    together = Backbone(tower, CPU, 16).encode(images(9))
+    np.testing.assert_allclose(Backbone(tower, CPU, size).encode(images(9)), together, rtol=0, atol=1e-6)
+
+
+def test_the_way_of_decoding_is_in_the_fingerprint():
+    exact = Backbone(SETTINGS, CPU)
+    fast = Backbone(SETTINGS.model_copy(update={"decode": "fast"}), CPU)
+    assert exact.weights_sha256 == fast.weights_sha256
+    assert exact.fingerprint != fast.fingerprint
+
+
+def test_batches(monkeypatch):
+    assert [encoder.power_of_two(n) for n in (0, 1, 2, 3, 255, 256)] == [0, 1, 2, 2, 128, 256]
+    gigabyte = 10**9
+    assert (
+        encoder.largest_that_fits(2 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == 64
+    )  # 10 MB each, half of 2 GB
+    assert encoder.largest_that_fits(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == encoder.LARGEST
+    assert encoder.largest_that_fits(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
+    backbone = Backbone(SETTINGS, CPU)
+    for asked, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
+        encoder.choose_batch_size(backbone, asked, num_images)
+        assert backbone.batch == want
+    monkeypatch.setattr(encoder, "LARGE", 1)
+    encoder.choose_batch_size(backbone, None, 10**6)
+    assert backbone.batch == 4
+
+
+def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
+    monkeypatch.setattr(encoder, "_found", lambda backbone: 256)
+    backbone = SimpleNamespace(device=torch.device("cuda"))
+    for asked, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
+        encoder.choose_batch_size(backbone, asked, 10**6, largest)
+        assert backbone.batch == want

@@ -1,0 +1,147 @@
+"""The loop between reader, encoder and writer, with a reader and towers that the test makes."""
+
+import time
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+
+from aigid.core import cache
+from aigid.core.errors import InputError
+from aigid.features import pipeline, row_cache
+from aigid.features.backbones import BackboneSettings
+from aigid.features.reader import DecodedImage
+
+SETTINGS = BackboneSettings(library="open_clip", model="fake", preprocess={"size": 8})
+KEY = np.array([f"{n:064x}" for n in range(40)], "S64")
+
+
+class Tower:
+    """The square's first value times ``times``; notes the sizes it was given."""
+
+    computes_on, dim, batch, device = "test", 1, 4, torch.device("cpu")
+
+    def __init__(self, times=1.0, size=8):
+        self.settings = SETTINGS.model_copy(
+            update={"preprocess": SETTINGS.preprocess.model_copy(update={"size": size})}
+        )
+        self.times, self.sizes = times, []
+
+    def encode(self, squares):
+        self.sizes.append(len(squares))
+        return squares[:, :1, 0, 0].astype(np.float32) * self.times
+
+
+class Reader:
+    """The square of row n is all n; rows in ``bad`` fail, row ``stop`` interrupts."""
+
+    def __init__(self, bad=(), stop=None, refuse=()):
+        self.bad, self.stop, self.refuse, self.wanted = bad, stop, refuse, {}
+
+    def samples(self, requests, workers, ahead):
+        for request in requests:
+            self.wanted[request.place] = request.wanted
+            if request.place == self.stop:
+                raise KeyboardInterrupt
+            known = (request.place, request.path, request.sha256)
+            if request.place in self.bad:
+                yield DecodedImage(*known, "truncated", "too short")
+                continue
+            squares = {
+                want: np.full((want.preprocess.size,) * 2 + (3,), request.place, np.uint8) for want in request.wanted
+            }
+            yield DecodedImage(*known, squares=squares, refused=dict.fromkeys(self.refuse, "too small"))
+
+
+def block(tower, folder, missing=None, **how):
+    missing = np.ones(len(KEY), bool) if missing is None else missing
+    return pipeline.ExtractionTask("clean", tower, cache.CacheEntry(folder), missing, **how)
+
+
+def run(blocks, reader):
+    return pipeline.run(blocks, reader, [f"{n}.png" for n in range(len(KEY))], KEY, workers=2)
+
+
+def cached(folder):
+    rows = row_cache.CachedEmbeddings(cache.CacheEntry(folder), row_cache.KeyIndex(KEY))
+    out = np.full((len(KEY), 1), np.nan, np.float16)
+    rows.read(0, len(KEY), out)
+    return out[:, 0]
+
+
+def test_towers_get_what_they_lack_and_each_image_is_asked_for_once(tmp_path):
+    odd = np.arange(len(KEY)) % 2 == 1
+    odd[30:] = False
+    first, second = Tower(1), Tower(2, size=16)
+    reader = Reader(bad=(3, 8))
+    failed = run([block(first, tmp_path / "a", odd), block(second, tmp_path / "b")], reader)
+    assert [sample.place for sample in failed] == [3, 8]
+    assert all(not sample.squares for sample in failed)
+    assert list(reader.wanted) == list(range(len(KEY)))
+    assert [len(reader.wanted[n]) for n in (0, 1)] == [1, 2]
+    n = np.arange(len(KEY), dtype=float)
+    np.testing.assert_array_equal(cached(tmp_path / "a"), np.where(odd & (n != 3), n, np.nan))
+    np.testing.assert_array_equal(cached(tmp_path / "b"), np.where(np.isin(n, (3, 8)), np.nan, 2 * n))
+    assert max(second.sizes) == 4
+
+
+def test_nothing_missing_reads_nothing(tmp_path):
+    reader = Reader()
+    assert run([block(Tower(), tmp_path, np.zeros(len(KEY), bool))], reader) == []
+    assert reader.wanted == {}
+
+
+def test_an_interruption_keeps_what_is_finished_and_says_so(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped: about \d+ of 40 images are in the cache") as caught:
+        run([block(Tower(), tmp_path / "a")], Reader(stop=21))
+    assert "\n" not in str(caught.value)
+    kept = np.flatnonzero(~np.isnan(cached(tmp_path / "a")))
+    np.testing.assert_array_equal(kept, np.arange(8))  # of the rounds of two batches of 4, all but the one underway
+
+
+def test_a_processor_encodes_two_batches_at_once_with_a_thread_each(tmp_path):
+    meeting, threads = Barrier(2, timeout=10), set()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+
+    class Meeting(Tower):
+        def encode(self, squares):
+            threads.add(torch.get_num_threads())
+            meeting.wait()
+            return super().encode(squares)
+
+    run([block(Meeting(), tmp_path)], Reader())
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(cached(tmp_path), np.arange(len(KEY)))
+    assert (threads, after) == ({1}, 3)
+
+
+def test_what_nobody_asked_for_is_given_up(tmp_path, caplog):
+    large = Tower(1e4)
+    asked = block(Tower(), tmp_path / "a")
+    failed = run([asked, block(large, tmp_path / "b", asked=False)], Reader())
+    assert failed == []
+    assert not np.isnan(cached(tmp_path / "a")).any()
+    assert caplog.text.count("fake is not computed alongside: view clean: an embedding reaches") == 1
+    with pytest.raises(InputError, match="an embedding reaches 70000, more than float16 holds"):
+        run([block(large, tmp_path / "c")], Reader())
+    assert np.nanmax(cached(tmp_path / "c")) == 30_000  # what fits stays
+
+
+def test_a_view_that_a_tower_refuses(tmp_path, caplog):
+    asked, other = block(Tower(), tmp_path / "a"), block(Tower(size=16), tmp_path / "b", asked=False)
+    run([asked, other], Reader(refuse=[other.input]))
+    assert "not computed alongside: too small" in caplog.text
+    with pytest.raises(InputError, match=r"^too small$"):
+        run([block(Tower(), tmp_path / "c")], Reader(refuse=[asked.input]))
+
+
+def test_the_waiting_is_told_by_part():
+    waiting = pipeline.StageTimer()
+    for part, spent in (("reader", 0.04), ("encoder", 0.01)):
+        with waiting.on(part):
+            time.sleep(spent)
+    assert str(waiting).startswith("waits for reader ")
+    assert waiting.seconds["reader"] > waiting.seconds["encoder"] > waiting.seconds["writer"] == 0

@@ -1,0 +1,140 @@
+"""What the cache says it holds, and what its check finds."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.numpy import load_file
+
+from aigid.cli.main import main
+from aigid.core import cache as core_cache
+from aigid.core import manifest
+from aigid.features import cache_admin, row_cache
+from aigid.features.backbones import BackboneSettings
+from aigid.features.extract import extract
+from tests.helpers.towers import SIGLIP, images
+
+SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Six images, their manifest, and a cache that holds them in two views."""
+    root = tmp_path / "images"
+    root.mkdir()
+    for n, pixels in enumerate(images(6)):
+        Image.fromarray(pixels).save(root / f"{n}.png")
+    table = pd.DataFrame({"path": [f"{n}.png" for n in range(6)], "label": 0, "generator": "real", "split": "test"})
+    manifest.write(manifest.validate(table, "table"), tmp_path / "m.csv")
+    extract(manifest.read(tmp_path / "m.csv"), root, SETTINGS, ["clean", "jpeg65"])
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["cache", *map(str, arguments)])
+
+
+def verify(folder, *more):
+    return run("verify", "--root", folder / "images", "--manifest", folder / "m.csv", *more)
+
+
+def shards():
+    return sorted(row_cache.embeddings_folder().glob("*/*.safetensors"))
+
+
+def test_info_counts(dataset):
+    found = json.loads(run("info", "--json").stdout)
+    assert found["rows"] == 12
+    assert found["bytes"] == sum(path.stat().st_size for path in shards())
+    assert {(row["backbone"], row["view"], row["rows"]) for row in found["entries"]} == {
+        ("transformers tiny", "clean", 6),
+        ("transformers tiny", "jpeg65", 6),
+    }
+    text = run("info").stdout
+    assert "transformers tiny" in text
+    assert "jpeg65" in text
+
+
+def test_a_whole_cache_is_found_whole_and_left_as_it_was(dataset):
+    before = {path: path.read_bytes() for path in row_cache.embeddings_folder().rglob("*") if path.is_file()}
+    for folder in (row_cache.embeddings_folder(), *row_cache.embeddings_folder().iterdir()):
+        folder.chmod(0o555)
+    done = verify(dataset)
+    info = run("info")
+    for folder in (row_cache.embeddings_folder(), *row_cache.embeddings_folder().iterdir()):
+        folder.chmod(0o755)
+    assert (done.exit_code, info.exit_code) == (0, 0)
+    assert done.stdout == "2 shelves, 2 shards, 12 rows computed again; faults: 0\n"
+    assert before == {path: path.read_bytes() for path in row_cache.embeddings_folder().rglob("*") if path.is_file()}
+    assert verify(dataset, "--sample", 2).stdout.startswith("2 shelves, 2 shards, 4 rows computed again")
+
+
+def test_a_flipped_byte_is_named(dataset):
+    shard = shards()[0]
+    content = bytearray(shard.read_bytes())
+    content[-3] ^= 1
+    shard.write_bytes(content)
+    done = run("verify")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"{shard}: damaged")
+    assert done.stdout == "2 shelves, 2 shards; faults: 1\n"
+
+
+def test_a_header_that_is_cut_off_is_counted(dataset):
+    shards()[0].write_bytes(b"\xff" * 8)
+    shards()[1].write_bytes(b"")
+    found = json.loads(run("info", "--json").stdout)
+    assert (found["rows"], found["damaged"]) == (0, 2)
+    assert run("verify").exit_code == 1
+
+
+def test_swapped_rows_are_found_by_computing_them_again(dataset):
+    (shard, _) = shards()
+    arrays = load_file(shard)
+    shard.unlink()
+    core_cache.CacheEntry(shard.parent).add(
+        arrays["key"].reshape(-1).view(core_cache.KEY), arrays["rows"][[1, 0, 2, 3, 4, 5]]
+    )
+    assert run("verify").exit_code == 0  # whole, as far as bytes tell
+    done = verify(dataset)
+    assert done.exit_code == 1
+    assert done.stderr.count("the cached row differs by") == 2
+
+
+def test_another_schema_and_a_changed_description_are_named(dataset):
+    first, second = (entry.shelf.folder / core_cache.METADATA_FILE for entry in cache_admin.entries())
+    first.write_text(json.dumps(json.loads(first.read_text()) | {"schema_version": 99}))
+    second.write_text(json.dumps(json.loads(second.read_text()) | {"seed": 7}))
+    done = verify(dataset)
+    assert done.exit_code == 1
+    assert "schema version 99, this code reads 1" in done.stderr
+    assert "about.json was changed" in done.stderr
+    assert run("info").exit_code == 0
+    second.unlink()
+    assert "about.json is missing or damaged" in run("verify").stderr
+
+
+def test_an_image_that_changed_and_weights_that_are_gone(dataset):
+    Image.fromarray(255 - images(1)[0]).save(dataset / "images/0.png")
+    table = manifest.read(dataset / "m.csv")
+    done = verify(dataset)
+    assert "10 rows computed again; faults: 0" in done.stdout  # the changed one is not in the cache
+    keys = np.concatenate([load_file(path)["key"].reshape(-1).view(core_cache.KEY) for path in shards()])
+    listed = table.assign(sha256=[keys[0].decode(), *["0" * 64] * 5])
+    manifest.write(listed, dataset / "m.csv")
+    assert ": changed: sha256" in verify(dataset).stderr or ": missing" in verify(dataset).stderr
+    for entry in cache_admin.entries():
+        about = entry.about | {"made_by": entry.about["made_by"] | {"weights": "nowhere.pt"}}
+        (entry.shelf.folder / core_cache.METADATA_FILE).write_text(json.dumps(about))
+    done = verify(dataset)
+    assert done.exit_code == 1
+    assert "cannot be computed again: weights nowhere.pt: no such file or folder" in done.stderr
+
+
+def test_an_empty_cache(tmp_path):
+    assert run("verify").stdout == "0 shelves, 0 shards; faults: 0\n"
+    assert json.loads(run("info", "--json").stdout)["rows"] == 0
+    assert run("verify", "--root", tmp_path).exit_code == 2

@@ -1,0 +1,103 @@
+"""The reader alone: each request one sample, in order, never more of them at once than asked."""
+
+import hashlib
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from aigid.degradations import views
+from aigid.features import decoding as decoding_module
+from aigid.features.preprocess import Preprocess, resize_and_crop
+from aigid.features.reader import Reader, ReadRequest, ViewSpec
+from aigid.images.decode import decode
+
+SMALL, LARGE = Preprocess(size=32), Preprocess(size=64, resize="squash")
+
+
+@pytest.fixture
+def root(tmp_path):
+    Image.fromarray(data.chelsea()).save(tmp_path / "a.jpg", quality=90)
+    (tmp_path / "b.jpg").write_bytes(b"<html>")
+    return tmp_path
+
+
+def request(root, path, *wanted, place=0):
+    content = (root / path).read_bytes() if (root / path).exists() else b""
+    return ReadRequest(place, path, hashlib.sha256(content).hexdigest(), wanted)
+
+
+def test_every_input_of_one_image(root):
+    wanted = [
+        ViewSpec(view, how, decode)
+        for view in ("clean", "jpeg65")
+        for how in (SMALL, LARGE)
+        for decode in ("exact", "fast")
+    ]
+    asked = request(root, "a.jpg", *wanted)
+    sample = Reader(root, 3).read(asked)
+    assert sample.status == "ok"
+    assert sample.squares.keys() == set(wanted)
+    image = decode(root / "a.jpg")
+    for view, how, decoding in wanted:
+        expected = resize_and_crop(views.apply(view, image, asked.sha256, 3)[0], how)
+        difference = np.abs(sample.squares[view, how, decoding].astype(int) - expected).max()
+        assert difference == 0 if decoding == "exact" else difference <= 1
+
+
+def test_an_image_is_decoded_once(root, monkeypatch):
+
+    calls = []
+    counted = decoding_module.DECODE_BACKENDS["exact"]._replace(
+        decode=lambda content: calls.append(1) or decode(content)
+    )
+    monkeypatch.setitem(decoding_module.DECODE_BACKENDS, "exact", counted)
+    wanted = [ViewSpec(view, how) for view in ("clean", "jpeg65", "blur3") for how in (SMALL, LARGE)]
+    assert len(Reader(root, 0).read(request(root, "a.jpg", *wanted)).squares) == 6
+    assert calls == [1]
+
+
+def test_failures_are_statuses(root):
+    reader = Reader(root, 0)
+    assert reader.read(request(root, "b.jpg", ViewSpec("clean", SMALL))).status == "not_an_image"
+    assert reader.read(request(root, "none.jpg", ViewSpec("clean", SMALL))).status == "missing"
+    changed = reader.read(ReadRequest(0, "a.jpg", "0" * 64, (ViewSpec("clean", SMALL),)))
+    assert changed.status == "changed"
+    assert not changed.squares
+
+
+def test_a_view_that_a_tower_cannot_take(root):
+    fixed = ViewSpec("lr64", Preprocess(size=256, resize="none"))
+    resizing = ViewSpec("lr64", Preprocess(size=256))
+    sample = Reader(root, 0).read(request(root, "a.jpg", fixed, resizing))
+    assert sample.status == "ok"
+    assert sample.squares.keys() == {resizing}
+    assert sample.refused == {fixed: "view lr64 gives 224 x 224, and the backbone takes 256 x 256 without resizing"}
+    larger_than_the_image = ViewSpec("clean", Preprocess(size=400, resize="none"))
+    assert not Reader(root, 0).read(request(root, "a.jpg", larger_than_the_image)).refused
+
+
+def test_order_and_bound(root, monkeypatch):
+    """Not more than ``ahead`` requests are read before the first is taken, and all arrive in order."""
+    read, lock = [], threading.Lock()
+
+    def slow(self, asked):
+        with lock:
+            read.append(asked.place)
+        return asked.place
+
+    monkeypatch.setattr(Reader, "read", slow)
+    samples = Reader(root, 0).samples((ReadRequest(n, "", "", ()) for n in range(50)), workers=4, ahead=7)
+    assert next(samples) == 0
+    assert len(read) <= 7
+    assert list(samples) == list(range(1, 50))
+
+
+def test_closing_leaves_no_thread(root, monkeypatch):
+    before = threading.active_count()
+    samples = Reader(root, 0).samples((ReadRequest(n, "x", "", ()) for n in range(50)), workers=4, ahead=7)
+    next(samples)
+    samples.close()
+    assert threading.active_count() == before

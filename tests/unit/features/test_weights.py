@@ -1,0 +1,190 @@
+"""Checkpoints on disk: every format gives the same embedding, and what does not fit is named in one line."""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from aigid.core.errors import InputError
+from aigid.features.backbones import BackboneSettings
+from aigid.features.encoder import Backbone
+from tests.helpers.towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
+
+QUICK = CLIP | {"quick_gelu": True, "vision_cfg": CLIP["vision_cfg"] | {"mlp_ratio": 2.0}}
+
+
+def backbone(library, path, **changes):
+    settings = BackboneSettings(
+        library=library, model="tiny", weights=str(path), preprocess={"size": 32}, dtype="float32", **changes
+    )
+    return Backbone(settings, torch.device("cpu"))
+
+
+def refusal(library, path, **changes):
+    with pytest.raises(InputError) as caught:
+        backbone(library, path, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def in_open_clips_names(theirs):
+    """The state dict of transformers' CLIPVisionModelWithProjection, as OpenAI and open_clip name and shape it."""
+    names = {
+        "class_embedding": "embeddings.class_embedding",
+        "positional_embedding": "embeddings.position_embedding.weight",
+        "conv1.weight": "embeddings.patch_embedding.weight",
+    }
+    norms = {"ln_pre": "pre_layrnorm", "ln_post": "post_layernorm"}
+    for n in range(2):
+        ours, layer = f"transformer.resblocks.{n}", f"encoder.layers.{n}"
+        norms |= {f"{ours}.ln_1": f"{layer}.layer_norm1", f"{ours}.ln_2": f"{layer}.layer_norm2"}
+        norms |= {f"{ours}.mlp.c_fc": f"{layer}.mlp.fc1", f"{ours}.mlp.c_proj": f"{layer}.mlp.fc2"}
+        norms |= {f"{ours}.attn.out_proj": f"{layer}.self_attn.out_proj"}
+    names |= {f"{a}.{end}": f"{b}.{end}" for a, b in norms.items() for end in ("weight", "bias")}
+    state = {f"visual.{a}": theirs[f"vision_model.{b}"] for a, b in names.items()}
+    for n in range(2):
+        for end in ("weight", "bias"):
+            parts = [theirs[f"vision_model.encoder.layers.{n}.self_attn.{part}_proj.{end}"] for part in "qkv"]
+            state[f"visual.transformer.resblocks.{n}.attn.in_proj_{end}"] = torch.cat(parts)
+    state["visual.proj"] = theirs["visual_projection.weight"].T.contiguous()
+    return state
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """One CLIP of random weights: a folder as transformers saves it, and the same tensors by open_clip's names."""
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(**CLIP_VISION | {"hidden_act": "quick_gelu"})
+    model = transformers.CLIPVisionModelWithProjection(config)
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and norms too
+            parameter += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "hf")
+    return tmp_path / "hf", in_open_clips_names(model.state_dict())
+
+
+@pytest.mark.parametrize("pool", ["own", "before_projection"])
+def test_both_libraries_embed_alike(clip, tmp_path, pool):
+    folder, state = clip
+    save_file(state, tmp_path / "clip.safetensors")
+    ours = backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK, pool=pool).encode(images(8)).astype(float)
+    theirs = backbone("transformers", folder, pool=pool).encode(images(8)).astype(float)
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert (1 - cosine < 1e-6).all()
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1), rtol=1e-5)
+    plain = backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK | {"quick_gelu": False}, pool=pool)
+    assert not np.allclose(plain.encode(images(8)), theirs, rtol=1e-3)  # the activation is told apart
+
+
+def test_every_format_of_open_clip_is_one_tower(clip, tmp_path):
+    _, state = clip
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": QUICK, "preprocess_cfg": {}}))
+    whole = open_clip.CLIP(**QUICK).state_dict() | state
+    save_file(whole, folder / "open_clip_model.safetensors")
+    torch.save(whole, tmp_path / "clip.pt")
+    torch.save({"state_dict": {f"module.{key}": value for key, value in whole.items()}}, tmp_path / "trained.pt")
+    towers = [backbone("open_clip", tmp_path / name, config=QUICK) for name in ("clip.pt", "trained.pt", "folder")]
+    assert len({tower.weights_sha256 for tower in towers}) == 1
+    assert len({tower.fingerprint for tower in towers}) == 1
+    assert towers[0].weights_files == {"clip.pt": hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()}
+    assert set(towers[2].weights_files) == {"open_clip_config.json", "open_clip_model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [("CLIPVisionModelWithProjection", CLIP_VISION), ("SiglipVisionModel", SIGLIP), ("Dinov2Model", DINOV2)],
+)
+def test_every_format_of_transformers_is_one_tower(tmp_path, kind, config):
+    model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config))
+    model.save_pretrained(tmp_path / "hf")
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    towers = [
+        backbone("transformers", tmp_path / "hf"),
+        backbone("transformers", tmp_path / "hf/model.safetensors"),
+        backbone("transformers", tmp_path / "model.pt", config=config),
+    ]
+    assert len({tower.weights_sha256 for tower in towers}) == 1
+
+
+def test_the_tower_of_a_whole_clip(tmp_path):
+    config = transformers.CLIPConfig(
+        vision_config=CLIP_VISION,
+        text_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+        projection_dim=24,
+    )
+    model = transformers.CLIPModel(config)
+    model.save_pretrained(tmp_path)
+    folder, file = backbone("transformers", tmp_path), backbone("transformers", tmp_path / "model.safetensors")
+    asked_of_open_clip = backbone("open_clip", tmp_path)
+    assert folder.fingerprint == file.fingerprint == asked_of_open_clip.fingerprint
+    projection = model.visual_projection.weight.detach().numpy()
+    before = backbone("transformers", tmp_path, pool="before_projection")
+    np.testing.assert_allclose(before.encode(images()) @ projection.T, folder.encode(images()), atol=1e-5)
+
+
+def test_keys_that_do_not_fit_are_named_and_counted(clip, tmp_path):
+    folder, state = clip
+    lacking = {key: value for key, value in state.items() if "resblocks.1" not in key} | {"head.weight": torch.ones(2)}
+    torch.save(lacking, tmp_path / "lacking.pt")
+    told = refusal("open_clip", tmp_path / "lacking.pt", config=QUICK)
+    assert "missing: visual.transformer.resblocks.1.attn.in_proj_bias, " in told
+    assert told.endswith("and 9 more; unexpected: head.weight")
+    told = refusal("open_clip", folder / "model.safetensors", config=QUICK)
+    assert "in transformers' format; name its folder" in told
+    theirs = transformers.CLIPVisionModelWithProjection.from_pretrained(folder).state_dict()
+    theirs["vision_model.post_layernorm.bias"] = torch.zeros(7)
+    del theirs["visual_projection.weight"]
+    save_file(theirs | {"head.weight": torch.ones(2)}, folder / "model.safetensors", {"format": "pt"})
+    for path in (folder, folder / "model.safetensors"):
+        told = refusal("transformers", path)
+        assert "keys missing: visual_projection.weight; unexpected: head.weight; of another shape: " in told
+        assert told.endswith("post_layernorm.bias")
+    narrow = QUICK | {"embed_dim": 12}
+    torch.save(state, tmp_path / "clip.pt")
+    assert "visual.proj" in refusal("open_clip", tmp_path / "clip.pt", config=narrow)
+
+
+class Malicious:
+    """Would make a folder when unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize(("library", "config"), [("open_clip", CLIP), ("transformers", SIGLIP)])
+def test_a_checkpoint_that_would_run_code_is_refused(library, config, tmp_path):
+    torch.save({"state_dict": Malicious(tmp_path / "made")}, tmp_path / "evil.pt")
+    told = refusal(library, tmp_path / "evil.pt", config=config)
+    assert "evil.pt: refused: it holds posix.mkdir, not tensors alone" in told
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(("library", "config"), [("open_clip", CLIP), ("transformers", SIGLIP)])
+@pytest.mark.parametrize("name", ["clip.pt", "clip.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x02." * 40])
+def test_what_is_no_checkpoint(library, config, name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert refusal(library, tmp_path / name, config=config).startswith(f"weights {tmp_path / name}: ")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore:.*TorchScript")
+def test_a_torchscript_program_is_refused(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "jit.pt")
+    assert "a TorchScript program; torch.save(" in refusal("open_clip", tmp_path / "jit.pt", config=CLIP)
+
+
+def test_a_folder_without_weights(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP}))
+    assert "holds no .safetensors, .bin or .pth file" in refusal("open_clip", tmp_path)
+    assert refusal("transformers", tmp_path).startswith(f"weights {tmp_path}: ")

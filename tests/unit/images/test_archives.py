@@ -1,0 +1,145 @@
+"""Images inside tar, zip and Parquet files: the same hashes, headers and embeddings as those of the unpacked folder."""
+
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from pyarrow import parquet
+
+from aigid.cli.main import main
+from aigid.core import manifest
+from aigid.features.backbones import backbone_settings
+from aigid.features.extract import extract
+from aigid.images import archives
+from aigid.images.decode import decode
+from aigid.images.errors import ImageError, Status, is_member
+from aigid.images.formats import read_bytes
+from aigid.images.headers import read_header
+
+
+def png(number):
+    rng, buffer = np.random.default_rng(number), io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+NAMES = {f"test/gan/{('0_real', '1_fake')[number % 2]}/{number:02}.png": png(number) for number in range(12)}
+
+
+def as_folder(root):
+    for name, content in NAMES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def as_tar(root):
+    for half in (0, 1):
+        with tarfile.open(root / f"shard_{half}.tar", "w") as out:
+            for name, content in list(NAMES.items())[half::2]:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                out.addfile(info, io.BytesIO(content))
+
+
+def as_zip(root):
+    with zipfile.ZipFile(root / "all.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        for name, content in NAMES.items():
+            out.writestr(name, content)
+
+
+def as_parquet(root):
+    for label, word in enumerate(("0_real", "1_fake")):
+        cells = [{"bytes": content, "path": name} for name, content in NAMES.items() if word in name]
+        (root / "test/gan" / word).mkdir(parents=True)
+        parquet.write_table(pa.table({"image": cells, "n": [label] * len(cells)}), root / f"test/gan/{word}/a.parquet",
+                            row_group_size=4)  # fmt: skip
+
+
+def indexed(root, *more):
+    done = CliRunner().invoke(main, ["index", str(root), "--layout", "realfake", "--out", str(root / "m.csv"), *more])
+    assert done.exit_code == 0, done.stderr
+    return manifest.read(root / "m.csv")
+
+
+@pytest.mark.parametrize("pack", [as_tar, as_zip, as_parquet])
+def test_the_same_as_the_unpacked_folder(pack, tmp_path):
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    plain.mkdir()
+    packed.mkdir()
+    as_folder(plain)
+    pack(packed)
+    first, second = indexed(plain), indexed(packed, "--archives")
+    assert all(is_member(path) for path in second["path"])
+    columns = ["sha256", "label", "generator", "split"]
+    one, other = (table[columns].sort_values("sha256").reset_index(drop=True) for table in (first, second))
+    pd.testing.assert_frame_equal(one, other)
+    here, there = (
+        extract(table, root, backbone_settings("tiny_clip")) for table, root in ((first, plain), (second, packed))
+    )
+    assert there.status == ["ok"] * 12
+    rows = dict(zip(here.key.tolist(), here.views["clean"].tolist(), strict=True))
+    assert rows == dict(zip(there.key.tolist(), there.views["clean"].tolist(), strict=True))
+    path = packed / second["path"].iloc[0]
+    assert read_header(path).format == "PNG"
+    assert decode(path).shape == (32, 32, 3)
+    audit = CliRunner().invoke(main, ["audit", str(packed / "m.csv"), "--root", str(packed), "--json"])
+    assert audit.exit_code == 0, audit.stderr
+
+
+def test_archives_are_left_alone_unless_asked_for(tmp_path):
+    as_folder(tmp_path)
+    as_zip(tmp_path)
+    assert not any(is_member(path) for path in indexed(tmp_path)["path"])
+    twice = CliRunner().invoke(
+        main, ["index", str(tmp_path), "--layout", "realfake", "--out", str(tmp_path / "x.csv"), "--archives"]
+    )
+    assert twice.exit_code == 2
+    assert "also lies at" in twice.stderr
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 3])
+def test_a_tar_cut_short_is_one_line_and_nothing_is_written(kept, tmp_path):
+    as_tar(tmp_path)
+    whole = (tmp_path / "shard_1.tar").read_bytes()
+    blocks = kept if isinstance(kept, int) else int(len(whole) * kept) / 512
+    (tmp_path / "shard_1.tar").write_bytes(whole[: int(blocks * 512)])
+    done = CliRunner().invoke(
+        main, ["index", str(tmp_path), "--layout", "realfake", "--out", str(tmp_path / "m.csv"), "--archives"]
+    )
+    assert done.exit_code == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "shard_1.tar: cannot be read as an archive" in done.stderr
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_what_is_not_there_has_a_status(tmp_path):
+    as_tar(tmp_path)
+    for path, status in (
+        ("shard_0.tar::nosuch.png", Status.MISSING),
+        ("nosuch.tar::a.png", Status.MISSING),
+    ):
+        with pytest.raises(ImageError) as refused:
+            read_bytes(tmp_path / path)
+        assert refused.value.status == status
+    (tmp_path / "text.zip").write_bytes(b"no archive")
+    with pytest.raises(ImageError) as refused:
+        read_bytes(tmp_path / "text.zip::a.png")
+    assert refused.value.status == Status.UNREADABLE
+    (tmp_path / "odd::name.png").write_bytes(b"1")
+    assert read_bytes(tmp_path / "odd::name.png") == b"1"
+
+
+def test_an_archive_that_changes_is_read_anew(tmp_path):
+    as_zip(tmp_path)
+    name = next(iter(NAMES))
+    assert archives.read(tmp_path / f"all.zip::{name}") == NAMES[name]
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
+        out.writestr(name, b"other")
+    assert archives.read(tmp_path / f"all.zip::{name}") == b"other"

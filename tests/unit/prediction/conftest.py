@@ -1,0 +1,52 @@
+"""One bundle for all tests of prediction."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from aigid.core import manifest
+from aigid.detectors import bundle as bundles
+from aigid.detectors.dataset import open_dataset
+from aigid.detectors.probe import LinearProbe
+from aigid.detectors.samples import embedded
+from aigid.detectors.scoring import score, validate
+from aigid.features.backbones import backbone_settings
+from aigid.features.extract import extract
+
+NUM = 48
+
+
+@pytest.fixture(scope="package")
+def made(tmp_path_factory):
+    """Smooth and noisy images, a bundle that tells them apart, and the pipeline's own scores of the test images."""
+    folder = tmp_path_factory.mktemp("made")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIGID_CACHE", str(folder / "cache"))
+    rng, rows = np.random.default_rng(0), []
+    (folder / "images").mkdir()
+    for number in range(NUM):
+        fake, path = number % 2, f"{number:02}.png"
+        grain = rng.normal(0, 25 if fake else 8, (40, 40, 3)) + rng.integers(60, 200, 3)
+        Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(folder / "images" / path)
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        rows.append((path, fake, "noise" if fake else "real", split))
+    manifest.write(pd.DataFrame(rows, columns=["path", "label", "generator", "split"]), folder / "m.csv")
+    table = manifest.read(folder / "m.csv")
+    extract(table, folder / "images", backbone_settings("tiny_clip")).write(folder / "e.h5")
+    dataset = open_dataset(table, [folder / "e.h5"])
+    settings = LinearProbe.Settings(backbone="tiny_clip", dataset="d", c=[0.1])
+    fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
+    made_from = bundles.from_embeddings("d", folder / "m.csv", dataset, demonstration=False)
+    said, held = settings.model_dump(mode="json"), validate(fitted, embedded(dataset))
+    model = bundles.Bundle("probe", fitted, said, dataset.fingerprints, made_from, held)
+    bundles.save(model, folder / "bundle")
+    scored = score(model, embedded(dataset))
+    yield folder, scored[scored["split"] == "test"].set_index("path")["score"]
+    patch.undo()
+
+
+@pytest.fixture
+def bundle(made):
+    """The bundle's folder."""
+    return made[0] / "bundle"

@@ -1,0 +1,162 @@
+"""What stands beside a verdict: stability, a map, what the image says of itself; and a folder full of hostile files."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import fsspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from aigid.cli.main import main
+from aigid.cli.prediction import _with_progress
+from aigid.images.decode import decode
+from aigid.prediction import explanation, metadata, stability
+from aigid.prediction.output import Prediction
+from tests.helpers import hostile
+
+HARM = {
+    "empty.jpg": b"",
+    "text.png": b"no image at all",
+    "cut.png": hostile.encode(hostile.picture(), "PNG")[:100],
+    "bomb.png": hostile.png_of((60_000, 60_000), 8, 2, b"\0" * 100),
+    "page.jpg": b"<!doctype html><title>404</title>",
+}
+
+
+def bundle_at(threshold):
+    return SimpleNamespace(deployment=SimpleNamespace(operating_point=SimpleNamespace(threshold=threshold)))
+
+
+def test_a_verdict_that_flips_under_delivery_is_a_caution():
+    found = stability.score_stability({"clean": 0.8, "jpeg50": 0.6, "crop90": 0.9}, bundle_at(0.7))
+    assert found["flips"] == ["jpeg50"]
+    assert found["spread"] == pytest.approx(0.3)
+    assert found["mean"] == pytest.approx(2.3 / 3)
+    assert stability.stability_warnings(found) == ("the verdict flips under jpeg50",)
+    assert stability.stability_warnings(stability.score_stability({"clean": 0.8, "jpeg50": 0.6}, bundle_at(0.5))) == ()
+    assert stability.score_stability({"clean": 0.6, "jpeg50": 0.4}, SimpleNamespace(deployment=None))["flips"] == [
+        "jpeg50"
+    ]
+
+
+class Reddest:
+    """Stands for a bundle: the score is the red of the brightest pixel of the upper left quarter."""
+
+    folder = SimpleNamespace(name="reddest")
+
+
+def test_the_map_shows_what_the_score_comes_from(monkeypatch, tmp_path):
+    image = np.full((64, 64, 3), 90, np.uint8)
+    image[8:16, 24:32] = (250, 60, 60)
+
+    def predict(bundles, table):
+        for path in table["path"]:
+            yield [SimpleNamespace(score=decode(path)[..., 0].max() / 255)]
+
+    monkeypatch.setattr(explanation, "predict", predict)
+    found = explanation.occlusion(Reddest(), image)
+    assert found.shape == (8, 8)
+    assert np.argwhere(found > 0.1).tolist() == [[1, 3]]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    explanation.write(Reddest(), str(tmp_path / "a.png"), tmp_path / "map.png")
+    assert Image.open(tmp_path / "map.png").size == (1350, 600)
+
+
+def saved(path, text=(), **options):
+    info = PngInfo()
+    for key, value in text:
+        info.add_text(key, value)
+    Image.fromarray(hostile.picture()).save(path, **({"pnginfo": info} if text else {}), **options)
+    return metadata.read(path)
+
+
+def test_what_an_image_says_of_itself(tmp_path):
+    assert saved(tmp_path / "plain.png") == {}
+    told = "a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
+    found = saved(tmp_path / "webui.png", [("parameters", told)])
+    assert found["generator_parameters"] == {"parameters": told}
+    assert found["summary"] == "parameters of Stable Diffusion web UI"
+    assert saved(tmp_path / "note.png", [("Comment", "taken in Paris")]) == {}
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110], exif[0x0131] = "Canon", "EOS 5D", "Adobe Firefly 2"
+    found = saved(tmp_path / "camera.jpg", exif=exif)
+    assert found["camera"] == "Canon EOS 5D"
+    assert found["software"] == "Adobe Firefly 2"
+    xmp = b"<x>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia</x>"
+    found = saved(tmp_path / "iptc.jpg", xmp=xmp)
+    assert found["digital_source_type"] == ["trainedAlgorithmicMedia"]
+    assert "made by an algorithm" in found["summary"]
+    (tmp_path / "c2pa.jpg").write_bytes((tmp_path / "iptc.jpg").read_bytes() + b"jumbc2pa")
+    assert metadata.read(tmp_path / "c2pa.jpg")["c2pa"]["state"] in ("present", "invalid")
+    assert metadata.read(tmp_path / "nosuch.jpg") == {}
+
+
+def test_the_metadata_of_an_image_stands_in_its_prediction(tmp_path):
+    saved(tmp_path / "webui.png", [("parameters", "a cat\nSteps: 20, Sampler: Euler a, Seed: 1")])
+    row = [Prediction(path=str(tmp_path / "webui.png"), score=0.5, details={"reasons": []})]
+    (shown,) = list(_with_progress(iter([row]), [], None))
+    assert shown[0].document()["embedded_metadata"]["summary"] == "parameters of Stable Diffusion web UI"
+    assert "says_of_itself" not in shown[0].document()
+
+
+def folder_of(folder, num):
+    """A twentieth of ``num`` files mean harm; together the others have more pixels than may be in memory at once."""
+    folder.mkdir()
+    slope = np.add.outer(np.arange(300), np.arange(300)) // 3
+    for number in range(num * 19 // 20):
+        image = np.stack([slope, slope[::-1], np.full_like(slope, number % 251)], axis=2).astype(np.uint8)
+        image[:2, :2] = [(number // 251, 9, 9)]
+        Image.fromarray(image).save(folder / f"{number:04}.png", compress_level=1)
+    for number in range(num // 20):
+        name, content = list(HARM.items())[number % len(HARM)]
+        (folder / f"{number}_{name}").write_bytes(content)
+    return folder
+
+
+def watched(folder, bundle, cache):
+    """`aigid predict FOLDER --json` in a process of its own, and its peak in MB."""
+    code = (
+        "import atexit, resource as r, sys; from aigid.cli.main import main\n"
+        "atexit.register(lambda: print(r.getrusage(r.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)); main()"
+    )
+    run = [sys.executable, "-c", code, "predict", str(folder), "--model", str(bundle), "--json"]
+    env = os.environ | {"AIGID_CACHE": str(cache)}
+    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False)
+    return done, int(done.stderr.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_thousand_images_of_which_fifty_mean_harm(bundle, tmp_path):
+    """950 verdicts, 50 named errors, exit status 1, and hardly more memory than a hundred images take."""
+    _, least = watched(folder_of(tmp_path / "few", 100), bundle, tmp_path / "one")
+    done, most = watched(folder_of(tmp_path / "many", 1000), bundle, tmp_path / "other")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1, done.stderr
+    assert most < least + 100
+    assert sum(row["status"] == "ok" and row["verdict"] in ("real", "generated", "uncertain") for row in found) == 950
+    bad = [row for row in found if row["status"] != "ok"]
+    assert len(bad) == 50
+    assert all(row["error"] for row in bad)
+    assert "50 images could not be read (30 more not named)" in done.stderr
+
+
+def test_stable_and_explain_on_the_command_line(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_ROWS", "memory://explained")
+    Image.fromarray(hostile.picture()).save(tmp_path / "a.png", pnginfo=None)
+    run = ["predict", str(tmp_path / "a.png"), "--model", str(bundle), "--stable", "--explain", str(tmp_path / "maps")]
+    done = CliRunner().invoke(main, [*run, "--json"])
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["stability"]["scores"]) == {"clean", *stability.DELIVERY_VIEWS}
+    assert found["stability"]["scores"]["clean"] == found["score"]
+    assert Image.open(found["map"]).format == "PNG"
+    assert len(fsspec.filesystem("memory").find("explained")) == 1 + len(
+        stability.DELIVERY_VIEWS
+    )  # of the covered ones none
+    assert (found["verdict"] == "uncertain") == bool(found["reasons"])
