@@ -22,7 +22,7 @@ repository's root. No line is filled in from a smaller or a similar experiment.
 
 def published_values() -> pd.DataFrame:
     """``method, paper, protocol, number, published, detector, dataset, key, needs, command``, a row a number."""
-    with files("aigid.evaluation").joinpath("ledger.csv").open(encoding="utf-8") as file:
+    with files("aigid.report").joinpath("ledger.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype=str, keep_default_na=False)
 
 
