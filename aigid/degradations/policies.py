@@ -181,7 +181,7 @@ def apply_policy(
     name: str, image: Pixels, rng: np.random.Generator, preserve_spatial_alignment: bool = False
 ) -> tuple[Pixels, list[AppliedOperator]]:
     """The image after one draw of a policy, and what was drawn; aligned, no operator moves a pixel."""
-    drawn = get_policy(name).draw(rng, preserve_spatial_alignment)
+    drawn = get_policy(name).sample(rng, preserve_spatial_alignment)
     return apply_operators(drawn, image, rng), drawn
 
 
@@ -195,4 +195,4 @@ def at_level(name: str, operator: str, level: int, rng: np.random.Generator) -> 
         raise InputError(f"unknown operator {operator!r} of {name}; known: {', '.join(sorted(known))}")
     if level not in range(1, len(levels.weights) + 1):
         raise InputError(f"level {level} of {operator}: {name} has levels 1 to {len(levels.weights)}")
-    return levels.at(operator, level, rng)
+    return levels.at_level(operator, level, rng)

@@ -46,7 +46,7 @@ class Chain(NamedTuple):
 
     stages: tuple[tuple, ...] = ()
 
-    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
         drawn: list[AppliedOperator] = []
         for probability, *choices in self.stages:
             acts = rng.random() < probability
@@ -65,7 +65,7 @@ class Sample(NamedTuple):
     weights: tuple[float, ...]  # of level 1, 2, ...; their ratios count
     most: int = 3
 
-    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
         groups = [list(group) for group in self.groups.values()]
         if preserve_spatial_alignment:
             groups = [still for group in groups if (still := [name for name in group if name not in GEOMETRIC])]
@@ -75,10 +75,10 @@ class Sample(NamedTuple):
         for index in rng.permutation(len(groups))[:number]:
             name = _choice(groups[index], rng)
             level = int(rng.choice(len(chances), p=chances)) + 1
-            drawn.append(self.at(name, level, rng))
+            drawn.append(self.at_level(name, level, rng))
         return drawn
 
-    def at(self, operator: str, level: int, rng: np.random.Generator) -> AppliedOperator:
+    def at_level(self, operator: str, level: int, rng: np.random.Generator) -> AppliedOperator:
         """The operator at a level that is in range; what its level leaves open is drawn."""
         ranges = next(group[operator] for group in self.groups.values() if operator in group)
         return {"operator": operator, "level": level, "parameters": _parameters(ranges, rng, level, len(self.weights))}
@@ -90,10 +90,10 @@ class Mixture(NamedTuple):
     probability: float
     policies: "tuple[Policy, ...]"
 
-    def draw(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
         if rng.random() >= self.probability:
             return []
-        return _choice(self.policies, rng).draw(rng, preserve_spatial_alignment)
+        return _choice(self.policies, rng).sample(rng, preserve_spatial_alignment)
 
 
 Policy: TypeAlias = Chain | Sample | Mixture

@@ -40,7 +40,7 @@ def get_view(name: str) -> Policy:
 
 def sample_view(name: str, sha256: str, seed: int) -> list[AppliedOperator]:
     """What a view does to the image with that content hash: its operators in order, with the parameters drawn."""
-    return get_view(name).draw(seeding.numpy_generator("draw", name, seed, sha256))
+    return get_view(name).sample(seeding.numpy_generator("draw", name, seed, sha256))
 
 
 def apply(name: str, image: Pixels, sha256: str, seed: int) -> tuple[Pixels, list[AppliedOperator]]:

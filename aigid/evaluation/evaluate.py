@@ -69,7 +69,7 @@ class EvaluationResult:
 
     ``metrics`` holds the flat keys that could be computed, ``missing_metrics`` the others with their reasons;
     ``details`` is the table of ``breakdown.tabulate``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the
-    headline ``view``; ``hardest`` lists its most wrongly scored images, ``path, label, generator, score``.
+    headline ``view``; ``worst_errors`` lists its most wrongly scored images, ``path, label, generator, score``.
     ``deployment`` is None without validation rows of both classes. ``run_info`` says what was judged and how, for the
     report.
     """
@@ -80,7 +80,7 @@ class EvaluationResult:
     view: str
     details: pd.DataFrame
     curves: dict[str, pd.DataFrame]
-    hardest: pd.DataFrame
+    worst_errors: pd.DataFrame
     deployment: DecisionRule | None = None
     run_info: dict[str, str] = field(default_factory=dict)
 
@@ -124,7 +124,7 @@ def evaluate(
         view=view,
         details=details,
         curves=_curves(ranking, deployed),
-        hardest=_hardest(shown),
+        worst_errors=_worst_errors(shown),
         deployment=deployed,
         run_info={"bootstrap draws": str(draws), "seed": str(seed)},
     )
@@ -152,7 +152,7 @@ def _curves(ranking: Ranking, deployed: DecisionRule | None) -> dict[str, pd.Dat
     }
 
 
-def _hardest(shown: pd.DataFrame) -> pd.DataFrame:
+def _worst_errors(shown: pd.DataFrame) -> pd.DataFrame:
     """The reals that score highest and the fakes that score lowest, those on the wrong side of 0.5 only."""
     table = shown.loc[shown["score"].notna(), ["path", "label", "generator", "score"]]
     table = table.assign(error=(table["score"] - table["label"]).abs()).sort_values(
@@ -172,7 +172,7 @@ def _warnings(test: pd.DataFrame, view: str, ranking: Ranking) -> Iterator[str]:
         yield f"other images than in view {view!r}: {', '.join(odd)}; their drop is not like for like"
     if num := int(test["score"].isna().sum()):
         yield f"{num} of {len(test)} test rows are images that could not be read; they are left out"
-    if ranking.has_both and ranking.reals[0] == ranking.fakes[0] and len(ranking.cuts) == 1:
+    if ranking.has_both and ranking.reals[0] == ranking.fakes[0] and len(ranking.thresholds) == 1:
         yield f"every image scores {ranking.reals[0]:g}: the detector says nothing"
     if 0 < len(ranking.reals) < 100:
         yield f"{len(ranking.reals)} reals: TPR at 1 % FPR allows no false alarm at all"

@@ -32,7 +32,12 @@ class Section:
 # Where judgements lie on disk: the flat numbers in one folder, tables and curves in two others.
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
-NOTE_KEYS = ("view", "warnings", "missing_metrics", "run_info")
+NOTE_KEYS = {
+    "view": "view",
+    "warnings": "warnings",
+    "missing_metrics": "omitted",
+    "run_info": "facts",
+}  # field: JSON key
 Cell = tuple[str, str]  # detector, dataset
 
 
@@ -48,8 +53,8 @@ def write(judgement: EvaluationResult, root: Path | str, detector: str, dataset:
         decisions.save(judgement.deployment, places["deployment"])
     else:
         places["deployment"].unlink(missing_ok=True)
-    notes = {name: getattr(judgement, name) for name in NOTE_KEYS}
-    write_json(places["notes"], notes | {"hardest": judgement.hardest.to_dict("records")})
+    notes = {key: getattr(judgement, name) for name, key in NOTE_KEYS.items()}
+    write_json(places["notes"], notes | {"hardest": judgement.worst_errors.to_dict("records")})
     for name, table in {"details": judgement.details, **judgement.curves}.items():
         with atomic_write(places[name]) as part:
             table.to_csv(part, index=False, lineterminator="\n")
@@ -97,11 +102,11 @@ def _read(places: dict[str, Path]) -> EvaluationResult:
         tables = {name: _table(places[name]) for name in ("details", *CURVES)}
         return EvaluationResult(
             metrics=json.loads(places["metrics"].read_text(encoding="utf-8")),
-            **{name: notes[name] for name in NOTE_KEYS},
+            **{name: notes[key] for name, key in NOTE_KEYS.items()},
             deployment=decisions.load(places["deployment"]) if places["deployment"].exists() else None,
             details=tables.pop("details"),
             curves=tables,
-            hardest=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
+            worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
         )
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{places['metrics']}: its details cannot be read: {error}; evaluate it again") from None

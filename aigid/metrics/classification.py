@@ -21,7 +21,7 @@ class Ranking:
     fakes: Floats
 
     @cached_property
-    def cuts(self) -> Floats:
+    def thresholds(self) -> Floats:
         """The distinct scores, descending, (K,)."""
         merged = np.sort(np.concatenate([self.reals, self.fakes]))[::-1]
         return merged[np.concatenate([merged[:1] == merged[:1], merged[1:] != merged[:-1]])]
@@ -29,12 +29,12 @@ class Ranking:
     @cached_property
     def tp(self) -> Counts:
         """How many fakes score at least each cut, (K,)."""
-        return len(self.fakes) - np.searchsorted(self.fakes, self.cuts)
+        return len(self.fakes) - np.searchsorted(self.fakes, self.thresholds)
 
     @cached_property
     def fp(self) -> Counts:
         """How many reals score at least each cut, (K,)."""
-        return len(self.reals) - np.searchsorted(self.reals, self.cuts)
+        return len(self.reals) - np.searchsorted(self.reals, self.thresholds)
 
     @property
     def has_both(self) -> bool:
@@ -176,8 +176,8 @@ def threshold_at_fpr(ranking: Ranking, fpr: float) -> float:
 
 def _between(ranking: Ranking, above: int) -> float:
     """A threshold that exactly the ``above`` highest distinct scores exceed."""
-    high = ranking.cuts[above - 1] if above else 1.0
-    low = ranking.cuts[above] if above < len(ranking.cuts) else 0.0 if high > 0 else -2.0
+    high = ranking.thresholds[above - 1] if above else 1.0
+    low = ranking.thresholds[above] if above < len(ranking.thresholds) else 0.0 if high > 0 else -2.0
     middle = low + (high - low) / 2
     return float(low if middle >= high and above else middle)
 

@@ -58,14 +58,14 @@ class ConformalAbstainer:
     lowest_fake: float
     alpha: float
 
-    def possible(self, scores: ArrayLike) -> NDArray[np.bool_]:
+    def prediction_sets(self, scores: ArrayLike) -> NDArray[np.bool_]:
         """Which classes each score allows, (N, 2): real, generated."""
         scores = np.asarray(scores, np.float64)
         return np.stack([scores <= self.highest_real, scores >= self.lowest_fake], axis=1)
 
-    def verdicts(self, scores: ArrayLike) -> NDArray[np.str_]:
+    def labels(self, scores: ArrayLike) -> NDArray[np.str_]:
         """``real`` or ``generated`` where that class alone is possible, else ``uncertain``, (N,)."""
-        real, fake = self.possible(scores).T
+        real, fake = self.prediction_sets(scores).T
         return np.where(real == fake, UNCERTAIN, np.where(real, REAL, GENERATED))
 
 
@@ -86,8 +86,8 @@ def coverage(found: ConformalAbstainer, ranking: Ranking) -> dict[str, float]:
     shares = {}
     for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
         if len(scores):
-            verdicts = found.verdicts(scores)
-            shares[f"coverage_{name}"] = float(found.possible(scores)[:, column].mean())
+            verdicts = found.labels(scores)
+            shares[f"coverage_{name}"] = float(found.prediction_sets(scores)[:, column].mean())
             shares[f"wrong_{name}"] = float(np.mean(verdicts == wrong))
             shares[f"uncertain_{name}"] = float(np.mean(verdicts == UNCERTAIN))
     return shares

@@ -39,12 +39,12 @@ class BootstrapSample:
     """What is drawn from: rows sorted by part and falling score, reals first.
 
     ``scores`` (N,); ``parts`` (N,) is -1 for a real, else the number of the part a fake is judged in. Rows of one of
-    the ``units`` (N,) are drawn together; units of one of the ``strata`` (U,) stand in for each other.
+    the ``clusters`` (N,) are drawn together; units of one of the ``strata`` (U,) stand in for each other.
     """
 
     scores: Floats
     parts: Ints
-    units: Ints
+    clusters: Ints
     strata: Ints
 
 
@@ -76,7 +76,7 @@ def bootstrap(rows: BootstrapSample, draws: int, rng: np.random.Generator) -> Dr
     NaN where a draw holds no real or no fake of the part.
     """
     statistics = _Statistics(rows)
-    chunks = [statistics(counts[:, rows.units]) for counts in _resample(rows.strata, draws, rng)]
+    chunks = [statistics(counts[:, rows.clusters]) for counts in _resample(rows.strata, draws, rng)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
@@ -263,8 +263,8 @@ class _Error:
     def __init__(self, rows: BootstrapSample, edges: Floats) -> None:
         bins = np.maximum(np.searchsorted(edges, rows.scores, side="left") - 1, 0)
         shape = len(rows.strata), len(edges) - 1
-        self.excess = coo_array((rows.scores - (rows.parts >= 0), (rows.units, bins)), shape).tocsr()
-        self.size = np.bincount(rows.units, minlength=len(rows.strata))
+        self.excess = coo_array((rows.scores - (rows.parts >= 0), (rows.clusters, bins)), shape).tocsr()
+        self.size = np.bincount(rows.clusters, minlength=len(rows.strata))
 
     def __call__(self, counts: Weights) -> Floats:
         return np.abs(counts @ self.excess).sum(axis=1) / (counts @ self.size)

@@ -46,7 +46,7 @@ def decide(score: float, deployment: DecisionRule | None, cautions: tuple[str, .
         plain = GENERATED if score > DEFAULT_THRESHOLD else REAL
         return Verdict(UNCERTAIN if cautions else plain, None, DEFAULT_THRESHOLD, False, cautions)
     threshold = deployment.operating_point.threshold
-    likely = str(deployment.abstainer.verdicts([score])[0])
+    likely = str(deployment.abstainer.labels([score])[0])
     firm = likely == (GENERATED if score > threshold else REAL)
     reasons = cautions if firm else (*cautions, UNCERTAIN_REASON)
     probability = float(deployment.calibrator([score])[0])

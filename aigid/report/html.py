@@ -86,13 +86,13 @@ def _dataset(
     for title, rows in summary_tables.tables(judgements, differences).items():
         parts += [f"<h3>{escape(title)}</h3>", _table(rows)]
     if pictures:
-        parts.append(f'<div class="figures thumbnails">{"".join(_hardest(judgements, pictures))}</div>')
+        parts.append(f'<div class="figures thumbnails">{"".join(_worst_errors(judgements, pictures))}</div>')
     for line in summary_tables.missing_table(judgements):
         parts.append(f'<p class="small">Left out: {escape(line)}</p>')
     return parts
 
 
-def _hardest(judgements: Judgements, pictures: Mapping[str, str]) -> Iterator[str]:
+def _worst_errors(judgements: Judgements, pictures: Mapping[str, str]) -> Iterator[str]:
     """The most wrongly scored images themselves; one that several detectors get wrong stands once."""
     rows = summary_tables.worst_errors_table(judgements)
     for path, own in rows[rows["path"].isin(list(pictures))].groupby("path", sort=False):

@@ -105,7 +105,7 @@ def worst_errors_table(judgements: Judgements) -> pd.DataFrame:
     """The images that each detector scores most wrongly, three a class: ``detector, path, generator, score``."""
     rows = [pd.DataFrame(columns=["detector", "path", "generator", "score"])]
     for detector, judgement in controls.non_controls(judgements).items():
-        worst = judgement.hardest.groupby("label").head(3)
+        worst = judgement.worst_errors.groupby("label").head(3)
         rows.append(worst.assign(detector=detector, score=worst["score"].map("{:.3f}".format))[rows[0].columns])
     return pd.concat(rows, ignore_index=True)
 

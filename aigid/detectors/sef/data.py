@@ -100,7 +100,7 @@ def make_batch(
     for low, high in settings.scales:
         factor, kind = rng.uniform(low, high), FILTERS[rng.integers(len(FILTERS))]
         members += paired_random_crop([resize(image, factor, kind) for image in pair], size, rng)
-    drawn = get_policy(settings.policy).draw(rng)
+    drawn = get_policy(settings.policy).sample(rng)
     return np.stack([apply_operators(drawn, image, seeding.numpy_generator("sef noise", *key)) for image in members])
 
 

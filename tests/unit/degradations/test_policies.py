@@ -25,7 +25,7 @@ SIGNIFICANCE = 0.001
 
 def draws(name: str, aligned: bool = False, number: int = NUM_DRAWS) -> list[list[operators.AppliedOperator]]:
     rng = np.random.default_rng(2026)
-    return [policies.get_policy(name).draw(rng, aligned) for _ in range(number)]
+    return [policies.get_policy(name).sample(rng, aligned) for _ in range(number)]
 
 
 def agrees(values: list, chances: dict) -> None:
@@ -158,4 +158,4 @@ def test_augment_tells_what_it_did():
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     out, drawn = policies.apply_policy("ntire_basic", image, np.random.default_rng(5), preserve_spatial_alignment=True)
     assert not np.array_equal(out, image)
-    assert drawn == policies.get_policy("ntire_basic").draw(np.random.default_rng(5), True)
+    assert drawn == policies.get_policy("ntire_basic").sample(np.random.default_rng(5), True)

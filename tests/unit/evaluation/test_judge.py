@@ -79,7 +79,7 @@ def test_row_order_and_file_format_change_no_digit(tmp_path: Path) -> None:
         second = swift(scores.read(tmp_path / name))
         assert second.metrics == first.metrics
         pd.testing.assert_frame_equal(second.details, first.details, check_exact=True)
-        pd.testing.assert_frame_equal(second.hardest, first.hardest, check_exact=True)
+        pd.testing.assert_frame_equal(second.worst_errors, first.worst_errors, check_exact=True)
 
 
 @pytest.mark.parametrize(

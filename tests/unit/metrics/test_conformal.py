@@ -33,12 +33,12 @@ def test_verdicts_by_hand() -> None:
     ranking = rank([0] * 9 + [1] * 9, [*np.arange(1, 10) / 20, *np.arange(7, 16) / 20])
     found = decisions.abstainer(ranking, 0.2)
     assert (found.highest_real, found.lowest_fake) == (0.4, 0.4)
-    assert found.verdicts([0.39, 0.4, 0.41]).tolist() == ["real", "uncertain", "generated"]
+    assert found.labels([0.39, 0.4, 0.41]).tolist() == ["real", "uncertain", "generated"]
 
 
 def test_too_few_images_rule_nothing_out() -> None:
     found = decisions.abstainer(rank([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), 0.05)
-    assert found.verdicts([0.0, 0.5, 1.0]).tolist() == ["uncertain"] * 3
+    assert found.labels([0.0, 0.5, 1.0]).tolist() == ["uncertain"] * 3
 
 
 def test_alpha_is_a_share() -> None:

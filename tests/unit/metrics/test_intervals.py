@@ -25,7 +25,7 @@ def test_each_draw_is_scikit_learn_on_the_drawn_rows(rows: list[tuple[str, float
     for b, counts in enumerate(
         np.concatenate(list(intervals._resample(population.strata, 5, np.random.default_rng(3))))
     ):
-        weight = counts[population.units]
+        weight = counts[population.clusters]
         for part in range(len(set(parts) - {"real"})):
             kept = np.isin(population.parts, (-1, part))
             labels, score = (np.repeat(x[kept], weight[kept]) for x in (population.parts >= 0, population.scores))
@@ -44,7 +44,7 @@ def test_draws_keep_class_sizes_and_whole_groups() -> None:
     rows = intervals.population(labels, np.random.default_rng(0).random(90), groups=groups)
     for counts in np.concatenate(list(intervals._resample(rows.strata, 50, np.random.default_rng(0)))):
         assert counts.sum() == 30
-        weight = counts[rows.units]
+        weight = counts[rows.clusters]
         assert (weight[rows.parts < 0].sum(), weight[rows.parts == 0].sum()) == (30, 60)
 
 
@@ -102,7 +102,7 @@ def test_each_draw_of_the_calibration_error_is_that_of_the_drawn_rows() -> None:
     drawn = intervals.bootstrap_error(rows, edges, 7, np.random.default_rng(3))
     counts = np.concatenate(list(intervals._resample(rows.strata, 7, np.random.default_rng(3))))
     for b in range(7):
-        weight = counts[b][rows.units]
+        weight = counts[b][rows.clusters]
         label, score = (np.repeat(x, weight) for x in ((rows.parts >= 0).astype(int), rows.scores))
         expected = calibration.expected_calibration_error(rank(label, score), edges)
         assert drawn[b] == pytest.approx(expected, abs=1e-12)

@@ -50,7 +50,7 @@ def test_a_judgement_comes_back_whole(root: Path) -> None:
         first.view,
     )
     pd.testing.assert_frame_equal(read.details, first.details, check_exact=True, check_dtype=False)
-    pd.testing.assert_frame_equal(read.hardest, first.hardest, check_exact=True, check_dtype=False)
+    pd.testing.assert_frame_equal(read.worst_errors, first.worst_errors, check_exact=True, check_dtype=False)
     assert set(read.details["name"]) == {"all", "NA", "2024"}
 
 
