@@ -31,6 +31,9 @@ def s3(_s3_server, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first: with several processes, none waits for another's at the end."""
+    """Mark what lies in tests/integration; the longest files first, so that none is waited for at the end."""
+    for item in items:
+        if "integration" in item.path.parts:
+            item.add_marker("integration")
     longest = {"test_cifake_results.py", "test_docs_commands.py", "test_repro.py", "test_kills.py"}
     items.sort(key=lambda item: item.path.name not in longest)
