@@ -17,10 +17,9 @@ from rich.table import Table
 from aigid.core import manifest, params
 from aigid.core.files import dataset_root
 from aigid.detectors.bundle import Bundle, load
-from aigid.detectors.dataset import open_dataset
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.registry import get_detector
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.features.backbones import ConcatSettings
 from aigid.features.extract import extract
@@ -65,7 +64,7 @@ def main(model: Path, dataset: str, out: Path) -> None:
                 kind = get_detector(name)
                 how = params.load_section(name, kind.Settings)
                 fitted = kind.fit(how, dataset.split("train"), dataset.split("val"), seed)
-                found[name] += marks(score(Bundle(name, fitted, {}, dataset.fingerprints), embedded(dataset))).values()
+                found[name] += marks(score(Bundle(name, fitted, {}, dataset.fingerprints), dataset)).values()
     for name, values in found.items():
         shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
     record.publish(shown, "featdistill_backbones", out, width=120)

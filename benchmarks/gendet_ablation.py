@@ -20,10 +20,10 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from aigid.core import embeddings, manifest, params
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
+from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
 from benchmarks import record
 
 GRID = {f"M={m} alpha={a}": {"margin": m, "alpha": a} for m in (1.0, 2.0, 4.0) for a in (0.01, 0.1, 1.0)}
@@ -62,11 +62,11 @@ def sample(rows: LabeledEmbeddings, limit: int | None) -> LabeledEmbeddings:
     return LabeledEmbeddings(rows.x[places], rows.y[places])
 
 
-def judged(dataset: EmbeddedDataset, scores: np.ndarray) -> dict[str, float]:
+def judged(dataset: Samples, scores: np.ndarray) -> dict[str, float]:
     """Test AUROC over all, and its mean over generators seen in training and unseen ones."""
-    rows = dataset.manifest[(dataset.manifest["split"] == "test").to_numpy() & (dataset.status == embeddings.OK)]
+    rows = dataset.table[(dataset.table["split"] == "test").to_numpy() & (dataset.status == embeddings.OK)]
     labels, generators = rows["label"].to_numpy(), rows["generator"].to_numpy()
-    seen = set(dataset.manifest.loc[dataset.manifest["split"] == "train", "generator"])
+    seen = set(dataset.table.loc[dataset.table["split"] == "train", "generator"])
     parts: dict[str, list[float]] = {"seen": [], "unseen": []}
     for name in sorted(set(generators[labels == 1])):
         kept = (labels == 0) | (generators == name)

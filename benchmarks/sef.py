@@ -22,7 +22,7 @@ from aigid.aligned.pairs import make_aligned_pairs
 from aigid.core import manifest, params
 from aigid.core.device import choose_device
 from aigid.core.files import dataset_root, device_name
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, open_dataset
+from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
 from aigid.detectors.sef import model, training
 from aigid.detectors.sef.data import Pairs, open_pairs
 from aigid.detectors.sef.detector import DOMAINS, Sef
@@ -71,7 +71,7 @@ def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: 
 
 def embed(
     settings: SefSettings, paths: list[Path], tables: dict[str, tuple[pd.DataFrame, Path]], folder: Path
-) -> dict[str, EmbeddedDataset]:
+) -> dict[str, Samples]:
     """The experts' features of everything, in the clean view and in those that the gate learns from."""
     found = {}
     for name, (table, root) in tables.items():
@@ -82,7 +82,7 @@ def embed(
 
 
 def score(
-    settings: SefSettings, paths: dict[str, Path], data: dict[str, EmbeddedDataset], seed: int
+    settings: SefSettings, paths: dict[str, Path], data: dict[str, Samples], seed: int
 ) -> tuple[dict[str, TestSet], Scores]:
     """The exams, and every method's scores on each; the last features are the bare tower's."""
     taken = {name: sef.build_test_set([one]) for name, one in data.items()}

@@ -8,8 +8,7 @@ from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
 from aigid.detectors.bundle import load
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import judged
+from aigid.detectors.samples import open_dataset, without_train
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.report import figures
 
@@ -25,7 +24,7 @@ from aigid.report import figures
 def main(
     experts: Path, pairs: Path, dataset: str, manifest_path: Path, embeddings: Path, folder: Path, out: Path
 ) -> None:
-    seed, unseen = params.load_section("seed", int), judged(manifest.read(manifest_path)).reset_index(drop=True)
+    seed, unseen = params.load_section("seed", int), without_train(manifest.read(manifest_path)).reset_index(drop=True)
     known = {domain: manifest.read(pairs / domain / "pairs/manifest.csv") for domain in EXPERTS["both"]}
     files = {f"held-out {name}": (table, f"aligned_{name}.h5") for name, table in known.items()}
     files["unseen generators"] = (unseen, f"{dataset}.h5")

@@ -9,8 +9,7 @@ from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors import controls
 from aigid.detectors.bundle import Bundle
 from aigid.detectors.controls import ControlSettings
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.images import properties
 
@@ -39,7 +38,7 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
     }
     for dataset in params.load_section("datasets", list[str]):
         table, known = described(dataset)
-        rows = score(model, embedded(open_dataset(table, [embeddings / f"{dataset}.h5"])))
+        rows = score(model, open_dataset(table, [embeddings / f"{dataset}.h5"]))
         scores.write(rows, out / f"control_shuffled/{dataset}.csv")
         for name, scorer in scorers.items():
             scores.write(controls.score_frame(known, scorer), out / f"{name}/{dataset}.csv")

@@ -9,8 +9,7 @@ from aigid.core import embeddings as embedding_files
 from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.bundle import load, require_same_backbone
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.report import figures
 
 MAX_POINTS = 150  # test images of each kind in the t-SNE
@@ -26,7 +25,7 @@ def main(manifest_path: Path, embeddings: Path, folder: Path, log: Path, out: Pa
     seed, model = params.load_section("seed", int), load(folder)
     table = manifest.read(manifest_path)
     dataset = open_dataset(table, [embeddings])
-    require_same_backbone(model, embedded(dataset))
+    require_same_backbone(model, dataset)
     from aigid.detectors.gendet.settings import GenDetSettings
     from aigid.detectors.gendet.training import build_student
     from aigid.experiments import gendet  # torch, once the inputs are known to be good

@@ -1,4 +1,4 @@
-"""Embed the aligned pairs and every dataset's judged images with SEF's experts, side by side."""
+"""Embed the aligned pairs and every dataset's without_train images with SEF's experts, side by side."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand, report_failures
 from aigid.core.files import dataset_root
-from aigid.detectors.samples import judged
+from aigid.detectors.samples import without_train
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 
 
@@ -27,7 +27,7 @@ def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -
     known = {f"aligned_{domain}": pairs / domain / "pairs" for domain in EXPERTS["both"]}
     tables = {name: (manifest.read(root / "manifest.csv"), root, learnt) for name, root in known.items()}
     for name in datasets:
-        rows = judged(manifest.read(manifests / f"{name}.csv")).reset_index(drop=True)
+        rows = without_train(manifest.read(manifests / f"{name}.csv")).reset_index(drop=True)
         tables[name] = rows, dataset_root(name), views
     loader, compared = EncoderLoader(), {*known, dataset}
     for name, (table, root, shown) in tables.items():

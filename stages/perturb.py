@@ -28,7 +28,6 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     from aigid.detectors import (
         bundle,  # torch, once the parameters are known to be good
         dataset,
-        samples,
         scoring,
     )
     from aigid.detectors.cnn import detector as of_network
@@ -39,7 +38,7 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     with TemporaryDirectory() as folder:
         extract(images, root, tower, VIEWS, seed).write(Path(folder, "sample.h5"))
         embedded = dataset.open_dataset(images, [Path(folder, "sample.h5")])
-        found["svm"] = scoring.score(bundle.load(svm), samples.embedded(embedded))
+        found["svm"] = scoring.score(bundle.load(svm), embedded)
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
         source = ChannelDataset(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
         found[name] = of_network.score(network, source, images, VIEWS)

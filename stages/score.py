@@ -8,7 +8,7 @@ from aigid.core import params, scores
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
 from aigid.detectors.bundle import load
-from aigid.detectors.samples import open_judged
+from aigid.detectors.samples import open_to_score
 from aigid.detectors.scoring import score
 
 
@@ -24,7 +24,7 @@ def main(model: Path, manifests: Path, embeddings: Path | None, out: Path) -> No
     )
     for dataset in datasets:
         file = embeddings / f"{dataset}.h5" if embeddings else None
-        samples = open_judged(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
+        samples = open_to_score(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
         scores.write(score(detector, samples, () if file else views), out / f"{dataset}.csv")
 
 

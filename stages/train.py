@@ -14,7 +14,7 @@ from aigid.core.files import dataset_root, is_own
 from aigid.detectors import bundle
 from aigid.detectors.bundle import Bundle, save
 from aigid.detectors.registry import get_detector, settings_of
-from aigid.detectors.samples import named, open_samples
+from aigid.detectors.samples import open_samples, parse_named_paths
 from aigid.detectors.scoring import validate
 from aigid.training import history
 
@@ -37,18 +37,21 @@ def main(
     log: Path | None,
 ) -> None:
     settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
-    dataset, tables = dataset or settings.dataset, named(manifests)
+    dataset, tables = dataset or settings.dataset, parse_named_paths(manifests)
     root = Path() if embeddings else dataset_root(dataset)
     samples = open_samples(tables, embeddings, root, seed)
-    train, val = (samples.split(part, getattr(settings, "views", ("clean",))) for part in ("train", "val"))
-    fitted = get_detector(detector).fit(settings, train, val, seed, **named(components))
+    if embeddings:
+        train, val = (samples.split(name, getattr(settings, "views", ("clean",))) for name in ("train", "val"))
+    else:
+        train, val = samples.subset("train"), samples.subset("val")
+    fitted = get_detector(detector).fit(settings, train, val, seed, **parse_named_paths(components))
     if os.environ.get("RANK", "0") != "0":
         return
-    made_from = bundle.of_samples(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
-    said, scores = settings.model_dump(mode="json"), validate(fitted, samples)
-    save(Bundle(detector, fitted, said, fitted.fingerprints(samples), made_from, scores), out)
+    origin = bundle.provenance_of(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
+    dumped, scores = settings.model_dump(mode="json"), validate(fitted, samples)
+    save(Bundle(detector, fitted, dumped, fitted.fingerprints(samples), origin, scores), out)
     if log:
-        history.write_csv_logs({"images": bundle.counts(samples.table, fitted.learns_from), **fitted.logs}, log)
+        history.write_csv_logs({"images": bundle.count_images(samples.table, fitted.learns_from), **fitted.logs}, log)
 
 
 if __name__ == "__main__":

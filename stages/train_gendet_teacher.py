@@ -7,9 +7,9 @@ import click
 from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.bundle import Bundle, save
-from aigid.detectors.dataset import open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import TeacherSettings
+from aigid.detectors.samples import open_dataset
 from aigid.training import history
 
 

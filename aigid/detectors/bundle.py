@@ -1,4 +1,4 @@
-"""What a bundle says of its making: the images it learnt from, its backbones, their licences, the code."""
+"""Bundles: fitted detectors in folders that can be used anywhere."""
 
 import hashlib
 import inspect
@@ -17,10 +17,9 @@ from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_text
 from aigid.data.licences import DATASET_LICENCES
-from aigid.detectors.dataset import EmbeddedDataset
 from aigid.detectors.protocol import Detector
 from aigid.detectors.registry import get_detector
-from aigid.detectors.samples import Samples, embedded
+from aigid.detectors.samples import Samples
 
 WEIGHT_LICENCES = {  # licence of published backbones, by the name under which their library knows them
     "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
@@ -34,14 +33,17 @@ WEIGHT_LICENCES = {  # licence of published backbones, by the name under which t
 }
 PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each
 DEMO_NOTICE = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
+SCHEMA_VERSION = 3
+METADATA, VALIDATION = "model.json", "validation.csv"
+ZERO_DIGEST = "0" * 64  # stands for the digest of ``model.json`` while it is computed
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """``backbones`` are settings by which equal embeddings can be made anew, ``seed`` is that of the views.
+    """``backbones`` are settings by which equal embeddings can be computed again, ``seed`` is that of the views.
 
     ``training``: ``dataset``, ``manifest_sha256`` and ``images``, the counts by split and generator. ``demonstration``:
-    fit to show the machinery, not to judge photographs.
+    fitted to show the machinery, not to classify real photographs. ``source``: of a detector trained elsewhere.
     """
 
     backbones: list[dict[str, Any]] = field(default_factory=list)
@@ -49,100 +51,67 @@ class Provenance:
     training: dict[str, Any] = field(default_factory=dict)
     licences: list[str] = field(default_factory=list)
     demonstration: bool = False
-    source: str = ""  # of a detector that was trained elsewhere
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+    source: str = ""
 
 
-def of_samples(name: str, manifest: Path, samples: Samples, fitted: Detector, demonstration: bool) -> Provenance:
-    """Return that of a detector fitted on samples of a data set; ``manifest`` is the first of theirs."""
-    table = samples.table[samples.table["split"].isin([*fitted.learns_from, "test"])]
-    return from_images(name, manifest, table, samples.seed, demonstration, fitted.backbones(samples))
+@dataclass(frozen=True)
+class Bundle:
+    """A detector and what it was trained on; ``fingerprints`` are those of the backbones whose embeddings it takes.
+
+    ``validation`` are the rows of a scores file of its validation images, from which users choose thresholds.
+    """
+
+    name: str
+    detector: Detector
+    settings: dict[str, Any]
+    fingerprints: list[str]
+    origin: Provenance = field(default_factory=Provenance)
+    validation: pd.DataFrame | None = None
 
 
-def from_embeddings(name: str, manifest: Path, dataset: EmbeddedDataset, demonstration: bool) -> Provenance:
-    """Return that of a detector trained on a data set's embeddings."""
-    samples = embedded(dataset)
-    return from_images(name, manifest, samples.table, samples.seed, demonstration, samples.backbones)
-
-
-def from_images(
-    name: str,
-    manifest: Path,
-    table: pd.DataFrame,
-    seed: int,
-    demonstration: bool,
-    backbones: Sequence[dict[str, Any]] = (),
-) -> Provenance:
-    """Of a detector trained on a dataset's images themselves; ``backbones`` are where its networks started."""
+def provenance_of(name: str, manifest: Path, samples: Samples, fitted: Detector, demonstration: bool) -> Provenance:
+    """Return that of a detector fitted on samples of a dataset; ``manifest`` is the first of theirs."""
+    seen = samples.table[samples.table["split"].isin(fitted.learns_from)]
+    by_split = seen.groupby("split")["generator"]
+    images = {split: generators.value_counts().sort_index().to_dict() for split, generators in by_split}
+    training = {"dataset": name, "manifest_sha256": sha256(manifest), "images": images}
+    backbones = fitted.backbones(samples)
     parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
     random = any(part["config"] and not part["weights"] for part in parts)
-    licences = [_licence_of_data(name, demonstration), *(_licence_of_weights(part) for part in parts)]
-    training = dataset_info(name, manifest, table)
-    return Provenance(list(backbones), seed, training, list(dict.fromkeys(licences)), demonstration or random)
+    data = DEMO_NOTICE if demonstration else DATASET_LICENCES.get(name, "yours to say")
+    licences = [f"training data {name}: {data}", *map(_weight_licence, parts)]
+    return Provenance(backbones, samples.seed, training, list(dict.fromkeys(licences)), demonstration or random)
 
 
-def dataset_info(name: str, path: Path, table: pd.DataFrame) -> dict[str, Any]:
-    """The training set: its name, the manifest's hash, how many images of what it has."""
-    learnt = table[table["split"] != "test"]
-    images = {split: part["generator"].value_counts().sort_index().to_dict() for split, part in learnt.groupby("split")}
-    return {"dataset": name, "manifest_sha256": sha256(path), "images": images}
-
-
-def counts(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
-    """Return how many images of each generator the splits hold, as columns ``split``, ``generator``, ``images``."""
-    learnt = table[table["split"].isin(splits)]
-    return learnt.groupby(["split", "generator"]).size().rename("images").reset_index()
-
-
-def source_hash(kind: type) -> dict[str, str]:
-    """Return the package's version and the sha256 of the sources of a detector's class.
-
-    The sources are its file where its module lies directly in aigid.detectors or aigid.importers, else its folder's.
-    """
-    file = Path(inspect.getfile(kind))
-    single = kind.__module__.rpartition(".")[0] in PACKAGES
-    files = [file] if single else sorted(file.parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-    return {"aigid": version("aigid"), "sources_sha256": digest}
-
-
-def _licence_of_data(name: str, demonstration: bool) -> str:
-    return f"training data {name}: {DEMO_NOTICE if demonstration else DATASET_LICENCES.get(name, 'yours to say')}"
-
-
-def _licence_of_weights(part: dict[str, Any]) -> str:
+def _weight_licence(part: dict[str, Any]) -> str:
     if part["config"] and not part["weights"]:
         return f"weights {part['library']} {part['model']}: random, drawn from a seed"
     return f"weights {part['model']}: {WEIGHT_LICENCES.get(part['model'], 'as their publisher states')}"
 
 
-# A bundle: a fitted detector in a folder that can be used anywhere.
-#
-# ``model.json`` says what it is, what it was made from and which files lie beside it; nothing of it is unpickled.
-# ``validation.csv`` holds the scores of its validation images, from which whoever uses it chooses thresholds.
-
-SCHEMA_VERSION = 3
-ABOUT, VALIDATION = "model.json", "validation.csv"
-ZERO_DIGEST = "0" * 64  # stands for the digest of ``model.json`` while it is computed
+def count_images(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
+    """Return how many images of each generator the splits hold, as columns ``split``, ``generator``, ``images``."""
+    rows = table[table["split"].isin(splits)]
+    return rows.groupby(["split", "generator"]).size().rename("images").reset_index()
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A detector and what it was made from."""
+def source_hash(detector_class: type) -> dict[str, str]:
+    """Return the package's version and the sha256 of the sources of a detector's class.
 
-    name: str
-    detector: Detector
-    settings: dict[str, Any]
-    fingerprints: list[str]  # of the backbones whose embeddings it takes, side by side
-    origin: Provenance = field(default_factory=Provenance)
-    validation: pd.DataFrame | None = None  # a scores file's rows
+    The sources are its file where its module lies directly in aigid.detectors or aigid.importers, else its folder's.
+    """
+    file = Path(inspect.getfile(detector_class))
+    single = detector_class.__module__.rpartition(".")[0] in PACKAGES
+    files = [file] if single else sorted(file.parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return {"aigid": version("aigid"), "sources_sha256": digest}
 
 
 def save(model: Bundle, folder: Path) -> None:
-    """Write the folder whole or not at all; ``model.json`` holds the sha256 of every other file, and its own."""
+    """Write the complete folder or nothing.
+
+    ``model.json`` says what the detector is and was trained on, and holds the sha256 of every other file and of itself.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -150,17 +119,19 @@ def save(model: Bundle, folder: Path) -> None:
         if model.validation is not None:
             tables.write(model.validation, part / VALIDATION)
         paths = sorted(path for path in part.rglob("*") if path.is_file())
-        about = {
+        metadata = {
             "sha256": ZERO_DIGEST,
             "schema_version": SCHEMA_VERSION,
             "detector": model.name,
             "settings": model.settings,
+            "fingerprints": model.fingerprints,
+            "detector_state": state,
+            "origin": asdict(model.origin),
+            "code": source_hash(type(model.detector)),
+            "files": {path.relative_to(part).as_posix(): sha256(path) for path in paths},
         }
-        about |= {"fingerprints": model.fingerprints, "detector_state": state, "origin": model.origin.document()}
-        about |= {"code": source_hash(type(model.detector))}
-        about["files"] = {path.relative_to(part).as_posix(): sha256(path) for path in paths}
-        text = json.dumps(about, indent=2, allow_nan=False) + "\n"
-        write_text(part / ABOUT, text.replace(ZERO_DIGEST, _digest(text), 1))
+        text = json.dumps(metadata, indent=2, allow_nan=False) + "\n"
+        write_text(part / METADATA, text.replace(ZERO_DIGEST, _digest(text), 1))
         part.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -169,48 +140,56 @@ def save(model: Bundle, folder: Path) -> None:
 
 
 def load(folder: Path) -> Bundle:
-    """The model in a folder; InputError where a file is missing or is not the one that was saved."""
+    """Return the model in a folder, nothing of it unpickled; InputError where a file is not the one that was saved."""
+    path = folder / METADATA
     try:
-        text = (folder / ABOUT).read_text(encoding="utf-8")
-        about = json.loads(text)
-        kind = get_detector(about["detector"])
-        _check_version(folder / ABOUT, about.get("schema_version"))
-        if _digest(text.replace(about["sha256"], ZERO_DIGEST, 1)) != about["sha256"]:
-            raise InputError(f"{folder / ABOUT}: not the file that was saved with this model")
-        for name, expected in about["files"].items():
-            if sha256(folder / _safe_relative_path(name)) != expected:
+        text = path.read_text(encoding="utf-8")
+        metadata = json.loads(text)
+        detector_class = get_detector(metadata["detector"])
+        if (schema := metadata.get("schema_version")) != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; train it again with dvc repro"
+            )
+        if _digest(text.replace(metadata["sha256"], ZERO_DIGEST, 1)) != metadata["sha256"]:
+            raise InputError(f"{path}: not the file that was saved with this model")
+        for name, expected in metadata["files"].items():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise InputError(f"files: {name!r} does not lie in the bundle")
+            if sha256(folder / name) != expected:
                 raise InputError(f"{folder / name}: not the file that was saved with this model")
-        detector = kind.load(folder, about["detector_state"])
-        origin = Provenance(**about["origin"])
+        detector = detector_class.load(folder, metadata["detector_state"])
+        origin = Provenance(**metadata["origin"])
     except InputError as error:
-        raise InputError(f"{'' if str(folder) in str(error) else f'{folder / ABOUT}: '}{error}") from None
+        raise InputError(f"{'' if str(folder) in str(error) else f'{path}: '}{error}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: no whole model: {error}") from None
-    validation = _scores(folder / VALIDATION) if VALIDATION in about["files"] else None
-    return Bundle(about["detector"], detector, about["settings"], about["fingerprints"], origin, validation)
+    validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
+    return Bundle(metadata["detector"], detector, metadata["settings"], metadata["fingerprints"], origin, validation)
 
 
 def require_same(model: Bundle, samples: Samples) -> None:
-    """InputError unless the samples come as those did that the model was trained on."""
-    if samples.datasets:
+    """Raise InputError unless the samples come as those did that the model was trained on."""
+    if samples.files:
         require_same_backbone(model, samples)
-    elif (made := model.detector.fingerprints(samples)) and made != model.fingerprints:
+    elif (current := model.detector.fingerprints(samples)) and current != model.fingerprints:
         raise InputError(f"{model.name}: trained on the channels of another VAE, size or settings than these")
 
 
-def require_same_backbone(model: Bundle, dataset: Samples) -> None:
-    """InputError unless the dataset's embeddings are made as those that the model was trained on.
+def require_same_backbone(model: Bundle, samples: Samples) -> None:
+    """Raise InputError unless the embeddings are computed as those that the model was trained on.
 
     A model from elsewhere has no fingerprints; it knows the name of its backbone and how images were prepared for it.
     """
     if model.fingerprints:
-        same = dataset.fingerprints == model.fingerprints
+        same = samples.fingerprints == model.fingerprints
     else:
-        same = [_identity(it) for it in dataset.backbones] == [_identity(it) for it in model.origin.backbones]
+        same = [*map(_identity, samples.backbones)] == [*map(_identity, model.origin.backbones)]
     if not same:
+        names = ", ".join(str(part.get("model", part["library"])) for part in model.origin.backbones)
         raise InputError(
-            f"{', '.join(map(str, dataset.embedding_files))}: made by another backbone, weights or "
-            f"preprocessing than the embeddings that {model.name} was trained on{_expected_backbone(model)}"
+            f"{', '.join(map(str, samples.embedding_paths))}: made by another backbone, weights or preprocessing than "
+            f"the embeddings that {model.name} was trained on"
+            + (f" ({model.origin.source}, on {names})" if model.origin.source else "")
         )
 
 
@@ -218,27 +197,8 @@ def _identity(backbone: dict[str, Any]) -> list[object]:
     return [backbone.get(key) for key in ("library", "model", "pretrained", "pool", "config", "preprocess", "parts")]
 
 
-def _expected_backbone(model: Bundle) -> str:
-    named = [str(it.get("model", it["library"])) for it in model.origin.backbones]
-    return f" ({model.origin.source}, on {', '.join(named)})" if model.origin.source else ""
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _check_version(path: Path, version: object) -> None:
-    if version != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; train it again with dvc repro"
-        )
-
-
-def _safe_relative_path(name: str) -> str:
-    """A name that does not lead out of the bundle."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise InputError(f"files: {name!r} does not lie in the bundle")
-    return name
 
 
 def _scores(path: Path) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from threadpoolctl import threadpool_limits
 
 from aigid.core import seeding
 from aigid.core.params import Settings
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, require_both_classes
 from aigid.detectors.probe import LinearProbe, PositiveFloat, ProbeSettings
+from aigid.detectors.samples import LabeledEmbeddings, Samples, require_both_classes
 from aigid.detectors.scoring import MANIFEST_COLUMNS, OPTIONAL_COLUMNS
 from aigid.images import properties
 
@@ -28,7 +28,7 @@ class ControlSettings(Settings):
     c: PositiveFloat
 
 
-def label_shuffled(settings: ControlSettings, dataset: EmbeddedDataset, seed: int) -> LinearProbe:
+def label_shuffled(settings: ControlSettings, dataset: Samples, seed: int) -> LinearProbe:
     """The linear probe on embeddings whose training labels are dealt out at random."""
     train = dataset.split("train")
     dealt = seeding.numpy_generator("control_shuffled", seed).permutation(train.y)

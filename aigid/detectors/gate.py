@@ -14,8 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 from aigid.core.device import choose_device
 from aigid.core.files import device_name
 from aigid.core.params import Settings
-from aigid.detectors.dataset import LabeledEmbeddings, mean_and_std, require_both_classes, require_finite
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, mean_and_std, require_both_classes, require_finite
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 FILE = "weights.safetensors"

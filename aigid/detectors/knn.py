@@ -10,8 +10,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
-from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, require_both_classes
 
 
 class KnnSettings(Settings):

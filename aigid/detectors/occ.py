@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
-from aigid.detectors.dataset import LabeledEmbeddings, class_names, encode_labels, mean_and_std, require_finite
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.samples import Samples
+from aigid.detectors.samples import LabeledEmbeddings, Samples, class_names, encode_labels, mean_and_std, require_finite
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.training import tabular
 
@@ -160,7 +159,7 @@ class OccClip(EmbeddingDetector):
         tower: "TextEncoder | None" = None,
     ) -> Self:
         """Learn the contexts of all classifiers on train by the text tower of the same CLIP; val is not needed."""
-        tower = tower or _tower_of(train, settings.backbone)
+        tower = tower or _tower_of(train.origin, settings.backbone)
         classes = class_names(train.generators, "train")
         require_finite(train, "train")
         if train.x.shape[1] != tower.dim:
@@ -179,14 +178,14 @@ class OccClip(EmbeddingDetector):
         difference = (self.arrays["texts"][:, 1] - self.arrays["texts"][:, 0]).astype(np.float64)
         return self.arrays["scale"][0] * (_prepare(embeddings, self.arrays) @ difference.T)
 
-    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+    def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N, K) float64."""
         odds = self.odds(embeddings)
         return softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1)
 
     def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
-        return 1 - self.probabilities(embeddings)[:, 0]
+        return 1 - self.predict_proba(embeddings)[:, 0]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``arrays.safetensors``."""
@@ -208,7 +207,7 @@ def _tower_of(train: Samples, name: str) -> "TextEncoder":
 
     made = train.backbones
     if len(made) != 1:
-        raise InputError(f"occ.backbone: {len(made)} backbones in {train.embedding_files[0]}, want one of open_clip")
+        raise InputError(f"occ.backbone: {len(made)} backbones in {train.embedding_paths[0]}, want one of open_clip")
     kind = ConcatSettings if made[0]["library"] == "joint" else BackboneSettings
     return load(kind(**made[0]), name)
 

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
 from aigid.core.params import Settings
-from aigid.detectors.dataset import LabeledEmbeddings, mean_and_std, require_both_classes
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, mean_and_std, require_both_classes
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default

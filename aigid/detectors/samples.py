@@ -1,4 +1,4 @@
-"""The images of a data set, whose embeddings or pixels are read when they are wanted."""
+"""The rows of manifests with their labels and, where embedding files are named, their embeddings."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,73 +8,86 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aigid.core import embeddings as embedding_files
 from aigid.core import manifest
+from aigid.core.embeddings import OK, EmbeddingFile
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, joined, open_dataset
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabeledEmbeddings:
+    """Embeddings ``x`` (N, D) float32 with labels ``y`` (N,) int64, 0 real and 1 generated.
+
+    ``paths`` (N,) name the rows, ``generators`` (N,) are ``real`` for real images; ``widths`` are of the backbones
+    side by side in the columns; ``origin`` is what the rows were read from.
+    """
+
+    x: Floats
+    y: Ints
+    paths: NDArray[Any] | None = None
+    widths: tuple[int, ...] = ()
+    generators: NDArray[Any] | None = None
+    origin: "Samples | None" = None
+
+    def __len__(self) -> int:
+        return len(self.y)
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of a manifest ``table`` whose paths start from ``root``; ``seed`` is that of random views.
+    """Rows of one or several manifests, whose paths start from ``root``; ``seed`` is that of random views.
 
-    Where embedding files were named, ``datasets`` hold them, one for each manifest: then ``x`` and its kin are those
-    of the readable rows of ``split`` in ``views``, one view below the other, as `base.rows.Rows` has them.
+    ``files`` are the embedding files side by side of each manifest, if any; the index of ``table`` counts the rows of
+    all manifests.
     """
 
     table: pd.DataFrame
     root: Path = Path()
     seed: int = 0
-    datasets: list[EmbeddedDataset] = field(default_factory=list)
-    part: str = ""
-    shown: tuple[str, ...] = ("clean",)
+    files: list[list[EmbeddingFile]] = field(default_factory=list)
 
-    def split(self, name: str, views: Sequence[str] = ("clean",)) -> "Samples":
-        """Return those of one split, whose embeddings are to be learnt from in ``views``."""
-        return replace(self, table=self.table[self.table["split"] == name], part=name, shown=tuple(views))
+    def subset(self, *splits: str) -> "Samples":
+        """Return the rows of some splits."""
+        return replace(self, table=self.table[self.table["split"].isin(splits)])
 
-    def judged(self) -> "Samples":
-        """Return those of validation and test."""
-        return replace(self, table=judged(self.table))
+    def split(self, name: str, views: Sequence[str] = ("clean",)) -> LabeledEmbeddings:
+        """Return the readable rows of a split of each manifest, one view below the other."""
+        ok = np.flatnonzero((self.table["split"] == name).to_numpy() & (self.status == OK))
+        parts = [ok[self._file_numbers(ok) == number] for number in range(len(self.files))]
+        x = np.concatenate([self.embeddings(view, part) for part in parts for view in views])
+        order = np.concatenate([part for part in parts for _ in views])
+        label, path, generator = (self.table[name].to_numpy()[order] for name in ("label", "path", "generator"))
+        return LabeledEmbeddings(x, label, path, self.widths, generator.astype(str), self)
 
-    @cached_property
-    def rows(self) -> LabeledEmbeddings:
-        """The labelled embeddings, read once."""
-        return joined([dataset.split_in(self.part, self.shown) for dataset in self.datasets])
+    def embeddings(self, view: str, indices: Ints | slice = slice(None)) -> Floats:
+        """Return the embeddings (n, D) float32 of the rows of ``table`` at ``indices``."""
+        indices = np.arange(len(self.table))[indices]
+        rows, numbers, start, blocks = self.table.index.to_numpy()[indices], self._file_numbers(indices), 0, []
+        for number, files in enumerate(self.files):
+            chosen = rows[numbers == number] - start
+            blocks.append(np.concatenate([file.view(view)[chosen].astype(np.float32) for file in files], axis=1))
+            start += len(files[0].key)
+        return np.concatenate(blocks)
 
-    @property
-    def x(self) -> np.ndarray:
-        """(N, D) float32."""
-        return self.rows.x
-
-    @property
-    def y(self) -> np.ndarray:
-        """(N,) int64."""
-        return self.rows.y
-
-    @property
-    def paths(self) -> np.ndarray:
-        """(N,) str."""
-        return self.rows.paths
-
-    @property
-    def generators(self) -> np.ndarray:
-        """(N,) str."""
-        return self.rows.generators
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Of the encoders whose embeddings stand side by side."""
-        return self.datasets[0].widths
-
-    def __len__(self) -> int:
-        return len(self.rows) if self.datasets else len(self.table)
+    def _file_numbers(self, indices: Ints) -> Ints:
+        ends = np.cumsum([len(files[0].key) for files in self.files])
+        return np.searchsorted(ends, self.table.index.to_numpy()[indices], side="right")
 
     @cached_property
-    def status(self) -> np.ndarray:
-        """(len(table),) str: ``ok``, or why a row has no embedding."""
-        return np.concatenate([dataset.status for dataset in self.datasets])[self.table.index]
+    def status(self) -> NDArray[Any]:
+        """(N,) str: ``ok``, or why the first file without an embedding of the row has none."""
+        columns = []
+        for first, *others in self.files:
+            status = first.status
+            for file in others:
+                status = np.where(status == OK, file.status, status)
+            columns.append(status)
+        return np.concatenate(columns)[self.table.index]
 
     @property
     def messages(self) -> dict[int, str]:
@@ -83,58 +96,63 @@ class Samples:
 
     @property
     def views(self) -> list[str]:
-        """The views that all embedding files hold, ``clean`` first; none without files."""
-        return self.datasets[0].views if self.datasets else []
+        """The views that all files of the first manifest hold, ``clean`` first; none without files."""
+        common = set.intersection(*(set(file.views) for file in self._first)) if self.files else set()
+        return sorted(common, key=lambda name: (name != "clean", name))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the backbones, in the order of the columns; an older file of several backbones counts as one."""
+        widths = [file.attributes.get("widths", [file.view(self.views[0]).shape[1]]) for file in self._first]
+        return tuple(width for of_file in widths for width in of_file)
 
     @property
     def fingerprints(self) -> list[str]:
-        """Of the encoders, in the order of the columns."""
-        return self.datasets[0].fingerprints if self.datasets else []
-
-    @property
-    def embedding_files(self) -> list[Path]:
-        """Where the embeddings lie."""
-        return [file.path for dataset in self.datasets for file in dataset.files]
+        """Of the backbones, in the order of the columns."""
+        return [fingerprint for file in self._first for fingerprint in file.attributes["fingerprint"]]
 
     @property
     def backbones(self) -> list[dict[str, Any]]:
-        """Settings by which equal embeddings can be made anew."""
-        files = self.datasets[0].files if self.datasets else []
-        return [file.attributes["backbone"] for file in files if "backbone" in file.attributes]
+        """The settings by which equal embeddings can be computed again."""
+        return [file.attributes["backbone"] for file in self._first if "backbone" in file.attributes]
 
-    def embeddings(self, view: str, indices: np.ndarray) -> np.ndarray:
-        """(n, D) float32 of the rows of ``table`` at ``indices``."""
-        places = self.table.index.to_numpy()[indices]
-        ends = np.cumsum([len(dataset.manifest) for dataset in self.datasets])
-        if len(ends) == 1:
-            return self.datasets[0].embeddings(view, places)
-        of = np.searchsorted(ends, places, side="right")
-        parts = [
-            dataset.embeddings(view, places[of == number] - (end - len(dataset.manifest)))
-            for number, (dataset, end) in enumerate(zip(self.datasets, ends, strict=True))
-        ]
-        return np.concatenate(parts)
+    @property
+    def embedding_paths(self) -> list[Path]:
+        return [file.path for files in self.files for file in files]
+
+    @property
+    def _first(self) -> list[EmbeddingFile]:
+        return self.files[0] if self.files else []
 
 
-def embedded(dataset: EmbeddedDataset) -> Samples:
-    """Return the samples of one manifest and its embedding files."""
-    made = [file.attributes for file in dataset.files if "backbone" in file.attributes]
-    return Samples(dataset.manifest, seed=made[0]["seed"] if made else 0, datasets=[dataset])
+def open_dataset(table: pd.DataFrame, paths: Sequence[Path]) -> Samples:
+    """Join a manifest with its embedding files; InputError where a file was computed from another manifest."""
+    files = [embedding_files.read(path) for path in paths]
+    for file in files:
+        if len(file.key) != len(table):
+            raise InputError(f"{file.path}: {len(file.key)} rows, but the manifest has {len(table)}; extract again")
+        if "sha256" in table:
+            differ = (file.key != table["sha256"].to_numpy(str)) & file.ok & (table["sha256"] != "").to_numpy()
+            if differ.any():
+                path = table["path"].iloc[int(differ.argmax())]
+                raise InputError(f"{file.path}: row of {path} holds another image; extract again")
+    seeds = [file.attributes["seed"] for file in files if "backbone" in file.attributes]
+    return Samples(table.reset_index(drop=True), seed=seeds[0] if seeds else 0, files=[files])
 
 
-def judged(table: pd.DataFrame) -> pd.DataFrame:
+def without_train(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that a scores file has: those of val and test."""
     return table[table["split"] != "train"]
 
 
-def open_judged(path: Path, embeddings: Path | None, root: Path, seed: int) -> Samples:
+def open_to_score(path: Path, embeddings: Path | None, root: Path, seed: int) -> Samples:
     """Open the val and test images of a manifest; the embedding file holds all images, or these alone."""
     table = manifest.read(path)
+    rows = without_train(table)
     if embeddings is None:
-        return Samples(judged(table), root, seed)
-    part = judged(table).reset_index(drop=True)
-    known = part if len(embedding_files.read(embeddings).key) == len(part) else table
-    return embedded(open_dataset(known, [embeddings])).judged()
+        return Samples(rows, root, seed)
+    samples = open_dataset(rows if len(embedding_files.read(embeddings).key) == len(rows) else table, [embeddings])
+    return samples.subset("val", "test")
 
 
 def open_samples(
@@ -149,24 +167,73 @@ def open_samples(
     if len(tables) > 1 and len(embeddings) != len(tables):
         raise InputError(f"{len(tables)} manifests and {len(embeddings)} embedding files: want one for each")
     named = [
-        part.assign(path=f"{name}/" + part["path"]) if name else part
-        for name, part in zip(manifests, tables, strict=True)
+        rows.assign(path=f"{name}/" + rows["path"]) if name else rows
+        for name, rows in zip(manifests, tables, strict=True)
     ]
+    paths = [list(embeddings)] if len(tables) == 1 else [[path] for path in embeddings]
+    opened = [open_dataset(rows, files) for rows, files in zip(tables, paths, strict=True) if files]
     table = pd.concat(named, ignore_index=True)
-    files = [list(embeddings)] if len(tables) == 1 else [[path] for path in embeddings]
-    datasets = [open_dataset(part, paths) for part, paths in zip(tables, files, strict=True) if paths]
-    return Samples(table, root, embedded(datasets[0]).seed if datasets else seed, datasets)
+    return Samples(
+        table, root, opened[0].seed if opened else seed, [files for samples in opened for files in samples.files]
+    )
 
 
-# What a detector needs besides its samples, as the command line names it.
-
-
-def named(arguments: Iterable[str]) -> dict[str, Path]:
+def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:
     """Return paths by name from ``NAME=PATH``; a plain path has the name ``""``. InputError where two share a name."""
-    result = {}
+    result: dict[str, Path] = {}
     for argument in arguments:
         name, _, path = argument.rpartition("=")
         if name in result:
             raise InputError(f"{argument}: {'two without a name' if not name else f'{name!r} is named twice'}")
         result[name] = Path(path)
     return result
+
+
+def join(parts: Sequence[LabeledEmbeddings]) -> LabeledEmbeddings:
+    """Return rows of several datasets of the same widths, one below the other."""
+    x, y, paths, generators = (
+        np.concatenate([getattr(part, column) for part in parts]) for column in ("x", "y", "paths", "generators")
+    )
+    return LabeledEmbeddings(x, y, paths, parts[0].widths, generators, parts[0].origin)
+
+
+def require_both_classes(rows: LabeledEmbeddings, split: str) -> None:
+    """Raise InputError unless the rows hold real and generated images."""
+    if len(rows) == 0 or rows.y.min() == rows.y.max():
+        num_fake = int(rows.y.sum())
+        raise InputError(f"split {split}: {len(rows) - num_fake} real and {num_fake} generated images; need both")
+
+
+def require_finite(rows: LabeledEmbeddings, split: str) -> None:
+    """Raise InputError that names the rows whose embeddings hold NaN or infinity."""
+    indices = np.flatnonzero(~np.isfinite(rows.x).all(axis=1))
+    if len(indices):
+        names = [f"row {index + 1}" if rows.paths is None else str(rows.paths[index]) for index in indices[:5]]
+        more = f" and {len(indices) - len(names)} more" if len(indices) > len(names) else ""
+        raise InputError(f"split {split}: NaN or infinity in the embedding of {', '.join(names)}{more}")
+
+
+def mean_and_std(x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and deviation of each column of (N, D), (D,) float64; a constant column's deviation counts as 1."""
+    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    std[std == 0] = 1
+    return mean, std
+
+
+def class_names(generators: NDArray[Any] | None, split: str) -> list[str]:
+    """Return ``real`` and then the generators of a split, sorted; InputError unless there are both."""
+    present = set() if generators is None else set(generators.tolist())
+    names = sorted(present - {"real"})
+    if "real" not in present or not names:
+        raise InputError(f"split {split}: no {'generated' if not names else 'real'} images; need both")
+    return ["real", *names]
+
+
+def encode_labels(generators: NDArray[Any] | None, classes: list[str], split: str) -> Ints:
+    """Return the index (N,) int64 of each row's generator in ``classes``; InputError where the two sets differ."""
+    names = [] if generators is None else generators.tolist()
+    if missing := [name for name in classes if name not in names]:
+        raise InputError(f"split {split}: no image of class {missing[0]!r}, which train has")
+    if unknown := sorted(set(names) - set(classes)):
+        raise InputError(f"split {split}: generator {unknown[0]!r} is not in train; known: {', '.join(classes)}")
+    return np.array([classes.index(name) for name in names], np.int64)

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.detector import Cnn, generator_names
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.detectors.dataset import encode_labels
+from aigid.detectors.samples import encode_labels
 
 SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "frequency"))
 

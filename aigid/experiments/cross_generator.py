@@ -11,8 +11,8 @@ from aigid.core import seeding
 from aigid.core.embeddings import OK
 from aigid.core.params import Settings
 from aigid.data.audit.audit import priorities, sample
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings
 from aigid.detectors.protocol import Detector
+from aigid.detectors.samples import LabeledEmbeddings, Samples
 from aigid.metrics import intervals
 
 COLUMNS = ["trained_on", "tested_on", "seen", "auroc", "low", "high", "num_real", "num_fake"]
@@ -25,7 +25,7 @@ class CrossingSettings(Settings):
 
 
 def cross_generator_auroc(
-    kind: type[Detector], settings: object, dataset: EmbeddedDataset, most: int, seed: int
+    kind: type[Detector], settings: object, dataset: Samples, most: int, seed: int
 ) -> pd.DataFrame:
     """One row a set of training generators and a test generator, with ``COLUMNS``: AUROC and its 95 % interval.
 
@@ -33,7 +33,7 @@ def cross_generator_auroc(
     generator was in training. The reals are always the same. With one generator in training there is nothing to cross,
     and ``all`` stands alone.
     """
-    table, ok = dataset.manifest, dataset.status == OK
+    table, ok = dataset.table, dataset.status == OK
     fakes = table[(table["label"] == 1) & (table["split"] == "train") & ok]
     everything = sorted(fakes["generator"].unique())
     line, test = priorities(table, seed), np.flatnonzero((table["split"] == "test").to_numpy() & ok)
@@ -55,11 +55,9 @@ def _sets(generators: list[str]) -> Iterator[tuple[str, list[str]]]:
         yield from ((f"all but {one}", [other for other in generators if other != one]) for one in generators)
 
 
-def _rows(
-    dataset: EmbeddedDataset, split: str, generators: list[str], line: np.ndarray, most: int
-) -> LabeledEmbeddings:
+def _rows(dataset: Samples, split: str, generators: list[str], line: np.ndarray, most: int) -> LabeledEmbeddings:
     """The readable reals of a split and its fakes by ``generators``; all fakes of val where it has none of these."""
-    table = dataset.manifest
+    table = dataset.table
     own = (table["split"] == split).to_numpy() & (dataset.status == OK)
     chosen = own & table["generator"].isin(["real", *generators]).to_numpy()
     if split == "val" and not (chosen & (table["label"] == 1).to_numpy()).any():

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, relu
 
 from aigid.core import seeding
 from aigid.core.embeddings import OK
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings
+from aigid.detectors.samples import LabeledEmbeddings, Samples
 from aigid.detectors.sef.detector import DOMAINS, Sef, fit_head
 from aigid.detectors.sef.model import Expert, p_generated
 from aigid.features.encoder import normalize
@@ -39,9 +39,9 @@ class TestSet:
     groups: Floats
 
 
-def build_test_set(sides: Sequence[EmbeddedDataset]) -> tuple[TestSet, Floats]:
+def build_test_set(sides: Sequence[Samples]) -> tuple[TestSet, Floats]:
     """The readable test images of a dataset, and the features of their clean view, those of all ``sides`` together."""
-    table = sides[0].manifest
+    table = sides[0].table
     readable = np.all([side.status == OK for side in sides], axis=0)
     places = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
     rows = table.iloc[places]

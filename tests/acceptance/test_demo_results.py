@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from aigid.core import manifest, params
-from aigid.detectors.dataset import open_dataset
 from aigid.detectors.registry import get_detector, names
+from aigid.detectors.samples import open_dataset
 from aigid.features import text
 from aigid.features.backbones import backbone_settings
 

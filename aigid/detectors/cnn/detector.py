@@ -22,9 +22,8 @@ from aigid.detectors.cnn.data import ChannelView as Channels
 from aigid.detectors.cnn.model import build_model
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG, predict, train
-from aigid.detectors.dataset import class_names, encode_labels
 from aigid.detectors.protocol import ImageDetector, Scores
-from aigid.detectors.samples import Samples, judged
+from aigid.detectors.samples import Samples, class_names, encode_labels, without_train
 from aigid.detectors.scoring import class_scores_frame
 from aigid.training import distributed, loop
 
@@ -156,7 +155,7 @@ def score(model: Bundle, source: ChannelDataset, manifest: pd.DataFrame, views: 
     """Return one row for each val and test image and view; an unreadable image has a status and no score."""
     if source.fingerprints != model.fingerprints:
         raise InputError(f"{model.name}: trained on the channels of another VAE, size or settings than these")
-    rows, parts = judged(manifest), []
+    rows, parts = without_train(manifest), []
     for view in views:
         status, values = scored(model.detector, source, rows, view)
         parts.append(class_scores_frame(rows, view, values, model.detector.classes, status))

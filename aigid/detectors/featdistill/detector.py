@@ -17,7 +17,7 @@ from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.model import Expert, p_generated
 from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings
 from aigid.detectors.protocol import ImageDetector, Scores
-from aigid.detectors.samples import Samples, judged
+from aigid.detectors.samples import Samples, without_train
 from aigid.detectors.scoring import scores_frame
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings
@@ -192,7 +192,7 @@ def score(
     loader: EncoderLoader | None,
 ) -> dict[str, pd.DataFrame]:
     """The scores files' rows of the ensemble and of each expert: each val and test image and view."""
-    rows = judged(manifest)
+    rows = without_train(manifest)
     said = predict(detector, rows.reset_index(drop=True), root, views, seed, loader)
     return {
         name: pd.concat(

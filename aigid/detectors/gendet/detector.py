@@ -9,9 +9,9 @@ from safetensors.numpy import load_file, save_file
 from aigid.core.errors import InputError
 from aigid.core.files import device_name
 from aigid.detectors import bundle
-from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.training.history import TrainingLog
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class GenDet(EmbeddingDetector):
         _check(train, val)
         if isinstance(teacher, Path):
             model = bundle.load(teacher)
-            bundle.require_same_backbone(model, train)
+            if train.origin:
+                bundle.require_same_backbone(model, train.origin)
             teacher = model.detector
         if teacher is None:
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)

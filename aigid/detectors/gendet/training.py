@@ -9,10 +9,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from aigid.detectors.dataset import LabeledEmbeddings, mean_and_std
 from aigid.detectors.gendet.losses import augmenter_loss, fake_loss, real_loss, squared_cosine_distance
 from aigid.detectors.gendet.model import Augmenter, GenDetModel, Student, Teacher
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
+from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training.history import TrainingLog
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from aigid.core.device import choose_device
 from aigid.core.errors import InputError
 from aigid.core.files import device_name
-from aigid.detectors.dataset import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.sef import model
 from aigid.detectors.sef.model import Expert
 from aigid.detectors.sef.settings import FusionSettings, SefSettings

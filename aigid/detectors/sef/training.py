@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
-from aigid.detectors.dataset import EmbeddedDataset, LabeledEmbeddings, joined
+from aigid.detectors.samples import LabeledEmbeddings, Samples, join
 from aigid.detectors.sef import data, losses
 from aigid.detectors.sef.data import Pairs, fingerprint
 from aigid.detectors.sef.model import Expert, base_settings, build
@@ -140,6 +140,6 @@ def embed(
     return extract(table, root, backbone(settings, experts), views, seed, loader=loader)
 
 
-def training_rows(domains: Iterable[EmbeddedDataset], split: str, views: Sequence[str]) -> LabeledEmbeddings:
+def training_rows(domains: Iterable[Samples], split: str, views: Sequence[str]) -> LabeledEmbeddings:
     """One split of all domains in several views, below each other: as many reals as fakes, half of each domain."""
-    return joined([domain.split_in(split, views) for domain in domains])
+    return join([domain.split(split, views) for domain in domains])

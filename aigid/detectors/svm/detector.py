@@ -14,8 +14,8 @@ from sklearn.metrics import f1_score
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
-from aigid.detectors.dataset import LabeledEmbeddings, class_names, encode_labels, mean_and_std
 from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import LabeledEmbeddings, class_names, encode_labels, mean_and_std
 from aigid.detectors.svm.kernel import (
     KernelMachine,
     fit_platt,
@@ -147,14 +147,14 @@ class KernelSvm(EmbeddingDetector):
         """(N, D) to the names (N,) of the classes with most votes."""
         return np.array(self.classes)[predict(self.decide(embeddings), len(self.classes))]
 
-    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+    def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N, K) float64."""
         pairwise = platt_probabilities(self.decide(embeddings), self.arrays["slopes"], self.arrays["offsets"])
         return pairwise_coupling(pairwise, len(self.classes))
 
     def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) to (N,) float64: P(generated)."""
-        return 1 - self.probabilities(embeddings)[:, 0]
+        return 1 - self.predict_proba(embeddings)[:, 0]
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``arrays.safetensors``."""

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from aigid.core.errors import InputError
 from aigid.detectors import controls
 from aigid.detectors.controls import ControlSettings
-from aigid.detectors.dataset import LabeledEmbeddings
+from aigid.detectors.samples import LabeledEmbeddings
 from aigid.images import properties
 
 SETTINGS = ControlSettings(backbone="tiny_clip", dataset="demo", c=0.1)

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from aigid.core.embeddings import OK
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
+from aigid.detectors.samples import LabeledEmbeddings
 from aigid.experiments.cross_generator import COLUMNS, cross_generator_auroc
 from aigid.report import studies
 
@@ -23,9 +23,9 @@ class Dataset:
         for split in ("train", "val", "test"):
             names = ("real", *(AXES if split == "test" else trained))
             rows += [(split, name) for name in dict.fromkeys(names) for _ in range(120 if name == "real" else 60)]
-        self.manifest = pd.DataFrame(rows, columns=["split", "generator"])
-        self.manifest["label"] = (self.manifest["generator"] != "real").astype(int)
-        self.manifest["path"] = [f"{k:04}" for k in range(len(rows))]
+        self.table = pd.DataFrame(rows, columns=["split", "generator"])
+        self.table["label"] = (self.table["generator"] != "real").astype(int)
+        self.table["path"] = [f"{k:04}" for k in range(len(rows))]
         self.x = rng.normal([AXES[name] for _, name in rows], 0.7).astype(np.float32)
         self.status = np.full(len(rows), OK)
 
@@ -55,7 +55,7 @@ def test_alike_generators_teach_each_other_and_the_odd_one_stays_unseen() -> Non
 
 def test_a_cell_is_the_auroc_of_the_refitted_detector() -> None:
     dataset = Dataset(("gan", "new"))
-    own = dataset.manifest
+    own = dataset.table
     train = (own["split"] == "train") & own["generator"].isin(["real", "gan"])
     rows = LabeledEmbeddings(dataset.x[train.to_numpy()], own["label"].to_numpy()[train.to_numpy()])
     fitted = LinearProbe.fit(SETTINGS, rows, rows, 0)

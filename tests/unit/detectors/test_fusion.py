@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.gate import AverageFusion, ConcatenationFusion, FusionSettings, GatedFusion
+from aigid.detectors.samples import LabeledEmbeddings
 
 ALL = (GatedFusion, ConcatenationFusion, AverageFusion)
 SETTINGS = FusionSettings(

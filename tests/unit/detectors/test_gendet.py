@@ -6,10 +6,10 @@ from sklearn.metrics import roc_auc_score
 
 from aigid.core import params
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import to_tensors, train_classifier
+from aigid.detectors.samples import LabeledEmbeddings
 
 TEACHER = {"num_tokens": 2, "width": 16, "heads": 2, "epochs": 8, "learning_rate": 3e-3, "batch_size": 32}
 CLASSIFIER = {"epochs": 8, "learning_rate": 3e-3, "batch_size": 32}

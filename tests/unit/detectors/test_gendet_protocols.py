@@ -11,10 +11,9 @@ from aigid.core import embeddings, params, scores
 from aigid.core.files import write_text
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.detectors.bundle import Bundle
-from aigid.detectors.dataset import EmbeddedDataset, open_dataset
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.samples import Samples
+from aigid.detectors.samples import Samples, open_dataset
 from aigid.detectors.scoring import score
 from aigid.evaluation import protocols, published
 
@@ -50,7 +49,7 @@ def planted(root: Path, layout: str) -> pd.DataFrame:
     return build_manifest(root, settings, seed=0)[0]
 
 
-def embedded(table: pd.DataFrame, path: Path, views: list[str]) -> EmbeddedDataset:
+def embedded(table: pd.DataFrame, path: Path, views: list[str]) -> Samples:
     """Embeddings that tell fakes by three of eight columns, in every view."""
     rng = np.random.default_rng(0)
     x = {view: rng.normal(size=(len(table), 8)) for view in views}
@@ -72,9 +71,7 @@ def judged(tmp_path: Path, layout: str, views: list[str]) -> dict[str, float]:
     detector = GenDet.fit(
         GenDetSettings.model_validate(chosen), dataset.split("train"), dataset.split("val"), seed=0
     )  # fmt: skip
-    table = score(
-        Bundle("gendet", detector, chosen, dataset.fingerprints), Samples(dataset.manifest, datasets=[dataset])
-    )
+    table = score(Bundle("gendet", detector, chosen, dataset.fingerprints), dataset)
     return protocols.find(layout).apply(scores.validate(table, layout))
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.knn import KNearestNeighbors, KnnSettings
+from aigid.detectors.samples import LabeledEmbeddings
 
 EMPTY = LabeledEmbeddings(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
 

@@ -9,9 +9,8 @@ import pytest
 from aigid.core import embeddings, manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle
-from aigid.detectors.dataset import open_dataset
 from aigid.detectors.registry import get_detector
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from tests.helpers.texts import Texts
 
@@ -76,8 +75,8 @@ def test_columns_of_several_files_stand_side_by_side(dataset):
     train = dataset.split("train")
     places = [i for i in range(60) if i % 3]
     assert train.x.shape == (len(places), 7)
-    np.testing.assert_array_equal(train.x[:, :4], dataset.files[0].view("clean")[places].astype("float32"))
-    np.testing.assert_array_equal(train.x[:, 4:], dataset.files[1].view("clean")[places].astype("float32"))
+    np.testing.assert_array_equal(train.x[:, :4], dataset.files[0][0].view("clean")[places].astype("float32"))
+    np.testing.assert_array_equal(train.x[:, 4:], dataset.files[0][1].view("clean")[places].astype("float32"))
     assert len(dataset.split("test")) == 19  # 20, less the unreadable one
 
 
@@ -94,8 +93,8 @@ def test_every_detector_learns_saves_loads_and_scores(dataset, name, tmp_path):
     assert document["schema_version"] == bundle.SCHEMA_VERSION == 3
     assert isinstance(document["detector_state"], dict)
     assert "facts" not in document
-    scores = score(bundle.load(folder), embedded(dataset))
-    pd.testing.assert_frame_equal(scores, score(model, embedded(dataset)))
+    scores = score(bundle.load(folder), dataset)
+    pd.testing.assert_frame_equal(scores, score(model, dataset))
     assert len(scores) == 2 * 20
     assert scores["path"][:20].tolist() == [f"{i:02}.png" for i in range(0, 60, 3)]
     assert scores["view"].tolist() == ["clean"] * 20 + ["jpeg65"] * 20
@@ -109,18 +108,18 @@ def test_every_detector_learns_saves_loads_and_scores(dataset, name, tmp_path):
 
 def test_another_backbone_is_refused(dataset):
     model = fit("knn", dataset)
-    half = open_dataset(dataset.manifest, [dataset.files[0].path])
+    half = open_dataset(dataset.table, [dataset.files[0][0].path])
     with pytest.raises(InputError, match="made by another backbone"):
-        score(model, embedded(half))
+        score(model, half)
 
 
 def test_embeddings_of_another_manifest_are_refused(dataset):
     with pytest.raises(InputError, match="60 rows, but the manifest has 59"):
-        open_dataset(dataset.manifest[1:], [dataset.files[0].path])
-    swapped = dataset.manifest.copy()
+        open_dataset(dataset.table[1:], [dataset.files[0][0].path])
+    swapped = dataset.table.copy()
     swapped.loc[3, "sha256"] = "f" * 64
     with pytest.raises(InputError, match=r"row of 03\.png holds another image"):
-        open_dataset(swapped, [dataset.files[0].path])
+        open_dataset(swapped, [dataset.files[0][0].path])
 
 
 def test_a_damaged_model_is_refused(dataset, tmp_path):

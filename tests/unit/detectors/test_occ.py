@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.occ import OccClip, OccSettings, Prompts, learning_rate_at, loss
+from aigid.detectors.samples import LabeledEmbeddings
 from aigid.features import text
 from aigid.features.backbones import backbone_settings
 from tests.helpers.texts import Texts
@@ -37,13 +37,13 @@ def fitted():
 
 def test_learns_and_comes_back(fitted, tmp_path):
     test = rows(2)
-    p = fitted.probabilities(test.x)
+    p = fitted.predict_proba(test.x)
     assert fitted.classes == ["real", "a", "b"]
     assert (NAMES[p.argmax(axis=1)] == test.generators).mean() > 0.9
     np.testing.assert_allclose(p.sum(axis=1), 1)
     np.testing.assert_allclose(fitted.p_generated(test.x), 1 - p[:, 0])
     loaded = OccClip.load(tmp_path, fitted.save(tmp_path))
-    np.testing.assert_array_equal(loaded.probabilities(test.x), p)
+    np.testing.assert_array_equal(loaded.predict_proba(test.x), p)
     again = OccClip.fit(settings(), rows(0), rows(1), 0, Texts(6))
     np.testing.assert_array_equal(again.arrays["texts"], fitted.arrays["texts"])
 
@@ -58,7 +58,7 @@ def test_the_largest_probability_is_the_published_rule(fitted):
         fake = [p[1] for p in own]
         expected.append(1 + int(np.argmax(fake)) if max(fake) > 0.5 else 0)
     assert len(set(expected)) == 3
-    assert fitted.probabilities(x).argmax(axis=1).tolist() == expected
+    assert fitted.predict_proba(x).argmax(axis=1).tolist() == expected
 
 
 def test_the_loss_equals_loops_and_autograd():

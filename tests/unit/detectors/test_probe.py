@@ -8,8 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings
 from aigid.detectors.probe import LinearProbe, ProbeSettings
+from aigid.detectors.samples import LabeledEmbeddings
 
 
 def rows(seed, n=300, d=12, shift=0.7):

@@ -18,7 +18,7 @@ import aigid
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
-from aigid.detectors.dataset import LabeledEmbeddings, open_dataset
+from aigid.detectors.samples import LabeledEmbeddings, open_dataset
 from aigid.detectors.sef import data, model, training
 from aigid.detectors.sef.data import open_pairs
 from aigid.detectors.sef.detector import Sef
@@ -235,7 +235,7 @@ def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, featu
     test = training.training_rows(features.values(), "test", ["clean"])
 
     def images(split):
-        tables = {name: one.manifest[one.manifest["split"] == split] for name, one in features.items()}
+        tables = {name: one.table[one.table["split"] == split] for name, one in features.items()}
         paths = [domains[name].root / path for name, it in tables.items() for path in it["path"]]
         return [np.asarray(Image.open(path)) for path in paths]
 
@@ -272,7 +272,7 @@ def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_pa
         0,
     )
     bundles.save(bundle(sef, features), tmp_path / "m")
-    table = features["gan"].manifest.query("split == 'test'").reset_index(drop=True)
+    table = features["gan"].table.query("split == 'test'").reset_index(drop=True)
     expected = sef.p_generated(features["gan"].split("test").x)
     table["path"] = [str(domains["gan"].root / path) for path in table["path"]]
     broken = tmp_path / "broken.png"

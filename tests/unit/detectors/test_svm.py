@@ -10,7 +10,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVC
 
 from aigid.core.errors import InputError
-from aigid.detectors.dataset import LabeledEmbeddings, encode_labels
+from aigid.detectors.samples import LabeledEmbeddings, encode_labels
 from aigid.detectors.svm.detector import (
     KernelSvm,
     SvmSettings,
@@ -54,9 +54,9 @@ def test_equals_scikit_learn_on_every_row(seed, num_classes):
 def test_a_score_depends_on_no_other_row():
     train, test = rows(0, n=1200, spread=2.0), rows(1, n=600, spread=2.0)
     detector = KernelSvm.fit(settings(c=100, gamma=1), train, rows(2, spread=2.0), 0)
-    together = detector.probabilities(test.x)
+    together = detector.predict_proba(test.x)
     for start, stop in ((0, 1), (7, 12), (100, 350)):
-        np.testing.assert_allclose(detector.probabilities(test.x[start:stop]), together[start:stop], atol=1e-9)
+        np.testing.assert_allclose(detector.predict_proba(test.x[start:stop]), together[start:stop], atol=1e-9)
 
 
 def test_coupling_is_the_minimum_of_its_objective():
@@ -112,7 +112,7 @@ def test_learns_and_is_calibrated(solver, kind, tmp_path):
     train, val, test = (rows(k, n=900) for k in range(3))
     gamma = [1.0] if kind == "unit" else [0.02, 0.05]
     detector = KernelSvm.fit(settings(solver=solver, scaling=kind, gamma=gamma), train, val, 0)
-    p = detector.probabilities(test.x)
+    p = detector.predict_proba(test.x)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     assert detector.classes == ["real", "dalle3", "midjourney", "sd21", "sd3", "sdxl"]
     assert (np.array(detector.classes)[p.argmax(1)] == test.generators).mean() > 0.85
@@ -121,7 +121,7 @@ def test_learns_and_is_calibrated(solver, kind, tmp_path):
     )
     np.testing.assert_allclose(detector.p_generated(test.x), 1 - p[:, 0])
     loaded = KernelSvm.load(tmp_path, detector.save(tmp_path))
-    np.testing.assert_array_equal(loaded.probabilities(test.x), p)
+    np.testing.assert_array_equal(loaded.predict_proba(test.x), p)
 
 
 def test_whitened_columns_are_uncorrelated_but_for_the_floor():

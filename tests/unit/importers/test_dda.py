@@ -9,8 +9,7 @@ from torch.nn.functional import conv2d, gelu, interpolate, layer_norm
 from aigid.cli.main import main
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
@@ -114,7 +113,7 @@ def test_logits_are_those_of_the_published_form(saved, tmp_path):
     np.testing.assert_allclose(np.log(p / (1 - p)), expected, atol=1e-5)
     settings = backbone_settings("mine", TINY | {"weights": str(tmp_path / "bundle/tower.safetensors")})
     extract(table, tmp_path, settings).write(tmp_path / "e.h5")
-    again = score(bundles.load(tmp_path / "bundle"), embedded(open_dataset(table, [tmp_path / "e.h5"])))["score"]
+    again = score(bundles.load(tmp_path / "bundle"), open_dataset(table, [tmp_path / "e.h5"]))["score"]
     np.testing.assert_allclose(again, p, atol=1e-6)
 
 
@@ -123,7 +122,7 @@ def test_the_bare_tower_is_another_backbone(saved, tmp_path):
     table = noise.images(tmp_path, 2)
     extract(table, tmp_path, backbone_settings("mine", TINY)).write(tmp_path / "e.h5")
     with pytest.raises(InputError, match="made by another backbone, weights or preprocessing"):
-        score(bundles.load(tmp_path / "bundle"), embedded(open_dataset(table, [tmp_path / "e.h5"])))
+        score(bundles.load(tmp_path / "bundle"), open_dataset(table, [tmp_path / "e.h5"]))
 
 
 def test_what_it_refuses(saved, tmp_path):

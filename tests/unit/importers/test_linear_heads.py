@@ -9,8 +9,7 @@ from PIL import Image
 
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
@@ -92,7 +91,7 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     dataset = open_dataset(table, [tmp_path / "tiny_clip.h5"])
     x = dataset.embeddings("clean", np.arange(6)).astype(np.float64)
     expected = 1 / (1 + np.exp(-(x @ probe.weight)))
-    np.testing.assert_allclose(score(model, embedded(dataset))["score"], expected, atol=1e-9)
+    np.testing.assert_allclose(score(model, dataset)["score"], expected, atol=1e-9)
     bundle = Predictor(tmp_path / "bundle")
     found = bundle.predict([tmp_path / name for name in table["path"]])
     np.testing.assert_allclose([it.score for it in found], expected, atol=1e-6)
@@ -100,7 +99,7 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     assert found[0].details["calibrated"] is False
     assert any("calibrated: false" in line for line in bundle.limits)
     with pytest.raises(InputError, match=r"made by another backbone, weights or preprocessing.*\(a paper, on tiny\)"):
-        score(model, embedded(open_dataset(table, [tmp_path / "tiny_siglip.h5"])))
+        score(model, open_dataset(table, [tmp_path / "tiny_siglip.h5"]))
 
 
 def test_a_backbone_without_weights_says_where_they_come_from(tmp_path, monkeypatch):

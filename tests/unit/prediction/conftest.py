@@ -7,9 +7,8 @@ from PIL import Image
 
 from aigid.core import manifest
 from aigid.detectors import bundle as bundles
-from aigid.detectors.dataset import open_dataset
 from aigid.detectors.probe import LinearProbe
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score, validate
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
@@ -37,11 +36,11 @@ def made(tmp_path_factory):
     dataset = open_dataset(table, [folder / "e.h5"])
     settings = LinearProbe.Settings(backbone="tiny_clip", dataset="d", c=[0.1])
     fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
-    made_from = bundles.from_embeddings("d", folder / "m.csv", dataset, demonstration=False)
-    said, held = settings.model_dump(mode="json"), validate(fitted, embedded(dataset))
+    made_from = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
+    said, held = settings.model_dump(mode="json"), validate(fitted, dataset)
     model = bundles.Bundle("probe", fitted, said, dataset.fingerprints, made_from, held)
     bundles.save(model, folder / "bundle")
-    scored = score(model, embedded(dataset))
+    scored = score(model, dataset)
     yield folder, scored[scored["split"] == "test"].set_index("path")["score"]
     patch.undo()
 

@@ -13,8 +13,7 @@ from aigid.cli.main import main
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.detectors import bundle
-from aigid.detectors.dataset import open_dataset
-from aigid.detectors.samples import embedded
+from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.features import reader
@@ -78,10 +77,10 @@ def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tm
     dataset = open_dataset(manifest.read(folder / "m.csv"), [folder / "e.h5"])
     settings = KernelSvm.Settings(backbone="tiny_clip", dataset="d")
     fitted = KernelSvm.fit(settings, dataset.split("train"), dataset.split("val"), 0)
-    made_from = bundle.from_embeddings("d", folder / "m.csv", dataset, demonstration=False)
+    made_from = bundle.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
     model = bundle.Bundle("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
     bundle.save(model, tmp_path / "svm")
-    scored = score(model, embedded(dataset)).set_index("path")
+    scored = score(model, dataset).set_index("path")
     for found in aigid.load(tmp_path / "svm").predict([folder / "images" / name for name in expected.index]):
         row = scored.loc[found.path.rsplit("/", 1)[-1]]
         assert found.details["classes"] == pytest.approx({it: row[f"class_{it}"] for it in ("real", "noise")}, abs=1e-6)
