@@ -1,4 +1,4 @@
-"""Commands that judge images, and that bring other people's detectors to the same ground."""
+"""Commands that apply detectors to images, and that import published ones."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ MAX_PRINTED = 1000  # lines of the table
 @click.option("--model", "folders", multiple=True, type=FOLDER, help=f"A bundle, or several.  [default: {DEFAULT}]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, as `aigid evaluate` takes it.")
-@click.option("--stable", is_flag=True, help="Also as JPEG, cropped, blurred: does the verdict survive?")
-@click.option("--explain", "maps", type=FOLDER, help="Gets a heat map of each image: what speaks for generated.")
+@click.option(
+    "--stable", "check_stability", is_flag=True, help="Also as JPEG, cropped, blurred: does the verdict survive?"
+)
+@click.option("--explain", type=FOLDER, help="Gets a heat map of each image: what speaks for generated.")
 @click.option("--root", type=FOLDER, help="Where the paths of a manifest or of `-` start from.")
 @click.option("--weights", help="A copy on disk of the weights of the bundle's backbone.")
 @click.option("--calibrator", type=FILE, help="Thresholds of another run's calibration/*.json.")
@@ -46,8 +48,8 @@ def predict(
     folders: tuple[Path, ...],
     as_json: bool,
     out: Path | None,
-    stable: bool,
-    maps: Path | None,
+    check_stability: bool,
+    explain: Path | None,
     root: Path | None,
     weights: str | None,
     calibrator: Path | None,
@@ -65,16 +67,17 @@ def predict(
     _check_call(folders, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else ())
     from aigid.metrics import decisions
-    from aigid.prediction.predict import Predictor
-    from aigid.prediction.predict import predict as judge
+    from aigid.prediction import predict as library
 
     settings = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
     checked = validate(settings, decisions.EvaluationSettings, "aigid predict")
-    other = decisions.load(calibrator) if calibrator else None
-    bundles = [Predictor(folder, checked, weights, other) for folder in folders]
-    _print_operating_point(bundles)
-    found = _with_progress(judge(bundles, images, stable), bundles, maps)
-    failed = _print_json(found) if as_json else _write(found, images, bundles, out)
+    rule = decisions.load(calibrator) if calibrator else None
+    predictors = [library.Predictor(folder, checked, weights, rule) for folder in folders]
+    _print_operating_point(predictors)
+    predictions = library.predict(
+        predictors, images["path"].tolist(), explain=explain or False, check_stability=check_stability
+    )
+    failed = _print_json(predictions) if as_json else _write(predictions, images, predictors, out)
     report_failures(failed)
     ctx.exit(1 if failed else 0)
 
@@ -91,61 +94,41 @@ def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
             raise InputError(f"--csv {out}: a scores file is of one bundle, not of {len(folders)}")
 
 
-def _print_operating_point(bundles: list[Predictor]) -> None:
-    for bundle in bundles:
-        for line in bundle.limits:
-            print_status(f"{bundle.folder}: {line}")
-        terms = bundle.terms
-        if terms["calibrated"]:
-            told = f"threshold {terms['threshold']:.3f}, at which {terms['fpr_val']:.1%} of its validation photographs"
+def _print_operating_point(predictors: list[Predictor]) -> None:
+    for predictor in predictors:
+        for line in predictor.limitations:
+            print_status(f"{predictor.folder}: {line}")
+        point = predictor.operating_point
+        if point["calibrated"]:
             print_status(
-                f"{bundle.folder}: {told} were called generated (at most {terms['fpr_bound']:.0%} of others like them)"
+                f"{predictor.folder}: threshold {point['threshold']:.3f}, at which {point['fpr_val']:.1%} of its"
+                f" validation photographs were called generated (at most {point['fpr_bound']:.0%} of others like them)"
             )
 
 
-def _with_progress(
-    found: Iterator[list[Prediction]], bundles: list[Predictor], maps: Path | None
-) -> Iterator[list[Prediction]]:
-    """The predictions, with what an image says of itself, and its map written."""
-    from aigid.prediction import metadata
-
-    for number, row in enumerate(found):
-        if row[0].ok and (said := metadata.read(row[0].path)):
-            for prediction in row:
-                prediction.details["embedded_metadata"] = said
-        if row[0].ok and maps:
-            from aigid.prediction import explanation
-
-            for bundle, prediction in zip(bundles, row, strict=True):
-                name = f"{Path(prediction.path).stem}-{number}-{bundle.folder.name}.png"
-                explanation.write(bundle, prediction.path, maps / name)
-                prediction.details["map"] = str(maps / name)
-        yield row
-
-
-def _print_json(found: Iterator[list[Prediction]]) -> list[tuple[str, str]]:
+def _print_json(predictions: Iterator[list[Prediction]]) -> list[tuple[str, str]]:
     failed = {}
-    for row in found:
+    for row in predictions:
         for prediction in row:
-            click.echo(json.dumps(prediction.document(), allow_nan=False))
+            click.echo(json.dumps(prediction.to_json(), allow_nan=False))
             if not prediction.ok:
                 failed[prediction.path] = f"{prediction.status}: {prediction.error}"
     return list(failed.items())
 
 
 def _write(
-    found: Iterator[list[Prediction]], images: pd.DataFrame, bundles: list[Predictor], out: Path | None
+    predictions: Iterator[list[Prediction]], images: pd.DataFrame, predictors: list[Predictor], out: Path | None
 ) -> list[tuple[str, str]]:
-    """A scores file, or a table of the first ``SHOWN`` images."""
+    """Write a scores file, or print a table of the first ``MAX_PRINTED`` images."""
     from aigid.core import tables
     from aigid.core.console import console
     from aigid.prediction import output
 
-    rows = list(found)
+    rows = list(predictions)
     if out:
         tables.write(output.scores_file(images, [row[0] for row in rows]), out)
     else:
-        console().print(output.table(rows[:MAX_PRINTED], [bundle.folder.name for bundle in bundles]))
+        console().print(output.table(rows[:MAX_PRINTED], [predictor.folder.name for predictor in predictors]))
         if len(rows) > MAX_PRINTED:
             print_status(f"{len(rows) - MAX_PRINTED} more not shown; --csv or --json has all")
     return [(row[0].path, f"{row[0].status}: {row[0].error}") for row in rows if not row[0].ok]

@@ -29,12 +29,14 @@ DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8}
 logger = logging.getLogger(__name__)
 
 
-def entry_path(kind: str, metadata: Mapping[str, object], extra: Mapping[str, object] | None = None) -> Path:
+def entry_path(
+    kind: str, metadata: Mapping[str, object], extra: Mapping[str, object] | None = None, root: Path | None = None
+) -> Path:
     """Return the folder for what ``metadata`` decides, which is written into it; InputError where that fails.
 
-    ``extra`` is written too by whoever comes first, and decides nothing.
+    ``extra`` is written too by whoever comes first, and decides nothing. ``root`` stands in for ``$AIGID_CACHE``.
     """
-    folder = cache_folder() / kind / metadata_hash(metadata)
+    folder = (root or cache_folder()) / kind / metadata_hash(metadata)
     with write_lock():
         if not (folder / METADATA_FILE).exists():
             write_json(folder / METADATA_FILE, {**metadata, **(extra or {})})
@@ -57,9 +59,10 @@ def write_lock() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """The shards of one folder."""
+    """The shards of one folder; ``shared`` ones may be copied to and from other machines."""
 
     folder: Path
+    shared: bool = True
 
     def shards(self) -> list[Path]:
         """Return the complete shards, in a fixed order."""

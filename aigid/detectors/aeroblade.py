@@ -8,7 +8,6 @@ from pickle import UnpicklingError
 from typing import Annotated, Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
@@ -140,17 +139,18 @@ class ReconstructionScorer:
         self.batch = min(BATCH, max(PIXELS // size**2, 1))
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def closeness(self, manifest: pd.DataFrame, root: Path, view: str) -> tuple[np.ndarray, np.ndarray]:
-        """The closeness (N,) of every image, NaN where it cannot be read, and its status (N,)."""
+    def closeness(self, samples: Samples, view: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the closeness (N,) of every image, NaN where it cannot be read, and its status (N,)."""
+        manifest = samples.table
         wanted = ViewSpec(view, self.how)
         paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
         todo = [ReadRequest(0, path, key, (wanted,)) for key, path in paths.items() if (view, key) not in self._known]
-        read = Reader(root, self.seed).samples(todo, num_workers(), 4 * self.batch)
+        read = Reader(samples.root, self.seed, samples.pixels).samples(todo, num_workers(), 4 * self.batch)
         bar = tqdm(read, total=len(todo), unit="image", desc=view, disable=None)
-        for samples in batches(bar, self.batch):
-            good = [it for it in samples if it.status == embeddings.OK]
+        for images in batches(bar, self.batch):
+            good = [it for it in images if it.status == embeddings.OK]
             found = similarity(np.stack([it.squares[wanted] for it in good]), self.vaes, self.distance) if good else ()
-            self._known |= {(view, it.sha256): (np.nan, str(it.status)) for it in samples}
+            self._known |= {(view, it.sha256): (np.nan, str(it.status)) for it in images}
             self._known |= {(view, it.sha256): (float(v), embeddings.OK) for it, v in zip(good, found, strict=True)}
         values, status = zip(*(self._known[view, key] for key in manifest["sha256"]), strict=True)
         return np.array(values), np.array(status, dtype=object)
@@ -187,7 +187,7 @@ class Aeroblade(ImageDetector):
         """Return the detector calibrated on val, by the pipeline's own autoencoder and those of the settings."""
         vaes = [folder_of(folder) for folder in (vae, *map(Path, settings.autoencoders))]
         measure = ReconstructionScorer(build_lpips(settings, seed), settings.size, vaes, seed)
-        values, _ = measure.closeness(val.table, val.root, "clean")
+        values, _ = measure.closeness(val, "clean")
         fitted = cls.calibrate(values, val.table["label"].to_numpy(), measure.distance, settings.size, vaes)
         fitted._measure = measure
         return fitted
@@ -209,7 +209,7 @@ class Aeroblade(ImageDetector):
             self._measure = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed)
         values, status = {}, None
         for view in views:
-            closeness, status = self._measure.closeness(samples.table, samples.root, view)
+            closeness, status = self._measure.closeness(samples, view)
             values[view] = self.p_generated(closeness)
         return Scores(status, values)
 

@@ -43,13 +43,16 @@ class Samples:
     """Rows of one or several manifests, whose paths start from ``root``; ``seed`` is that of random views.
 
     ``files`` are the embedding files side by side of each manifest, if any; the index of ``table`` counts the rows of
-    all manifests.
+    all manifests. Images that ``pixels`` holds, (H, W, 3) uint8 by sha256, need not be read;
+    ``cache_root`` stands in for ``$AIGID_CACHE``.
     """
 
     table: pd.DataFrame
     root: Path = Path()
     seed: int = 0
     files: list[list[EmbeddingFile]] = field(default_factory=list)
+    pixels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    cache_root: Path | None = None
 
     def subset(self, *splits: str) -> "Samples":
         """Return the rows of some splits."""

@@ -2,7 +2,7 @@
 
 import logging
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,21 +92,22 @@ def extract(
     alongside: Iterable[BackboneSettings] = (),
     out: Path | None = None,
     loader: EncoderLoader | None = None,
-    look: Callable[[str, np.ndarray], object] | None = None,
     on: str | None = None,
+    pixels: Mapping[str, np.ndarray] | None = None,
+    cache_root: Path | None = None,
 ) -> ExtractionResult:
     """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
 
     Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
     cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``look`` is the ``Reader``'s. ``on`` is ``local`` or ``ray``, else
-    ``$AIGID_ENGINE`` does.
+    towers from one call to the next, ``pixels`` are the ``Reader``'s. ``on`` is ``local`` or ``ray``, else
+    ``$AIGID_ENGINE`` does. ``cache_root`` stands in for ``$AIGID_CACHE``: it is filled on this machine alone.
 
     Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
     cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
     written, too little space.
     """
-    run = ray.choose(on or engine_from_env(), pipeline.run, ray_actor.run)
+    run = ray.choose(on or ("local" if cache_root else engine_from_env()), pipeline.run, ray_actor.run)
     definitions = {name: views.to_dict(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
@@ -115,7 +116,10 @@ def extract(
     backbones = [loader.load(tower, len(manifest)) for tower in components(settings)]
     key = content_keys(manifest, root)
     keys = row_cache.KeyIndex(key)
-    rows = {name: [cached_rows(tower, definitions[name], seed, keys) for tower in backbones] for name in definitions}
+    rows = {
+        name: [cached_rows(tower, definition, seed, keys, cache_root) for tower in backbones]
+        for name, definition in definitions.items()
+    }
     blocks = [
         pipeline.ExtractionTask(name, tower, found.shelf, ~found.have)
         for name in definitions
@@ -124,9 +128,9 @@ def extract(
     missing = np.any([block.missing for block in blocks], axis=0)
     if missing.any():
         others = [other for other in alongside if other not in components(settings)]
-        blocks += _co_extracted(others, loader, definitions, seed, keys, missing)
+        blocks += _co_extracted(others, loader, definitions, seed, keys, missing, cache_root)
     _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
-    failed = run(blocks, Reader(root, seed, look), manifest["path"].tolist(), key, num_workers())
+    failed = run(blocks, Reader(root, seed, pixels or {}), manifest["path"].tolist(), key, num_workers())
     status = np.full(len(manifest), embeddings.OK, dtype=object)
     for sample in failed:
         status[sample.place] = sample.status
@@ -147,10 +151,12 @@ def content_keys(manifest: pd.DataFrame, root: AnyPath) -> np.ndarray:
     return key
 
 
-def cached_rows(tower: Backbone, definition: dict, seed: int, keys: row_cache.KeyIndex) -> row_cache.CachedEmbeddings:
+def cached_rows(
+    tower: Backbone, definition: dict, seed: int, keys: row_cache.KeyIndex, root: Path | None = None
+) -> row_cache.CachedEmbeddings:
     """What the cache holds of a tower in one view."""
     about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
-    return row_cache.CachedEmbeddings(row_cache.open_entry(about, tower.settings.model_dump(mode="json")), keys)
+    return row_cache.CachedEmbeddings(row_cache.open_entry(about, tower.settings.model_dump(mode="json"), root), keys)
 
 
 def _co_extracted(
@@ -160,13 +166,16 @@ def _co_extracted(
     seed: int,
     keys: row_cache.KeyIndex,
     missing: np.ndarray,
+    cache_root: Path | None,
 ) -> list[pipeline.ExtractionTask]:
     """What the other towers lack of the images that must be decoded anyway."""
     blocks = []
     for settings in others:
         try:
             tower = loader.load(settings, len(keys))
-            rows = {name: cached_rows(tower, definition, seed, keys) for name, definition in definitions.items()}
+            rows = {
+                name: cached_rows(tower, definition, seed, keys, cache_root) for name, definition in definitions.items()
+            }
         except InputError as error:
             LOG.warning("%s is not computed alongside: %s", settings.model, error)
             continue

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -63,36 +63,40 @@ class DecodedImage:
 class Reader:
     """Reads images below ``root``; ``seed`` is that of the views.
 
-    ``look`` is shown the pixels of every image that is decoded, with its sha256, in the thread that decodes it.
+    Images that ``pixels`` holds, (H, W, 3) uint8 by sha256, are neither read nor decoded again.
     """
 
     root: AnyPath
     seed: int
-    look: Callable[[str, np.ndarray], object] | None = None
+    pixels: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def read(self, request: ReadRequest) -> DecodedImage:
         """One image; it never fails but by a status."""
         known = (request.place, request.path, request.sha256)
         try:
-            content = read_bytes(self.root / request.path)
-            found = hashlib.sha256(content).hexdigest()
-            if found != request.sha256:
-                message = f"sha256 {found[:12]}..., in the manifest {request.sha256[:12]}..."
-                return DecodedImage(*known, FILE_CHANGED, message)
-            images = {how: DECODE_BACKENDS[how].decode(content) for how in {wanted.decode for wanted in request.wanted}}
+            images = self._decode(request)
         except ImageError as error:
             return DecodedImage(*known, error.status, error.message)
-        if self.look:
-            self.look(found, next(iter(images.values())))
         sample = DecodedImage(*known)
         for view, how in dict.fromkeys((wanted.view, wanted.decode) for wanted in request.wanted):
-            seen = views.apply(view, images[how], found, self.seed)[0]
+            seen = views.apply(view, images[how], request.sha256, self.seed)[0]
             for wanted in (wanted for wanted in request.wanted if (wanted.view, wanted.decode) == (view, how)):
                 if why := _too_small(seen, images[how], wanted):
                     sample.refused[wanted] = why
                 else:
                     sample.squares[wanted] = DECODE_BACKENDS[how].to_square(seen, wanted.preprocess)
         return sample
+
+    def _decode(self, request: ReadRequest) -> dict[str, np.ndarray]:
+        """Return the pixels by decode backend, whose pixels are the same."""
+        backends = {view.decode for view in request.wanted}
+        if request.sha256 in self.pixels:
+            return dict.fromkeys(backends, self.pixels[request.sha256])
+        content = read_bytes(self.root / request.path)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != request.sha256:
+            raise ImageError(FILE_CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
+        return {backend: DECODE_BACKENDS[backend].decode(content) for backend in backends}
 
     def samples(self, requests: Iterable[ReadRequest], workers: int, ahead: int) -> Iterator[DecodedImage]:
         """The samples in order; threads read at most the next ``ahead`` meanwhile."""

@@ -9,6 +9,7 @@ machines have it, too, and theirs are here (``aigid.features.remote_cache``).
 import hashlib
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 
@@ -71,19 +72,20 @@ class CachedEmbeddings:
 
         Others' are fetched before, and those that others lack are sent.
         """
-        theirs = remote_cache.download(self.shelf.folder, SHARDS)
+        theirs = remote_cache.download(self.shelf.folder, SHARDS) if self.shelf.shared else set()
         for path in self.shelf.shards():
             if path in self._seen:
                 continue
-            content = verify_shard(path)
-            if content is None:
+            status = path.stat()
+            key = _verified_keys(path, status.st_size, status.st_mtime_ns)
+            if key is None:
                 quarantine(path)
                 continue
             self._seen.add(path)
-            wanted, at = self._keys.find(content[0])
+            wanted, at = self._keys.find(key)
             self._shard[at], self._row[at] = len(self._shards), wanted
             self._shards.append(path)
-            if path.name not in theirs:
+            if self.shelf.shared and path.name not in theirs:
                 remote_cache.upload(path)
 
     @property
@@ -105,25 +107,27 @@ class RowWriter(ShardWriter):
 
     def __init__(self, entry: CacheEntry, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
         self._send = remote_cache.Uploader()
+        send = self._send if entry.shared else lambda path: None
         metadata, limits = {"computed_on": computed_on}, {"max_rows": SHARD_ROWS, "max_seconds": SHARD_SECONDS}
-        super().__init__(entry, **limits, metadata=metadata, written=self._send, clock=clock)
+        super().__init__(entry, **limits, metadata=metadata, written=send, clock=clock)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self._send.close()
 
 
-def open_entry(about: dict[str, object], made_by: dict[str, object]) -> CacheEntry:
+def open_entry(about: dict[str, object], made_by: dict[str, object], root: Path | None = None) -> CacheEntry:
     """The shelf of a tower and view; ``about`` holds all that decides its rows, and is written beside them.
 
-    ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing.
+    ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing. A
+    shelf below a ``root`` of its own, in place of ``$AIGID_CACHE``, is shared with nobody.
     """
-    folder = entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by})
+    folder = entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by}, root)
     version = read_metadata(folder / METADATA_FILE).get("schema_version")
     if version != SCHEMA_VERSION:
         reads = f"schema version {version}, this code reads {SCHEMA_VERSION}"
         raise InputError(f"cache {folder}: {reads}; remove it, or let $AIGID_CACHE name another folder")
-    return CacheEntry(folder)
+    return CacheEntry(folder, shared=root is None)
 
 
 def warn_other_versions() -> None:
@@ -138,6 +142,13 @@ def warn_other_versions() -> None:
 def embeddings_folder() -> Path:
     """The folder of the shelves."""
     return cache_folder() / CACHE_KIND
+
+
+@lru_cache(maxsize=256)
+def _verified_keys(path: Path, size: int, mtime_ns: int) -> np.ndarray | None:
+    """Return the keys of a shard, read once as long as it is unchanged; None where it is damaged."""
+    content = verify_shard(path)
+    return None if content is None else content[0].copy()
 
 
 def verify_shard(path: Path) -> tuple[np.ndarray, np.ndarray] | None:

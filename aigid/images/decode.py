@@ -5,7 +5,9 @@ Pixels are as stored but for: EXIF orientation applied; transparency laid on whi
 Nothing of Pillow's global state is touched, so threads may decode at once. Memory: about 16 bytes a pixel at worst.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -15,6 +17,7 @@ from aigid.images.formats import format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
 from aigid.images.jpeg import end_of_scan
 
+T = TypeVar("T")
 MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole image
 BACKGROUND = (255, 255, 255)
@@ -34,6 +37,13 @@ TRANSPOSE = {
 
 def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; ImageError otherwise, and never another exception."""
+    return decode_with(source, lambda image: None, max_pixels)[0]
+
+
+def decode_with(
+    source: Path | str | bytes, read: Callable[[ImageFile.ImageFile], T], max_pixels: int = MAX_PIXELS
+) -> tuple[np.ndarray, T]:
+    """Return the pixels as ``decode`` does, and what ``read`` gives of Pillow's image once all of it is loaded."""
     data = source if isinstance(source, bytes) else read_bytes(source)
     name = format_of(data[:1024])
     if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
@@ -45,7 +55,7 @@ def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarr
             _check_progressive_scans(image, data, max_pixels)
             image.load()
             _check_end(image, data, name)
-            return _rgb(image)
+            return _rgb(image), read(image)
     except ImageError:
         raise
     except Exception as error:  # parsers of hostile bytes raise anything

@@ -1,8 +1,9 @@
-"""What a person names on the command line, as a table of images."""
+"""What a user hands over: names on the command line as a table of images, images in memory as files."""
 
 import os
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.data.layouts import folders
 from aigid.data.layouts.base import scan
+from aigid.images.formats import read_bytes
 
 MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
 STDIN = "-"
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 def collect_inputs(arguments: Iterable[str], root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
-    """One row an image, each once: ``path``, and what is known of it, else empty.
+    """Return one row an image, each once: ``path``, and what is known of it, else empty.
 
     An argument is an image, a folder, a glob, a manifest (its paths start from ``root``, else from its folder), or
     ``-`` for ``lines`` of paths. InputError where there is none such, or no image in it.
@@ -34,20 +37,20 @@ def _expand(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.Data
     path = Path(argument)
     if argument == STDIN:
         names = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]
-        found = pd.DataFrame({"path": [str((root or Path()) / name) for name in names if name]})
+        table = pd.DataFrame({"path": [str((root or Path()) / name) for name in names if name]})
     elif path.is_dir():
-        found = _walk(path)
+        table = _walk(path)
     elif path.suffix in tables.SUFFIXES and path.is_file():
-        found = _read_list(path, root)
+        table = _read_list(path, root)
     elif not os.path.lexists(path) and has_magic(argument):
-        found = pd.concat([pd.DataFrame(columns=["path"]), *_matches(argument)])
+        table = pd.concat([pd.DataFrame(columns=["path"]), *_matches(argument)])
     elif not os.path.lexists(path):
         raise InputError(f"{argument}: no such image, folder or manifest")
     else:
-        found = pd.DataFrame({"path": [argument]})
-    if found.empty:
+        table = pd.DataFrame({"path": [argument]})
+    if table.empty:
         raise InputError(f"{argument}: no images{' on stdin' if argument == STDIN else ''}")
-    return found
+    return table
 
 
 def _matches(pattern: str) -> Iterator[pd.DataFrame]:
@@ -56,7 +59,7 @@ def _matches(pattern: str) -> Iterator[pd.DataFrame]:
 
 
 def _walk(folder: Path) -> pd.DataFrame:
-    """The images below a folder; where ``0_real`` and ``1_fake`` say what they are, that too."""
+    """Return the images below a folder; where ``0_real`` and ``1_fake`` say what they are, that too."""
     tree = scan(folder)
     known = {row["path"]: row for row in folders.realfake(tree)}
     rows = [known.get(path, {"path": path}) for path in tree.images]
@@ -67,36 +70,38 @@ def _read_list(path: Path, root: Path | None) -> pd.DataFrame:
     table = tables.read(path, ("path",))
     if "label" in table:
         table = manifest.validate(table, str(path))
-    below = path.parent if root is None else root
-    kept = table[["path", *(column for column in MANIFEST_COLUMNS if column in table)]]
-    return kept.assign(path=[str(below / name) for name in table["path"]])
+    folder = path.parent if root is None else root
+    columns = ["path", *(column for column in MANIFEST_COLUMNS if column in table)]
+    return table[columns].assign(path=[str(folder / name) for name in table["path"]])
 
 
-# Images that are no files yet: written as files that decode to the same pixels.
+def path_of(image: Any) -> str:
+    """Return the path of an image that is a file, else an empty text."""
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
 
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
-
-def to_path(image: Any, scratch: Path, number: int) -> Path:
-    """The path of a file with the image: its own, or one below ``scratch``.
+def encode(image: Any) -> bytes:
+    """Return the content of an image file; what is no file is encoded such that it decodes to the same pixels.
 
     ``image`` is a path; a PIL image; an array (H, W), (H, W, 3) or tensor (3, H, W), of bytes or of floats in [0, 1].
+    ImageError where a file cannot be read, InputError for anything else.
     """
-    if isinstance(image, (str, os.PathLike)):
-        return Path(image)
+    if path := path_of(image):
+        return read_bytes(path)
     if not isinstance(image, Image.Image):
-        image = Image.fromarray(_bytes(image))
-    suffix = "tiff" if image.mode == "F" else "png"
+        image = Image.fromarray(_to_uint8(image))
     if image.mode not in (*PNG_MODES, "F"):
         image = image.convert("RGB")
-    path = scratch / f"{number}.{suffix}"
-    how = {} if suffix == "tiff" else {"compress_level": 1, "exif": image.getexif()}
-    image.save(path, **how)
-    return path
+    out = BytesIO()
+    if image.mode == "F":
+        image.save(out, "TIFF")
+    else:
+        image.save(out, "PNG", compress_level=1, exif=image.getexif())
+    return out.getvalue()
 
 
-def _bytes(image: Any) -> np.ndarray:
-    """(H, W) or (H, W, 3) uint8."""
+def _to_uint8(image: Any) -> np.ndarray:
+    """Return (H, W) or (H, W, 3) uint8."""
     tensor = hasattr(image, "detach")
     array = np.asarray(image.detach().cpu() if tensor else image)
     if tensor and array.ndim == 3 and array.shape[0] in (1, 3):

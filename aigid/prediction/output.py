@@ -1,9 +1,10 @@
-"""What is said about one image, for programs and for people."""
+"""Predictions, as JSON, as a scores file and as a table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
@@ -17,9 +18,11 @@ from aigid.prediction.inputs import MANIFEST_COLUMNS
 class Prediction:
     """One image and one bundle; of an image that cannot be read, ``status`` and ``error`` alone.
 
-    ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one. ``details``:
-    ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``limits``, ``classes`` (probability by generator),
-    ``stability`` (score of each view, spread, flips) and ``embedded_metadata`` (metadata, which no score has seen).
+    ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one, ``scores`` that
+    of each view. ``warnings`` make any verdict unsafe. ``occlusion_map`` (8, 8) says by how much the score falls where
+    a cell is covered. ``details``: ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``classes`` (probability
+    by generator), ``stability`` (score of each delivery, spread, flips) and ``embedded_metadata``, which no score has
+    seen.
     """
 
     path: str
@@ -30,76 +33,80 @@ class Prediction:
     verdict: str | None = None
     threshold: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    occlusion_map: np.ndarray | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
-        """Could it be read?"""
         return self.status == OK
 
     @property
     def uncertain(self) -> bool:
-        """Is the verdict that there is none?"""
         return self.verdict == UNCERTAIN
 
-    def document(self) -> dict[str, Any]:
-        """As flat JSON; what is not known is left out."""
+    def to_json(self) -> dict[str, Any]:
+        """Return a flat JSON object; what is not known is left out."""
         if not self.ok:
             return {"path": self.path, "status": self.status, "error": self.error, **self.details}
-        found = {"path": self.path, "status": self.status, "score": self.score, "probability": self.probability}
-        found |= {"verdict": self.verdict, "uncertain": self.uncertain, "threshold": self.threshold, **self.details}
-        return {name: value for name, value in found.items() if value is not None}
+        fields = {"path": self.path, "status": self.status, "score": self.score, "probability": self.probability}
+        fields |= {"verdict": self.verdict, "uncertain": self.uncertain, "threshold": self.threshold, **self.details}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
-# Predictions as a scores file and as a table.
-
+FIRST_COLUMNS = ("path", "label", "generator", "split", "view", "score")
 STYLES = {"real": "green", "generated": "red", "uncertain": "yellow"}
 
 
 def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.DataFrame:
-    """A scores file's rows, one an image and view; an image whose class nobody told has no label.
+    """Return a scores file's rows, one an image and view; an image of unknown class has no label.
 
     Where no split is known it is ``test``; ``probability`` and ``verdict`` stand beside the score.
     """
     rows = []
-    for known, found in zip(images.to_dict("records"), predictions, strict=True):
-        row = {"path": found.path} | {name: known.get(name, "") for name in MANIFEST_COLUMNS}
-        row |= {"split": row["split"] or "test", "status": found.status}
-        classes = {f"class_{name}": share for name, share in found.details.get("classes", {}).items()}
-        row |= {"view": "clean", "score": found.score, "probability": found.probability, "verdict": found.verdict}
+    for known, prediction in zip(images.to_dict("records"), predictions, strict=True):
+        row = {"path": prediction.path} | {name: known.get(name, "") for name in MANIFEST_COLUMNS}
+        row |= {"split": row["split"] or "test", "status": prediction.status}
+        classes = {f"class_{name}": share for name, share in prediction.details.get("classes", {}).items()}
+        row |= {
+            "view": "clean",
+            "score": prediction.score,
+            "probability": prediction.probability,
+            "verdict": prediction.verdict,
+        }
         rows.append(row | classes)
-        for view, score in found.details.get("stability", {}).get("scores", {}).items():
+        for view, score in prediction.details.get("stability", {}).get("scores", {}).items():
             if view != "clean":
                 rows.append(row | {"view": view, "score": score, "probability": None, "verdict": None})
-    first = ("path", "label", "generator", "split", "view", "score")
     table = pd.DataFrame(rows)
-    return table[[*first, *(column for column in table if column not in first)]]
+    return table[[*FIRST_COLUMNS, *(column for column in table if column not in FIRST_COLUMNS)]]
 
 
 def table(rows: Sequence[Sequence[Prediction]], names: Sequence[str]) -> Table:
-    """What a person reads: a line for each image and bundle."""
-    shown = Table("image", *(["model"] if len(names) > 1 else []), "verdict", "P(generated)", "score", "remarks")
+    """Return what a person reads: a line for each image and bundle."""
+    result = Table("image", *(["model"] if len(names) > 1 else []), "verdict", "P(generated)", "score", "remarks")
     for predictions in rows:
-        for name, found in zip(names, predictions, strict=True):
-            cells = [found.path, *([name] if len(names) > 1 else []), *_cells(found)]
-            shown.add_row(*map(_text, cells))
-    return shown
+        for name, prediction in zip(names, predictions, strict=True):
+            cells = [prediction.path, *([name] if len(names) > 1 else []), *_cells(prediction)]
+            result.add_row(*map(_text, cells))
+    return result
 
 
 def _text(cell: str) -> Text:
-    """As it stands: names may hold Rich's markup, bytes that are no UTF-8, and what moves the cursor."""
+    """Return it as it stands: names may hold Rich's markup, bytes that are no UTF-8, and what moves the cursor."""
     printable = cell.encode("utf-8", "backslashreplace").decode()
-    return Text("".join(it if it.isprintable() else repr(it)[1:-1] for it in printable), STYLES.get(cell, ""))
+    return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in printable), STYLES.get(cell, ""))
 
 
-def _cells(found: Prediction) -> list[str]:
-    if not found.ok:
-        return ["-", "", "", f"{found.status}: {found.error}"]
-    probability = "uncalibrated" if found.probability is None else f"{found.probability:.1%}"
-    remarks = list(found.details["reasons"])
-    if classes := found.details.get("classes"):
+def _cells(prediction: Prediction) -> list[str]:
+    if not prediction.ok:
+        return ["-", "", "", f"{prediction.status}: {prediction.error}"]
+    probability = "uncalibrated" if prediction.probability is None else f"{prediction.probability:.1%}"
+    remarks = list(prediction.details["reasons"])
+    if classes := prediction.details.get("classes"):
         remarks.append(f"most like {max(classes, key=classes.get)}")
-    if stability := found.details.get("stability"):
+    if stability := prediction.details.get("stability"):
         remarks.append(f"spread {stability['spread']:.2f} over deliveries")
-    if said := found.details.get("embedded_metadata"):
-        remarks.append(f"says of itself: {said['summary']}")
-    return [found.verdict, probability, f"{found.score:.3f}", "; ".join(remarks)]
+    if metadata := prediction.details.get("embedded_metadata"):
+        remarks.append(f"says of itself: {metadata['summary']}")
+    return [prediction.verdict, probability, f"{prediction.score:.3f}", "; ".join(remarks)]

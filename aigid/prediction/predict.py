@@ -1,162 +1,165 @@
-"""Bundles in use: images in, predictions out."""
+"""Images in, predictions out: inspect, score, decide."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
 from aigid.core.embeddings import OK
-from aigid.core.files import num_workers
 from aigid.core.params import validate
-from aigid.detectors import bundle as bundles
-from aigid.images.decode import decode
-from aigid.images.errors import ImageError
-from aigid.images.hashing import hash_files
+from aigid.detectors import bundle
+from aigid.detectors.protocol import Scores
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
-from aigid.prediction import inputs, stability, verdict
+from aigid.prediction import verdict
+from aigid.prediction.inspection import InspectedImage, inspect_batches
 from aigid.prediction.output import Prediction
-from aigid.prediction.scorers import BatchScores, Scorer
+from aigid.prediction.scorers import Scorer, to_p_generated
 
 if TYPE_CHECKING:
     from aigid.features.extract import EncoderLoader
 
 
-CHUNK = 2048  # images at a time, of which scores and findings are in memory
-Warnings = dict[str, tuple[str, ...]]  # by sha256
-
-
 class Predictor:
-    """A fitted detector with its backbone, thresholds and limits, ready for images."""
+    """A fitted detector with its backbone, thresholds and limitations, ready for images."""
 
     def __init__(
         self,
         folder: Path,
         settings: EvaluationSettings | None = None,
         weights: str | None = None,
-        deployment: DecisionRule | None = None,
+        rule: DecisionRule | None = None,
     ) -> None:
         self.folder = folder
-        self.model = bundles.load(folder)
+        self.model = bundle.load(folder)
         self.settings = settings or EvaluationSettings()
-        self.deployment = deployment or verdict.decision_rule_for(self.model, self.settings)
+        self.rule = rule or verdict.decision_rule_for(self.model, self.settings)
         self.scorer = Scorer(self.model, folder, weights)
-        self.loader: EncoderLoader | None = None  # torch is imported when the first image comes
+
+    @cached_property
+    def loader(self) -> "EncoderLoader":
+        """The encoders, kept from one call to the next."""
+        from aigid.features.extract import EncoderLoader  # torch, once the first image comes
+
+        return EncoderLoader()
 
     @property
-    def terms(self) -> dict[str, Any]:
-        """On what terms verdicts stand."""
-        return verdict.operating_point(self.deployment, self.settings)
+    def operating_point(self) -> dict[str, Any]:
+        return verdict.operating_point(self.rule, self.settings)
 
     @property
-    def limits(self) -> list[str]:
-        """What it does not know."""
-        return verdict.limitations(self.model, self.deployment)
+    def limitations(self) -> list[str]:
+        return verdict.limitations(self.model, self.rule)
 
-    def predict(self, images: Any, stable: bool = False) -> Prediction | list[Prediction]:
-        """Of a path, PIL image, array (H, W[, 3]) or tensor (3, H, W) one prediction; of a list, as many."""
-        given = images if isinstance(images, (list, tuple)) else [images]
-        with tempfile.TemporaryDirectory(prefix="aigid-") as scratch:
-            paths = [inputs.to_path(image, Path(scratch), number) for number, image in enumerate(given)]
-            table = pd.DataFrame({"path": [str(path) for path in paths]})
-            found = [row[0] for row in predict([self], table, stable)]
-        return found if isinstance(images, (list, tuple)) else found[0]
+    def predict(
+        self, images: Any, views: Sequence[str] = (), explain: Path | bool = False, check_stability: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Return the prediction of a path, PIL image, array (H, W[, 3]) or tensor (3, H, W); of a list, as many.
 
-
-def predict(bundles: Sequence[Predictor], images: pd.DataFrame, stable: bool = False) -> Iterator[list[Prediction]]:
-    """For each row of ``images`` (column ``path``) the bundles' predictions; towers are loaded and fed once."""
-    from aigid.features.extract import EncoderLoader
-
-    loader = bundles[0].loader = bundles[0].loader or EncoderLoader()
-    views = ("clean", *(stability.DELIVERY_VIEWS if stable else ()))
-    for start in range(0, len(images), CHUNK):
-        paths = images["path"].iloc[start : start + CHUNK].tolist()
-        keys = np.array(hash_files([str(Path(path).absolute()) for path in paths]))
-        failed, seen = _unhashed(paths, keys), {}
-        look = _warning_collector(seen)
-        table = pd.DataFrame({"path": paths, "sha256": keys}).drop(index=list(failed)).reset_index(drop=True)
-        places = [place for place in range(len(paths)) if place not in failed]
-        scored = []
-        for number, bundle in enumerate(bundles if places else ()):
-            others = [tower for other in bundles[number + 1 :] for tower in other.scorer.towers]
-            scored.append(bundle.scorer.score(table, views, loader, others, look))
-        if places:
-            _decode_cached(table, scored[0].status == OK, seen)
-        rows = dict(zip(places, range(len(places)), strict=True))
-        for place, path in enumerate(paths):
-            if place in failed:
-                status, message = failed[place]
-                yield [Prediction(path, status, message, details=_detector_info(bundle)) for bundle in bundles]
-            else:
-                caution = seen.get(keys[place], ())
-                pairs = zip(bundles, scored, strict=True)
-                yield [_to_prediction(bundle, path, it, rows[place], caution, stable) for bundle, it in pairs]
+        The options are those of the function ``predict``.
+        """
+        several = isinstance(images, (list, tuple))
+        batch = images if several else [images]
+        predictions = [row[0] for row in predict([self], batch, views, explain, check_stability)]
+        return predictions if several else predictions[0]
 
 
-def _to_prediction(
-    bundle: Predictor, path: str, found: BatchScores, row: int, caution: tuple[str, ...], stable: bool
-) -> Prediction:
-    status = str(found.status[row])
-    if status != OK:
-        return Prediction(path, status, found.messages.get(row, ""), details=_detector_info(bundle))
-    score = float(found.scores["clean"][row])
-    details = _detector_info(bundle)
-    if stable:
-        details["stability"] = stability.score_stability(
-            {view: float(it[row]) for view, it in found.scores.items()}, bundle
+def predict(
+    predictors: Sequence[Predictor],
+    images: Sequence[Any],
+    views: Sequence[str] = (),
+    explain: Path | bool = False,
+    check_stability: bool = False,
+) -> Iterator[list[Prediction]]:
+    """Yield the predictors' predictions for each image, which is decoded once for all of them.
+
+    ``views`` are scored beside ``clean``, which decides; ``check_stability`` scores what messengers and web sites make
+    of an image. ``explain`` asks for occlusion maps; a folder gets their figures.
+    """
+    loader = predictors[0].loader
+    names = tuple(dict.fromkeys(("clean", *views, *(verdict.DELIVERY_VIEWS if check_stability else ()))))
+    number = 0
+    for batch in inspect_batches(images):
+        readable = [image for image in batch if image.status == OK]
+        scores = _score(predictors, readable, names, loader) if readable else [None] * len(predictors)
+        rows = {id(image): row for row, image in enumerate(readable)}
+        for image in batch:
+            pairs = list(zip(predictors, scores, strict=True))
+            found = [
+                _decide(predictor, image, score, rows.get(id(image)), check_stability) for predictor, score in pairs
+            ]
+            if explain:
+                found = [
+                    _explain(predictor, image, prediction, number, explain, loader) if prediction.ok else prediction
+                    for predictor, prediction in zip(predictors, found, strict=True)
+                ]
+            yield found
+            number += 1
+        del batch, readable, image  # their pixels, before the next are collected
+
+
+def _score(
+    predictors: Sequence[Predictor], images: list[InspectedImage], views: Sequence[str], loader: "EncoderLoader"
+) -> list[Scores]:
+    return [
+        predictor.scorer.score(
+            images, views, loader, [backbone for other in predictors[after:] for backbone in other.scorer.backbones]
         )
-        caution = (*caution, *stability.stability_warnings(details["stability"]))
-    said = verdict.decide(score, bundle.deployment, caution)
-    details |= {"calibrated": said.calibrated, "reasons": list(said.reasons)}
-    if "clean" in found.classes:
-        named = zip(bundle.model.detector.classes, found.classes["clean"][row].tolist(), strict=True)
-        details["classes"] = dict(named)
-    return Prediction(path, OK, "", score, said.probability, said.verdict, said.threshold, details)
+        for after, predictor in enumerate(predictors, 1)
+    ]
 
 
-def _detector_info(bundle: Predictor) -> dict[str, Any]:
-    return {"detector": bundle.model.name, "demonstration": bundle.model.origin.demonstration}
+def _decide(
+    predictor: Predictor, image: InspectedImage, result: Scores | None, row: int | None, check_stability: bool
+) -> Prediction:
+    details = {"detector": predictor.model.name, "demonstration": predictor.model.origin.demonstration}
+    if result is None or row is None:
+        return Prediction(image.path, image.status, image.message, details=details)
+    if (status := str(result.status[row])) != OK:
+        return Prediction(image.path, status, result.messages.get(row, ""), details=details)
+    scores = {view: float(to_p_generated(values)[row]) for view, values in result.values.items()}
+    warnings = image.warnings
+    if check_stability:
+        delivered = {view: scores[view] for view in ("clean", *verdict.DELIVERY_VIEWS)}
+        details["stability"] = verdict.score_stability(delivered, predictor.rule)
+        warnings += verdict.stability_warnings(details["stability"])
+    decision = verdict.decide(scores["clean"], predictor.rule, warnings)
+    details |= {"calibrated": decision.calibrated, "reasons": list(decision.reasons)}
+    if result.values["clean"].ndim == 2:
+        classes = zip(predictor.model.detector.classes, result.values["clean"][row].tolist(), strict=True)
+        details["classes"] = dict(classes)
+    if image.metadata:
+        details["embedded_metadata"] = image.metadata
+    return Prediction(
+        image.path,
+        score=scores["clean"],
+        probability=decision.probability,
+        verdict=decision.verdict,
+        threshold=decision.threshold,
+        details=details,
+        scores=scores,
+        warnings=warnings,
+    )
 
 
-def _unhashed(paths: list[str], keys: np.ndarray) -> dict[int, tuple[str, str]]:
-    """Why files that could not be hashed cannot be decoded either, by place."""
-    failed = {}
-    for place in np.flatnonzero(keys == "").tolist():
-        try:
-            decode(paths[place])
-        except ImageError as error:
-            failed[place] = (str(error.status), error.message)
-        else:
-            failed[place] = ("changed", "it was written to while it was read")
-    return failed
+def _explain(
+    predictor: Predictor,
+    image: InspectedImage,
+    prediction: Prediction,
+    number: int,
+    folder: Path | bool,
+    loader: "EncoderLoader",
+) -> Prediction:
+    from aigid.prediction import explanation
 
-
-def _warning_collector(seen: Warnings) -> Any:
-    def look(key: str, image: np.ndarray) -> None:
-        if key not in seen:
-            seen[key] = verdict.pixel_warnings(image)
-
-    return look
-
-
-def _decode_cached(table: pd.DataFrame, good: np.ndarray, seen: Warnings) -> None:
-    """Decode what the cache spared the scorers."""
-    rest = {key: path for key, path in zip(table["sha256"][good], table["path"][good], strict=True) if key not in seen}
-    look = _warning_collector(seen)
-
-    def see(item: tuple[str, str]) -> None:
-        try:
-            look(item[0], decode(item[1]))
-        except ImageError:  # gone since: the score stands
-            seen[item[0]] = ()
-
-    with ThreadPoolExecutor(num_workers()) as pool:
-        list(pool.map(see, rest.items()))
+    drops = explanation.occlusion(lambda images: predictor.scorer.score_pixels(images, loader), image.pixels)
+    if folder is True:
+        return replace(prediction, occlusion_map=drops)
+    out = Path(folder) / f"{Path(image.path).stem}-{number}-{predictor.folder.name}.png"
+    explanation.write(image.pixels, drops, f"{predictor.folder.name}: {Path(image.path).name}", out)
+    return replace(prediction, occlusion_map=drops, details=prediction.details | {"map": str(out)})
 
 
 def open_bundle(folder: Path | str, weights: str | None = None, **settings: Any) -> Predictor:
-    """The bundle in a folder; ``weights`` names a copy of its backbone's, the rest is of ``EvaluationSettings``."""
+    """Return a bundle's predictor; ``weights`` names a copy of its backbone's, ``settings`` are evaluation's."""
     return Predictor(Path(folder), validate(settings, EvaluationSettings, "aigid.load"), weights)

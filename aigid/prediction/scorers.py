@@ -1,7 +1,9 @@
-"""From images to a bundle's scores, from embeddings or from the pixels themselves."""
+"""From inspected images to a bundle's scores."""
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,48 +13,35 @@ import pandas as pd
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, require_same
-from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.protocol import Scores as DetectorScores
+from aigid.detectors.protocol import EmbeddingDetector, Scores
 from aigid.detectors.samples import Samples
 from aigid.detectors.scoring import p_generated
 from aigid.features.backbones import BackboneSettings, ConcatSettings, components
+from aigid.prediction.inspection import InspectedImage, batch_by_size
 
 if TYPE_CHECKING:
     from aigid.features.extract import EncoderLoader, ExtractionResult
 
-
-DecodeCallback = Callable[[str, np.ndarray], object]
+AnyBackbone = BackboneSettings | ConcatSettings
 
 
 @dataclass(frozen=True)
-class BatchScores:
-    """``status`` (N,) str and, of the images that are ok, ``scores`` (N,) and ``classes`` (N, K) by view."""
-
-    status: np.ndarray
-    messages: dict[int, str]
-    scores: dict[str, np.ndarray]
-    classes: dict[str, np.ndarray]
-
-
 class ExtractedSamples(Samples):
     """Images whose embeddings come from the row cache or were computed into it."""
 
-    def __init__(self, table: pd.DataFrame, seed: int, extraction: "ExtractionResult") -> None:
-        super().__init__(table, seed=seed)
-        object.__setattr__(self, "extraction", extraction)
+    extraction: "ExtractionResult | None" = None
 
     @property
     def status(self) -> np.ndarray:
-        """(N,) str."""
+        """Return (N,) str."""
         return np.array(self.extraction.status)
 
     @property
     def messages(self) -> dict[int, str]:
-        """Why images failed, by their index."""
         return {sample.place: sample.message for sample in self.extraction.failed}
 
     def embeddings(self, view: str, indices: np.ndarray) -> np.ndarray:
-        """(n, D) float32."""
+        """Return (n, D) float32."""
         return self.extraction.views[view][indices].astype(np.float32)
 
 
@@ -67,81 +56,91 @@ class Scorer:
             require_same(model, Samples(pd.DataFrame(), seed=model.origin.seed))
 
     @property
-    def towers(self) -> list[BackboneSettings]:
-        """What must be loaded."""
+    def backbones(self) -> list[BackboneSettings]:
+        """Return the encoders that must be loaded."""
         return components(self.backbone) if self.backbone else []
 
     def score(
         self,
-        images: pd.DataFrame,
+        images: Sequence[InspectedImage],
         views: Sequence[str],
         loader: "EncoderLoader",
-        others: list[BackboneSettings],
-        look: DecodeCallback,
-    ) -> BatchScores:
-        """Of images with ``path`` and ``sha256``; ``others`` are towers that want the same images."""
-        samples = Samples(images, seed=self.model.origin.seed)
-        if self.backbone:
-            samples = self._extracted(images, views, loader, others, look)
-        return to_batch_scores(self.model.detector.score(samples, views))
+        other_backbones: Sequence[BackboneSettings] = (),
+        cache_root: Path | None = None,
+    ) -> Scores:
+        """Return the scores of readable images; ``other_backbones`` will embed the same images next.
 
-    def _extracted(
-        self,
-        images: pd.DataFrame,
-        views: Sequence[str],
-        loader: "EncoderLoader",
-        others: list[BackboneSettings],
-        look: DecodeCallback,
+        ``cache_root`` stands in for ``$AIGID_CACHE``.
+        """
+        table = pd.DataFrame({"path": [image.path for image in images], "sha256": [image.sha256 for image in images]})
+        pixels = {image.sha256: image.pixels for image in images}
+        samples = Samples(table, seed=self.model.origin.seed, pixels=pixels, cache_root=cache_root)
+        if self.backbone:
+            samples = self._extract(samples, views, loader, other_backbones)
+        return self.model.detector.score(samples, views)
+
+    def score_pixels(self, images: Iterable[np.ndarray], loader: "EncoderLoader") -> np.ndarray:
+        """Return P(generated) (N,) of images (H, W, 3) uint8, of which nothing stays in the row cache."""
+        inspected = (
+            InspectedImage(f"{number}.png", sha256(pixels.tobytes()).hexdigest(), pixels)
+            for number, pixels in enumerate(images)
+        )
+        with tempfile.TemporaryDirectory(prefix="aigid-") as folder:
+            results = [
+                self.score(batch, ("clean",), loader, cache_root=Path(folder)) for batch in batch_by_size(inspected)
+            ]
+        return np.concatenate([to_p_generated(result.values["clean"]) for result in results])
+
+    def _extract(
+        self, samples: Samples, views: Sequence[str], loader: "EncoderLoader", others: Sequence[BackboneSettings]
     ) -> ExtractedSamples:
         from aigid.features.extract import extract
 
-        seed = self.model.origin.seed
+        table, options = samples.table, {"pixels": samples.pixels, "cache_root": samples.cache_root}
         try:
-            made = extract(images, Path(), self.backbone, views, seed, others, loader=loader, look=look)
+            result = extract(table, samples.root, self.backbone, views, samples.seed, others, loader=loader, **options)
         except InputError as error:
-            raise InputError(f"{self.folder}: {error}{self._absent(str(error))}") from None
-        if self.model.fingerprints and made.attributes["fingerprint"] != self.model.fingerprints:
+            raise InputError(f"{self.folder}: {error}{self._missing_weights_hint(str(error))}") from None
+        if self.model.fingerprints and result.attributes["fingerprint"] != self.model.fingerprints:
             raise InputError(f"{self.folder}: these weights or libraries give other embeddings than it was trained on")
-        return ExtractedSamples(images, seed, made)
+        return ExtractedSamples(table, seed=samples.seed, extraction=result)
 
-    def _absent(self, said: str) -> str:
-        """Where the backbone's weights come from, if it is they that cannot be had."""
-        if "weights" not in said or "no such file" not in said:
+    def _missing_weights_hint(self, message: str) -> str:
+        if "weights" not in message or "no such file" not in message:
             return ""
-        named = {f"{it.model} {it.pretrained or it.revision or ''}".strip() for it in self.towers}
-        return f" (the bundle takes {', '.join(sorted(named))}; --weights names a copy on disk)"
+        names = {f"{part.model} {part.pretrained or part.revision or ''}".strip() for part in self.backbones}
+        return f" (the bundle takes {', '.join(sorted(names))}; --weights names a copy on disk)"
 
 
-def backbone_of(model: Bundle, folder: Path, weights: str | None = None) -> BackboneSettings | ConcatSettings:
-    """The backbone that a bundle's embeddings come from; InputError where the bundle does not say."""
-    if own := getattr(model.detector, "backbone", None):
-        return own
+def to_p_generated(values: np.ndarray) -> np.ndarray:
+    """Return P(generated) (N,) as it is; of class probabilities (N, K), what P(real) leaves."""
+    return p_generated(values) if values.ndim == 2 else values
+
+
+def backbone_of(model: Bundle, folder: Path, weights: str | None = None) -> AnyBackbone:
+    """Return the backbone that a bundle's embeddings come from; InputError where the bundle does not say."""
+    if backbone := getattr(model.detector, "backbone", None):
+        return backbone
     sections: list[dict[str, Any]] = model.origin.backbones
     if not sections:
         raise InputError(f"{folder}: does not say which backbone its embeddings come from; train it again")
-    kinds = [ConcatSettings if it["library"] == "joint" else BackboneSettings for it in sections]
-    made = [params.validate(it, kind, f"{folder}: backbone") for it, kind in zip(sections, kinds, strict=True)]
-    whole = (
-        made[0] if len(made) == 1 else ConcatSettings(library="joint", parts=[p for it in made for p in components(it)])
-    )
+    backbones = [
+        params.validate(
+            section, ConcatSettings if section["library"] == "joint" else BackboneSettings, f"{folder}: backbone"
+        )
+        for section in sections
+    ]
+    parts = [part for backbone in backbones for part in components(backbone)]
+    joint = backbones[0] if len(backbones) == 1 else ConcatSettings(library="joint", parts=parts)
     if weights is None:
-        return _resolve_bundled_weights(whole, folder)
-    if isinstance(whole, ConcatSettings):
-        raise InputError(f"--weights {weights}: {folder} takes {len(whole.parts)} backbones, not one")
-    return whole.model_copy(update={"weights": weights})
+        return _resolve_bundled_weights(joint, folder)
+    if isinstance(joint, ConcatSettings):
+        raise InputError(f"--weights {weights}: {folder} takes {len(joint.parts)} backbones, not one")
+    return joint.model_copy(update={"weights": weights})
 
 
-def _resolve_bundled_weights(
-    backbone: BackboneSettings | ConcatSettings, folder: Path
-) -> BackboneSettings | ConcatSettings:
-    """Weights that a bundle holds itself are named from its folder."""
-    own = getattr(backbone, "weights", None)
-    held = own is not None and (folder / own).is_file()
-    return backbone.model_copy(update={"weights": str(folder / own)}) if held else backbone
-
-
-def to_batch_scores(found: DetectorScores) -> BatchScores:
-    """Scores (N,) as they are; of probabilities (N, K), what P(real) leaves."""
-    scores = {view: p_generated(it) if it.ndim == 2 else it for view, it in found.values.items()}
-    classes = {view: it for view, it in found.values.items() if it.ndim == 2}
-    return BatchScores(np.array(found.status, str), found.messages, scores, classes)
+def _resolve_bundled_weights(backbone: AnyBackbone, folder: Path) -> AnyBackbone:
+    """Return the backbone with the weights that the bundle itself holds named from its folder."""
+    name = getattr(backbone, "weights", None)
+    bundled = name is not None and (folder / name).is_file()
+    return backbone.model_copy(update={"weights": str(folder / name)}) if bundled else backbone

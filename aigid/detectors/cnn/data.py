@@ -1,6 +1,6 @@
 """From a manifest to the network's inputs, computing only the channels that the cache does not hold."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +45,17 @@ class ChannelView:
 class ChannelDataset:
     """Makes the channels of images below ``root``, and keeps them in the cache."""
 
-    def __init__(self, settings: CnnSettings, vae_folder: Path, root: Path, seed: int) -> None:
-        self.settings, self.root, self.seed = settings, root, seed
+    def __init__(
+        self,
+        settings: CnnSettings,
+        vae_folder: Path,
+        root: Path,
+        seed: int,
+        pixels: Mapping[str, np.ndarray] | None = None,
+        cache_root: Path | None = None,
+    ) -> None:
+        self.settings, self.seed = settings, seed
+        self._reader, self._cache_root = Reader(root, seed, pixels or {}), cache_root
         self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
         self._vae_folder, self._vae = vae_folder, None
@@ -83,7 +92,7 @@ class ChannelDataset:
         if channel == "error":
             files = [sha256(self._vae_folder / name) for name in VAE_FILES]
             about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
-        return CacheEntry(entry_path("channels", {"revision": REVISION} | about))
+        return CacheEntry(entry_path("channels", {"revision": REVISION} | about, root=self._cache_root))
 
     def _fill(self, manifest: pd.DataFrame, view: str, entries: dict[Channel, CacheEntry]) -> dict[str, str]:
         """Compute what the entries lack; why images failed, by their sha256."""
@@ -97,7 +106,7 @@ class ChannelDataset:
                 name: stack.enter_context(ShardWriter(it, max_bytes=SHARD_BYTES, by_key=True))
                 for name, it in entries.items()
             }
-            read = Reader(self.root, self.seed).samples(requests, num_workers(), 4 * self.batch)
+            read = self._reader.samples(requests, num_workers(), 4 * self.batch)
             for samples in batches(read, self.batch):
                 failed |= {it.sha256: str(it.status) for it in samples if it.status != embeddings.OK}
                 good = {it.sha256: it.squares[wanted] for it in samples if it.status == embeddings.OK}

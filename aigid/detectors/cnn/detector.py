@@ -79,7 +79,7 @@ class Cnn(ImageDetector):
         return self._source(samples).fingerprints
 
     def _source(self, samples: Samples) -> ChannelDataset:
-        return ChannelDataset(self.settings, self.vae, samples.root, samples.seed)
+        return ChannelDataset(self.settings, self.vae, samples.root, samples.seed, samples.pixels, samples.cache_root)
 
     def probabilities(self, samples: Channels) -> np.ndarray:
         """(N, K) float64."""

@@ -1,6 +1,6 @@
 """The fitted experts, whose mean P(generated) is the verdict; each is loaded when it is wanted, and no sooner."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -89,7 +89,9 @@ class FeatDistill(ImageDetector):
 
         self._loader = self._loader or EncoderLoader()
         images = samples.table.reset_index(drop=True)
-        said = predict(self, images, samples.root, views, samples.seed, self._loader)
+        said = predict(
+            self, images, samples.root, views, samples.seed, self._loader, samples.pixels, samples.cache_root
+        )
         messages = {sample.place: sample.message for sample in said.failed}
         return Scores(said.status, {view: said.scores[view][ENSEMBLE] for view in views}, messages)
 
@@ -160,6 +162,8 @@ def predict(
     views: Sequence[str],
     seed: int,
     loader: EncoderLoader | None = None,
+    pixels: Mapping[str, np.ndarray] | None = None,
+    cache_root: Path | None = None,
 ) -> ExpertScores:
     """What each expert and the ensemble say of each view.
 
@@ -172,7 +176,15 @@ def predict(
     for name, member in detector.members.items():
         others = [tower for other, tower in towers.items() if loader and other != name]
         extraction = extract(
-            images, root, towers[name], views, seed, others, loader=loader or EncoderLoader(MAX_STREAM_BATCH)
+            images,
+            root,
+            towers[name],
+            views,
+            seed,
+            others,
+            loader=loader or EncoderLoader(MAX_STREAM_BATCH),
+            pixels=pixels,
+            cache_root=cache_root,
         )
         status = np.where(status == embeddings.OK, np.array(extraction.status, dtype=object), status)
         failed |= {sample.place: sample for sample in extraction.failed}

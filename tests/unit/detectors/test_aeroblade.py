@@ -25,6 +25,7 @@ from aigid.detectors.aeroblade import (
     random,
     similarity,
 )
+from aigid.detectors.samples import Samples
 
 
 class Rounded(nn.Module):
@@ -118,17 +119,17 @@ def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
     monkeypatch.setattr(aeroblade, "load", lambda folder: Rounded(int(folder.name)))
     monkeypatch.setattr(aeroblade, "similarity", lambda x, *rest: made.append(len(x)) or whole(x, *rest))
     it = ReconstructionScorer(random(8, 0), 8, [root / "40", root / "24"], 0)
-    found, status = it.closeness(table, root, "clean")
+    found, status = it.closeness(Samples(table, root), "clean")
     assert status.tolist()[:3] == ["ok"] * 3
     assert status[3] != "ok"
     assert np.isnan(found[3])
     assert found[1] == found[2]
     pixels = np.stack([np.asarray(Image.open(root / path)) for path in table["path"][:2]])
     np.testing.assert_allclose(found[:2], whole(pixels, [Rounded(40), Rounded(24)], random(8, 0)), rtol=1e-5)
-    again, _ = it.closeness(table[::-1], root, "clean")
+    again, _ = it.closeness(Samples(table[::-1], root), "clean")
     np.testing.assert_array_equal(again, found[::-1])
     assert made == [2]
-    assert (it.closeness(table[:2], root, "jpeg65")[0] != found[:2]).all()
+    assert (it.closeness(Samples(table[:2], root), "jpeg65")[0] != found[:2]).all()
 
 
 def test_what_it_refuses(images, monkeypatch):

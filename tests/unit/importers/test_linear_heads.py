@@ -97,7 +97,7 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     np.testing.assert_allclose([it.score for it in found], expected, atol=1e-6)
     assert found[0].probability is None
     assert found[0].details["calibrated"] is False
-    assert any("calibrated: false" in line for line in bundle.limits)
+    assert any("calibrated: false" in line for line in bundle.limitations)
     with pytest.raises(InputError, match=r"made by another backbone, weights or preprocessing.*\(a paper, on tiny\)"):
         score(model, open_dataset(table, [tmp_path / "tiny_siglip.h5"]))
 

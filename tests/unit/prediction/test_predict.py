@@ -16,9 +16,8 @@ from aigid.detectors import bundle
 from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score
 from aigid.detectors.svm.detector import KernelSvm
-from aigid.features import reader
 from aigid.images.formats import read_bytes
-from aigid.prediction import inputs, verdict
+from aigid.prediction import inputs, inspection
 
 
 def call(*arguments, **options):
@@ -50,7 +49,7 @@ def test_scores_are_the_pipelines_whatever_the_way_and_the_batch(made, monkeypat
 def test_bundles_on_one_backbone_share_one_pass(made, monkeypatch):
     folder, expected = made
     decoded = []
-    monkeypatch.setattr(reader, "read_bytes", lambda path: decoded.append(path) or read_bytes(path))
+    monkeypatch.setattr(inputs, "read_bytes", lambda path: decoded.append(path) or read_bytes(path))
     twice = ["--model", folder / "bundle", "--model", folder / "bundle"]
     done = call(*(folder / "images" / name for name in expected.index), *twice, "--json")
     scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
@@ -130,8 +129,8 @@ def test_a_screenshot_is_uncertain_and_a_photograph_is_not(made, tmp_path):
 def test_flatness_is_seen_on_a_few_rows(share):
     image = np.random.default_rng(0).integers(0, 256, (100, 90, 3), dtype=np.uint8)
     image[: round(100 * share)] = 7
-    assert verdict.flat_pixel_share(image) == pytest.approx(share, abs=0.04)
-    assert bool(verdict.pixel_warnings(image)) == (share > 0.5)
+    assert inspection.flat_pixel_share(image) == pytest.approx(share, abs=0.04)
+    assert bool(inspection.pixel_warnings(image)) == (share > 0.5)
 
 
 @pytest.mark.parametrize("name", ["model.json", "validation.csv", "weights.safetensors"])

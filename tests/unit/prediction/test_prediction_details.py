@@ -13,11 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+import aigid
 from aigid.cli.main import main
-from aigid.cli.prediction import _with_progress
-from aigid.images.decode import decode
-from aigid.prediction import explanation, metadata, stability
-from aigid.prediction.output import Prediction
+from aigid.images import decode, formats
+from aigid.prediction import explanation, inspection, verdict
 from tests.helpers import hostile
 
 HARM = {
@@ -29,42 +28,27 @@ HARM = {
 }
 
 
-def bundle_at(threshold):
-    return SimpleNamespace(deployment=SimpleNamespace(operating_point=SimpleNamespace(threshold=threshold)))
+def rule_at(threshold):
+    return SimpleNamespace(operating_point=SimpleNamespace(threshold=threshold))
 
 
 def test_a_verdict_that_flips_under_delivery_is_a_caution():
-    found = stability.score_stability({"clean": 0.8, "jpeg50": 0.6, "crop90": 0.9}, bundle_at(0.7))
+    found = verdict.score_stability({"clean": 0.8, "jpeg50": 0.6, "crop90": 0.9}, rule_at(0.7))
     assert found["flips"] == ["jpeg50"]
     assert found["spread"] == pytest.approx(0.3)
     assert found["mean"] == pytest.approx(2.3 / 3)
-    assert stability.stability_warnings(found) == ("the verdict flips under jpeg50",)
-    assert stability.stability_warnings(stability.score_stability({"clean": 0.8, "jpeg50": 0.6}, bundle_at(0.5))) == ()
-    assert stability.score_stability({"clean": 0.6, "jpeg50": 0.4}, SimpleNamespace(deployment=None))["flips"] == [
-        "jpeg50"
-    ]
+    assert verdict.stability_warnings(found) == ("the verdict flips under jpeg50",)
+    assert verdict.stability_warnings(verdict.score_stability({"clean": 0.8, "jpeg50": 0.6}, rule_at(0.5))) == ()
+    assert verdict.score_stability({"clean": 0.6, "jpeg50": 0.4}, None)["flips"] == ["jpeg50"]
 
 
-class Reddest:
-    """Stands for a bundle: the score is the red of the brightest pixel of the upper left quarter."""
-
-    folder = SimpleNamespace(name="reddest")
-
-
-def test_the_map_shows_what_the_score_comes_from(monkeypatch, tmp_path):
+def test_the_map_shows_what_the_score_comes_from(tmp_path):
     image = np.full((64, 64, 3), 90, np.uint8)
     image[8:16, 24:32] = (250, 60, 60)
-
-    def predict(bundles, table):
-        for path in table["path"]:
-            yield [SimpleNamespace(score=decode(path)[..., 0].max() / 255)]
-
-    monkeypatch.setattr(explanation, "predict", predict)
-    found = explanation.occlusion(Reddest(), image)
-    assert found.shape == (8, 8)
-    assert np.argwhere(found > 0.1).tolist() == [[1, 3]]
-    Image.fromarray(image).save(tmp_path / "a.png")
-    explanation.write(Reddest(), str(tmp_path / "a.png"), tmp_path / "map.png")
+    drops = explanation.occlusion(lambda images: np.array([image[..., 0].max() / 255 for image in images]), image)
+    assert drops.shape == (8, 8)
+    assert np.argwhere(drops > 0.1).tolist() == [[1, 3]]
+    explanation.write(image, drops, "reddest", tmp_path / "map.png")
     assert Image.open(tmp_path / "map.png").size == (1350, 600)
 
 
@@ -73,7 +57,7 @@ def saved(path, text=(), **options):
     for key, value in text:
         info.add_text(key, value)
     Image.fromarray(hostile.picture()).save(path, **({"pnginfo": info} if text else {}), **options)
-    return metadata.read(path)
+    return inspection.inspect(path).metadata
 
 
 def test_what_an_image_says_of_itself(tmp_path):
@@ -93,16 +77,48 @@ def test_what_an_image_says_of_itself(tmp_path):
     assert found["digital_source_type"] == ["trainedAlgorithmicMedia"]
     assert "made by an algorithm" in found["summary"]
     (tmp_path / "c2pa.jpg").write_bytes((tmp_path / "iptc.jpg").read_bytes() + b"jumbc2pa")
-    assert metadata.read(tmp_path / "c2pa.jpg")["c2pa"]["state"] in ("present", "invalid")
-    assert metadata.read(tmp_path / "nosuch.jpg") == {}
+    assert inspection.inspect(tmp_path / "c2pa.jpg").metadata["c2pa"]["state"] in ("present", "invalid")
+    assert inspection.inspect(tmp_path / "nosuch.jpg").status == "missing"
 
 
-def test_the_metadata_of_an_image_stands_in_its_prediction(tmp_path):
+def test_the_library_alone_gives_metadata_stability_and_a_map(bundle, tmp_path, monkeypatch):
+    """What `aigid predict` prints needs no command line, and a map leaves nothing in the cache or the environment."""
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
     saved(tmp_path / "webui.png", [("parameters", "a cat\nSteps: 20, Sampler: Euler a, Seed: 1")])
-    row = [Prediction(path=str(tmp_path / "webui.png"), score=0.5, details={"reasons": []})]
-    (shown,) = list(_with_progress(iter([row]), [], None))
-    assert shown[0].document()["embedded_metadata"]["summary"] == "parameters of Stable Diffusion web UI"
-    assert "says_of_itself" not in shown[0].document()
+    predictor = aigid.load(bundle)
+    prediction = predictor.predict(tmp_path / "webui.png", views=["blur3"], explain=True, check_stability=True)
+    assert prediction.to_json()["embedded_metadata"]["summary"] == "parameters of Stable Diffusion web UI"
+    assert set(prediction.details["stability"]["scores"]) == {"clean", *verdict.DELIVERY_VIEWS}
+    assert set(prediction.scores) == {"clean", "blur3", *verdict.DELIVERY_VIEWS}
+    assert prediction.occlusion_map.shape == (8, 8)
+    assert np.abs(prediction.occlusion_map).max() > 0
+    assert "map" not in prediction.to_json()
+    assert len(list((tmp_path / "cache").glob("embeddings/*/*.safetensors"))) == len(prediction.scores)
+    (broken,) = predictor.predict([tmp_path / "nosuch.png"], explain=True)
+    assert (broken.status, broken.occlusion_map) == ("missing", None)
+
+
+def test_a_small_image_carries_its_warning(bundle):
+    prediction = aigid.load(bundle).predict(np.zeros((20, 20, 3), np.uint8))
+    assert prediction.warnings == tuple(prediction.details["reasons"][:1]) != ()
+    assert prediction.uncertain
+
+
+def test_each_image_is_read_and_decoded_once(bundle, tmp_path, monkeypatch):
+    """By two bundles, in six views, with metadata and map."""
+    opened, decoded = [], []
+    read, load = formats.open_file, decode.open_lazily
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(formats, "open_file", lambda path: opened.append(str(path)) or read(path))
+    monkeypatch.setattr(decode, "open_lazily", lambda *file: decoded.append(file[1]) or load(*file))
+    paths = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.fromarray(hostile.picture() + np.uint8(number)).save(path)
+    run = ["predict", *paths, "--model", str(bundle), "--model", str(bundle), "--stable", "--json"]
+    done = CliRunner().invoke(main, [*run, "--explain", str(tmp_path / "maps")])
+    assert done.exit_code == 0, done.stderr
+    assert sorted(opened) == paths
+    assert decoded == ["PNG"] * 3
 
 
 def folder_of(folder, num):
@@ -153,10 +169,10 @@ def test_stable_and_explain_on_the_command_line(bundle, tmp_path, monkeypatch):
     done = CliRunner().invoke(main, [*run, "--json"])
     assert done.exit_code == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found["stability"]["scores"]) == {"clean", *stability.DELIVERY_VIEWS}
+    assert set(found["stability"]["scores"]) == {"clean", *verdict.DELIVERY_VIEWS}
     assert found["stability"]["scores"]["clean"] == found["score"]
     assert Image.open(found["map"]).format == "PNG"
     assert len(fsspec.filesystem("memory").find("explained")) == 1 + len(
-        stability.DELIVERY_VIEWS
+        verdict.DELIVERY_VIEWS
     )  # of the covered ones none
     assert (found["verdict"] == "uncertain") == bool(found["reasons"])

@@ -1,0 +1,99 @@
+"""The first step of a prediction: read an image once, decode it once, and say what makes any verdict unsafe."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from aigid.core.embeddings import OK
+from aigid.core.files import num_workers
+from aigid.images.decode import decode_with
+from aigid.images.errors import ImageError
+from aigid.prediction import inputs, metadata
+
+MAX_IMAGES, MAX_BYTES = 256, 2**28  # of a batch: images, and bytes of their pixels
+MIN_PIXELS = 32  # of the shorter side
+SAMPLED_ROWS = 32  # of an image, evenly spaced
+MAX_FLAT_SHARE = 0.5  # share of pixels equal to both neighbors, above which an image looks drawn by a screen
+
+
+@dataclass(frozen=True, eq=False)
+class InspectedImage:
+    """The ``pixels`` (H, W, 3) uint8 of an image and the sha256 of its file, or ``status`` and ``message`` alone."""
+
+    path: str
+    sha256: str = ""
+    pixels: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    status: str = OK
+    message: str = ""
+
+
+def inspect(image: Any, number: int = 0) -> InspectedImage:
+    """Return what one read of an image gives: a path, or what ``inputs.encode`` takes, then called ``number``."""
+    path = inputs.path_of(image) or f"{number}.png"
+    try:
+        content = inputs.encode(image)
+        pixels, claims = decode_with(content, metadata.container)
+    except ImageError as error:
+        return InspectedImage(path, status=str(error.status), message=error.message)
+    claims = metadata.summarize(content, path, claims)
+    return InspectedImage(path, sha256(content).hexdigest(), pixels, pixel_warnings(pixels), claims)
+
+
+def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:
+    """Yield the inspected images in order, as ``batch_by_size``; threads read a few ahead."""
+    workers = num_workers()
+    pending: deque[Future[InspectedImage]] = deque()
+
+    def results() -> Iterator[InspectedImage]:
+        for number, image in enumerate(images):
+            pending.append(pool.submit(inspect, image, number))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    with ThreadPoolExecutor(workers) as pool:
+        yield from batch_by_size(results())
+
+
+def batch_by_size(images: Iterable[InspectedImage]) -> Iterator[list[InspectedImage]]:
+    """Yield lists of at most ``MAX_IMAGES`` that end where their pixels reach ``MAX_BYTES``."""
+    batch: list[InspectedImage] = []
+    num_bytes = 0
+    for image in images:
+        batch.append(image)
+        num_bytes += 0 if image.pixels is None else image.pixels.nbytes
+        if len(batch) == MAX_IMAGES or num_bytes >= MAX_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
+    """Return a line where an image (H, W, 3) uint8 has too few pixels, or looks like a screenshot."""
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_PIXELS:
+        return (f"{width} x {height} pixels: too small to say",)
+    if (share := flat_pixel_share(image)) > MAX_FLAT_SHARE:
+        return (f"{share:.0%} of it is flat, as in a screenshot or a drawing: not what detectors learn from",)
+    return ()
+
+
+def flat_pixel_share(image: np.ndarray) -> float:
+    """Return the share of pixels equal to their right and lower neighbor in all channels, on ``SAMPLED_ROWS`` rows."""
+    rows = np.arange(0, len(image) - 1, -(-len(image) // SAMPLED_ROWS))
+    upper, lower = _pack_rgb(image[rows]), _pack_rgb(image[rows + 1])
+    same = (upper[:, :-1] == upper[:, 1:]) & (upper[:, :-1] == lower[:, :-1])
+    return float(np.mean(same)) if same.size else 0.0
+
+
+def _pack_rgb(image: np.ndarray) -> np.ndarray:
+    return image[..., 0].astype(np.uint32) << 16 | image[..., 1].astype(np.uint32) << 8 | image[..., 2]
