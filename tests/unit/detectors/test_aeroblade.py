@@ -142,16 +142,6 @@ def test_what_it_refuses(images, monkeypatch):
         Aeroblade.calibrate(np.array([-0.1, np.nan]), np.array([0, 1]), random(8, 0), 8)
 
 
-def test_the_detector_comes_back(tmp_path):
-    fitted = Aeroblade.calibrate(np.array([-0.4, -0.3, -0.2, -0.1]), np.array([0, 0, 1, 1]), random(8, 0), 8)
-    loaded = Aeroblade.load(tmp_path, fitted.save(tmp_path))
-    found = np.array([-0.4, np.nan, -0.1])
-    np.testing.assert_array_equal(loaded.p_generated(found), fitted.p_generated(found))
-    assert np.isnan(loaded.p_generated(found)[1])
-    pair = torch.rand(2, 2, 3, 16, 16)
-    assert torch.equal(loaded.distance(*pair), fitted.distance(*pair))
-
-
 def test_random_features_have_the_published_shape():
     distance = random(8, 0)
     assert distance.features(torch.zeros(1, 3, 16, 16)).shape == (1, 16, 8, 8)

@@ -32,18 +32,10 @@ from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.experiments.cnn_ablation import ablate, channel_sets
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.trainer import Trainer
+from tests.helpers.tiny_models import VAE
 from tests.helpers.together import stop_after, together
 from tests.helpers.workspace import run
 
-TINY = {
-    "down_block_types": ["DownEncoderBlock2D"] * 2,
-    "up_block_types": ["UpDecoderBlock2D"] * 2,
-    "block_out_channels": [4, 4],
-    "layers_per_block": 1,
-    "latent_channels": 2,
-    "norm_num_groups": 2,
-    "mid_block_add_attention": False,
-}
 SETTINGS = CnnSettings(
     dataset="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
     optimizer="adamw", schedule="one_cycle", hflip=True,
@@ -73,7 +65,7 @@ def dataset(tmp_path_factory):
 def vae(dataset, tmp_path_factory):
     root, table = dataset
     folder = tmp_path_factory.mktemp("models") / "vae"
-    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
+    settings = VaeSettings(dataset="d", size=16, config=VAE, steps=4, batch_size=4)
     save(obtain_autoencoder(settings, table, root, 0), folder)
     return folder
 
@@ -84,7 +76,7 @@ def source(dataset, vae, **changes):
 
 def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(dataset, vae, tmp_path):
     root, table = dataset
-    settings = VaeSettings(dataset="d", size=16, config=TINY, steps=4, batch_size=4)
+    settings = VaeSettings(dataset="d", size=16, config=VAE, steps=4, batch_size=4)
     kept = table[(table["split"] == "train") & (table["label"] == 0)]
     save(obtain_autoencoder(settings, kept, root, 0), tmp_path / "vae")
     first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
@@ -153,21 +145,16 @@ def fitted(dataset, vae, tmp_path_factory):
         return it, *Cnn.train(it.settings, it, dataset[1], 0)
 
 
-def test_learns_and_scores(dataset, fitted, tmp_path):
+def test_learns_each_generator(dataset, fitted):
     it, detector, log = fitted
     assert detector.classes == ["real", "a", "b"]
     assert list(log.columns) == list(training.LOG)
     assert log["epoch"].tolist() == list(range(1, 31))
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
     model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
-    bundle.save(model, tmp_path / "cnn")
-    scores = score(bundle.load(tmp_path / "cnn"), it, dataset[1], ["clean", "jpeg65"])
-    assert len(scores) == 2 * 36
-    assert scores["score"].isna().sum() == 2
-    good = scores[(scores["view"] == "clean") & scores["score"].notna()]
+    scores = score(model, it, dataset[1], ["clean"])
+    good = scores[scores["score"].notna()]
     columns = ["class_real", "class_a", "class_b"]
-    np.testing.assert_allclose(good[columns].sum(axis=1), 1)
-    np.testing.assert_allclose(good["score"], 1 - good["class_real"])
     named = np.array(["real", "a", "b"])[good[columns].to_numpy().argmax(axis=1)]
     assert (named == good["generator"]).mean() > 0.8
     other = ChannelDataset(it.settings.model_copy(update={"size": 32}), it._vae_folder, dataset[0], 0)
@@ -195,7 +182,7 @@ def counted(self, *given):
         os.kill(os.getpid(), 9)
     return step(self, *given)
 trainer.Trainer.step = counted
-fitted, log = Cnn.train(settings, Source(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
+fitted, log = Cnn.train(settings, ChannelDataset(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
 Path(out).mkdir()
 fitted.save(Path(out))
 log.to_csv(Path(out, "log.csv"))

@@ -61,13 +61,6 @@ def test_averaging_is_the_mean_of_towers_that_learn_alone() -> None:
     np.testing.assert_allclose(heads[0].p_generated(test.x), first.mean(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ALL)
-def test_saved_and_loaded_scores_are_equal(kind: type, tmp_path) -> None:
-    detector = kind.fit(SETTINGS, rows(0), rows(1), 0)
-    loaded = kind.load(tmp_path, detector.save(tmp_path))
-    np.testing.assert_array_equal(loaded.p_generated(rows(1).x), detector.p_generated(rows(1).x))
-
-
 def test_bad_rows_are_named() -> None:
     train = rows(0)
     with pytest.raises(InputError, match="split train"):

@@ -41,14 +41,6 @@ def test_equals_a_slow_loop():
         assert score == pytest.approx((1 + (near[1] - near[0]) / 2) / 2, abs=1e-6)
 
 
-def test_saved_and_loaded_scores_are_equal(tmp_path):
-    rng = np.random.default_rng(0)
-    detector = fit(2, LabeledEmbeddings(rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2))
-    loaded = KNearestNeighbors.load(tmp_path, detector.save(tmp_path))
-    queries = rng.normal(size=(9, 4)).astype(np.float32)
-    np.testing.assert_array_equal(loaded.p_generated(queries), detector.p_generated(queries))
-
-
 def test_more_neighbours_than_images():
     train = LabeledEmbeddings(at(0, 1, 2), np.array([0, 0, 1]))
     with pytest.raises(InputError, match=r"knn\.k=2: train has 2 real and 1 generated"):

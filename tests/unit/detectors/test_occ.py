@@ -35,17 +35,11 @@ def fitted():
     return OccClip.fit(settings(), rows(0), rows(1), 0, Texts(6))
 
 
-def test_learns_and_comes_back(fitted, tmp_path):
+def test_learns_each_generator(fitted):
     test = rows(2)
     p = fitted.predict_proba(test.x)
     assert fitted.classes == ["real", "a", "b"]
     assert (NAMES[p.argmax(axis=1)] == test.generators).mean() > 0.9
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    np.testing.assert_allclose(fitted.p_generated(test.x), 1 - p[:, 0])
-    loaded = OccClip.load(tmp_path, fitted.save(tmp_path))
-    np.testing.assert_array_equal(loaded.predict_proba(test.x), p)
-    again = OccClip.fit(settings(), rows(0), rows(1), 0, Texts(6))
-    np.testing.assert_array_equal(again.arrays["texts"], fitted.arrays["texts"])
 
 
 def test_the_largest_probability_is_the_published_rule(fitted):

@@ -1,0 +1,269 @@
+"""What every detector promises: trained ones, on embeddings or images, and imported ones."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.core import embeddings, manifest
+from aigid.core.errors import InputError
+from aigid.detectors import bundle, registry
+from aigid.detectors.featdistill import model as featdistill
+from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
+from aigid.detectors.samples import Samples, open_dataset
+from aigid.detectors.scoring import score
+from aigid.generators.autoencoder_kl import save
+from aigid.importers.dda import Dda
+from aigid.importers.hub_classifier import HubClassifier
+from tests.helpers import demo_experts
+from tests.helpers.texts import Texts
+from tests.helpers.tiny_models import VAE
+
+SHORT = {"epochs": 20, "learning_rate": 0.01, "batch_size": 16}
+FUSION = {"width": 4, "hidden": 4, "weight_decay": 0.01, **SHORT}
+TEACHER = {"num_tokens": 2, "width": 8, "heads": 2, "expansion": 2, **SHORT}
+CNN = {"size": 16, "model": "test_efficientnet", "stem_stride": 1, "optimizer": "adamw", "schedule": "one_cycle"}
+SETTINGS: dict[str, dict[str, Any]] = {  # of the trained detectors
+    "probe": {"c": 1.0},
+    "knn": {"k": 3},
+    "gate": FUSION,
+    "concatenation": FUSION,
+    "averaging": FUSION,
+    "svm": {"gamma": 0.5},
+    "occ": {"n_ctx": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared_context": False},
+    "gendet": {"learning_rate": 0.001, "batch_size": 16, "teacher": TEACHER, "classifier": SHORT},
+    "sef": {"expert": {"backbone": "tiny_vit"}, "fusion": {"hidden": 4, **SHORT}},
+    "cnn": {**CNN, **SHORT, "epochs": 2},
+    "aeroblade": {"size": 16},
+    "featdistill": demo_experts.settings(("siglip", "clip")).model_dump(mode="json"),
+}
+IMPORTED = ("dda", "hub_classifier")
+ON_IMAGES = ("aeroblade", "cnn", "featdistill", "hub_classifier")
+LEARNS = set(SETTINGS) - {"aeroblade", "cnn", "featdistill"}  # within seconds
+
+
+@dataclass(frozen=True)
+class Material:
+    """Samples of each kind, and the folders from which components are taken."""
+
+    embedded: Samples
+    images: Samples
+    folder: Path
+
+    def of(self, name: str) -> Samples:
+        return self.images if name in ON_IMAGES else self.embedded
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory) -> Material:
+    folder = tmp_path_factory.mktemp("material")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        return Material(_embeddings(folder), _images(folder / "images"), folder)
+
+
+def _embeddings(folder: Path) -> Samples:
+    """80 images, two embedding files with two views, image 9 unreadable."""
+    num, rng = 80, np.random.default_rng(0)
+    fake = np.arange(num) // 4 % 2
+    table = pd.DataFrame({"path": [f"{i:02}.png" for i in range(num)], "label": fake})
+    table["generator"] = np.where(fake, "sdxl", "real")
+    table["split"] = [("test", "val", "train", "train")[i % 4] for i in range(num)]
+    table["source"] = np.where(fake, "", "coco")
+    table = manifest.validate(table.assign(sha256=[f"{i:064x}" for i in range(num)]), "table")
+    status = ["truncated" if i == 8 else "ok" for i in range(num)]
+    for name in ("a", "b"):
+        views = {view: rng.normal(size=(num, 4)).astype("float16") for view in ("clean", "jpeg65")}
+        for rows in views.values():
+            rows[:, 0] += 4 * fake
+            rows[8] = np.nan
+        embeddings.write(folder / f"{name}.h5", views, table["sha256"], status, {"fingerprint": [name]})
+    return open_dataset(table, [folder / "a.h5", folder / "b.h5"])
+
+
+def _images(folder: Path) -> Samples:
+    """36 images, the fakes brighter; the first of test is broken."""
+    folder.mkdir()
+    table = demo_experts.dataset(folder, num=6).sample(frac=1, random_state=0, ignore_index=True)
+    first = table.index[table["split"] == "test"][0]
+    (folder / table["path"][first]).write_bytes(b"no image")
+    table.loc[first, "sha256"] = "0" * 64
+    return Samples(table, folder)
+
+
+def _components(name: str, material: Material) -> dict[str, Any]:
+    folder, table = material.folder / name, material.images.table
+    folder.mkdir(exist_ok=True)
+    match name:
+        case "occ":
+            return {"tower": Texts(8)}
+        case "sef":
+            for domain in ("vae", "gan"):
+                (folder / f"{domain}.safetensors").write_bytes(domain.encode())
+            return {"experts": folder}
+        case "cnn" | "aeroblade":
+            settings = VaeSettings(dataset="d", size=16, config=VAE, steps=4, batch_size=4)
+            save(obtain_autoencoder(settings, table, material.images.root, 0), folder / "vae")
+            return {"vae": folder / "vae"}
+        case "featdistill":
+            for kind, settings in demo_experts.settings(("siglip", "clip")).experts.items():
+                member = EnsembleMember(settings, lambda settings=settings: featdistill.build(settings).eval())
+                bundle.save(bundle.Bundle("featdistill", FeatDistill({kind: member}), {}, [kind]), folder / kind)
+            return {"experts": folder}
+    return {}
+
+
+def _imported(name: str, material: Material) -> Any:
+    if name == "dda":
+        return Dda(np.array([1.0] + [0.0] * 7), -2.0, lambda: {"norm.weight": torch.ones(2)})
+    folder = material.folder / name
+    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16,
+                       patch_size=4, id2label={0: "photo", 1: "fake"}, initializer_range=1.0)  # fmt: skip
+    torch.manual_seed(0)
+    ViTForImageClassification(config).save_pretrained(folder)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return HubClassifier.from_source(str(folder), ("fake",))
+
+
+def build(name: str, material: Material) -> bundle.Bundle:
+    samples = material.of(name)
+    if name in IMPORTED:
+        detector, settings = _imported(name, material), {}
+    else:
+        kind = registry.get_detector(name)
+        given = {key: key for key in ("dataset", "backbone") if key in kind.Settings.model_fields}
+        checked = kind.Settings(**(given | SETTINGS[name]))
+        train, val = (samples.subset(part) if name in ON_IMAGES else samples.split(part) for part in ("train", "val"))
+        detector = kind.fit(checked, train, val, 0, **_components(name, material))
+        settings = checked.model_dump(mode="json")
+    return bundle.Bundle(name, detector, settings, detector.fingerprints(samples))
+
+
+@pytest.fixture(scope="module")
+def models(material: Material) -> Callable[[str], bundle.Bundle]:
+    """A detector by its name, each built once."""
+    built: dict[str, bundle.Bundle] = {}
+
+    def model(name: str) -> bundle.Bundle:
+        if name not in built:
+            built[name] = build(name, material)
+        return built[name]
+
+    return model
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+ALL = pytest.mark.parametrize("name", [*SETTINGS, *IMPORTED])
+
+
+def test_every_detector_is_tested_here() -> None:
+    assert set(SETTINGS) == set(registry.names())
+    assert set(IMPORTED) == set(registry.modules(registry.IMPORTED_DETECTORS, "Detector"))
+
+
+@ALL
+def test_equal_calls_write_equal_bundles(name: str, material: Material, models: Any, tmp_path: Path) -> None:
+    bundle.save(models(name), tmp_path / "models" / name)
+    first = files(tmp_path / "models" / name)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [name]  # nothing half-written
+    bundle.save(bundle.load(tmp_path / "models" / name), tmp_path / "again")
+    assert files(tmp_path / "again") == first
+    bundle.save(build(name, material), tmp_path / "models" / name)
+    assert files(tmp_path / "models" / name) == first
+    document = json.loads(first["model.json"])
+    assert document["schema_version"] == bundle.SCHEMA_VERSION == 3
+    assert isinstance(document["detector_state"], dict)
+    assert "facts" not in document
+
+
+@ALL
+def test_a_loaded_detector_gives_the_scores_of_the_saved_one(
+    name: str, material: Material, models: Any, tmp_path: Path
+) -> None:
+    samples = material.of(name)
+    bundle.save(models(name), tmp_path / name)
+    scores = score(bundle.load(tmp_path / name), samples, ["clean", "jpeg65"])
+    rounded = {"atol": 1e-3} if name == "featdistill" else {}  # its bundle is in half precision
+    pd.testing.assert_frame_equal(scores, score(models(name), samples, ["clean", "jpeg65"]), **rounded)
+    evaluated = samples.table[samples.table["split"] != "train"]
+    assert scores["path"].tolist() == 2 * evaluated["path"].tolist()
+    assert scores["view"].tolist() == ["clean"] * len(evaluated) + ["jpeg65"] * len(evaluated)
+    failed = scores[scores["status"] != "ok"]
+    assert len(failed) == 2
+    assert failed["score"].isna().all()
+    good = scores[scores["status"] == "ok"]
+    assert good["score"].between(0, 1).all()
+    if classes := [column for column in good if column.startswith("class_")]:
+        assert classes[0] == "class_real"
+        np.testing.assert_allclose(good[classes].sum(axis=1), 1)
+        np.testing.assert_allclose(good["score"], 1 - good["class_real"], atol=1e-12)
+    if name in LEARNS:
+        assert good["score"][good["label"] == 1].min() > good["score"][good["label"] == 0].median()
+
+
+@ALL
+def test_a_score_depends_on_no_other_image(name: str, material: Material, models: Any) -> None:
+    samples, detector = material.of(name), models(name).detector
+    together = detector.score(samples, ["clean"]).values["clean"]
+    turned = detector.score(replace(samples, table=samples.table[::-1]), ["clean"]).values["clean"]
+    np.testing.assert_allclose(turned[::-1], together, atol=1e-6)
+    for index in (0, 11):
+        alone = detector.score(replace(samples, table=samples.table[index : index + 1]), ["clean"]).values["clean"]
+        np.testing.assert_allclose(alone[0], together[index], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted({*SETTINGS, "dda"} - set(ON_IMAGES)))
+def test_embeddings_of_another_backbone_are_refused(name: str, material: Material, models: Any) -> None:
+    dataset = material.embedded
+    half = open_dataset(dataset.table, [dataset.files[0][0].path])
+    with pytest.raises(InputError, match="made by another backbone"):
+        score(models(name), half)
+
+
+def test_columns_of_several_files_stand_side_by_side(material: Material) -> None:
+    dataset = material.embedded
+    train = dataset.split("train")
+    rows = [i for i in range(80) if i % 4 > 1]
+    np.testing.assert_array_equal(train.x[:, :4], dataset.files[0][0].view("clean")[rows].astype("float32"))
+    np.testing.assert_array_equal(train.x[:, 4:], dataset.files[0][1].view("clean")[rows].astype("float32"))
+    assert len(dataset.split("test")) == 19  # 20, less the unreadable one
+
+
+def test_embeddings_of_another_manifest_are_refused(material: Material) -> None:
+    dataset = material.embedded
+    with pytest.raises(InputError, match="80 rows, but the manifest has 79"):
+        open_dataset(dataset.table[1:], [dataset.files[0][0].path])
+    swapped = dataset.table.copy()
+    swapped.loc[3, "sha256"] = "f" * 64
+    with pytest.raises(InputError, match=r"row of 03\.png holds another image"):
+        open_dataset(swapped, [dataset.files[0][0].path])
+
+
+def test_a_damaged_model_is_refused(models: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.raises(InputError, match="no whole model"):
+        bundle.load(folder)
+    bundle.save(models("probe"), folder)
+    weights = folder / "weights.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(InputError, match="not the file that was saved"):
+        bundle.load(folder)
+    weights.unlink()
+    with pytest.raises(InputError, match="no whole model"):
+        bundle.load(folder)
+    document = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(document | {"detector": "oracle", "files": {}}))
+    with pytest.raises(InputError, match=r"unknown detector 'oracle'; known: aeroblade, .*probe"):
+        bundle.load(folder)
