@@ -19,8 +19,7 @@ from rich.table import Table
 from aigid.aligned import generator
 from aigid.aligned.generator import AlignSettings
 from aigid.aligned.pairs import AlignmentReport, make_aligned_pairs
-from aigid.core.device import choose_device
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.core.seeding import numpy_generator
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
 from aigid.generators.autoencoder_training import train_vae

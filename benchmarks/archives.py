@@ -22,7 +22,7 @@ from pyarrow import parquet
 from rich.table import Table
 
 from aigid.core import embeddings, manifest
-from aigid.images.errors import MARK
+from aigid.images.errors import MEMBER_SEPARATOR
 from aigid.images.formats import read_bytes
 from benchmarks import pictures, record
 from benchmarks.extract import measure
@@ -52,7 +52,7 @@ def pack(kind: str, folder: Path, names: Sequence[str], out: Path) -> Iterator[s
             cells = [{"bytes": content, "path": name} for name, content in zip(part, contents, strict=True)]
             parquet.write_table(pa.table({"image": cells}), out / shard, row_group_size=GROUP)
             part = [f"image/{row:06}" for row in range(len(part))]
-        yield from (f"{shard}{MARK}{name}" for name in part)
+        yield from (f"{shard}{MEMBER_SEPARATOR}{name}" for name in part)
 
 
 def prepare(folder: Path, num: int) -> dict[str, Path]:

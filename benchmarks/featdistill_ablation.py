@@ -22,8 +22,7 @@ from rich.table import Table
 from scipy.stats import t as student_t
 
 from aigid.core import manifest, params
-from aigid.core.device import choose_device
-from aigid.core.files import device_name, num_workers
+from aigid.core.files import choose_device, device_name, num_workers
 from aigid.degradations import views
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.data import select_rows

@@ -15,8 +15,7 @@ import pandas as pd
 from rich.table import Table
 
 from aigid.core import manifest, seeding
-from aigid.core.device import choose_device
-from aigid.core.files import dataset_root, device_name
+from aigid.core.files import choose_device, dataset_root, device_name
 from aigid.degradations import operators, policies
 from aigid.detectors.bundle import load
 from aigid.detectors.featdistill.data import select_rows

@@ -18,13 +18,12 @@ import torch
 from rich.table import Table
 
 from aigid.core import manifest, params
-from aigid.core.device import choose_device
-from aigid.core.files import device_name, num_workers
+from aigid.core.files import choose_device, device_name, num_workers
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.losses import build_distiller
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.featdistill.training import StageRun, training_task
-from aigid.training.trainer import Trainer
+from aigid.training.loop import Trainer
 from benchmarks import record
 
 TURNS = 3

@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aigid.core.device import choose_device
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.detectors.gendet.losses import real_loss
 from aigid.detectors.gendet.model import Student
 from aigid.detectors.gendet.settings import TeacherSettings

@@ -20,8 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from aigid.aligned.fit import AlignedSettings, resolve_generator_settings, subsample
 from aigid.aligned.pairs import make_aligned_pairs
 from aigid.core import manifest, params
-from aigid.core.device import choose_device
-from aigid.core.files import dataset_root, device_name
+from aigid.core.files import choose_device, dataset_root, device_name
 from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
 from aigid.detectors.sef import model, training
 from aigid.detectors.sef.data import Pairs, open_pairs

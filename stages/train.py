@@ -10,13 +10,13 @@ import click
 
 from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
-from aigid.core.files import dataset_root, is_own
+from aigid.core.files import dataset_root, is_pipeline_output
+from aigid.core.tables import write_csv_logs
 from aigid.detectors import bundle
 from aigid.detectors.bundle import Bundle, save
 from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import open_samples, parse_named_paths
 from aigid.detectors.scoring import validate
-from aigid.training import history
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -47,11 +47,11 @@ def main(
     fitted = get_detector(detector).fit(settings, train, val, seed, **parse_named_paths(components))
     if os.environ.get("RANK", "0") != "0":
         return
-    origin = bundle.provenance_of(dataset, next(iter(tables.values())), samples, fitted, is_own(dataset))
+    origin = bundle.provenance_of(dataset, next(iter(tables.values())), samples, fitted, is_pipeline_output(dataset))
     dumped, scores = settings.model_dump(mode="json"), validate(fitted, samples)
     save(Bundle(detector, fitted, dumped, fitted.fingerprints(samples), origin, scores), out)
     if log:
-        history.write_csv_logs({"images": bundle.count_images(samples.table, fitted.learns_from), **fitted.logs}, log)
+        write_csv_logs({"images": bundle.count_images(samples.table, fitted.learns_from), **fitted.logs}, log)
 
 
 if __name__ == "__main__":

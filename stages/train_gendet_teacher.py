@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params
+from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.bundle import Bundle, save
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import TeacherSettings
 from aigid.detectors.samples import open_dataset
-from aigid.training import history
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -23,7 +22,7 @@ def main(manifest_path: Path, embeddings: tuple[Path, ...], out: Path, log: Path
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
     teacher = GenDet.fit_teacher(settings, dataset.split("train"), dataset.split("val"), seed)
     save(Bundle("gendet", teacher, settings.model_dump(mode="json"), dataset.fingerprints), out)
-    history.write_csv_logs(teacher.logs, log)
+    tables.write_csv_logs(teacher.logs, log)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,8 @@ from aigid.aligned.generator import AlignSettings
 from aigid.aligned.images import SourceImage
 from aigid.core import ray
 from aigid.core.cache import METADATA_FILE
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import batch_size, device_name, num_workers
+from aigid.core.files import batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
 from aigid.images.errors import ImageError

@@ -51,7 +51,7 @@ def container_like(head: Header, pixels: np.ndarray, kind: Literal["own", "png"]
     mode = "RGB" if (pixels != pixels[..., :1]).any() else "L"
     if head.format != "JPEG" or kind == "png":
         return Encoding(PNG, mode, {"format": "PNG"})
-    tables = [np.minimum(table, 255).tolist() for table in head.tables[: 1 if mode == "L" else 2]]
+    tables = [np.minimum(table, 255).tolist() for table in head.quantization_tables[: 1 if mode == "L" else 2]]
     subsampling = head.subsampling if head.subsampling in SUBSAMPLINGS else "4:2:0"
     return Encoding(JPEG, mode, {"format": "JPEG", "qtables": tables, "subsampling": subsampling})
 

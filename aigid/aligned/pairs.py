@@ -17,9 +17,8 @@ from aigid.aligned import engine, generator, images
 from aigid.aligned.engine import FakeBatcher, prefetch
 from aigid.aligned.generator import AlignSettings
 from aigid.core import manifest, ray
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name, engine_from_env, write_json, write_text
+from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
 from aigid.images.decode import decode

@@ -1,7 +1,11 @@
-"""How every command and stage ends: 0 done, 1 done but for named inputs, 2 the call was wrong."""
+"""Messages, tables, interrupts and exit statuses of commands and stages."""
 
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 from rich.console import Console
@@ -11,15 +15,17 @@ from aigid.core.errors import InputError
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait leave the cores to others
 
 
+PIPE_WIDTH = 160  # columns without a terminal; Rich's default of 80 folds every table
+
+
 class ErrorHandlingCommand(click.Command):
-    """A click command that turns a user's mistake into one line on stderr and exit status 2, and Ctrl-C into 1."""
+    """A click command that turns an InputError or OSError into one line and exit status 2, and Ctrl-C into 1."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            raise click.ClickException(str(stop) or "stopped") from None
+        except KeyboardInterrupt as interrupt:
+            raise click.ClickException(str(interrupt) or "stopped") from None
         except (InputError, OSError) as error:
             failure = click.ClickException(" ".join(str(error).split()))
             failure.exit_code = 2
@@ -27,24 +33,42 @@ class ErrorHandlingCommand(click.Command):
 
 
 def print_status(message: str) -> None:
-    """A line for the person who waits; stdout is for results."""
+    """Print to stderr; stdout is for results."""
     click.echo(message, err=True)
 
 
-def report_failures(failed: list[tuple[str, str]], most: int = 20) -> None:
-    """Name the inputs that could not be read, as (path, reason)."""
-    for path, reason in failed[:most]:
+def report_failures(failed: Sequence[tuple[str, str]], max_displayed: int = 20) -> None:
+    """Print (path, reason) of the images that could not be read."""
+    for path, reason in failed[:max_displayed]:
         print_status(f"{path}: {reason}")
     if failed:
-        more = f" ({len(failed) - most} more not named)" if len(failed) > most else ""
+        more = f" ({len(failed) - max_displayed} more not named)" if len(failed) > max_displayed else ""
         print_status(f"{len(failed)} images could not be read{more}; each keeps its row")
 
 
-# Where commands print their tables.
-
-PIPE_WIDTH = 160  # columns where there is no terminal to ask; Rich's own 80 fold every table
-
-
 def console() -> Console:
-    """Standard output, as wide as the terminal is."""
+    """Return standard output, as wide as the terminal is."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+@contextmanager
+def defer_interrupts() -> Iterator[list[int]]:
+    """Collect SIGINT in the list that is given instead of raising it, so that a step can be saved; a second is raised.
+
+    Outside the main thread, which alone may handle signals, nothing changes.
+    """
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, previous)

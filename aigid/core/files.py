@@ -11,9 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, as_path, is_remote
+
+if TYPE_CHECKING:
+    import torch
 
 STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file any more
 
@@ -73,8 +77,8 @@ def dataset_root(dataset: str) -> AnyPath:
     raise InputError(f"dataset {dataset!r}: no folder {looked}{hint}")
 
 
-def is_own(dataset: str) -> bool:
-    """Is this a data set that the pipeline makes itself, whose images lie in ``data/images``?"""
+def is_pipeline_output(dataset: str) -> bool:
+    """Return whether a dataset's images lie in ``data/images``, where the pipeline itself generates them."""
     data = os.environ.get("AIGID_DATA")
     elsewhere = data is not None and data != "" and (as_path(data) / dataset).is_dir()
     return not elsewhere and Path("data/images", dataset).is_dir()
@@ -102,6 +106,20 @@ def batch_size() -> int | None:
 def device_name() -> str:
     """``$AIGID_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``), else ``auto``."""
     return os.environ.get("AIGID_DEVICE", "auto")
+
+
+def choose_device(name: str) -> "torch.device":
+    """Return the torch device of that name; ``auto`` takes CUDA, then Apple's MPS, then the CPU."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"AIGID_DEVICE={name!r}: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def engine_from_env() -> str:

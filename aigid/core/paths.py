@@ -1,4 +1,4 @@
-"""Folders on other machines, by the addresses of fsspec (``s3://bucket/images``), where a local folder could stand."""
+"""Folders and files on other machines by their fsspec addresses (``s3://bucket/images``), beside local paths."""
 
 import errno
 import hashlib
@@ -10,26 +10,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from aigid.core.errors import InputError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-
 ADDRESS = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-CHANGE_KEYS = ("ETag", "etag", "blob_id", "LastModified", "mtime", "created")  # what filesystems say of a file's state
+CHANGE_KEYS = ("ETag", "etag", "blob_id", "LastModified", "mtime", "created")  # of fsspec's ``info``, best first
 ERRNO_BY_EXCEPTION = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, PermissionError: errno.EACCES}
 EXTRAS = {"s3": "aigid[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}  # to pip install
 
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A folder or file by its address: as much of pathlib's Path as the root of a dataset needs.
+    """The part of pathlib's Path that a dataset root needs, for an address.
 
     InputError where its protocol is unknown or not installed, or the other machine does not answer. OSError where it
-    refuses the one file, or has none.
+    refuses the single file, or has none.
     """
 
     text: str
@@ -42,27 +41,22 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """The last part."""
         return PurePosixPath(self.text).name
 
     @property
     def suffix(self) -> str:
-        """Of the name."""
         return PurePosixPath(self.text).suffix
 
     @property
     def parent(self) -> "RemotePath":
-        """The folder above."""
         return RemotePath(self.text.rpartition("/")[0])
 
     def resolve(self) -> "RemotePath":
-        """Itself."""
         return self
 
     absolute = resolve
 
     def is_dir(self) -> bool:
-        """Whether there is such a folder; InputError where one may not look."""
         if "::" in self.text:
             raise InputError(f"{self}: one address within another is not read")
         try:
@@ -71,73 +65,82 @@ class RemotePath:
             raise InputError(f"{self}: {error.strerror}") from None
 
     def is_file(self) -> bool:
-        """Whether there is such a file."""
         return self._kind() == "file"
 
+    def _kind(self) -> str:
+        try:
+            with self._filesystem() as (filesystem, name):
+                return str(filesystem.info(name)["type"])
+        except FileNotFoundError:
+            return ""
+
     def files(self) -> list[str]:
-        """The files below, by their paths from here, as they are now."""
-        filesystem, name = _cached(self.text)
-        with _parse(self.text):
+        """Return the paths, relative to this one, of all files below, as they are now."""
+        with self._filesystem() as (filesystem, name):
             filesystem.invalidate_cache()
             start = name.rstrip("/") + "/"
             return [path.removeprefix(start) for path in filesystem.find(name) if not path.endswith("/")]
 
-    def open(self, mode: str = "rb", **how: object) -> IO:
-        """The file, opened."""
-        filesystem, name = _cached(self.text)
-        with _parse(self.text):
-            return filesystem.open(name, mode, **how)
+    def open(self, mode: str = "rb", **options: object) -> IO[Any]:
+        with self._filesystem() as (filesystem, name):
+            return filesystem.open(name, mode, **options)
 
-    def read_bytes(self, most: int | None = None) -> bytes:
-        """All of the file; OSError where it has more than ``most`` bytes."""
-        with _parse(self.text), self.open() as file:
-            if most is not None and (file.size or 0) > most:
-                raise OSError(errno.EFBIG, f"{file.size} bytes, limit {most}")
-            return file.read()
+    def read_bytes(self, start: int = 0, stop: int | None = None, max_bytes: int | None = None) -> bytes:
+        """Return the file's bytes, or those from ``start`` to before ``stop``; OSError if it has over ``max_bytes``."""
+        with self._filesystem() as (filesystem, name):
+            if stop is not None:
+                return filesystem.cat_file(name, start=start, end=stop) if start < stop else b""  # S3 would send all
+            with filesystem.open(name, "rb") as file:
+                if max_bytes is not None and (file.size or 0) > max_bytes:
+                    raise OSError(errno.EFBIG, f"{file.size} bytes, limit {max_bytes}")
+                return file.read()
 
     def write_bytes(self, content: bytes) -> None:
-        """Make this the file's content; its folder is made where the one above exists."""
-        filesystem, name = _cached(self.text)
-        with _parse(self.text):
+        """Write the file; its folder is created where the one above exists."""
+        with self._filesystem() as (filesystem, name):
             with suppress(FileExistsError):
                 filesystem.mkdir(filesystem._parent(name), create_parents=False)
             filesystem.pipe_file(name, content)
 
-    def read_range(self, start: int, stop: int) -> bytes:
-        """The bytes from ``start`` to before ``stop``."""
-        filesystem, name = _cached(self.text)
-        with _parse(self.text):
-            return filesystem.cat_file(name, start=start, end=stop) if start < stop else b""  # S3 would send all
-
-    def state(self) -> tuple[int, int]:
-        """Its bytes, and a number that is another whenever the file has changed."""
-        filesystem, name = _cached(self.text)
-        with _parse(self.text):
-            found = filesystem.info(name)
-            if found["type"] != "file":
+    def change_token(self) -> tuple[int, int]:
+        """Return the file's size in bytes, and a number that differs whenever the file has changed."""
+        with self._filesystem() as (filesystem, name):
+            info = filesystem.info(name)
+            if info["type"] != "file":
                 raise IsADirectoryError
-        stamp = next((str(found[key]) for key in CHANGE_KEYS if found.get(key)), str(time.time_ns()))
-        return found["size"], int.from_bytes(hashlib.sha256(stamp.encode()).digest()[:7])
+        stamp = next((str(info[key]) for key in CHANGE_KEYS if info.get(key)), str(time.time_ns()))
+        return info["size"], int.from_bytes(hashlib.sha256(stamp.encode()).digest()[:7])
 
-    def _kind(self) -> str:
-        filesystem, name = _cached(self.text)
+    @contextmanager
+    def _filesystem(self) -> Iterator[tuple["AbstractFileSystem", str]]:
+        """Give the filesystem and its name of the file.
+
+        What is wrong with the file alone becomes an OSError with its number, else InputError, as more will fail.
+        """
+        protocol, rest = self.text.split("://", 1)
         try:
-            with _parse(self.text):
-                return filesystem.info(name)["type"]
-        except FileNotFoundError:
-            return ""
+            filesystem = _connect(protocol, rest.partition("/")[0], os.getpid())
+            yield filesystem, filesystem._strip_protocol(self.text)
+        except InputError:
+            raise
+        except Exception as error:  # each filesystem has its own
+            for exception, number in ERRNO_BY_EXCEPTION.items():
+                if isinstance(error, exception):
+                    raise OSError(number, os.strerror(number), self.text) from None
+            if isinstance(error, OSError) and error.errno == errno.EFBIG:
+                raise
+            raise InputError(f"{self.text}: {_one_line(error)}") from None
 
 
-AnyPath = Path | RemotePath  # where a dataset may lie
+AnyPath = Path | RemotePath  # of a dataset
 
 
 def is_remote(path: AnyPath | str) -> bool:
-    """Whether it names something on another machine."""
     return isinstance(path, RemotePath) or (isinstance(path, str) and ADDRESS.match(path) is not None)
 
 
 def as_path(path: AnyPath | str) -> AnyPath:
-    """A local path, or an address, as it is written."""
+    """Return a local path or an address, as it is written."""
     if not isinstance(path, str):
         return path
     if not is_remote(path):
@@ -146,16 +149,9 @@ def as_path(path: AnyPath | str) -> AnyPath:
     return RemotePath(f"{protocol.lower()}://{rest.rstrip('/')}")
 
 
-def _cached(text: str) -> tuple["AbstractFileSystem", str]:
-    """The filesystem of an address, and what it calls the file."""
-    protocol, rest = text.split("://", 1)
-    filesystem = _filesystem(protocol, rest.partition("/")[0], os.getpid())
-    return filesystem, filesystem._strip_protocol(text)
-
-
 @lru_cache
-def _filesystem(protocol: str, host: str, _process: int) -> "AbstractFileSystem":
-    """One for all threads, as fsspec would make one for each; none outlives a fork."""
+def _connect(protocol: str, host: str, _process: int) -> "AbstractFileSystem":
+    """Return a filesystem for all threads, where fsspec would build one for each; none outlives a fork."""
     import fsspec
 
     try:
@@ -164,24 +160,8 @@ def _filesystem(protocol: str, host: str, _process: int) -> "AbstractFileSystem"
         package = EXTRAS.get(protocol, "its package")
         raise InputError(f"{protocol}://{host}: not installed; pip install '{package}'") from None
     except Exception as error:  # each filesystem has its own
-        raise InputError(f"{protocol}://{host}: {_line(error)}") from None
+        raise InputError(f"{protocol}://{host}: {_one_line(error)}") from None
 
 
-@contextmanager
-def _parse(text: str) -> Iterator[None]:
-    """OSError with its number for what is wrong with one file; else InputError, as more will fail."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # each filesystem has its own
-        number = next((number for kind, number in ERRNO_BY_EXCEPTION.items() if isinstance(error, kind)), None)
-        if number is not None:
-            raise OSError(number, os.strerror(number), text) from None
-        if isinstance(error, OSError) and error.errno == errno.EFBIG:
-            raise
-        raise InputError(f"{text}: {_line(error)}") from None
-
-
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__} {error}".split())[:200]

@@ -1,7 +1,7 @@
 """Tables of text cells, CSV or Parquet by suffix: the form in which manifests and scores travel."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -31,15 +31,21 @@ def read(path: AnyPath | str, required: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def write(table: pd.DataFrame, path: Path | str) -> None:
+def write(table: pd.DataFrame, path: Path | str, float_format: str | None = None) -> None:
     """Write ``table`` atomically, as the suffix says; equal tables give equal bytes."""
     path = Path(path)
     check_suffix(path)
     with atomic_write(path) as part:
         if path.suffix == ".csv":
-            table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape")
+            table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape", float_format=float_format)
         else:
             _write_parquet(table, part, path)
+
+
+def write_csv_logs(logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write ``<name>.csv`` for each training log, as ``dvc plots`` reads it; what was not measured is an empty cell."""
+    for name, table in logs.items():
+        write(table, folder / f"{name}.csv", "%.6g")
 
 
 def to_numeric(table: pd.DataFrame, columns: Iterable[str], path: Path | str) -> pd.DataFrame:

@@ -16,9 +16,8 @@ from torch import nn
 from tqdm import tqdm
 
 from aigid.core import embeddings, seeding
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name, num_workers
+from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
 from aigid.detectors.cnn.data import BATCH, PIXELS, batches
 from aigid.detectors.protocol import ImageDetector, Scores

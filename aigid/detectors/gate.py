@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
-from aigid.core.device import choose_device
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std, require_both_classes, require_finite

@@ -99,8 +99,7 @@ def mismatched_rows(
 
 def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], np.ndarray | str]:
     """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
-    from aigid.core.device import choose_device
-    from aigid.core.files import device_name
+    from aigid.core.files import choose_device, device_name
     from aigid.core.params import validate
     from aigid.degradations import views
     from aigid.features.backbones import BackboneSettings

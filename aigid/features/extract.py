@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from aigid.core import cache, embeddings, files, ray
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import batch_size, device_name, engine_from_env, num_workers
+from aigid.core.files import batch_size, choose_device, device_name, engine_from_env, num_workers
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features import encoder, pipeline, ray_actor, row_cache

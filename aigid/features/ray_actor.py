@@ -13,9 +13,8 @@ import pandas as pd
 
 from aigid.core import cache, ray
 from aigid.core.cache import METADATA_FILE
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.core.paths import AnyPath
 from aigid.features import pipeline, remote_cache
 from aigid.features.backbones import BackboneSettings

@@ -17,7 +17,7 @@ from pyarrow import ArrowException, parquet, types
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, as_path, is_remote
-from aigid.images.errors import MARK, MAX_BYTES, ImageError, Status, is_member
+from aigid.images.errors import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")
 DIGITS = 6  # of a row's number
@@ -27,7 +27,7 @@ _LOCK = Lock()
 
 def archive_of(path: str) -> str:
     """The archive that a path leads into; of a plain file, the file."""
-    return path.partition(MARK)[0] if is_member(path) else path
+    return path.partition(MEMBER_SEPARATOR)[0] if is_member(path) else path
 
 
 def members(path: AnyPath) -> list[str]:
@@ -45,7 +45,7 @@ def captions(path: AnyPath) -> list[dict[str, str]]:
 
 def read(path: AnyPath | str) -> bytes:
     """All bytes of a member; ImageError where the archive or the member is missing, too large or broken."""
-    archive, _, name = str(path).partition(MARK)
+    archive, _, name = str(path).partition(MEMBER_SEPARATOR)
     try:
         return _open_cached(archive).read(name)
     except InputError:  # not the archive is at fault
@@ -82,7 +82,7 @@ class Tar:
         offset, size = self._at[name]
         _check_size(size)
         if is_remote(self.path):
-            return as_path(self.path).read_range(offset, offset + size)
+            return as_path(self.path).read_bytes(offset, offset + size)
         with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
             return os.pread(file.fileno(), size, offset)
 

@@ -14,8 +14,7 @@ from PIL import Image, ImageFile
 
 from aigid.images.errors import ImageError, Status, classify_error
 from aigid.images.formats import format_of, open_lazily, read_bytes
-from aigid.images.headers import read_header
-from aigid.images.jpeg import end_of_scan
+from aigid.images.headers import end_of_scan, read_header
 
 T = TypeVar("T")
 MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse

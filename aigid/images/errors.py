@@ -8,8 +8,8 @@ from enum import StrEnum
 
 from aigid.core.paths import AnyPath
 
-MARK = "::"  # between an archive and what lies in it
-MEMBER = re.compile(rf"\.(tar|zip|parquet){MARK}", re.IGNORECASE)
+MEMBER_SEPARATOR = "::"  # between an archive and what lies in it
+MEMBER = re.compile(rf"\.(tar|zip|parquet){MEMBER_SEPARATOR}", re.IGNORECASE)
 MAX_BYTES = 2**29
 
 
@@ -35,7 +35,7 @@ class Status(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
 
 
-FAULTS = {
+STATUS_BY_ERRNO = {
     errno.ENOENT: Status.MISSING,
     errno.ENOTDIR: Status.MISSING,
     errno.EISDIR: Status.NOT_A_FILE,

@@ -18,7 +18,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, as_path, is_remote
 from aigid.images import archives
-from aigid.images.errors import FAULTS, MAX_BYTES, ImageError, Status, is_member
+from aigid.images.errors import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, is_member
 
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 
@@ -64,7 +64,7 @@ def open_file(path: AnyPath | str) -> BinaryIO:
         return BytesIO(archives.read(path))
     try:
         if is_remote(path):
-            return BytesIO(as_path(path).read_bytes(most=MAX_BYTES))
+            return BytesIO(as_path(path).read_bytes(max_bytes=MAX_BYTES))
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(Status.NOT_A_FILE, f"is a {_container(status.st_mode)}")
@@ -72,7 +72,7 @@ def open_file(path: AnyPath | str) -> BinaryIO:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
         return Path(path).open("rb", buffering=2**14)
     except OSError as error:
-        raise ImageError(FAULTS.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
+        raise ImageError(STATUS_BY_ERRNO.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
     except InputError:
         raise
     except ValueError as error:  # a NUL or a lone surrogate in the name

@@ -79,7 +79,7 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[A], B], items: Sequence[A
 def _state(path: str) -> FileState | None:
     try:
         if is_remote(path):
-            return as_path(archive_of(path)).state()
+            return as_path(archive_of(path)).change_token()
         status = os.stat(archive_of(path))  # noqa: PTH116 (a Path would cost three times the call)
     except InputError:
         raise

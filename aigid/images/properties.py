@@ -78,7 +78,7 @@ CONTAINER_COLUMNS: dict[str, Callable[[Header], float | str]] = {
     "height": lambda head: head.height,
     "aspect": lambda head: round(head.width / head.height, 4),
     "JPEG quality": lambda head: head.quality or MISSING,
-    "JPEG table": lambda head: _fingerprint(head.tables) if head.tables else "none",
+    "JPEG table": lambda head: _fingerprint(head.quantization_tables) if head.quantization_tables else "none",
     "chroma subsampling": lambda head: head.subsampling or "none",
     "progressive": lambda head: "yes" if head.progressive else "no",
     "mode": lambda head: head.mode,

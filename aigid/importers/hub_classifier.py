@@ -9,10 +9,9 @@ import torch
 import transformers
 from PIL import Image
 
-from aigid.core.device import choose_device
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.degradations import views
 from aigid.detectors.protocol import ImageDetector, Scores
 from aigid.detectors.samples import Samples

@@ -11,9 +11,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 
 TIMEOUT = timedelta(hours=2)  # of a process whose fellows are still busy
 

@@ -7,7 +7,7 @@ import socket
 import torch
 
 from aigid.training import distributed, loop
-from aigid.training.trainer import Trainer
+from aigid.training.loop import Trainer
 
 
 def together(num, target, *arguments):

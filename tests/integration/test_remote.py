@@ -253,9 +253,9 @@ def test_other_addresses(root, told, tmp_path, monkeypatch):
     for module in ("gcsfs", "s3fs"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    paths._filesystem.cache_clear()
+    paths._connect.cache_clear()
     call_refused(told, root, tmp_path)
-    paths._filesystem.cache_clear()
+    paths._connect.cache_clear()
 
 
 def test_storage_that_fails_stops_the_extraction(tmp_path, folder, monkeypatch):

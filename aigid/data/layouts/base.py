@@ -116,7 +116,7 @@ def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> dict[str, str]
             if table or has_image_suffix(shown):
                 if shown in lies_at or shown in tree.images:
                     raise InputError(f"{tree.root / path}: {name!r} also lies at {lies_at.get(shown, shown)}")
-                lies_at[shown] = f"{path}{errors.MARK}{name}"
+                lies_at[shown] = f"{path}{errors.MEMBER_SEPARATOR}{name}"
     tree.images.extend(lies_at)
     tree.images.sort()
     return lies_at

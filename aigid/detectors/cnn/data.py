@@ -139,8 +139,7 @@ class ChannelDataset:
     def vae(self) -> Any:
         """The VAE on its device, loaded when an error is first asked for."""
         if self._vae is None:
-            from aigid.core.device import choose_device
-            from aigid.core.files import device_name
+            from aigid.core.files import choose_device, device_name
             from aigid.generators.autoencoder_kl import load, require_divisible
 
             self._vae = load(self._vae_folder).to(choose_device(device_name()))

@@ -13,9 +13,8 @@ from scipy.special import softmax
 from torch import nn
 
 from aigid.core import embeddings, seeding
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.detectors.bundle import Bundle
 from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.data import ChannelView as Channels

@@ -12,7 +12,7 @@ from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.training import distributed, loop
 from aigid.training.distributed import sync_batch_norm
-from aigid.training.trainer import StepInfo, TrainConfig, TrainTask
+from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 EVAL_BATCH = 256
 MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
@@ -67,7 +67,7 @@ def training_task(
         wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
         return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, lesson=lesson)
+    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, make_batch=lesson)
 
 
 def _schedule(

@@ -24,7 +24,7 @@ from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
 from aigid.metrics.classification import auroc, rank
 from aigid.training import loop
-from aigid.training.trainer import StepInfo, TrainConfig, TrainTask
+from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 
@@ -63,7 +63,7 @@ class StageRun:
         """As long as the settings say."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
         sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate_steps)
-        return TrainConfig(name, self.seed, *sizes, mixed=True, max_norm=descent.max_norm)
+        return TrainConfig(name, self.seed, *sizes, mixed_precision=True, max_norm=descent.max_norm)
 
 
 def train(
@@ -114,7 +114,7 @@ def training_task(
         schedule,
         loss,
         lambda: (validate(expert, course.val, device, pool), None),
-        lambda at: taught.after_step(at.done + 1 / (plan.num_steps * plan.epochs)),
+        lambda at: taught.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
         taught.kept,
         lambda at, items: course.train.take(at.epoch, items, pool),
     )

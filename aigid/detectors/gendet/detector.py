@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from aigid.core.errors import InputError
@@ -12,7 +13,6 @@ from aigid.detectors import bundle
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
-from aigid.training.history import TrainingLog
 
 if TYPE_CHECKING:
     from aigid.detectors.gendet.model import GenDetModel
@@ -26,7 +26,9 @@ class GenDet(EmbeddingDetector):
 
     Settings = GenDetSettings
 
-    def __init__(self, network: "GenDetModel", facts: dict[str, Any], logs: TrainingLog | None = None) -> None:
+    def __init__(
+        self, network: "GenDetModel", facts: dict[str, Any], logs: dict[str, pd.DataFrame] | None = None
+    ) -> None:
         self.network, self.facts = network.requires_grad_(False), facts
         self.logs = logs or {}  # of ``teacher``, or of ``rotations`` and ``classifier``, one line an epoch
 
@@ -36,7 +38,7 @@ class GenDet(EmbeddingDetector):
     ) -> Self:
         """The frozen teacher that any number of students can be held against."""
         _check(train, val)
-        from aigid.core.device import choose_device
+        from aigid.core.files import choose_device
         from aigid.detectors.gendet.training import train_teacher
 
         network, log = train_teacher(train, val, settings, seed, choose_device(device_name()))
@@ -90,7 +92,7 @@ class GenDet(EmbeddingDetector):
         """What ``save`` wrote."""
         import torch
 
-        from aigid.core.device import choose_device
+        from aigid.core.files import choose_device
         from aigid.detectors.gendet.model import GenDetModel
 
         shape = TeacherSettings.model_validate(facts["shape"])

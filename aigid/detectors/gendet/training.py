@@ -13,7 +13,6 @@ from aigid.detectors.gendet.losses import augmenter_loss, fake_loss, real_loss, 
 from aigid.detectors.gendet.model import Augmenter, GenDetModel, Student, Teacher
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
-from aigid.training.history import TrainingLog
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 
@@ -143,7 +142,7 @@ def train_teacher(
 
 def fit_student(
     teacher: GenDetModel, train: LabeledEmbeddings, val: LabeledEmbeddings, settings: GenDetSettings, seed: int
-) -> tuple[GenDetModel, TrainingLog]:
+) -> tuple[GenDetModel, dict[str, pd.DataFrame]]:
     """A whole network behind a teacher that stays as it is, and the logs ``rotations`` and ``classifier``."""
     network = GenDetModel(train.x.shape[1], settings.teacher, alone=False, normalized=settings.normalize_discrepancy)
     network.to(teacher.mean.device)

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite

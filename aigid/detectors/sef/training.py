@@ -23,7 +23,7 @@ from aigid.features.preprocess import resize_and_crop
 from aigid.metrics import classification
 from aigid.metrics.classification import rank
 from aigid.training import distributed, loop
-from aigid.training.trainer import StepInfo, TrainConfig, TrainTask
+from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 EVAL_BATCH = 128
@@ -96,7 +96,9 @@ def learner(expert: Expert, settings: ExpertSettings, lessons: PairBatches, doma
     def judge() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None
 
-    return TrainTask(expert, optimizer, schedule, loss, judge, lesson=lambda at, items: lessons.take(at.epoch, items))
+    return TrainTask(
+        expert, optimizer, schedule, loss, judge, make_batch=lambda at, items: lessons.take(at.epoch, items)
+    )
 
 
 def auroc(expert: Expert, pairs: Pairs) -> float:

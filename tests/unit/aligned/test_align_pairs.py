@@ -119,7 +119,7 @@ def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_
         for head in heads:
             assert (head.width, head.height) == (record["width"], record["height"])
             assert (head.width, head.height) == (source.width // 8 * 8, source.height // 8 * 8)
-            assert head.tables == source.tables
+            assert head.quantization_tables == source.quantization_tables
             assert head.quality == source.quality == record.get("quality")
             assert head.mode == source.mode
             assert head.subsampling == (source.subsampling if source.format == "JPEG" else "")

@@ -28,7 +28,11 @@ def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
     written = images.container_like(source, picture, "own")
     heads = [read_header(written.encode(pixels)) for pixels in (picture, other)]
     for head in heads:
-        assert (head.format, head.tables, head.subsampling) == ("JPEG", source.tables, subsampling)
+        assert (head.format, head.quantization_tables, head.subsampling) == (
+            "JPEG",
+            source.quantization_tables,
+            subsampling,
+        )
         assert head.quality == source.quality
         assert (head.progressive, head.exif, head.icc, head.software) == (False, False, False, "")
     assert written.name("a/b.jpeg") == "a/b.jpeg"
@@ -41,7 +45,7 @@ def test_a_grey_photograph_makes_a_grey_fake():
         written = images.container_like(read_header(data), decode(data), "own")
         fake = written.encode(other)
         assert read_header(fake).mode == read_header(data).mode == "L"
-        assert read_header(fake).tables == read_header(data).tables
+        assert read_header(fake).quantization_tables == read_header(data).quantization_tables
         assert (decode(fake) == decode(fake)[..., :1]).all()
 
 
@@ -70,10 +74,12 @@ def test_jpegs_that_pillow_would_not_write():
     cmyk = read_header(file(picture, "JPEG", mode="CMYK"))
     assert read_header(images.container_like(cmyk, picture, "own").encode(picture)).mode == "RGB"
     wide = replace(
-        read_header(file(picture, "JPEG", quality=60)), tables=((300,) * 64, (17,) * 64), subsampling="4:1:1"
+        read_header(file(picture, "JPEG", quality=60)),
+        quantization_tables=((300,) * 64, (17,) * 64),
+        subsampling="4:1:1",
     )
     head = read_header(images.container_like(wide, picture, "own").encode(picture))
-    assert head.tables == ((255,) * 64, (17,) * 64)
+    assert head.quantization_tables == ((255,) * 64, (17,) * 64)
     assert head.subsampling == "4:2:0"
 
 

@@ -31,7 +31,7 @@ from aigid.detectors.cnn.model import build_model
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.experiments.cnn_ablation import ablate, channel_sets
 from aigid.generators.autoencoder_kl import load, reconstruct, save
-from aigid.training.trainer import Trainer
+from aigid.training.loop import Trainer
 from tests.helpers.tiny_models import VAE
 from tests.helpers.together import stop_after, together
 from tests.helpers.workspace import run
@@ -164,7 +164,7 @@ def test_learns_each_generator(dataset, fitted):
 
 KILLED = """
 import sys, os, numpy as np
-from aigid.training import loop, trainer
+from aigid.training import loop
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.settings import CnnSettings
@@ -174,14 +174,14 @@ root, table, vae, settings, out, stop = sys.argv[1:]
 settings = CnnSettings.model_validate_json(settings)
 loop.CHECKPOINT_SECONDS = 0
 steps = 0
-step = trainer.Trainer.step
+step = loop.Trainer.step
 def counted(self, *given):
     global steps
     steps += 1
     if steps == int(stop):
         os.kill(os.getpid(), 9)
     return step(self, *given)
-trainer.Trainer.step = counted
+loop.Trainer.step = counted
 fitted, log = Cnn.train(settings, ChannelDataset(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
 Path(out).mkdir()
 fitted.save(Path(out))

@@ -27,7 +27,7 @@ from aigid.experiments import sef, sef_gradients
 from aigid.features import checkpoints
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
-from aigid.training import loop, trainer
+from aigid.training import loop
 from tests.helpers.together import together
 
 EXPERT = ExpertSettings(
@@ -144,7 +144,7 @@ def _killed(domains, cache, stop):
     os.environ |= {"AIGID_CACHE": str(cache), "AIGID_DEVICE": "cpu"}
     torch.set_num_threads(1)
     loop.CHECKPOINT_SECONDS = 0.0
-    step, done = trainer.Trainer.step, []
+    step, done = loop.Trainer.step, []
 
     def counted(self, *given):
         if len(done) == stop:
@@ -152,7 +152,7 @@ def _killed(domains, cache, stop):
         done.append(1)
         step(self, *given)
 
-    trainer.Trainer.step = counted
+    loop.Trainer.step = counted
     one, log, checkpoint = training.fit(SHORT, domains, 0, torch.device("cpu"))
     model.save(one, EXPERT, cache / "expert.safetensors")
     checkpoint.unlink()

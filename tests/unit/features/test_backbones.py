@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 
-from aigid.core.device import choose_device
 from aigid.core.errors import InputError
+from aigid.core.files import choose_device
 from aigid.features import checkpoints
 from aigid.features.backbones import BACKBONES, BackboneSettings, ConcatSettings, backbone_settings
 from aigid.features.encoder import Backbone

@@ -9,8 +9,7 @@ from PIL import Image
 
 from aigid.images.errors import ImageError
 from aigid.images.formats import READERS
-from aigid.images.headers import read_header
-from aigid.images.jpeg import estimate_quality
+from aigid.images.headers import estimate_quality, read_header
 from tests.helpers.hostile import bombs, chunk, encode, exif, frauds, picture, png, riff, tiff, with_segment
 
 PICTURE = picture()
@@ -33,7 +32,7 @@ def test_jpeg_quality_is_the_encoders(quality: int) -> None:
 
 
 def test_quality_of_a_foreign_table_is_the_nearest() -> None:
-    table = np.array(read_header(encode(PICTURE, "JPEG", quality=70)).tables[0])
+    table = np.array(read_header(encode(PICTURE, "JPEG", quality=70)).quantization_tables[0])
     draw = np.random.default_rng(0)
     assert abs(estimate_quality(tuple((table + draw.integers(-1, 2, 64)).tolist())) - 70) <= 1
     assert estimate_quality((1,) * 64) == 100
@@ -45,7 +44,7 @@ def test_jpeg_tables_and_sampling(subsampling: int, name: str) -> None:
     data = encode(PICTURE, "JPEG", quality=83, subsampling=subsampling, progressive=bool(subsampling))
     found = read_header(data)
     tables = Image.open(io.BytesIO(data)).quantization
-    assert found.tables == tuple(tuple(tables[slot]) for slot in sorted(tables))
+    assert found.quantization_tables == tuple(tuple(tables[slot]) for slot in sorted(tables))
     assert (found.subsampling, found.progressive) == (name, bool(subsampling))
     assert read_header(encode(PICTURE[..., 0], "JPEG")).subsampling == ""
 

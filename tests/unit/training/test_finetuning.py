@@ -12,7 +12,7 @@ from torch import nn
 
 from aigid.core.errors import InputError
 from aigid.training import loop
-from aigid.training.trainer import StepInfo, TrainConfig, Trainer, TrainTask
+from aigid.training.loop import StepInfo, TrainConfig, Trainer, TrainTask
 from tests.helpers.together import stop_after, together
 
 PLAN = TrainConfig("toy", seed=0, num_items=23, batch_size=4, epochs=3)
@@ -86,7 +86,7 @@ def test_the_next_lesson_is_made_while_this_one_is_learnt(tmp_path):
         learnt.append((at.epoch, at.step))
         return it.loss(at, items)
 
-    loop.train(PLAN, replace(it, loss=loss, lesson=lesson), tmp_path / "run.pt")
+    loop.train(PLAN, replace(it, loss=loss, make_batch=lesson), tmp_path / "run.pt")
     assert learnt == made == [(epoch, step) for epoch in range(PLAN.epochs) for step in range(PLAN.num_steps)]
     plain = learner()
     loop.train(PLAN, plain, tmp_path / "plain.pt")
@@ -114,7 +114,7 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
     assert loop.train(PLAN, again, tmp_path / "run.pt") == log
     assert len(done) == 15 + 1  # no step twice
     assert torch.equal(weights(again), weights(whole))
-    assert again.kept["average"].value == whole.kept["average"].value
+    assert again.extra_state["average"].value == whole.extra_state["average"].value
 
 
 def test_a_finished_run_is_not_done_again(tmp_path):
@@ -156,13 +156,13 @@ def test_numbers_that_are_none_stop_the_run(tmp_path, monkeypatch):
             return {"wrong": it.net[1].bias.sum() * float("nan")}
         return step(at, items)
 
-    bad = TrainTask(it.net, it.optimizer, it.schedule, failing, it.judge)
+    bad = TrainTask(it.net, it.optimizer, it.schedule, failing, it.validate)
     with pytest.raises(InputError, match=rf"wrong is nan in epoch 2, step 3; the last good checkpoint is {path}$"):
         loop.train(PLAN, bad, path)
     saved = torch.load(path, weights_only=True)
     assert torch.isfinite(saved["net"]["1.weight"]).all()
     assert (saved["progress"]["epoch"], saved["progress"]["step"]) == (1, 2)
-    assert seen[-1].done == pytest.approx((5 + 2) / 15)
+    assert seen[-1].progress == pytest.approx((5 + 2) / 15)
 
 
 def test_the_gradient_is_clipped_over_all_parameters(tmp_path):

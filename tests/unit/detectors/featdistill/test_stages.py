@@ -24,7 +24,7 @@ from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import StageRun, lr_schedule
 from aigid.training import loop
-from aigid.training.trainer import Trainer
+from aigid.training.loop import Trainer
 from tests.helpers.demo_experts import settings
 
 ROOT = Path(__file__).resolve().parents[4]
