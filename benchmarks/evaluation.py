@@ -30,10 +30,9 @@ def simulate(num: int) -> tuple[np.ndarray, np.ndarray]:
 def everything(labels: np.ndarray, scores: np.ndarray) -> None:
     """All scalar metrics at three thresholds and all curves, from nothing."""
     ranking = rank(labels, scores)
-    summary.ranking_metrics(ranking)
-    summary.probability(ranking)
+    summary.threshold_free_metrics(ranking)
     for name, cut in {"05": 0.5, "val": 0.4, "oracle": classification.max_accuracy_threshold(ranking)}.items():
-        summary.decisions(ranking, cut, name)
+        summary.threshold_metrics(ranking, cut, name)
     evaluate.roc(ranking)
     evaluate.precision_recall(ranking)
     calibration.reliability_curve(ranking, calibration.equal_width())

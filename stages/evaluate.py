@@ -26,8 +26,8 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
         rows = scores.read(path).merge(
             properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left"
         )
-        by = [name for name in ("size", "compression") if rows[name].nunique() > 1]
-        found = evaluate(rows, seed, by=by, settings=settings)
+        strata = [name for name in ("size", "compression") if rows[name].nunique() > 1]
+        found = evaluate(rows, seed, strata=strata, settings=settings)
         found.run_info["sha256 of the scores"] = sha256(path)
         if dataset in protocols.PROTOCOLS:
             found.run_info["protocol"] = dataset

@@ -12,7 +12,7 @@ from aigid.data.audit import report as audit_report
 from aigid.data.audit import schema
 from aigid.detectors.registry import names
 from aigid.evaluation import attribution
-from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.results import Section, read, write_curves
 from aigid.report import cards, report, reproduction, studies
 
@@ -34,7 +34,7 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     sections = {f"Generators across: {detector}": section for detector, section in crossed.items()}
     for dataset in datasets:
         if part := attribution.section(results, judged, dataset):
-            sections[f"Attribution on {dataset}"] = Section(*part)
+            sections[f"Attribution on {dataset}"] = part
     sections["Channels of the network"] = studies.ablation_section(studies.read_ablation(results / "ablation/cnn.csv"))
     sections["Perturbation"] = studies.perturbation_section(
         studies.read_perturbation(results / "perturbation/curves.csv")

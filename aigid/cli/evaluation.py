@@ -78,7 +78,7 @@ def evaluate(
         try:
             frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
             numbers = wanted.apply(frame) if wanted else {}
-            found[name] = evaluate(_with_strata(frame, root, by), seed, by=list(by), settings=settings)
+            found[name] = evaluate(_with_strata(frame, root, by), seed, strata=list(by), settings=settings)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         published[name] = numbers
@@ -114,11 +114,11 @@ def _write(
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
-    from aigid.evaluation import submission
+    from aigid.evaluation import attribution
 
     for name, frame in frames.items():
         try:
-            submission.write(submission.submission(frame), out / "answers", name)
+            attribution.write_submission(attribution.submission(frame), out / "answers", name)
         except InputError as error:
             print_status(f"{name}: no answer file: {error}")
 

@@ -1,29 +1,166 @@
-"""The published protocols by name, so that a number can be compared with the paper's."""
+"""Published protocols by name: which images, which threshold, which average, so that numbers compare with papers.
 
+Each metric function takes the readable test rows of a checked scores file and gives flat numbers; InputError names
+what the file lacks.
+"""
+
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pandas as pd
 
 from aigid.core.errors import InputError
-from aigid.evaluation import published
+from aigid.core.scores import CLEAN
+from aigid.evaluation.attribution import predicted_generators
 from aigid.evaluation.results import Section
+from aigid.metrics import classification
+from aigid.metrics.classification import rank, rank_rows
+
+GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
+GENIMAGE_SETS = 8
+SD14 = ("sd14", "sdv14", "stablediffusionv14")
+DDA_VIEW, DDA_JPEG = "jpeg96", ("genimage", "forensynths", "aigcdetectionbenchmark")
+
+
+def ufd(test: pd.DataFrame) -> dict[str, float]:
+    """Return UniversalFakeDetect's AP, accuracy at 0.5 and at its oracle, on a sample of each test set, and the means.
+
+    ``acc_oracle`` has the quirks of the published code (``classification.ufd_threshold``).
+    """
+    values: dict[str, float] = {}
+    sets = _by_test_set(_view(test, CLEAN))
+    for generator, part in sets:
+        part = part.sort_values("path")
+        reals, fakes = classification.ufd_subsample(*(part.loc[part["label"] == y, "score"].tolist() for y in (0, 1)))
+        ranking = rank([0] * len(reals) + [1] * len(fakes), reals + fakes)
+        oracle = classification.ufd_threshold(reals, fakes)
+        values[f"ap_{generator}"] = classification.average_precision(ranking)
+        values[f"acc_05_{generator}"] = classification.accuracy(ranking, 0.5)
+        values[f"acc_oracle_{generator}"] = classification.accuracy(ranking, oracle)
+    means = {"map": "ap_", "acc_05": "acc_05_", "acc_oracle": "acc_oracle_"}
+    return {name: _mean(values, prefix) for name, prefix in means.items()} | {"num_sets": len(sets), **values}
+
+
+def genimage(test: pd.DataFrame) -> dict[str, float]:
+    """Return GenImage's accuracy at 0.5 of its eight sets, the mean, and that of its degradations if all are there.
+
+    As in the paper, only the images of SD 1.4 count under a degradation, or all if no generator bears its name.
+    """
+    sets = _by_test_set(_view(test, CLEAN))
+    values = {f"acc_{name}": classification.accuracy(rank_rows(part), 0.5) for name, part in sets}
+    if len(values) != GENIMAGE_SETS:
+        names = ", ".join(name.removeprefix("acc_") for name in values)
+        raise InputError(f"protocol genimage: a mean over {GENIMAGE_SETS} generators; found {len(values)}: {names}")
+    values = {"acc": _mean(values, "acc_"), **values}
+    if not set(GENIMAGE_VIEWS) & set(test["view"]):
+        return values
+    views = {}
+    for view in GENIMAGE_VIEWS:
+        images = _view(test, view)
+        sd14 = [part for name, part in _by_test_set(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
+        views[f"degraded_{view}"] = classification.accuracy(rank_rows(sd14[0] if sd14 else images), 0.5)
+    return {**values, "degraded": _mean(views, "degraded_"), **views}
+
+
+def ntire(test: pd.DataFrame) -> dict[str, float]:
+    """Return NTIRE 2026's AUROC over all distorted images (robust, the primary number) and over the others (clean)."""
+    distorted = test[test["view"] != CLEAN]
+    if distorted.empty:
+        raise InputError(f"protocol ntire: no view but {CLEAN!r}: robust AUROC needs distorted images")
+    values = {}
+    for key, name, images in (("robust", "distorted", distorted), ("clean", CLEAN, _view(test, CLEAN))):
+        ranking = rank_rows(images)
+        if not ranking.has_both:
+            raise InputError(f"AUROC of the {name} images needs both classes")
+        values[f"auroc_{key}"] = classification.auroc(ranking)
+    return values
+
+
+def defactify(test: pd.DataFrame) -> dict[str, float]:
+    """Return Defactify 4's macro and binary F1 at 0.5 (task A), and macro F1 of the generator (task B).
+
+    Task B takes the largest of the ``class_<generator>`` columns, ``class_real`` among them.
+    """
+    images = _view(test, CLEAN)
+    ranking = rank_rows(images)
+    return {
+        "f1_macro_a": classification.f1_macro(ranking, 0.5),
+        "f1_a": classification.f1(ranking, 0.5),
+        "f1_macro_b": classification.macro_f1(images["generator"].to_numpy(str), predicted_generators(images)),
+    }
+
+
+def dda(test: pd.DataFrame) -> dict[str, float]:
+    """Return DDA's balanced accuracy at 0.5 per generator and its mean, fakes re-compressed (view ``jpeg96``).
+
+    A column ``benchmark`` splits the rows: then the mean over the generators of each, and mean and minimum over all;
+    there only ``DDA_JPEG`` are re-compressed, as published.
+    """
+    if "benchmark" not in test:
+        return _dda(test, DDA_VIEW)
+    values = {}
+    for name in sorted(test["benchmark"].astype("str").unique()):
+        view = DDA_VIEW if re.sub(r"[^a-z]", "", name.lower()) in DDA_JPEG else CLEAN
+        try:
+            values[name] = _dda(test[test["benchmark"] == name], view)["balanced_acc"]
+        except InputError as error:
+            raise InputError(f"benchmark {name!r}: {error}") from None
+    return mean_over_benchmarks(values) | {f"benchmark_{name}": value for name, value in values.items()}
+
+
+def _dda(test: pd.DataFrame, view: str) -> dict[str, float]:
+    reals, fakes = _view(test, CLEAN).query("label == 0"), _view(test, view).query("label == 1")
+    values = {
+        f"balanced_acc_{name}": classification.balanced_accuracy(rank_rows(part), 0.5)
+        for name, part in _by_test_set(pd.concat([reals, fakes]))
+    }
+    return {"balanced_acc": _mean(values, "balanced_acc_"), **values}
+
+
+def mean_over_benchmarks(values: dict[str, float]) -> dict[str, float]:
+    """Return DDA's headline: mean and minimum of one number over several benchmarks."""
+    return {"mean": float(np.mean(list(values.values()))), "min": min(values.values())}
+
+
+def _view(test: pd.DataFrame, view: str) -> pd.DataFrame:
+    images = test[test["view"] == view]
+    if images.empty:
+        raise InputError(f"no test rows of view {view!r}; found {', '.join(sorted(set(test['view']))) or 'none'}")
+    return images
+
+
+def _by_test_set(images: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return each generator's fakes with the reals whose ``source`` bears its name; with all reals where none does."""
+    reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
+    if reals.empty or fakes.empty:
+        raise InputError(f"needs both classes; found {len(reals)} reals and {len(fakes)} fakes")
+    paired = "source" in images and set(fakes["generator"]) <= set(reals["source"])
+    return [
+        (str(name), pd.concat([reals[reals["source"] == name] if paired else reals, part]))
+        for name, part in fakes.groupby("generator")
+    ]
+
+
+def _mean(values: dict[str, float], prefix: str) -> float:
+    return float(np.mean([value for name, value in values.items() if name.startswith(prefix)]))
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A way to turn scores into published numbers, in words and as a function of checked, readable test rows."""
+    """A way to turn scores into published numbers, in words and as a function of readable test rows."""
 
     threshold: str
     sample: str
     crop: str
-    average: str
-    needs: str
-    measure: Callable[[pd.DataFrame], dict[str, float]]
+    aggregate: str
+    required_columns: str
+    compute: Callable[[pd.DataFrame], dict[str, float]]
 
     def apply(self, scores: pd.DataFrame) -> dict[str, float]:
-        """The numbers of a scores file; InputError names what it lacks."""
-        return self.measure(scores[(scores["split"] == "test") & scores["score"].notna()])
+        """Return the numbers of a scores file; InputError names what it lacks."""
+        return self.compute(scores[(scores["split"] == "test") & scores["score"].notna()])
 
 
 PROTOCOLS = {
@@ -31,62 +168,64 @@ PROTOCOLS = {
         threshold="0.5, and the best on the very images that are judged, found and counted as in the published code",
         sample="1,000 images a class of each test set, 100 where either class has fewer, drawn with seed 0",
         crop="224 px from the centre, without resizing",
-        average="plain mean over the test sets",
-        needs="view clean; generators are the test sets, and a real's source the set it belongs to",
-        measure=published.ufd,
+        aggregate="plain mean over the test sets",
+        required_columns="view clean; generators are the test sets, and a real's source the set it belongs to",
+        compute=ufd,
     ),
     "genimage": Protocol(
         threshold="0.5",
         sample="all images",
         crop="224 px",
-        average="plain mean over the eight generators, each with its own photographs; over six degradations",
-        needs="view clean, fakes of eight generators; for the degradations lr112, lr64, jpeg65, jpeg30, blur3, blur5",
-        measure=published.genimage,
+        aggregate="plain mean over the eight generators, each with its own photographs; over six degradations",
+        required_columns=f"view clean, fakes of eight generators; for the degradations {', '.join(GENIMAGE_VIEWS)}",
+        compute=genimage,
     ),
     "ntire": Protocol(
         threshold="none: AUROC",
         sample="all images",
         crop="the detector's own",
-        average="all distorted images together (robust), all undistorted ones together (clean)",
-        needs="view clean, and one or more views of distorted images",
-        measure=published.ntire,
+        aggregate="all distorted images together (robust), all undistorted ones together (clean)",
+        required_columns="view clean, and one or more views of distorted images",
+        compute=ntire,
     ),
     "defactify": Protocol(
         threshold="0.5 for task A; the most probable class for task B",
         sample="all images",
         crop="the detector's own",
-        average="macro F1 over the classes; the binary F1 of task A beside it",
-        needs="view clean, and a column class_<name> for each class, class_real among them",
-        measure=published.defactify,
+        aggregate="macro F1 over the classes; the binary F1 of task A beside it",
+        required_columns="view clean, and a column class_<name> for each class, class_real among them",
+        compute=defactify,
     ),
     "dda": Protocol(
         threshold="0.5",
         sample="all images; fakes of GenImage, ForenSynths and AIGCDetectionBenchmark as JPEG 96",
         crop="the detector's own",
-        average="balanced accuracy, mean over generators; mean and minimum over benchmarks (column benchmark)",
-        needs="reals in view clean; fakes in view jpeg96",
-        measure=published.dda,
+        aggregate="balanced accuracy, mean over generators; mean and minimum over benchmarks (column benchmark)",
+        required_columns="reals in view clean; fakes in view jpeg96",
+        compute=dda,
     ),
 }
 
 
 def find(name: str) -> Protocol:
-    """The protocol called ``name``; InputError that lists the known."""
+    """Return the protocol called ``name``; InputError that lists the known."""
     if name not in PROTOCOLS:
         raise InputError(f"protocol {name!r}: known are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
 def section(name: str, numbers: Mapping[str, Mapping[str, float]]) -> Section:
-    """The protocol in words, and its numbers by detector, as a section of a report."""
+    """Return the protocol in words, and its numbers by detector, as a section of a report."""
     protocol = find(name)
-    told = [(field.name, getattr(protocol, field.name)) for field in fields(Protocol) if field.name != "measure"]
-    keys = list(dict.fromkeys(key for own in numbers.values() for key in own))
-    rows = [[key, *(f"{own[key]:.4g}" if key in own else "-" for own in numbers.values())] for key in keys]
+    titles = {"aggregate": "average", "required_columns": "needs"}
+    names = [field.name for field in fields(Protocol) if field.name != "compute"]
+    rules = [(titles.get(name, name), getattr(protocol, name)) for name in names]
+    keys = list(dict.fromkeys(key for of_detector in numbers.values() for key in of_detector))
+    rows = [[key, *(f"{values[key]:.4g}" if key in values else "-" for values in numbers.values())] for key in keys]
     return Section(
         "What the paper's protocol asks for, and what comes of it; thresholds and averages are its own, not ours.",
         {
             "Numbers": pd.DataFrame(rows, columns=["number", *numbers]),
-            "Rules": pd.DataFrame(told, columns=["what", "how"]),
+            "Rules": pd.DataFrame(rules, columns=["what", "how"]),
         },
     )

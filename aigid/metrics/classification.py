@@ -1,4 +1,4 @@
-"""Scores in order: the two sorted classes and the counts above each cut, from which every metric is read."""
+"""Metrics of ranked scores: ROC and precision-recall areas, accuracies at a threshold, and thresholds to choose."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+UFD_SAMPLE, UFD_FALLBACK = 1000, 100  # images a class
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,16 @@ class Ranking:
     @cached_property
     def thresholds(self) -> Floats:
         """The distinct scores, descending, (K,)."""
-        merged = np.sort(np.concatenate([self.reals, self.fakes]))[::-1]
-        return merged[np.concatenate([merged[:1] == merged[:1], merged[1:] != merged[:-1]])]
+        return np.unique(np.concatenate([self.reals, self.fakes]))[::-1]
 
     @cached_property
     def tp(self) -> Counts:
-        """How many fakes score at least each cut, (K,)."""
+        """The number of fakes that score at least each threshold, (K,)."""
         return len(self.fakes) - np.searchsorted(self.fakes, self.thresholds)
 
     @cached_property
     def fp(self) -> Counts:
-        """How many reals score at least each cut, (K,)."""
+        """The number of reals that score at least each threshold, (K,)."""
         return len(self.reals) - np.searchsorted(self.reals, self.thresholds)
 
     @property
@@ -42,22 +42,19 @@ class Ranking:
 
 
 def rank(labels: ArrayLike, scores: ArrayLike) -> Ranking:
-    """The ranking of scores (N,) in [0, 1] with labels (N,): 0 real, 1 generated."""
+    """Return the ranking of scores (N,) in [0, 1] with labels (N,): 0 real, 1 generated."""
     scores, is_fake = np.asarray(scores, np.float64), np.asarray(labels) == 1
     return Ranking(np.sort(scores[~is_fake]), np.sort(scores[is_fake]))
 
 
 def rank_rows(rows: pd.DataFrame) -> Ranking:
-    """The ranking of those rows of a scores file that hold a score."""
-    read = rows[rows["score"].notna()]
-    return rank(read["label"], read["score"])
-
-
-# What a ranking says about a detector: how it orders reals and fakes, and how often a threshold is right.
+    """Return the ranking of those rows of a scores file that have a score."""
+    readable = rows[rows["score"].notna()]
+    return rank(readable["label"], readable["score"])
 
 
 def auroc(ranking: Ranking) -> float:
-    """Chance that a fake scores above a real, ties counting half (Mann-Whitney U / NP)."""
+    """Return the chance that a fake scores above a real, ties counting half (Mann-Whitney U / NP)."""
     tp = np.concatenate([[0], ranking.tp])
     fp = np.concatenate([[0], ranking.fp])
     doubled = int(np.dot(np.diff(fp), tp[1:] + tp[:-1]))
@@ -65,82 +62,25 @@ def auroc(ranking: Ranking) -> float:
 
 
 def average_precision(ranking: Ranking) -> float:
-    """Precision summed over the steps of recall, tied scores being one step (no interpolation)."""
+    """Return precision summed over the steps of recall, tied scores being one step (no interpolation)."""
     precision = ranking.tp / (ranking.tp + ranking.fp)
     return float(np.dot(np.diff(ranking.tp, prepend=0), precision)) / len(ranking.fakes)
 
 
 def tpr_at_fpr(ranking: Ranking, fpr: float) -> float:
-    """The most fakes found by any threshold that calls at most the share ``fpr`` of the reals generated."""
+    """Return the highest TPR of any threshold whose FPR is at most ``fpr``."""
     allowed = ranking.tp[ranking.fp / len(ranking.reals) <= fpr]
     return int(allowed[-1]) / len(ranking.fakes) if len(allowed) else 0.0
 
 
 def partial_auroc(ranking: Ranking, fpr: float) -> float:
-    """Area under the ROC curve up to ``fpr``, standardised so that chance is 0.5 (McClish 1989)."""
+    """Return the area under the ROC curve up to ``fpr``, standardized so that chance is 0.5 (McClish 1989)."""
     x = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
     y = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
     stop = int(np.searchsorted(x, fpr, side="right"))
     x, y = np.append(x[:stop], fpr), np.append(y[:stop], np.interp(fpr, x, y))
     low, high = fpr**2 / 2, fpr
     return float((1 + (np.trapezoid(y, x) - low) / (high - low)) / 2)
-
-
-def confusion(ranking: Ranking, threshold: float) -> tuple[int, int, int, int]:
-    """``tp, fp, tn, fn`` where only a score above ``threshold`` says generated."""
-    tn = int(np.searchsorted(ranking.reals, threshold, side="right"))
-    fn = int(np.searchsorted(ranking.fakes, threshold, side="right"))
-    return len(ranking.fakes) - fn, len(ranking.reals) - tn, tn, fn
-
-
-def accuracy(ranking: Ranking, threshold: float) -> float:
-    """The share of all images on the right side."""
-    tp, fp, tn, fn = confusion(ranking, threshold)
-    return (tp + tn) / (tp + fp + tn + fn)
-
-
-def real_accuracy(ranking: Ranking, threshold: float) -> float:
-    """The share of reals on the right side (1 - FPR)."""
-    _, fp, tn, _ = confusion(ranking, threshold)
-    return tn / (tn + fp)
-
-
-def fake_accuracy(ranking: Ranking, threshold: float) -> float:
-    """The share of fakes on the right side (TPR, recall)."""
-    tp, _, _, fn = confusion(ranking, threshold)
-    return tp / (tp + fn)
-
-
-def balanced_accuracy(ranking: Ranking, threshold: float) -> float:
-    """The mean of real and fake accuracy."""
-    return (real_accuracy(ranking, threshold) + fake_accuracy(ranking, threshold)) / 2
-
-
-def f1(ranking: Ranking, threshold: float) -> float:
-    """F1 of the fakes; 0 where none is found."""
-    tp, fp, _, fn = confusion(ranking, threshold)
-    return 2 * tp / (2 * tp + fp + fn) if tp else 0.0
-
-
-def f1_macro(ranking: Ranking, threshold: float) -> float:
-    """The mean of F1 of the fakes and F1 of the reals."""
-    _, fp, tn, fn = confusion(ranking, threshold)
-    return (f1(ranking, threshold) + (2 * tn / (2 * tn + fp + fn) if tn else 0.0)) / 2
-
-
-def precision_at(ranking: Ranking, threshold: float, prevalence: float) -> float | None:
-    """Share of generated images among the alarms if they were ``prevalence`` of all (Bayes); None without an alarm."""
-    hits = prevalence * fake_accuracy(ranking, threshold)
-    alarms = hits + (1 - prevalence) * (1 - real_accuracy(ranking, threshold))
-    return hits / alarms if alarms else None
-
-
-def macro_f1(truth: NDArray, predicted: NDArray) -> float:
-    """The plain mean of F1 over the classes that occur in either (N,) array."""
-    classes = np.union1d(truth, predicted)
-    hits = np.array([np.sum((truth == c) & (predicted == c)) for c in classes])
-    sizes = np.array([np.sum(truth == c) + np.sum(predicted == c) for c in classes])
-    return float(np.mean(2 * hits / sizes))
 
 
 RANKED: dict[str, Callable[[Ranking], float]] = {
@@ -151,18 +91,68 @@ RANKED: dict[str, Callable[[Ranking], float]] = {
 }
 
 
-# Where to cut: a score above the threshold says generated.
+def confusion(ranking: Ranking, threshold: float) -> tuple[int, int, int, int]:
+    """Return ``tp, fp, tn, fn``; a score above ``threshold`` predicts generated."""
+    tn = int(np.searchsorted(ranking.reals, threshold, side="right"))
+    fn = int(np.searchsorted(ranking.fakes, threshold, side="right"))
+    return len(ranking.fakes) - fn, len(ranking.reals) - tn, tn, fn
 
-UFD_SAMPLE = 1000
-UFD_FALLBACK = 100
+
+def accuracy(ranking: Ranking, threshold: float) -> float:
+    """Return the share of images that are classified correctly."""
+    tp, fp, tn, fn = confusion(ranking, threshold)
+    return (tp + tn) / (tp + fp + tn + fn)
+
+
+def real_accuracy(ranking: Ranking, threshold: float) -> float:
+    """Return the share of reals that are classified correctly (1 - FPR)."""
+    _, fp, tn, _ = confusion(ranking, threshold)
+    return tn / (tn + fp)
+
+
+def fake_accuracy(ranking: Ranking, threshold: float) -> float:
+    """Return the share of fakes that are classified correctly (TPR, recall)."""
+    tp, _, _, fn = confusion(ranking, threshold)
+    return tp / (tp + fn)
+
+
+def balanced_accuracy(ranking: Ranking, threshold: float) -> float:
+    """Return the mean of real and fake accuracy."""
+    return (real_accuracy(ranking, threshold) + fake_accuracy(ranking, threshold)) / 2
+
+
+def f1(ranking: Ranking, threshold: float) -> float:
+    """Return F1 of the fakes; 0 without a true positive."""
+    tp, fp, _, fn = confusion(ranking, threshold)
+    return 2 * tp / (2 * tp + fp + fn) if tp else 0.0
+
+
+def f1_macro(ranking: Ranking, threshold: float) -> float:
+    """Return the mean of F1 of the fakes and F1 of the reals."""
+    _, fp, tn, fn = confusion(ranking, threshold)
+    return (f1(ranking, threshold) + (2 * tn / (2 * tn + fp + fn) if tn else 0.0)) / 2
+
+
+def precision_at(ranking: Ranking, threshold: float, prevalence: float) -> float | None:
+    """Return the precision if a share ``prevalence`` of all images were generated (Bayes); None without a positive."""
+    true_positives = prevalence * fake_accuracy(ranking, threshold)
+    positives = true_positives + (1 - prevalence) * (1 - real_accuracy(ranking, threshold))
+    return true_positives / positives if positives else None
+
+
+def macro_f1(labels: NDArray, predicted: NDArray) -> float:
+    """Return the mean of F1 over the classes that occur in either (N,) array."""
+    classes = np.union1d(labels, predicted)
+    true_positives = np.array([np.sum((labels == c) & (predicted == c)) for c in classes])
+    sizes = np.array([np.sum(labels == c) + np.sum(predicted == c) for c in classes])
+    return float(np.mean(2 * true_positives / sizes))
 
 
 def max_accuracy_threshold(ranking: Ranking) -> float:
-    """The threshold with the highest accuracy on these very images, found in O(N log N).
+    """Return the threshold with the highest accuracy on these very images, in O(N log N).
 
-    Called on the validation rows it is the validation threshold; called on the test rows, the oracle. Among equally
-    good cuts the middle one counts. Cuts lie half-way between neighbouring scores; -1 means that all are called
-    generated although some score 0.
+    On validation rows this is the validation threshold, on test rows the oracle. Of equally good thresholds the middle
+    one counts. They lie half-way between neighboring scores; -1 calls all generated although some score 0.
     """
     correct = np.concatenate([[0], ranking.tp - ranking.fp])
     best = np.flatnonzero(correct == correct.max())
@@ -170,12 +160,12 @@ def max_accuracy_threshold(ranking: Ranking) -> float:
 
 
 def threshold_at_fpr(ranking: Ranking, fpr: float) -> float:
-    """The lowest threshold that calls at most the share ``fpr`` of these reals generated."""
+    """Return the lowest threshold that calls at most the share ``fpr`` of these reals generated."""
     return _between(ranking, int(np.sum(ranking.fp / len(ranking.reals) <= fpr)))
 
 
 def _between(ranking: Ranking, above: int) -> float:
-    """A threshold that exactly the ``above`` highest distinct scores exceed."""
+    """Return a threshold that exactly the ``above`` highest distinct scores exceed."""
     high = ranking.thresholds[above - 1] if above else 1.0
     low = ranking.thresholds[above] if above < len(ranking.thresholds) else 0.0 if high > 0 else -2.0
     middle = low + (high - low) / 2
@@ -183,17 +173,17 @@ def _between(ranking: Ranking, above: int) -> float:
 
 
 def ufd_subsample(reals: Sequence[float], fakes: Sequence[float], seed: int = 0) -> tuple[list[float], list[float]]:
-    """The images that UniversalFakeDetect draws: 1,000 a class, or 100 where either class has fewer (dataset.py)."""
-    draw = random.Random(seed)
+    """Sample as UniversalFakeDetect: 1,000 images a class, or 100 where either class has fewer (dataset.py)."""
+    rng = random.Random(seed)
     size = UFD_SAMPLE if min(len(reals), len(fakes)) >= UFD_SAMPLE else UFD_FALLBACK
     sides = list(reals), list(fakes)
     for side in sides:
-        draw.shuffle(side)
+        rng.shuffle(side)
     return sides[0][:size], sides[1][:size]
 
 
 def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
-    """UniversalFakeDetect's oracle threshold, as its published search finds it (Ojha et al. 2023, validate.py).
+    """Return UniversalFakeDetect's oracle threshold by its published search (Ojha et al. 2023, validate.py).
 
     Where the classes separate it lies half-way. Else it is the score ``t`` of the last image, reals before fakes,
     that is as good as any under ``score >= t``; as accuracy is then counted under ``score > t``, that image changes
@@ -202,6 +192,6 @@ def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
     real, fake = np.asarray(reals, np.float64), np.asarray(fakes, np.float64)
     if real.max() <= fake.min():
         return float((real.max() + fake.min()) / 2)
-    tried = np.concatenate([real, fake])
-    correct = np.searchsorted(np.sort(real), tried) + len(fake) - np.searchsorted(np.sort(fake), tried)
-    return float(tried[len(tried) - 1 - np.argmax(correct[::-1])])
+    candidates = np.concatenate([real, fake])
+    correct = np.searchsorted(np.sort(real), candidates) + len(fake) - np.searchsorted(np.sort(fake), candidates)
+    return float(candidates[len(candidates) - 1 - np.argmax(correct[::-1])])

@@ -1,4 +1,4 @@
-"""Verdicts with a promise: a threshold that keeps false alarms rare, and abstention where either class is likely."""
+"""Decision rules fitted on validation images: calibration, a threshold for a target FPR, conformal abstention."""
 
 import json
 from collections.abc import Callable
@@ -18,9 +18,23 @@ from aigid.core.files import write_json
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.calibration import Calibrator
 from aigid.metrics.classification import Floats, Ranking, fake_accuracy, rank, rank_rows
-from aigid.metrics.summary import ANY, FAKES, REALS, Findings, missing_reason
+from aigid.metrics.summary import ANY, FAKES, REALS, MetricValues, missing_reason
 
 REAL, UNCERTAIN, GENERATED = "real", "uncertain", "generated"
+ABSTENTION = [f"{what}_{side}" for what in ("coverage", "wrong", "uncertain") for side in ("real", "fake")]
+JSON_KEYS = (
+    *("operating_threshold", "operating_fpr_val", "operating_fpr_bound", "operating_fpr", "operating_tpr"),
+    *("ece_calibrated", "brier_calibrated", "nll_calibrated", "acc_calibrated"),
+    *(f"conformal_{name}" for name in ABSTENTION),
+)
+
+
+class EvaluationSettings(params.Settings):
+    """The calibrator, the target false positive rate, and the error rate of abstention."""
+
+    calibrator: Literal["temperature", "platt", "beta", "isotonic"] = "platt"
+    fpr: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class OperatingPoint:
 
 
 def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: NDArray | None = None) -> OperatingPoint:
-    """The lowest threshold whose FPR on these validation images is at most ``fpr``, with its confidence bound.
+    """Return the lowest threshold whose FPR on these validation images is at most ``fpr``, with its confidence bound.
 
     The true FPR above the (k + 1)-th highest of n reals is Beta(k + 1, n - k) distributed; ``fpr_bound`` is its
     quantile at ``level``, the one-sided bound of Clopper and Pearson (1934). Reals of one of the ``groups`` (n,), in
@@ -44,33 +58,33 @@ def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: N
     if not 0 <= fpr < 1:
         raise InputError(f"target FPR {fpr}: want a share from 0 to below 1")
     threshold = classification.threshold_at_fpr(ranking, fpr)
-    called = ranking.reals > threshold
-    share, num = float(called.mean()), intervals.effective_sample_size(called, groups)
+    positive = ranking.reals > threshold
+    share, num = float(positive.mean()), intervals.effective_sample_size(positive, groups)
     bound = float(betaincinv(share * num + 1, num * (1 - share), level)) if share < 1 else 1.0
-    return OperatingPoint(threshold, share, bound, fake_accuracy(ranking, threshold), len(called))
+    return OperatingPoint(threshold, share, bound, fake_accuracy(ranking, threshold), len(positive))
 
 
 @dataclass(frozen=True)
 class ConformalAbstainer:
     """Real is possible up to ``highest_real``, generated from ``lowest_fake`` on; each misses a share ``alpha``."""
 
-    highest_real: float
+    highest_real: float  # the fields' names are JSON keys
     lowest_fake: float
     alpha: float
 
     def prediction_sets(self, scores: ArrayLike) -> NDArray[np.bool_]:
-        """Which classes each score allows, (N, 2): real, generated."""
+        """Return which classes each score allows, (N, 2): real, generated."""
         scores = np.asarray(scores, np.float64)
         return np.stack([scores <= self.highest_real, scores >= self.lowest_fake], axis=1)
 
     def labels(self, scores: ArrayLike) -> NDArray[np.str_]:
-        """``real`` or ``generated`` where that class alone is possible, else ``uncertain``, (N,)."""
+        """Return ``real`` or ``generated`` where that class alone is possible, else ``uncertain``, (N,)."""
         real, fake = self.prediction_sets(scores).T
         return np.where(real == fake, UNCERTAIN, np.where(real, REAL, GENERATED))
 
 
 def abstainer(ranking: Ranking, alpha: float) -> ConformalAbstainer:
-    """Split-conformal abstention, class by class (Vovk 2012, label-conditional): from validation images only.
+    """Fit split-conformal abstention on validation images, class by class (Vovk 2012, label-conditional).
 
     Of new images like these, at least a share 1 - ``alpha`` of each class keeps its class possible, so that at most
     ``alpha`` of the reals are called generated and as many fakes real. A class of fewer than 1 / alpha - 1 images is
@@ -81,45 +95,27 @@ def abstainer(ranking: Ranking, alpha: float) -> ConformalAbstainer:
     return ConformalAbstainer(_quantile(ranking.reals, alpha, 1.0), -_quantile(-ranking.fakes[::-1], alpha, 0.0), alpha)
 
 
-def coverage(found: ConformalAbstainer, ranking: Ranking) -> dict[str, float]:
-    """Measured on test images, per class there is: how often it stays possible, is called wrongly, left uncertain."""
+def _quantile(nonconformity: Floats, alpha: float, maximum: float) -> float:
+    """Return the ceil((n + 1)(1 - alpha))-th smallest of ascending values (n,), or ``maximum`` beyond them."""
+    index = int(np.ceil((len(nonconformity) + 1) * (1 - alpha) - 1e-9))
+    return float(nonconformity[index - 1]) if index <= len(nonconformity) else maximum
+
+
+def coverage(abstainer: ConformalAbstainer, ranking: Ranking) -> dict[str, float]:
+    """Return, per class of the test images, how often it stays possible, is called wrongly, and is left uncertain."""
     shares = {}
     for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
         if len(scores):
-            verdicts = found.labels(scores)
-            shares[f"coverage_{name}"] = float(found.prediction_sets(scores)[:, column].mean())
-            shares[f"wrong_{name}"] = float(np.mean(verdicts == wrong))
-            shares[f"uncertain_{name}"] = float(np.mean(verdicts == UNCERTAIN))
+            labels = abstainer.labels(scores)
+            shares[f"coverage_{name}"] = float(abstainer.prediction_sets(scores)[:, column].mean())
+            shares[f"wrong_{name}"] = float(np.mean(labels == wrong))
+            shares[f"uncertain_{name}"] = float(np.mean(labels == UNCERTAIN))
     return shares
-
-
-def _quantile(strangeness: Floats, alpha: float, most: float) -> float:
-    """The ceil((n + 1)(1 - alpha))-th smallest of ascending values (n,), or ``most`` beyond them."""
-    place = int(np.ceil((len(strangeness) + 1) * (1 - alpha) - 1e-9))
-    return float(strangeness[place - 1]) if place <= len(strangeness) else most
-
-
-# What a user of a detector works with, chosen on validation images alone: probabilities, a threshold, abstention.
-
-ABSTENTION = [f"{what}_{side}" for what in ("coverage", "wrong", "uncertain") for side in ("real", "fake")]
-JSON_KEYS = (
-    *("operating_threshold", "operating_fpr_val", "operating_fpr_bound", "operating_fpr", "operating_tpr"),
-    *("ece_calibrated", "brier_calibrated", "nll_calibrated", "acc_calibrated"),
-    *(f"conformal_{name}" for name in ABSTENTION),
-)
-
-
-class EvaluationSettings(params.Settings):
-    """How scores become verdicts: the calibrator, the false positive rate aimed at, and the errors of abstention."""
-
-    calibrator: Literal["temperature", "platt", "beta", "isotonic"] = "platt"
-    fpr: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """All three hold for images like those of ``calibrator.population``; the last two cut the scores as they were."""
+    """What holds for images like those of ``calibrator.population``; only the calibrator changes the scores."""
 
     calibrator: Calibrator
     operating_point: OperatingPoint
@@ -127,7 +123,7 @@ class DecisionRule:
 
 
 def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) -> DecisionRule:
-    """From checked validation rows of one view; InputError where a class is missing."""
+    """Fit on checked validation rows of one view; InputError where a class is missing."""
     calibrator, ranking = calibration.fit(settings.calibrator, validation), rank_rows(validation)
     groups = None
     if "group" in validation:
@@ -137,16 +133,16 @@ def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) ->
     return DecisionRule(calibrator, point, abstainer(ranking, settings.alpha))
 
 
-def calibrated(found: DecisionRule, ranking: Ranking) -> Ranking:
-    """The ranking of the calibrated scores."""
-    sides = found.calibrator(ranking.reals), found.calibrator(ranking.fakes)
+def calibrated(rule: DecisionRule, ranking: Ranking) -> Ranking:
+    """Return the ranking of the calibrated scores."""
+    sides = rule.calibrator(ranking.reals), rule.calibrator(ranking.fakes)
     return rank(np.repeat([0, 1], [len(side) for side in sides]), np.concatenate(sides))
 
 
-def deployment_metrics(found: DecisionRule, ranking: Ranking) -> Findings:
-    """How it fares on test images: ``KEYS``, or why there is no such number."""
-    after, point = calibrated(found, ranking), found.operating_point
-    measured: dict[str, tuple[Callable[[], float], tuple[str, ...]]] = {
+def deployment_metrics(rule: DecisionRule, ranking: Ranking) -> MetricValues:
+    """Return ``JSON_KEYS`` of a rule on test images: each a number, or why there is none."""
+    after, point = calibrated(rule, ranking), rule.operating_point
+    metrics: dict[str, tuple[Callable[[], float], tuple[str, ...]]] = {
         "operating_fpr": (lambda: 1 - classification.real_accuracy(ranking, point.threshold), REALS),
         "operating_tpr": (lambda: classification.fake_accuracy(ranking, point.threshold), FAKES),
         "ece_calibrated": (lambda: calibration.expected_calibration_error(after, calibration.equal_width()), ANY),
@@ -154,56 +150,51 @@ def deployment_metrics(found: DecisionRule, ranking: Ranking) -> Findings:
         "nll_calibrated": (lambda: calibration.log_loss(after), ANY),
         "acc_calibrated": (lambda: classification.accuracy(after, 0.5), ANY),
     }
-    covered = coverage(found.abstainer, ranking)
+    covered = coverage(rule.abstainer, ranking)
     return {
         "operating_threshold": point.threshold,
         "operating_fpr_val": point.fpr,
         "operating_fpr_bound": point.fpr_bound,
-        **{name: missing_reason(ranking, needs) or measure() for name, (measure, needs) in measured.items()},
+        **{name: missing_reason(ranking, classes) or metric() for name, (metric, classes) in metrics.items()},
         **{f"conformal_{name}": covered.get(name, f"no readable test {name[-4:]}s") for name in ABSTENTION},
     }
 
 
-def save(found: DecisionRule, path: Path | str) -> None:
-    """Write it as JSON, atomically."""
-    write_json(path, asdict(found))
+def save(rule: DecisionRule, path: Path | str) -> None:
+    """Write ``rule`` as JSON, atomically."""
+    write_json(path, asdict(rule))
 
 
 def load(path: Path | str) -> DecisionRule:
     """Read what ``save`` wrote; InputError where it is nothing of the kind."""
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = DecisionRule(
-            Calibrator(**fields["calibrator"]),
-            OperatingPoint(**fields["operating_point"]),
-            ConformalAbstainer(**fields["abstainer"]),
-        )
-        found.calibrator([0.0, 1.0])
+        kinds = {"calibrator": Calibrator, "operating_point": OperatingPoint, "abstainer": ConformalAbstainer}
+        rule = DecisionRule(**{name: kind(**fields[name]) for name, kind in kinds.items()})
+        rule.calibrator([0.0, 1.0])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a calibrator: {error}") from None
-    return found
+    return rule
 
 
-# Does a verdict survive delivery? The same image under several views, as others re-compress or resize it.
-
-
-def flip_rates(test: pd.DataFrame, threshold: float) -> dict[str, float | str]:
-    """How often and how far the scores of an image change from view to view, over images read in two views or more.
+def flip_rates(test: pd.DataFrame, threshold: float) -> MetricValues:
+    """Return how often and how far the scores of an image change between its views, where it has two or more.
 
     ``flip_rate`` is the share of images called generated in some views and real in others, ``flip_rate_real`` and
     ``flip_rate_fake`` the same per class, ``score_spread`` the mean distance from an image's lowest score to its
     highest. A reason stands where there is no such image.
     """
-    read = test[test["score"].notna()]
-    images = read.groupby("path").agg(
-        label=("label", "first"), low=("score", "min"), high=("score", "max"), num=("score", "size")
+    images = (
+        test[test["score"].notna()]
+        .groupby("path")
+        .agg(label=("label", "first"), low=("score", "min"), high=("score", "max"), num=("score", "size"))
     )
     images = images[images["num"] > 1]
     flips = (images["low"] <= threshold) & (images["high"] > threshold)
-    parts = {
+    values = {
         "flip_rate": flips,
         "flip_rate_real": flips[images["label"] == 0],
         "flip_rate_fake": flips[images["label"] == 1],
+        "score_spread": (images["high"] - images["low"]).sort_values(),
     }
-    parts["score_spread"] = (images["high"] - images["low"]).sort_values()
-    return {name: float(part.mean()) if len(part) else "no such image in two views" for name, part in parts.items()}
+    return {name: float(part.mean()) if len(part) else "no such image in two views" for name, part in values.items()}

@@ -1,4 +1,4 @@
-"""How far a number may be off: a stratified, group-aware bootstrap of the ranking metrics, and intervals for shares."""
+"""Confidence intervals: a stratified, group-aware bootstrap of ranking metrics, and Wilson intervals of shares."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from scipy.special import ndtr, ndtri, stdtrit
 from aigid.metrics.classification import Floats, auroc, rank
 
 CONFIDENCE = 0.95
-DRAWS, FEWEST_DRAWS, MOST_DRAWN = 1000, 200, 200_000_000  # the last in rows
-CHUNK = 1 << 17  # weights held at once: few enough to stay in the processor's cache
+N_BOOTSTRAP, MIN_DRAWS, MAX_SAMPLED_ROWS = 1000, 200, 200_000_000
+CHUNK = 1 << 17  # weights at a time: few enough to stay in the processor's cache
 
 Ints = NDArray[np.int64]
 Weights = NDArray[np.int32]
-Draws = dict[str, Floats]
+Metrics = dict[str, Floats]
 
 
 class Interval(NamedTuple):
@@ -30,16 +30,16 @@ class Interval(NamedTuple):
 
     @classmethod
     def around(cls, value: float, low: float, high: float) -> "Interval":
-        """Return an interval that holds its value, as one of draws need not."""
+        """Return an interval that contains its value, as one of draws need not."""
         return cls(value, min(low, value), max(high, value))
 
 
 @dataclass(frozen=True)
 class BootstrapSample:
-    """What is drawn from: rows sorted by part and falling score, reals first.
+    """The rows to resample, sorted by part and falling score, reals first.
 
-    ``scores`` (N,); ``parts`` (N,) is -1 for a real, else the number of the part a fake is judged in. Rows of one of
-    the ``clusters`` (N,) are drawn together; units of one of the ``strata`` (U,) stand in for each other.
+    ``scores`` (N,); ``parts`` (N,) is -1 for a real, else the number of the part that a fake is evaluated in. Rows of
+    one of the ``clusters`` (N,) are drawn together, within the ``strata`` (U,) of the clusters.
     """
 
     scores: Floats
@@ -51,10 +51,10 @@ class BootstrapSample:
 def population(
     labels: NDArray, scores: NDArray, parts: NDArray | None = None, groups: NDArray | None = None
 ) -> BootstrapSample:
-    """The population of rows (N,) that holds reals (label 0) and fakes (label 1), whatever order they come in.
+    """Build the sample of rows (N,) of reals (label 0) and fakes (label 1), in any order.
 
     ``parts`` names each fake's part, such as its generator (all are one part if None). Rows with one name in
-    ``groups`` are one unit; ``""`` stands alone. A unit's stratum is its first part, reals being first of all.
+    ``groups`` are one cluster; ``""`` is a cluster alone. A cluster's stratum is its first part, reals being first.
     """
     is_fake = labels == 1
     part = np.full(len(labels), -1)
@@ -64,78 +64,81 @@ def population(
     order = np.lexsort((group, -scores, part))
     part, group, alone = part[order], group[order], name[order] == ""
     group[alone] = np.arange(alone.sum())
-    units = np.unique(group, return_inverse=True)[1]
-    strata = np.full(units.max() + 1, part.max())
-    np.minimum.at(strata, units, part)
-    return BootstrapSample(np.asarray(scores, np.float64)[order], part, units, strata)
+    clusters = np.unique(group, return_inverse=True)[1]
+    strata = np.full(clusters.max() + 1, part.max())
+    np.minimum.at(strata, clusters, part)
+    return BootstrapSample(np.asarray(scores, np.float64)[order], part, clusters, strata)
 
 
-def bootstrap(rows: BootstrapSample, draws: int, rng: np.random.Generator) -> Draws:
-    """``auroc``, ``ap``, ``tpr_at_fpr1`` and ``tpr_at_fpr5`` of each draw and part, (draws, C).
+def bootstrap(sample: BootstrapSample, n_bootstrap: int, rng: np.random.Generator) -> Metrics:
+    """Return ``auroc``, ``ap``, ``tpr_at_fpr1`` and ``tpr_at_fpr5`` of each draw and part, (n_bootstrap, C).
 
-    NaN where a draw holds no real or no fake of the part.
+    NaN where a draw has no real or no fake of the part.
     """
-    statistics = _Statistics(rows)
-    chunks = [statistics(counts[:, rows.clusters]) for counts in _resample(rows.strata, draws, rng)]
+    statistics = _Statistics(sample)
+    chunks = [statistics(counts[:, sample.clusters]) for counts in _resample(sample.strata, n_bootstrap, rng)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
+def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int, rng: np.random.Generator) -> Floats:
+    """Return the expected calibration error of each draw, (n_bootstrap,), reals and fakes pooled."""
+    bins = np.maximum(np.searchsorted(bin_edges, sample.scores, side="left") - 1, 0)
+    shape = len(sample.strata), len(bin_edges) - 1
+    excess = coo_array((sample.scores - (sample.parts >= 0), (sample.clusters, bins)), shape).tocsr()
+    size = np.bincount(sample.clusters, minlength=len(sample.strata))
+    draws = _resample(sample.strata, n_bootstrap, rng)
+    return np.concatenate([np.abs(counts @ excess).sum(axis=1) / (counts @ size) for counts in draws])
+
+
 def auroc_intervals(
-    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, draws: int = 500
+    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, n_bootstrap: int = 500
 ) -> dict[str, Interval]:
     """Return the AUROC of each part's fakes against all reals, by the part's name (``""`` without ``parts``)."""
-    names = np.full(len(labels), "") if parts is None else parts
-    values, drawn = _auroc_draws(labels, scores, groups, seed, names, draws)
-    found = {}
-    for place, name in enumerate(np.unique(names[labels == 1])):
-        rows = (labels == 0) | (names == name)
-        limits = interval(drawn[:, place], num_independent(labels[rows], groups[rows]))
-        found[str(name)] = Interval.around(values[place], *limits)
-    return found
+    result = {}
+    for name, (value, draws, rows) in _auroc_draws(labels, scores, groups, seed, parts, n_bootstrap).items():
+        result[name] = Interval.around(value, *interval(draws, num_independent(labels[rows], groups[rows])))
+    return result
 
 
 def auroc_interval(
-    labels: NDArray, runs: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, draws: int = 500
+    labels: NDArray, runs: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, n_bootstrap: int = 500
 ) -> tuple[Interval, list[float]]:
     """Return the mean AUROC over parts and over ``runs`` (S, N) of scores, and that of each run.
 
-    A draw is of whole groups, the same for all runs: the interval tells of the images, not of a training's chance.
+    A draw is of whole groups, the same for all runs: the interval covers the images, not a training's chance.
     """
-    names = np.full(len(labels), "") if parts is None else parts
-    found = [_auroc_draws(labels, scores, groups, seed, names, draws) for scores in runs]
-    values = [float(np.mean(value)) for value, _ in found]
-    drawn = np.mean([drawn.mean(axis=1) for _, drawn in found], axis=0)
-    return Interval.around(float(np.mean(values)), *interval(drawn, num_independent(labels, groups))), values
+    of_runs = [_auroc_draws(labels, scores, groups, seed, parts, n_bootstrap).values() for scores in runs]
+    values = [float(np.mean([value for value, _, _ in of_run])) for of_run in of_runs]
+    draws = np.mean([np.stack([of_part for _, of_part, _ in run], axis=1).mean(axis=1) for run in of_runs], axis=0)
+    return Interval.around(float(np.mean(values)), *interval(draws, num_independent(labels, groups))), values
 
 
 def _auroc_draws(
-    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, names: NDArray, draws: int
-) -> tuple[list[float], Floats]:
-    """AUROC of each part (C,), and of each draw and part (draws, C)."""
-    parts = [(labels == 0) | (names == name) for name in np.unique(names[labels == 1])]
-    drawn = bootstrap(population(labels, scores, names, groups), draws, np.random.default_rng(seed))["auroc"]
-    return [auroc(rank(labels[rows], scores[rows])) for rows in parts], drawn
+    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None, n_bootstrap: int
+) -> dict[str, tuple[float, Floats, NDArray[np.bool_]]]:
+    """Return, by part, its AUROC, that of each draw (n_bootstrap,), and its rows (N,)."""
+    names = np.full(len(labels), "") if parts is None else parts
+    draws = bootstrap(population(labels, scores, names, groups), n_bootstrap, np.random.default_rng(seed))["auroc"]
+    result = {}
+    for name, of_part in zip(np.unique(names[labels == 1]), draws.T, strict=True):
+        rows = (labels == 0) | (names == name)
+        result[str(name)] = auroc(rank(labels[rows], scores[rows])), of_part, rows
+    return result
 
 
-def bootstrap_error(rows: BootstrapSample, edges: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """The expected calibration error of each draw, (draws,): reals and fakes pooled, in the bins between ``edges``."""
-    error = _Error(rows, edges)
-    return np.concatenate([error(counts) for counts in _resample(rows.strata, draws, rng)])
-
-
-def limit_draws(draws: int, num: int) -> int:
-    """At most ``draws`` of ``num`` rows: fewer of so many that a draw costs a tenth of a second and adds little."""
-    return min(draws, max(MOST_DRAWN // max(num, 1), FEWEST_DRAWS))
+def limit_draws(n_bootstrap: int, num: int) -> int:
+    """Return at most ``n_bootstrap``, fewer for so many rows ``num`` that a draw takes a tenth of a second."""
+    return min(n_bootstrap, max(MAX_SAMPLED_ROWS // max(num, 1), MIN_DRAWS))
 
 
 def basic_interval(draws: Floats, value: float, level: float = CONFIDENCE) -> tuple[float, float]:
-    """The basic interval of a ``value`` in [0, 1] whose draws (B,) are biased, as those of an error are: upwards."""
+    """Return the basic interval of a ``value`` in [0, 1] whose draws (B,) are biased upwards, as those of an error."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return max(float(2 * value - high), 0.0), min(float(2 * value - low), 1.0)
 
 
 def interval(draws: Floats, num: int, level: float = CONFIDENCE) -> tuple[float, float]:
-    """The percentile interval of draws (B,), widened for ``num``, the independent images of the smaller class.
+    """Return the percentile interval of draws (B,), widened for ``num``, the independent images of the smaller class.
 
     Draws of n images spread too little by (n - 1) / n and as a normal, not as Student's t (Hesterberg 2015).
     """
@@ -146,33 +149,28 @@ def interval(draws: Floats, num: int, level: float = CONFIDENCE) -> tuple[float,
 
 
 def perfect_auroc_lower_bound(num: int, level: float = CONFIDENCE) -> float:
-    """The lower bound of an AUROC of 1 on ``num`` independent images of the smaller class, where every draw gives 1.
-
-    Reals and fakes form ``num`` independent pairs, all of them in order (Clopper and Pearson 1934).
-    """
+    """Return the lower bound of an AUROC of 1 on ``num`` independent pairs, all in order (Clopper and Pearson 1934)."""
     return ((1 - level) / 2) ** (1 / num)
 
 
 def group_names(images: pd.DataFrame) -> NDArray:
-    """The group of each row (N,), ``""`` where it stands alone."""
+    """Return the group of each row (N,), ``""`` where it has none."""
     return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")
 
 
-def number_units(groups: NDArray) -> Ints:
-    """Number the units (N,): rows of one group name are one, ``""`` stands alone."""
-    alone = np.array([f"\0{place}" for place in range(len(groups))])
+def number_clusters(groups: NDArray) -> Ints:
+    """Number the clusters (N,): rows of one group name are one, ``""`` is alone."""
+    alone = np.array([f"\0{index}" for index in range(len(groups))])
     return np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
 
 
 def num_independent(labels: NDArray, groups: NDArray) -> int:
-    """How many units the rows (N,) of the smaller class make by their group names, ``""`` standing alone."""
-    return min(
-        len(np.unique(own[own != ""])) + int(np.sum(own == "")) for own in (groups[labels == 0], groups[labels == 1])
-    )
+    """Return the number of clusters of the smaller class of rows (N,), ``""`` being alone."""
+    return min(len(np.unique(number_clusters(groups[labels == label]))) for label in (0, 1))
 
 
 def wilson_interval(hits: NDArray, groups: NDArray | None = None, level: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, counting only the ``num_effective`` images."""
+    """Return Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, at their effective sample size."""
     mean, num = float(np.mean(hits)), effective_sample_size(hits, groups)
     z2 = ndtri((1 + level) / 2) ** 2
     middle = (mean + z2 / (2 * num)) / (1 + z2 / num)
@@ -181,7 +179,7 @@ def wilson_interval(hits: NDArray, groups: NDArray | None = None, level: float =
 
 
 def effective_sample_size(hits: NDArray, groups: NDArray | None = None) -> float:
-    """How many independent images tell as much about the mean of ``hits`` (N,) of 0 and 1.
+    """Return the number of independent images that determine the mean of ``hits`` (N,) of 0 and 1 as well.
 
     Images of one group agree with each other; N is divided by the design effect, the variance between groups over
     that of independent images (Kish 1965). If all hits are equal, each group counts as one image; one group alone
@@ -190,56 +188,49 @@ def effective_sample_size(hits: NDArray, groups: NDArray | None = None) -> float
     num, mean = float(len(hits)), float(np.mean(hits))
     if groups is None:
         return num
-    size, hit = _by_unit(hits, groups)
+    alone = groups == ""
+    group = np.unique(groups[~alone].astype(str), return_inverse=True)[1]
+    size = np.concatenate([np.bincount(group), np.ones(alone.sum(), int)])
+    hit = np.concatenate([np.bincount(group, hits[~alone]).astype(int), np.sort(hits[alone].astype(int))])
     if len(size) == 1:
         return 1.0
     between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
     return num / max(between / within, 1.0) if within else float(len(size))
 
 
-def _by_unit(hits: NDArray, groups: NDArray) -> tuple[Ints, Ints]:
-    """How many rows and how many hits each unit has, (U,) each, in an order of their own."""
-    alone = groups == ""
-    group = np.unique(groups[~alone].astype(str), return_inverse=True)[1]
-    size = np.concatenate([np.bincount(group), np.ones(alone.sum(), int)])
-    return size, np.concatenate([np.bincount(group, hits[~alone]).astype(int), np.sort(hits[alone].astype(int))])
-
-
-def _resample(strata: Ints, draws: int, rng: np.random.Generator) -> Iterator[Weights]:
-    """How often each unit is drawn, (b, U) at a time: with replacement, within its stratum."""
+def _resample(strata: Ints, n_bootstrap: int, rng: np.random.Generator) -> Iterator[Weights]:
+    """Yield how often each cluster is drawn with replacement within its stratum, (b, U) at a time."""
     step = max(CHUNK // len(strata), 1)
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for start in range(0, draws, step):
-        num = min(step, draws - start)
+    for start in range(0, n_bootstrap, step):
+        num = min(step, n_bootstrap - start)
         counts = np.empty((num, len(strata)), np.int32)
-        for units in members:
-            size = len(units)
-            drawn = rng.integers(0, size, (num, size)) + size * np.arange(num)[:, None]
-            counts[:, units] = np.bincount(drawn.ravel(), minlength=num * size).reshape(num, size)
+        for clusters in members:
+            size = len(clusters)
+            sampled = rng.integers(0, size, (num, size)) + size * np.arange(num)[:, None]
+            counts[:, clusters] = np.bincount(sampled.ravel(), minlength=num * size).reshape(num, size)
         yield counts
 
 
 class _Statistics:
-    """The metrics of one population under any weights; what does not depend on the weights is done once."""
+    """The metrics of one sample under any weights; what does not depend on the weights is computed once."""
 
-    def __init__(self, rows: BootstrapSample) -> None:
-        self.num_real = int(np.searchsorted(rows.parts, 0))
-        reals, fakes = -rows.scores[: self.num_real], -rows.scores[self.num_real :]
-        self.starts = np.searchsorted(rows.parts[self.num_real :], np.arange(rows.parts[-1] + 1))
+    def __init__(self, sample: BootstrapSample) -> None:
+        self.num_real = int(np.searchsorted(sample.parts, 0))
+        reals, fakes = -sample.scores[: self.num_real], -sample.scores[self.num_real :]
+        self.part = sample.parts[self.num_real :]
+        self.starts = np.searchsorted(self.part, np.arange(sample.parts[-1] + 1))
         self.above = np.searchsorted(reals, fakes, side="left")  # reals that score higher than each fake
         self.at_least = np.searchsorted(reals, fakes, side="right")  # or as high
-        parts = np.split(fakes, self.starts[1:])
-        last = [
-            np.searchsorted(part, part, side="right") + start for part, start in zip(parts, self.starts, strict=True)
-        ]
-        self.last = np.concatenate(last)  # fakes, earlier parts included, down to the last that ties with each
-        self.part = rows.parts[self.num_real :]
+        parts = zip(np.split(fakes, self.starts[1:]), self.starts, strict=True)
+        # Fakes, earlier parts included, down to the last that ties with each.
+        self.last = np.concatenate([np.searchsorted(part, part, side="right") + start for part, start in parts])
 
-    def __call__(self, weights: Weights) -> Draws:
-        real, fake = _cumulate(weights[:, : self.num_real]), _cumulate(weights[:, self.num_real :])
+    def __call__(self, weights: Weights) -> Metrics:
         weight = weights[:, self.num_real :]
-        num_real = real[:, -1:]
-        num_fake = self._sum(weight).astype(np.float64)
+        total = np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
+        real, fake = total[:, : self.num_real + 1], total[:, self.num_real :]
+        num_real, num_fake = real[:, -1:], self._sum(weight).astype(np.float64)
         fp = real[:, self.at_least]
         tp = fake[:, self.last] - fake[:, self.starts[self.part]]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -253,24 +244,5 @@ class _Statistics:
         return {name: np.where(num_real > 0, value, np.nan) for name, value in draws.items()}
 
     def _sum(self, values: NDArray) -> NDArray:
-        """Over the fakes of each part, (b, C)."""
+        """Sum over the fakes of each part, (b, C)."""
         return np.add.reduceat(values, self.starts, axis=1, dtype=np.result_type(values.dtype, np.int64))
-
-
-class _Error:
-    """The calibration error of one population under any weights of its units: the sums of each unit in each bin."""
-
-    def __init__(self, rows: BootstrapSample, edges: Floats) -> None:
-        bins = np.maximum(np.searchsorted(edges, rows.scores, side="left") - 1, 0)
-        shape = len(rows.strata), len(edges) - 1
-        self.excess = coo_array((rows.scores - (rows.parts >= 0), (rows.clusters, bins)), shape).tocsr()
-        self.size = np.bincount(rows.clusters, minlength=len(rows.strata))
-
-    def __call__(self, counts: Weights) -> Floats:
-        return np.abs(counts @ self.excess).sum(axis=1) / (counts @ self.size)
-
-
-def _cumulate(weights: Weights) -> Weights:
-    total = np.zeros((len(weights), weights.shape[1] + 1), np.int32)
-    np.cumsum(weights, axis=1, out=total[:, 1:])
-    return total

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
-from aigid.evaluation import controls, results
+from aigid.evaluation import comparison, results
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.report import summary_tables
 from aigid.report.formatting import pipe_table
@@ -35,7 +35,7 @@ def write(root: Path, models: Path, out: Path, detectors: Iterable[str], dataset
             about = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: no bundle: {error}") from None
-        own = {dataset: {it: judged[it, dataset] for it in (name, controls.SHALLOW)} for dataset in datasets}
+        own = {dataset: {it: judged[it, dataset] for it in (name, comparison.SHALLOW)} for dataset in datasets}
         write_text(out / f"{name}.md", markdown(name, about, own))
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aigid.core.files import atomic_write
-from aigid.evaluation.controls import CONTROLS, non_controls
+from aigid.evaluation.comparison import CONTROLS, non_controls
 from aigid.evaluation.evaluate import EvaluationResult
 
 Judgements = Mapping[str, EvaluationResult]  # by detector, on one dataset

@@ -60,7 +60,7 @@ def html(
         parts += [_table(summary_tables.headline_table(judgements)), f'<p class="small">{escape(reading)}</p>']
         parts += _dataset(dataset, judgements, differences.get(dataset), pictures.get(dataset, {}))
     for title, section in sections.items():
-        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(section.line)}</p>"]
+        parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(section.intro)}</p>"]
         drawn = [_figure(caption, caption, figure) for caption, figure in section.figures.items()]
         parts += [f'<div class="figures">{"".join(drawn)}</div>'] if drawn else []
         for name, rows in section.tables.items():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aigid.core.files import write_text
 from aigid.evaluation import results
-from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.evaluation.results import Cell, Section
 from aigid.report import figures, html, summary_tables
@@ -99,6 +99,6 @@ def markdown(
         if lines := summary_tables.missing_table(judgements):
             parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
     for title, section in (sections or {}).items():
-        parts += [f"## {title}", section.line]
+        parts += [f"## {title}", section.intro]
         parts += [f"### {name}\n\n{pipe_table(table)}" for name, table in section.tables.items()]
     return "\n\n".join(parts) + "\n"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from aigid.evaluation import controls
+from aigid.evaluation import comparison
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.metrics.calibration import Calibrator
 
@@ -84,8 +84,8 @@ def headline_table(judgements: Judgements) -> pd.DataFrame:
     Where the shallow cues were judged too, a column marks who does not beat them.
     """
     rows = pd.DataFrame([{"detector": name, **_verdict(judgement)} for name, judgement in judgements.items()])
-    if controls.SHALLOW in judgements:
-        beats = [controls.beats_shallow(judgements, name) for name in judgements]
+    if comparison.SHALLOW in judgements:
+        beats = [comparison.beats_shallow(judgements, name) for name in judgements]
         rows.insert(2, "beats shallow cues", beats)
     return rows
 
@@ -93,7 +93,7 @@ def headline_table(judgements: Judgements) -> pd.DataFrame:
 def missing_table(judgements: Judgements) -> list[str]:
     """One line per detector and reason: which metrics are missing because of it."""
     lines = []
-    for detector, judgement in controls.non_controls(judgements).items():
+    for detector, judgement in comparison.non_controls(judgements).items():
         reasons: dict[str, list[str]] = {}
         for name, reason in judgement.missing_metrics.items():
             reasons.setdefault(reason, []).append(name)
@@ -104,7 +104,7 @@ def missing_table(judgements: Judgements) -> list[str]:
 def worst_errors_table(judgements: Judgements) -> pd.DataFrame:
     """The images that each detector scores most wrongly, three a class: ``detector, path, generator, score``."""
     rows = [pd.DataFrame(columns=["detector", "path", "generator", "score"])]
-    for detector, judgement in controls.non_controls(judgements).items():
+    for detector, judgement in comparison.non_controls(judgements).items():
         worst = judgement.worst_errors.groupby("label").head(3)
         rows.append(worst.assign(detector=detector, score=worst["score"].map("{:.3f}".format))[rows[0].columns])
     return pd.concat(rows, ignore_index=True)
@@ -114,16 +114,16 @@ def warnings(judgements: Judgements) -> list[str]:
     """What a leak betrays first of all, then one line per detector and warning."""
     own = [
         f"{detector}: {line}"
-        for detector, judgement in controls.non_controls(judgements).items()
+        for detector, judgement in comparison.non_controls(judgements).items()
         for line in judgement.warnings
     ]
-    return controls.warnings(judgements) + own
+    return comparison.control_warnings(judgements) + own
 
 
 def calibrations(judgements: Judgements) -> pd.DataFrame:
     """One row per detector: its calibrator, the validation images it was fitted on, the errors before and after."""
     rows = []
-    for detector, judgement in controls.non_controls(judgements).items():
+    for detector, judgement in comparison.non_controls(judgements).items():
         if judgement.deployment:
             calibrator, found = judgement.deployment.calibrator, judgement.metrics
             rows.append({"detector": detector, "calibrator": calibrator.kind, "fitted on": _population(calibrator)})
@@ -170,7 +170,7 @@ def tables(judgements: Judgements, differences: pd.DataFrame | None = None) -> d
     found |= {
         "AUROC per generator": by_generator(judgements),
         "Reals called generated at 0.5, per source": by_source(judgements),
-        "AUROC per view, and what it loses": by_view(controls.non_controls(judgements)),
+        "AUROC per view, and what it loses": by_view(comparison.non_controls(judgements)),
         **by_columns(judgements),
         "Verdicts at 0.5 that flip between an image's views": stability_table(judgements),
         "Calibration, before and after": calibrations(judgements),
@@ -212,7 +212,7 @@ def _first_or_nan(rows: pd.DataFrame) -> pd.Series:
 def _numbers(judgements: Judgements, titles: Mapping[str, str]) -> pd.DataFrame:
     """The metrics of each detector by title; detectors with none of them, and controls, are left out."""
     rows = []
-    for detector, judgement in controls.non_controls(judgements).items():
+    for detector, judgement in comparison.non_controls(judgements).items():
         cells = {title: f"{judgement.metrics[key]:.3f}" for title, key in titles.items() if key in judgement.metrics}
         if cells:
             rows.append({"detector": detector, **dict.fromkeys(titles, NONE), **cells})

@@ -24,7 +24,7 @@ from aigid.detectors.controls import ControlSettings
 from aigid.detectors.featdistill.settings import FeatDistillSettings
 from aigid.detectors.registry import get_detector, locate, names
 from aigid.detectors.sef.settings import SefSettings
-from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.comparison import CONTROLS
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.metrics.decisions import EvaluationSettings

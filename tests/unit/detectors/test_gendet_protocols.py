@@ -15,14 +15,14 @@ from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.samples import Samples, open_dataset
 from aigid.detectors.scoring import score
-from aigid.evaluation import protocols, published
+from aigid.evaluation import protocols
 
 GANS = ["progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "seeingdark", "san", "crn", "imle"]
 DIFFUSION = ["guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle"]
 GENIMAGE = (
     ["midjourney", "stable_diffusion_v_1_4", "stable_diffusion_v_1_5", "ADM", "glide", "wukong", "VQDM", "BigGAN"]
 )  # fmt: skip
-DEGRADED = ["clean", *published.GENIMAGE_VIEWS]
+DEGRADED = ["clean", *protocols.GENIMAGE_VIEWS]
 
 
 def written(folder: Path, name: str) -> Path:

@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import attribution, submission
-from aigid.evaluation.submission import CLASS_NAMES as CLASSES_OF_DEFACTIFY
+from aigid.evaluation import attribution
+from aigid.evaluation.attribution import DEFACTIFY_CLASSES
 
 CLASSES = ["real", "sd21", "sdxl"]
 
@@ -65,12 +65,12 @@ def test_a_file_without_classes_is_refused():
 
 
 def test_the_answer_file(tmp_path):
-    names = list(CLASSES_OF_DEFACTIFY)
+    names = list(DEFACTIFY_CLASSES)
     rows = table(["real", "dalle3", "sdxl"], ["sd3", "dalle3", "real"], names).assign(caption=["a", "b", "ü"])
     rows = rows[::-1].reset_index(drop=True)
-    submission.write(submission.submission(rows), tmp_path, "answer")
+    attribution.write_submission(attribution.submission(rows), tmp_path, "answer")
     first = (tmp_path / "answer.zip").read_bytes()
-    submission.write(submission.submission(rows), tmp_path, "answer")
+    attribution.write_submission(attribution.submission(rows), tmp_path, "answer")
     assert (tmp_path / "answer.zip").read_bytes() == first
     with zipfile.ZipFile(tmp_path / "answer.zip") as archive:
         assert archive.namelist() == ["answer.json"]
@@ -84,20 +84,20 @@ def test_the_answer_file(tmp_path):
 
 
 def test_task_a_follows_task_b_where_a_cut_at_half_would_not():
-    names = list(CLASSES_OF_DEFACTIFY)
+    names = list(DEFACTIFY_CLASSES)
     rows = table(["sd21"], ["real"], names)
     spread = {"class_real": 0.3, **{f"class_{name}": 0.14 for name in names[1:]}}
     rows = rows.assign(**spread, score=0.7)  # more probably generated than not, but no generator more than real
-    assert submission.submission(rows) == [{"index": 0, "caption": "", "Label_A": 0, "Label_B": 0}]
+    assert attribution.submission(rows) == [{"index": 0, "caption": "", "Label_A": 0, "Label_B": 0}]
 
 
 def test_six_classes_asked_of_a_model_of_two():
     two = table(["real", "sd21"], ["real", "sd21"], ["real", "sd21"])
     with pytest.raises(InputError, match="answer: the scores have no column class_sdxl; found real, sd21"):
-        submission.submission(two)
-    odd = table(["real"] * 2, ["real"] * 2, list(CLASSES_OF_DEFACTIFY)).assign(path=["a.png", "b7.png"])
+        attribution.submission(two)
+    odd = table(["real"] * 2, ["real"] * 2, list(DEFACTIFY_CLASSES)).assign(path=["a.png", "b7.png"])
     with pytest.raises(InputError, match=r"'a\.png': Defactify's index is the number"):
-        submission.submission(odd)
+        attribution.submission(odd)
 
 
 def test_the_report_shows_what_was_written(tmp_path):
@@ -105,9 +105,9 @@ def test_the_report_shows_what_was_written(tmp_path):
     attribution.write(found, tmp_path, "svm", "demo6")
     (tmp_path / "metrics/svm").mkdir(parents=True)
     (tmp_path / "metrics/svm/demo6.json").write_text(json.dumps(found.metrics))
-    line, tables = attribution.section(tmp_path, ["probe", "svm"], "demo6")
-    assert "Task B" in line
-    shown = tables["Attribution"].iloc[0]
+    section = attribution.section(tmp_path, ["probe", "svm"], "demo6")
+    assert "Task B" in section.intro
+    shown = section.tables["Attribution"].iloc[0]
     assert shown["detector"] == "svm"
     assert shown["task B accuracy"] == "0.667"
     assert attribution.section(tmp_path, ["probe"], "demo6") is None

@@ -58,7 +58,7 @@ def test_equal_detectors_differ_as_seldom_as_p_says() -> None:
 
 def test_a_detector_does_not_differ_from_itself() -> None:
     labels, first, _ = pair(50, 0.0, 0)
-    table = comparison.compare(frame(first, labels), frame(first, labels).sample(frac=1), draws=50)
+    table = comparison.compare(frame(first, labels), frame(first, labels).sample(frac=1), n_bootstrap=50)
     assert (table[["difference", "low", "high"]] == 0).all(axis=None)
     assert (table["p"] == 1).all()
 
@@ -84,6 +84,6 @@ def test_other_images_or_labels_are_refused_with_counts() -> None:
         comparison.compare(good, others["fewer"])
     with pytest.raises(InputError, match="3 images have another label"):
         comparison.compare(good, others["flipped"])
-    table, refused = comparison.compare_all({"good": good, "same": frame(second, labels), **others}, draws=20)
+    table, refused = comparison.compare_all({"good": good, "same": frame(second, labels), **others}, n_bootstrap=20)
     assert set(zip(table["first"], table["second"], strict=True)) == {("good", "same")}
     assert len(refused) == 5

@@ -33,7 +33,7 @@ def made(num: int = 300, views: tuple[str, ...] = ("clean", "jpeg65"), seed: int
 
 
 def swift(frame: pd.DataFrame) -> EvaluationResult:
-    return evaluate(frame, draws=20)
+    return evaluate(frame, n_bootstrap=20)
 
 
 def test_every_key_of_the_contract_is_what_scikit_learn_says() -> None:
@@ -142,9 +142,11 @@ def test_no_test_rows() -> None:
 
 def test_a_column_breaks_the_scores_down() -> None:
     frame = made(views=("clean",)).assign(extra_width=lambda table: np.where(table.index % 3, 224, 512))
-    table = evaluate(frame, draws=20, by=["extra_width"]).details.query("kind == 'extra_width'").set_index("name")
+    table = (
+        evaluate(frame, n_bootstrap=20, strata=["extra_width"]).details.query("kind == 'extra_width'").set_index("name")
+    )
     part = frame[(frame["split"] == "test") & (frame["extra_width"] == 512)]
     assert table.loc["512", "auroc"] == pytest.approx(sk.roc_auc_score(part["label"], part["score"]), abs=1e-12)
     assert table["num_real"].sum() == 120
     with pytest.raises(InputError, match="'width'"):
-        evaluate(frame, draws=0, by=["width"])
+        evaluate(frame, n_bootstrap=0, strata=["width"])

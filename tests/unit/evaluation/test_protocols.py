@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import protocols, published, submission
+from aigid.evaluation import attribution, protocols
 
 
 def made(num: int = 400, views: tuple[str, ...] = ("clean",)) -> pd.DataFrame:
@@ -45,11 +45,11 @@ def test_genimage_pairs_reals_with_their_generator_where_the_source_says_so() ->
 
 
 def test_genimage_degrades_sd14_six_ways_or_not_at_all() -> None:
-    frame = of_eight(views=("clean", *published.GENIMAGE_VIEWS))
+    frame = of_eight(views=("clean", *protocols.GENIMAGE_VIEWS))
     found = protocols.find("genimage").apply(frame)
     part = frame[(frame["source"] == "sd14") & (frame["view"] == "lr64")]
     assert found["degraded_lr64"] == pytest.approx(np.mean((part["score"] > 0.5) == part["label"]), abs=1e-12)
-    assert found["degraded"] == pytest.approx(np.mean([found[f"degraded_{view}"] for view in published.GENIMAGE_VIEWS]))
+    assert found["degraded"] == pytest.approx(np.mean([found[f"degraded_{view}"] for view in protocols.GENIMAGE_VIEWS]))
     with pytest.raises(InputError, match="'blur5'"):
         protocols.find("genimage").apply(frame.query("view != 'blur5'"))
 
@@ -96,14 +96,14 @@ def test_defactify_attributes_and_submits() -> None:
     guess = np.array(classes)[share.argmax(axis=1)]
     assert found["f1_macro_b"] == pytest.approx(sk.f1_score(frame["generator"], guess, average="macro"), abs=1e-12)
     assert found["f1_a"] == pytest.approx(sk.f1_score(frame["label"], frame["score"] > 0.5), abs=1e-12)
-    answer = submission.submission(frame.iloc[::-1], classes)
+    answer = attribution.submission(frame.iloc[::-1], classes)
     assert [row["index"] for row in answer] == list(range(40))
     assert [row["Label_B"] for row in answer] == share.argmax(axis=1).tolist()
     with pytest.raises(InputError, match="class_<name>"):
         protocols.find("defactify").apply(made())
     assert [row["Label_A"] for row in answer] == (share.argmax(axis=1) > 0).astype(int).tolist()
     with pytest.raises(InputError, match="'adm': Label_B numbers real, glide"):
-        submission.submission(frame, ["real", "glide"])
+        attribution.submission(frame, ["real", "glide"])
 
 
 def test_an_unknown_protocol_lists_the_known() -> None:
@@ -194,7 +194,7 @@ def test_genimage_averages_as_printed(paper: str) -> None:
     row, printed = GENIMAGE[paper]
     parts = [as_accurate(value, name) for name, value in zip(GENIMAGE_SETS, row, strict=True)]
     degraded, mean = DEGRADED.get(paper, ([], None))
-    parts += [as_accurate(value, "sd14", view) for view, value in zip(published.GENIMAGE_VIEWS, degraded, strict=False)]
+    parts += [as_accurate(value, "sd14", view) for view, value in zip(protocols.GENIMAGE_VIEWS, degraded, strict=False)]
     found = protocols.find("genimage").apply(scores.validate(pd.concat(parts), "table"))
     assert 100 * found["acc"] == pytest.approx(printed, abs=0.051)
     assert mean is None or 100 * found["degraded"] == pytest.approx(mean, abs=0.051)

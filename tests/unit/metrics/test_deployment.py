@@ -28,7 +28,7 @@ def made(num: int = 2000) -> pd.DataFrame:
 @pytest.mark.parametrize("kind", ["temperature", "platt", "beta", "isotonic"])
 def test_numbers_are_those_of_the_mapped_test_scores(kind: str) -> None:
     frame = made()
-    found = evaluate(frame, draws=0, settings=EvaluationSettings(calibrator=kind))
+    found = evaluate(frame, n_bootstrap=0, settings=EvaluationSettings(calibrator=kind))
     test = frame[frame["split"] == "test"]
     after, label = found.deployment.calibrator(test["score"]), test["label"]
     assert found.metrics["brier_calibrated"] == pytest.approx(sk.brier_score_loss(label, after), abs=1e-12)
@@ -46,7 +46,7 @@ def test_numbers_are_those_of_the_mapped_test_scores(kind: str) -> None:
 
 def test_operating_point_and_abstention_are_counted_on_test_images() -> None:
     frame = made()
-    found = evaluate(frame, draws=0, settings=EvaluationSettings(fpr=0.02, alpha=0.2)).metrics
+    found = evaluate(frame, n_bootstrap=0, settings=EvaluationSettings(fpr=0.02, alpha=0.2)).metrics
     real, fake = (frame[(frame["split"] == "test") & (frame["label"] == label)]["score"] for label in (0, 1))
     held = frame[(frame["split"] == "val") & (frame["label"] == 0)]["score"]
     assert (
@@ -63,11 +63,11 @@ def test_operating_point_and_abstention_are_counted_on_test_images() -> None:
 
 def test_one_class_and_no_validation_have_reasons() -> None:
     frame = made()
-    reals = evaluate(frame[(frame["split"] == "val") | (frame["label"] == 0)], draws=0)
+    reals = evaluate(frame[(frame["split"] == "val") | (frame["label"] == 0)], n_bootstrap=0)
     missing = reals.missing_metrics
     assert missing["operating_tpr"] == missing["conformal_wrong_fake"] == "no readable test fakes"
     assert "operating_fpr" in reals.metrics
-    none = evaluate(frame[frame["split"] == "test"], draws=0)
+    none = evaluate(frame[frame["split"] == "test"], n_bootstrap=0)
     assert none.deployment is None
     assert none.missing_metrics["ece_calibrated"] == "no readable validation rows"
     assert len(none.curves["calibrated"]) == 0

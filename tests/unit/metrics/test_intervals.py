@@ -166,6 +166,6 @@ def test_the_interval_of_an_auroc_is_that_of_its_parts_and_of_its_runs():
 
 
 def test_units_are_numbered_by_group():
-    units = intervals.number_units(np.array(["x", "", "y", "x", ""]))
+    units = intervals.number_clusters(np.array(["x", "", "y", "x", ""]))
     assert units[0] == units[3]
     assert len(set(units.tolist())) == 4

@@ -8,7 +8,7 @@ import pytest
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import controls, results
+from aigid.evaluation import comparison, results
 from aigid.evaluation.evaluate import evaluate
 from aigid.report import cards
 
@@ -36,7 +36,7 @@ def judged(noise):
     table["generator"] = np.where(label == 0, "real", np.where(np.arange(200) % 4 == 1, "easy", "hard"))
     table["split"] = np.where(np.arange(200) < 80, "val", "test")
     table["score"] = np.clip(0.2 + 0.6 * (table["generator"] == "easy") + noise * rng.normal(size=200), 0, 1)
-    return evaluate(scores.validate(table, "s"), draws=10)
+    return evaluate(scores.validate(table, "s"), n_bootstrap=10)
 
 
 def test_accusations_by_hand():
@@ -51,7 +51,7 @@ def test_accusations_by_hand():
 
 
 def test_a_card_says_what_it_is_made_of_and_where_it_fails():
-    text = cards.markdown("probe", ABOUT, {"d": {"probe": judged(0.1), controls.SHALLOW: judged(0.0)}})
+    text = cards.markdown("probe", ABOUT, {"d": {"probe": judged(0.1), comparison.SHALLOW: judged(0.0)}})
     first, title, *_ = [line for line in text.splitlines() if line]
     assert "Not for judging photographs" in first
     assert title == "# Model card: probe"
@@ -65,7 +65,7 @@ def test_a_card_says_what_it_is_made_of_and_where_it_fails():
 
 
 def test_a_card_of_every_detector_or_a_line(tmp_path):
-    for name in ("probe", controls.SHALLOW):
+    for name in ("probe", comparison.SHALLOW):
         results.write(judged(0.1), tmp_path / "results", name, "d")
     with pytest.raises(InputError, match=r"probe/model\.json: no bundle"):
         cards.write(tmp_path / "results", tmp_path / "models", tmp_path / "out", ["probe"], ["d"])

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from aigid.core import scores
-from aigid.evaluation.controls import CONTROLS
+from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.evaluate import evaluate
 from aigid.report import figures
 
@@ -22,7 +22,7 @@ def judgements():
         table["generator"] = np.where(label == 0, "real", "a")
         table["split"] = np.where(np.arange(80) < 40, "val", "test")
         table["view"], table["score"] = "clean", np.clip(0.3 + 0.4 * label + 0.2 * rng.normal(size=80), 0, 1)
-        found[name] = evaluate(scores.validate(table, name), draws=0)
+        found[name] = evaluate(scores.validate(table, name), n_bootstrap=0)
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from aigid.cli.preset import preset_names
 from aigid.data.layouts.folders import GENIMAGE_GENERATORS
 from aigid.detectors import registry
-from aigid.evaluation import published
+from aigid.evaluation import protocols
 from aigid.report import reproduction
 
 
@@ -29,7 +29,7 @@ def test_keys_are_what_the_protocols_give() -> None:
     table = reproduction.published_values()
     keys = set(table.loc[table["dataset"] == "genimage", "key"])
     parts = {f"genimage_acc_{name}" for name in GENIMAGE_GENERATORS}
-    views = {f"genimage_degraded_{view}" for view in published.GENIMAGE_VIEWS}
+    views = {f"genimage_degraded_{view}" for view in protocols.GENIMAGE_VIEWS}
     assert keys == {"genimage_acc", "genimage_degraded", *parts, *views}
     assert set(table.loc[table["dataset"] == "ufd", "key"]) == {"ufd_map", "ufd_acc_oracle"}
 
@@ -58,7 +58,7 @@ def test_ddas_mean_and_minimum_are_those_of_its_benchmarks() -> None:
     table = reproduction.published_values().query("method == 'DDA'").set_index("key")["published"].astype(float)
     cells = table[table.index.str.startswith("benchmark_")].to_dict()
     assert len(cells) == 11
-    assert published.mean_over_benchmarks(cells) == pytest.approx(table[["mean", "min"]].to_dict(), abs=6e-4)
+    assert protocols.mean_over_benchmarks(cells) == pytest.approx(table[["mean", "min"]].to_dict(), abs=6e-4)
 
 
 def test_ours_is_measured_or_says_what_it_needs(tmp_path) -> None:

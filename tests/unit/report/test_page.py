@@ -28,7 +28,9 @@ def page(tmp_path: Path) -> Path:
         frame["split"] = np.where(frame["path"].str[2] < "3", "val", "test")
         frame["source"] = np.where(frame["label"] == 1, "", np.where(frame["path"].str[1] < "5", "phone", "press"))
         frame["size"] = np.where(frame["path"].str[1] < "4", "small", "large")
-        results.write(evaluate(scores.validate(frame, "made"), draws=30, by=["size"]), tmp_path, detector, "photos")
+        results.write(
+            evaluate(scores.validate(frame, "made"), n_bootstrap=30, strata=["size"]), tmp_path, detector, "photos"
+        )
     (tmp_path / "images").mkdir()
     for i in k[::2]:
         Image.fromarray(rng.integers(0, 256, (40, 200, 3), np.uint8)).save(tmp_path / f"images/{i:03}.png")

@@ -25,7 +25,7 @@ def made(detector: int) -> EvaluationResult:
     frame = pd.DataFrame({"path": [f"{i}.png" for i in k], "label": k % 2, "view": "clean", "split": "test"})
     frame["generator"] = np.where(k % 2, np.where(k % 4 == 1, "NA", "2024"), "real")
     frame["score"] = np.clip(rng.normal(0.4 + 0.2 * frame["label"], 0.2), 0, 1)
-    return evaluate(scores.validate(frame, "made"), draws=20)
+    return evaluate(scores.validate(frame, "made"), n_bootstrap=20)
 
 
 def all_fakes() -> pd.DataFrame:
@@ -61,7 +61,7 @@ def test_metrics_are_flat_numbers(root: Path) -> None:
 
 
 def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
-    results.write(evaluate(all_fakes(), draws=0), root, "one class", "demo")
+    results.write(evaluate(all_fakes(), n_bootstrap=0), root, "one class", "demo")
     found = results.read(root)
     results.write_curves(found, root / "curves")
     assert sorted(path.name for path in (root / "curves").iterdir()) == ["demo.pr.csv", "demo.roc.csv"]
@@ -75,7 +75,7 @@ def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
 
 
 def test_curves_that_are_all_empty_leave_a_header(root: Path) -> None:
-    only = {("one class", "demo"): evaluate(all_fakes(), draws=0)}
+    only = {("one class", "demo"): evaluate(all_fakes(), n_bootstrap=0)}
     results.write_curves(only, root / "curves")
     assert (root / "curves/demo.roc.csv").read_text() == "detector,fpr,tpr\n"
 
