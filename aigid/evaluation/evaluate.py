@@ -27,7 +27,7 @@ def roc(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
 
 
 def precision_recall(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Return columns ``recall, precision``, recall ascending from 0 with the first precision; at most ``points`` rows."""
+    """Return columns ``recall, precision``, recall ascending from 0, at most ``points`` rows."""
     recall = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
     precision = ranking.tp / (ranking.tp + ranking.fp)
     precision = np.concatenate([precision[:1], precision])
