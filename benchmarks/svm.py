@@ -16,7 +16,7 @@ from rich.table import Table
 from sklearn.svm import SVC
 
 from aigid.core.errors import InputError
-from aigid.detectors.svm.kernel import from_svc, nystroem, support_vectors
+from aigid.detectors.svm.kernel import from_svc, nystroem, predict, support_vectors
 from benchmarks import record
 
 TEST = 6000
@@ -47,28 +47,28 @@ def main(rows: int, dim: int, predicted: int, out: Path) -> None:
     table = Table("what", "wall s", "CPU s", "times faster (wall)", "accuracy", "same labels")
     svc, fit, cpu = timed(lambda: SVC(C=10, gamma=1.0, class_weight="balanced", cache_size=1000).fit(x, y))
     machine = from_svc(svc, 1.0)
-    ours, mine, _ = timed(lambda: machine.vote(outside))
+    ours, mine, _ = timed(lambda: predict(machine.decision_function(outside), machine.num_classes))
     accuracy = f"{(ours == truth).mean():.4f}"
     table.add_row(
-        f"libsvm fit, {rows} x {dim}, {len(machine.centres)} SVs", f"{fit:.1f}", f"{cpu:.1f}", "1", accuracy, ""
+        f"libsvm fit, {rows} x {dim}, {len(machine.centers)} SVs", f"{fit:.1f}", f"{cpu:.1f}", "1", accuracy, ""
     )
     theirs, wall, cpu = timed(lambda: svc.predict(outside[:predicted]))
     each = wall / predicted
     table.add_row(f"libsvm predict, {predicted} rows", f"{wall:.2f}", f"{cpu:.2f}", "1", "", "")
-    _, _, cpu = timed(lambda: machine.vote(outside))
+    _, _, cpu = timed(lambda: predict(machine.decision_function(outside), machine.num_classes))
     same = f"{(theirs == ours[:predicted]).mean():.4f}"
     table.add_row(
         f"matrix product, {TEST} rows", f"{mine:.2f}", f"{cpu:.2f}", f"{each / (mine / TEST):.1f}", accuracy, same
     )
     try:
         other, wall, cpu = timed(lambda: support_vectors(x, y, 10, 1.0, intelex=True))
-        named = other.vote(outside)
+        named = predict(other.decision_function(outside), other.num_classes)
         row = (f"{fit / wall:.1f}", f"{(named == truth).mean():.4f}", f"{(named == ours).mean():.4f}")
         table.add_row("scikit-learn-intelex fit", f"{wall:.1f}", f"{cpu:.1f}", *row)
     except InputError as error:
         table.add_row("scikit-learn-intelex fit", "-", "-", "-", "-", str(error))
     ridge, wall, cpu = timed(lambda: nystroem(x, y, 1e-6, 1.0, 2000, 0))
-    named = ridge.vote(outside)
+    named = predict(ridge.decision_function(outside), ridge.num_classes)
     row = (f"{fit / wall:.1f}", f"{(named == truth).mean():.4f}", f"{(named == ours).mean():.4f}")
     table.add_row("Nystroem ridge fit, 2000 landmarks", f"{wall:.1f}", f"{cpu:.1f}", *row)
     record.publish(table, "svm", out)

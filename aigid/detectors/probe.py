@@ -1,4 +1,4 @@
-"""The linear probe: logistic regression on standardised embeddings."""
+"""The linear probe: logistic regression on standardized embeddings."""
 
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -9,10 +9,11 @@ from safetensors.numpy import load_file, save_file
 
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.samples import LabeledEmbeddings, mean_and_std, require_both_classes
+from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default
+FILE = "weights.safetensors"
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -30,19 +31,17 @@ class ProbeSettings(Settings):
 
 
 class LinearProbe(EmbeddingDetector):
-    """P(generated) = sigmoid(w x + b), with the standardisation folded into w and b."""
+    """P(generated) = sigmoid(w x + b), with the standardization folded into w (D,) float64 and b."""
 
     Settings = ProbeSettings
 
-    def __init__(self, weight: np.ndarray, bias: float, facts: dict[str, Any]) -> None:
-        self.weight = weight  # (D,) float64
-        self.bias = bias
-        self.facts = facts
+    def __init__(self, weight: Floats, bias: float, state: dict[str, Any]) -> None:
+        self.weight, self.bias, self.state = weight, bias, state
 
     @classmethod
     def fit(cls, settings: ProbeSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
-        """Fit on train for every C, keep the one that ranks val best (the first of equals); the seed is not needed."""
-        from sklearn.linear_model import LogisticRegression  # a second to import, which a verdict need not wait for
+        """Fit on train for every C, choose the one that ranks val best (the first of equals); the seed is unused."""
+        from sklearn.linear_model import LogisticRegression  # a second to import, which `predict` need not wait for
         from sklearn.metrics import roc_auc_score
 
         require_both_classes(train, "train")
@@ -60,20 +59,17 @@ class LinearProbe(EmbeddingDetector):
         best = max(fits, key=lambda c: aurocs.get(c, 0.0))
         return cls(*fits[best], {"c": best, "val_auroc": {str(c): auroc for c, auroc in aurocs.items()}})
 
-    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to (N,) float64: P(generated)."""
+    def p_generated(self, embeddings: Floats) -> Floats:
         return 1 / (1 + np.exp(-np.clip(embeddings @ self.weight + self.bias, -700, 700)))
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``weights.safetensors``."""
-        save_file({"weight": self.weight, "bias": np.array([self.bias])}, folder / "weights.safetensors")
-        return self.facts
+        save_file({"weight": self.weight, "bias": np.array([self.bias])}, folder / FILE)
+        return self.state
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote."""
-        arrays = load_file(folder / "weights.safetensors")
-        return cls(arrays["weight"], float(arrays["bias"][0]), facts)
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        arrays = load_file(folder / FILE)
+        return cls(arrays["weight"], float(arrays["bias"][0]), state)
 
 
 Detector = LinearProbe

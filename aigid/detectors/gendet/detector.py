@@ -11,39 +11,42 @@ from aigid.core.errors import InputError
 from aigid.core.files import device_name
 from aigid.detectors import bundle
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.protocol import EmbeddingDetector, Floats
 from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
 
 if TYPE_CHECKING:
     from aigid.detectors.gendet.model import GenDetModel
 
+FILE = "weights.safetensors"
+
 
 class GenDet(EmbeddingDetector):
     """P(generated) from the discrepancy of a teacher and a student on one embedding.
 
-    A teacher alone is a GenDet too, of mode ``teacher``: its own head gives the score.
+    A teacher alone is a GenDet too, of mode ``teacher``: its head gives the score. ``logs`` are those of ``teacher``,
+    or of ``rotations`` and ``classifier``, a row an epoch.
     """
 
     Settings = GenDetSettings
 
     def __init__(
-        self, network: "GenDetModel", facts: dict[str, Any], logs: dict[str, pd.DataFrame] | None = None
+        self, network: "GenDetModel", state: dict[str, Any], logs: dict[str, pd.DataFrame] | None = None
     ) -> None:
-        self.network, self.facts = network.requires_grad_(False), facts
-        self.logs = logs or {}  # of ``teacher``, or of ``rotations`` and ``classifier``, one line an epoch
+        self.network, self.state = network.requires_grad_(False), state
+        self.logs = logs or {}
 
     @classmethod
     def fit_teacher(
         cls, settings: TeacherSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int
     ) -> Self:
-        """The frozen teacher that any number of students can be held against."""
+        """Return the frozen teacher of any number of students."""
         _check(train, val)
         from aigid.core.files import choose_device
         from aigid.detectors.gendet.training import train_teacher
 
         network, log = train_teacher(train, val, settings, seed, choose_device(device_name()))
-        facts = {"dim": train.x.shape[1], "mode": "teacher", "shape": settings.model_dump(), "normalized": False}
-        return cls(network, facts, {"teacher": log})
+        state = {"dim": train.x.shape[1], "mode": "teacher", "shape": settings.model_dump(), "normalized": False}
+        return cls(network, state, {"teacher": log})
 
     @classmethod
     def fit(
@@ -54,7 +57,7 @@ class GenDet(EmbeddingDetector):
         seed: int,
         teacher: Self | Path | None = None,
     ) -> Self:
-        """Rotations and classifier behind ``teacher`` or that of a folder, which is trained first if none is given."""
+        """Train student and classifier for ``teacher`` or that of a folder; without one it is trained first."""
         _check(train, val)
         if isinstance(teacher, Path):
             model = bundle.load(teacher)
@@ -65,15 +68,14 @@ class GenDet(EmbeddingDetector):
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)
         _check_compatible(teacher, settings, train)
         if settings.mode == "teacher":
-            return cls(teacher.network, teacher.facts)
+            return cls(teacher.network, teacher.state)
         from aigid.detectors.gendet.training import fit_student
 
         network, logs = fit_student(teacher.network, train, val, settings, seed)
         changed = {"mode": settings.mode, "normalized": settings.normalize_discrepancy}
-        return cls(network, teacher.facts | changed, logs)
+        return cls(network, teacher.state | changed, logs)
 
-    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to (N,) float64: P(generated)."""
+    def p_generated(self, embeddings: Floats) -> Floats:
         import torch
 
         from aigid.detectors.gendet.training import batched
@@ -82,24 +84,20 @@ class GenDet(EmbeddingDetector):
         return batched(self.network, x).cpu().numpy().astype(np.float64)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``weights.safetensors``."""
-        weights = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
-        save_file(weights, folder / "weights.safetensors")
-        return self.facts
+        save_file({name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}, folder / FILE)
+        return self.state
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote."""
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         import torch
 
         from aigid.core.files import choose_device
         from aigid.detectors.gendet.model import GenDetModel
 
-        shape = TeacherSettings.model_validate(facts["shape"])
-        network = GenDetModel(facts["dim"], shape, facts["mode"] == "teacher", facts["normalized"])
-        arrays = load_file(folder / "weights.safetensors")
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
-        return cls(network.to(choose_device(device_name())), facts)
+        shape = TeacherSettings.model_validate(state["shape"])
+        network = GenDetModel(state["dim"], shape, state["mode"] == "teacher", state["normalized"])
+        network.load_state_dict({name: torch.from_numpy(array) for name, array in load_file(folder / FILE).items()})
+        return cls(network.to(choose_device(device_name())), state)
 
 
 Detector = GenDet
@@ -112,9 +110,11 @@ def _check(train: LabeledEmbeddings, val: LabeledEmbeddings) -> None:
 
 
 def _check_compatible(teacher: GenDet, settings: GenDetSettings, train: LabeledEmbeddings) -> None:
-    """InputError where the teacher is of other embeddings or of another shape than the settings say."""
-    if teacher.facts["dim"] != train.x.shape[1]:
-        raise InputError(f"the teacher takes embeddings of {teacher.facts['dim']} numbers, not {train.x.shape[1]}")
-    if (had := teacher.facts["shape"]) != (wanted := settings.teacher.model_dump()):
-        key = next(key for key in wanted if had.get(key) != wanted[key])
-        raise InputError(f"gendet.teacher.{key}={wanted[key]!r}, but the teacher was trained with {had.get(key)!r}")
+    """Raise InputError where the teacher is of other embeddings or of another shape than the settings say."""
+    if teacher.state["dim"] != train.x.shape[1]:
+        raise InputError(f"the teacher takes embeddings of {teacher.state['dim']} numbers, not {train.x.shape[1]}")
+    if (actual := teacher.state["shape"]) != (expected := settings.teacher.model_dump()):
+        key = next(key for key in expected if actual.get(key) != expected[key])
+        raise InputError(
+            f"gendet.teacher.{key}={expected[key]!r}, but the teacher was trained with {actual.get(key)!r}"
+        )

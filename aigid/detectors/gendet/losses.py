@@ -6,26 +6,24 @@ from torch.nn.functional import normalize
 
 
 def discrepancy(zt: Tensor, zs: Tensor) -> Tensor:
-    """Eq. 4: the squared difference of each output, (B, K)."""
+    """Return Eq. 4, the squared difference of each output, (B, K)."""
     return (zt - zs).square()
 
 
 def squared_cosine_distance(zt: Tensor, zs: Tensor) -> Tensor:
-    """Between the directions of both outputs, (B,) in [0, 4]: 2 - 2 cos, so 2 where they are orthogonal."""
+    """Return 2 - 2 cos of both outputs, (B,) in [0, 4]: the squared chord of their directions."""
     return discrepancy(normalize(zt, dim=1), normalize(zs, dim=1)).sum(dim=1)
 
 
 def real_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
-    """Eq. 1, mean over the batch; over the K outputs the ``mean`` or, as printed, the ``sum``."""
+    """Return Eq. 1, mean over the batch; over the K outputs the ``mean`` or, as printed, the ``sum``.
+
+    Eq. 3, the augmenter's loss, is the same of augmented fakes: the augmenter lowers what the student raises.
+    """
     per_image = discrepancy(zt, zs)
     return (per_image.mean(dim=1) if reduction == "mean" else per_image.sum(dim=1)).mean()
 
 
 def fake_loss(zt: Tensor, zs: Tensor, margin: float) -> Tensor:
-    """Eq. 2: what each squared chord lacks of ``margin``, mean over the batch (which the paper omits)."""
+    """Return Eq. 2: ``margin`` minus each squared chord, at least 0, mean over the batch (which the paper omits)."""
     return torch.relu(margin - squared_cosine_distance(zt, zs)).mean()
-
-
-def augmenter_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
-    """Eq. 3: as Eq. 1, of augmented fakes; the augmenter lowers what the student raises."""
-    return real_loss(zt, zs, reduction)

@@ -1,4 +1,4 @@
-"""What is done to embeddings before the kernel sees them."""
+"""A kernel machine on normalized embeddings that names the generator."""
 
 from collections.abc import Callable
 from itertools import product
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 from sklearn.feature_selection import f_classif
@@ -15,7 +16,7 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.samples import LabeledEmbeddings, class_names, encode_labels, mean_and_std
+from aigid.detectors.samples import Floats, Ints, LabeledEmbeddings, class_names, encode_labels, mean_and_std
 from aigid.detectors.svm.kernel import (
     KernelMachine,
     fit_platt,
@@ -27,61 +28,10 @@ from aigid.detectors.svm.kernel import (
 )
 
 Scaling = Literal["unit", "standard", "whitened"]  # rows of length 1; columns of deviation 1; and uncorrelated ones
-MIN_STD = 0.1  # added to the variance of each principal axis of standardised columns, whose mean is 1
-
-
-def fit_scaler(x: np.ndarray, scaling: Scaling) -> dict[str, np.ndarray]:
-    """The arrays that ``scale`` wants, from training rows (N, D).
-
-    Whitened columns are principal axes, each divided by sqrt(variance + FLOOR): a kernel of random towers' embeddings,
-    almost all of whose variance lies in a few axes, sees the others too.
-    """
-    if scaling == "unit":
-        return {}
-    mean, std = mean_and_std(x)
-    arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
-    if scaling == "whitened":
-        rows = (x - mean) / std
-        variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
-        arrays["axes"] = (axes / np.sqrt(variances + MIN_STD)).astype(np.float32)
-    return arrays
-
-
-def transform(x: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, D) to (N, D) float32."""
-    if "mean" not in arrays:
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    x = (x - arrays["mean"]) / arrays["std"]
-    return x @ arrays["axes"] if "axes" in arrays else x
-
-
-# Which features the machine sees: the best by F-test, and of those a greedy choice scored on validation.
-
-
-def select_k_best(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
-    """The ``k`` columns with the highest ANOVA F, in their order (``SelectKBest(f_classif, k)``)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        f = np.nan_to_num(f_classif(x, y)[0], nan=-1.0)
-    return np.sort(np.argsort(f, kind="stable")[::-1][:k])
-
-
-def forward_selection(columns: np.ndarray, score: Callable[[np.ndarray], float], most: int) -> np.ndarray:
-    """Start from nothing, add the column whose company scores best, stop at ``most`` or where none improves."""
-    chosen: list[int] = []
-    best = -np.inf
-    while len(chosen) < min(most, len(columns)):
-        scores = {int(c): score(np.array(sorted([*chosen, c]))) for c in columns if c not in chosen}
-        column = max(scores, key=scores.__getitem__)
-        if scores[column] <= best:
-            break
-        best = scores[column]
-        chosen.append(column)
-    return np.array(sorted(chosen))
-
-
-# The detector: a kernel machine on normalised embeddings that names the generator.
-
+MIN_STD = 0.1  # added to the variance of each principal axis of standardized columns, whose mean is 1
+FILE, MACHINE = "arrays.safetensors", ("centres", "coefficients", "intercepts")  # a contract: the arrays in the file
 Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
 Grid = Annotated[
     tuple[Positive, ...],
     Field(min_length=1),
@@ -100,11 +50,16 @@ class SvmSettings(Settings):
     c: Grid = (10.0,)
     gamma: Grid = (1.0,)
     ridge: Grid = (1e-6,)  # nystroem's, in place of c
-    landmarks: Annotated[int, Field(ge=1)] = 2000  # nystroem's
-    max_images: Annotated[int, Field(ge=1)] = 20_000  # training rows taken, every class its share; not for nystroem
+    landmarks: Count = 2000  # nystroem's
+    max_images: Count = 20_000  # training rows taken, every class its share; not for nystroem
     features: Literal["all", "k_best", "k_best_forward"] = "all"
-    k: Annotated[int, Field(ge=1)] = 50
-    selection_sample: Annotated[int, Field(ge=1)] = 2000  # rows of train and of val for the greedy choice
+    k: Count = 50
+    selection_sample: Count = 2000  # rows of train and of val for the greedy choice
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The solver's grid of regularization."""
+        return self.ridge if self.solver == "nystroem" else self.c
 
 
 class KernelSvm(EmbeddingDetector):
@@ -112,110 +67,146 @@ class KernelSvm(EmbeddingDetector):
 
     Settings = SvmSettings
 
-    def __init__(self, machine: KernelMachine, arrays: dict[str, np.ndarray], classes: list[str], facts: dict) -> None:
-        self.machine, self.arrays, self.classes, self.facts = machine, arrays, classes, facts
+    def __init__(
+        self, machine: KernelMachine, arrays: dict[str, NDArray[Any]], classes: list[str], state: dict[str, Any]
+    ) -> None:
+        self.machine, self.arrays, self.classes, self.state = machine, arrays, classes, state
 
     @classmethod
     def fit(cls, settings: SvmSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit every cell of the grid on a sample of train; val chooses among them and calibrates."""
         classes = class_names(train.generators, "train")
-        y, held = (encode_labels(rows.generators, classes, of) for rows, of in ((train, "train"), (val, "val")))
+        y = encode_labels(train.generators, classes, "train")
+        y_val = encode_labels(val.generators, classes, "val")
         arrays = fit_scaler(train.x, settings.scaling)
         rows = np.arange(len(y)) if settings.solver == "nystroem" else subsample(y, settings.max_images, seed)
-        x, y, outside = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
-        arrays["columns"] = _select_columns(settings, x, y, outside, held, seed)
-        x, outside = x[:, arrays["columns"]], outside[:, arrays["columns"]]
-        strengths = settings.ridge if settings.solver == "nystroem" else settings.c
-        cells = list(product(strengths, settings.gamma))
-        fits, best, decisions = {}, None, None
-        for cell in cells:
-            machine = _fit_machine(settings, x, y, *cell, seed)
-            found = machine.decide(outside)
-            fits[cell] = _f1(held, predict(found, len(classes)))
-            if best is None or fits[cell] > max(list(fits.values())[:-1]):
-                best, decisions, chosen = machine, found, cell
-        arrays["slopes"], arrays["offsets"] = fit_platt(decisions, held, len(classes))
-        facts = {"strength": chosen[0], "gamma": chosen[1], "num_train": len(y), "num_centres": len(best.centres)}
-        facts |= {"val_f1_macro": {f"{strength}, {gamma}": f1 for (strength, gamma), f1 in fits.items()}}
-        return cls(best, arrays, classes, facts)
+        x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
+        arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
+        x, x_val = x[:, columns], x_val[:, columns]
+        f1: dict[str, float] = {}
+        best: tuple[float, KernelMachine, Floats, float] | None = None
+        for strength, gamma in product(settings.strengths, settings.gamma):
+            machine = _fit_machine(settings, x, y, strength, gamma, seed)
+            decisions = machine.decision_function(x_val)
+            f1[f"{strength}, {gamma}"] = value = _f1_macro(y_val, predict(decisions, len(classes)))
+            if best is None or value > best[0]:
+                best = value, machine, decisions, strength
+        _, machine, decisions, strength = best
+        arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, len(classes))
+        state = {"strength": strength, "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
+        return cls(machine, arrays, classes, state | {"val_f1_macro": f1})
 
-    def decide(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to the decisions (N, P) of all pairs."""
-        return self.machine.decide(transform(embeddings, self.arrays)[:, self.arrays["columns"]])
+    def decision_function(self, embeddings: Floats) -> Floats:
+        """Return the decisions (N, P) of all pairs of classes."""
+        return self.machine.decision_function(transform(embeddings, self.arrays)[:, self.arrays["columns"]])
 
-    def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to the names (N,) of the classes with most votes."""
-        return np.array(self.classes)[predict(self.decide(embeddings), len(self.classes))]
+    def predict(self, embeddings: Floats) -> NDArray[Any]:
+        """Return the names (N,) of the classes with most votes."""
+        return np.array(self.classes)[predict(self.decision_function(embeddings), len(self.classes))]
 
-    def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to (N, K) float64."""
-        pairwise = platt_probabilities(self.decide(embeddings), self.arrays["slopes"], self.arrays["offsets"])
+    def predict_proba(self, embeddings: Floats) -> Floats:
+        decisions = self.decision_function(embeddings)
+        pairwise = platt_probabilities(decisions, self.arrays["slopes"], self.arrays["offsets"])
         return pairwise_coupling(pairwise, len(self.classes))
 
-    def p_generated(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) to (N,) float64: P(generated)."""
-        return 1 - self.predict_proba(embeddings)[:, 0]
-
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``arrays.safetensors``."""
-        m = self.machine
-        own = {"centres": m.centres, "coefficients": m.coefficients, "intercepts": m.intercepts}
-        save_file({name: np.ascontiguousarray(a) for name, a in (own | self.arrays).items()}, folder / FILE)
-        return self.facts | {"classes": self.classes}
+        machine = self.machine.centers, self.machine.coefficients, self.machine.intercepts
+        arrays = dict(zip(MACHINE, machine, strict=True)) | self.arrays
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / FILE)
+        return self.state | {"classes": self.classes}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote."""
-        arrays, facts = load_file(folder / FILE), dict(facts)
-        own = [arrays.pop(name) for name in ("centres", "coefficients", "intercepts")]
-        classes = facts.pop("classes")
-        return cls(KernelMachine(*own, facts["gamma"], len(classes)), arrays, classes, facts)
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        arrays, state = load_file(folder / FILE), dict(state)
+        classes = state.pop("classes")
+        machine = KernelMachine(*(arrays.pop(name) for name in MACHINE), state["gamma"], len(classes))
+        return cls(machine, arrays, classes, state)
 
 
 Detector = KernelSvm
 
 
-FILE = "arrays.safetensors"
+def fit_scaler(x: Floats, scaling: Scaling) -> dict[str, NDArray[Any]]:
+    """Return the arrays that ``transform`` needs, from training rows (N, D).
+
+    Whitened columns are principal axes, each divided by sqrt(variance + MIN_STD): a kernel of random backbones'
+    embeddings, almost all of whose variance lies in a few axes, sees the others too.
+    """
+    if scaling == "unit":
+        return {}
+    mean, std = mean_and_std(x)
+    arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+    if scaling == "whitened":
+        rows = (x - mean) / std
+        variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
+        arrays["axes"] = (axes / np.sqrt(variances + MIN_STD)).astype(np.float32)
+    return arrays
 
 
-def subsample(y: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """At most ``most`` places, every class with its share and at least one, in order."""
-    if len(y) <= most:
+def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
+    """Return scaled embeddings (N, D) float32."""
+    if "mean" not in arrays:
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    x = (x - arrays["mean"]) / arrays["std"]
+    return x @ arrays["axes"] if "axes" in arrays else x
+
+
+def subsample(y: Ints, max_rows: int, seed: int) -> Ints:
+    """Return at most ``max_rows`` indices, every class with its share and at least one, in order."""
+    if len(y) <= max_rows:
         return np.arange(len(y))
     order = seeding.numpy_generator("svm sample", seed).permutation(len(y))
     parts = [order[y[order] == k] for k in np.unique(y)]
-    return np.sort(np.concatenate([part[: max(most * len(part) // len(y), 1)] for part in parts]))
+    return np.sort(np.concatenate([part[: max(max_rows * len(part) // len(y), 1)] for part in parts]))
 
 
-def _fit_machine(
-    s: SvmSettings, x: np.ndarray, y: np.ndarray, strength: float, gamma: float, seed: int
-) -> KernelMachine:
-    if s.solver == "nystroem":
-        return nystroem(x, y, strength, gamma, s.landmarks, seed)
-    return support_vectors(x, y, strength, gamma, s.solver == "intelex")
+def select_k_best(x: Floats, y: Ints, k: int) -> Ints:
+    """Return the ``k`` columns with the highest ANOVA F, in their order (``SelectKBest(f_classif, k)``)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f = np.nan_to_num(f_classif(x, y)[0], nan=-1.0)
+    return np.sort(np.argsort(f, kind="stable")[::-1][:k])
 
 
-def _select_columns(
-    s: SvmSettings, x: np.ndarray, y: np.ndarray, outside: np.ndarray, held: np.ndarray, seed: int
-) -> np.ndarray:
-    """The features that are kept, by their places."""
-    if s.features == "all":
+def forward_selection(columns: Ints, score: Callable[[Ints], float], max_features: int) -> Ints:
+    """Add the column that scores best with those chosen, until ``max_features`` or until none improves."""
+    chosen: list[int] = []
+    best = -np.inf
+    while len(chosen) < min(max_features, len(columns)):
+        scores = {int(c): score(np.array(sorted([*chosen, c]))) for c in columns if c not in chosen}
+        column = max(scores, key=scores.__getitem__)
+        if scores[column] <= best:
+            break
+        best = scores[column]
+        chosen.append(column)
+    return np.array(sorted(chosen))
+
+
+def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_val: Ints, seed: int) -> Ints:
+    """Return the features of the machine: all, the best by F-test, or of those a greedy choice scored on val."""
+    if settings.features == "all":
         return np.arange(x.shape[1])
-    if s.k > x.shape[1]:
-        raise InputError(f"svm.k={s.k}: the embeddings have {x.shape[1]} columns")
-    best = select_k_best(x, y, s.k)
-    if s.features == "k_best":
+    if settings.k > x.shape[1]:
+        raise InputError(f"svm.k={settings.k}: the embeddings have {x.shape[1]} columns")
+    best = select_k_best(x, y, settings.k)
+    if settings.features == "k_best":
         return best
-    rows, others = subsample(y, s.selection_sample, seed), subsample(held, s.selection_sample, seed)
+    rows, val_rows = (subsample(labels, settings.selection_sample, seed) for labels in (y, y_val))
+    num_classes = int(y.max()) + 1
 
-    def score(columns: np.ndarray) -> float:
-        machine = _fit_machine(
-            s, x[rows][:, columns], y[rows], (s.ridge if s.solver == "nystroem" else s.c)[0], s.gamma[0], seed
-        )
-        return _f1(held[others], machine.vote(outside[others][:, columns]))
+    def score(columns: Ints) -> float:
+        strength, gamma = settings.strengths[0], settings.gamma[0]
+        machine = _fit_machine(settings, x[rows][:, columns], y[rows], strength, gamma, seed)
+        decisions = machine.decision_function(x_val[val_rows][:, columns])
+        return _f1_macro(y_val[val_rows], predict(decisions, num_classes))
 
-    return forward_selection(best, score, s.k)
+    return forward_selection(best, score, settings.k)
 
 
-def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    return float(f1_score(truth, predicted, average="macro"))
+def _fit_machine(settings: SvmSettings, x: Floats, y: Ints, strength: float, gamma: float, seed: int) -> KernelMachine:
+    if settings.solver == "nystroem":
+        return nystroem(x, y, strength, gamma, settings.landmarks, seed)
+    return support_vectors(x, y, strength, gamma, settings.solver == "intelex")
+
+
+def _f1_macro(y: Ints, predicted: Ints) -> float:
+    return float(f1_score(y, predicted, average="macro"))

@@ -100,8 +100,8 @@ def test_the_classifier_is_trained_on_discrepancies_alone(teacher: GenDet) -> No
     network.classifier.requires_grad_(True)
     train_classifier(network, data.x, data.y, held_out, settings(), 0)
     first = {name: value.clone() for name, value in network.classifier.state_dict().items()}
-    known = {rows.data_ptr(): network.discrepancy(rows) for rows in (data.x, held_out.x)}
-    network.discrepancy = lambda x: known[x.data_ptr()]
+    known = {rows.data_ptr(): network.output_difference(rows) for rows in (data.x, held_out.x)}
+    network.output_difference = lambda x: known[x.data_ptr()]
     data.x.mul_(0)
     train_classifier(network, data.x, data.y, held_out, settings(), 0)
     assert all((value == first[name]).all() for name, value in network.classifier.state_dict().items())

@@ -6,7 +6,7 @@ from torch import nn
 
 from aigid.detectors.gendet.model import Classifier, GenDetModel, Student, Tokenizer, TransformerBlock
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.gendet.training import new_augmenter
+from aigid.detectors.gendet.training import build_augmenter
 from aigid.training.tabular import reset_parameters, torch_generator
 
 RATES = {"teacher": {"learning_rate": 1e-4}, "classifier": {"learning_rate": 1e-3}}
@@ -47,11 +47,11 @@ def test_a_token_is_a_linear_map_of_the_whole_feature() -> None:
 
 
 def test_the_augmenter_starts_as_the_identity() -> None:
-    augmenter = new_augmenter(768, SETTINGS, seed=0)
+    augmenter = build_augmenter(768, SETTINGS, seed=0)
     assert torch.equal(augmenter(x()), x())
     augmenter(x()).sum().backward()
     assert augmenter.out.weight.grad.abs().sum() > 0  # and can leave it
-    plain = new_augmenter(768, SETTINGS.model_copy(update={"residual_augmenter": False}), seed=0)
+    plain = build_augmenter(768, SETTINGS.model_copy(update={"residual_augmenter": False}), seed=0)
     assert not torch.allclose(plain(x()), x(), atol=0.1)
 
 
@@ -67,7 +67,7 @@ def test_initialisation_is_pytorchs_and_does_not_touch_the_global_state() -> Non
 
 def test_the_classifier_sees_the_discrepancy_alone() -> None:
     """Features that teacher and student cannot tell apart are one verdict, whatever they are."""
-    network = GenDetModel(6, TeacherSettings(learning_rate=1, width=8), alone=False).requires_grad_(False)
+    network = GenDetModel(6, TeacherSettings(learning_rate=1, width=8), teacher_only=False).requires_grad_(False)
     draws = {"teacher": "t", "student": "s", "classifier": "c"}
     for name, key in draws.items():
         reset_parameters(getattr(network, name), torch_generator(key))

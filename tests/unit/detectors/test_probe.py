@@ -39,7 +39,7 @@ def test_validation_chooses_c():
     train, val = rows(0, n=40), rows(1)
     grid = [1e-4, 1e-2, 1.0, 100.0]
     aurocs = [roc_auc_score(val.y, LinearProbe.fit(settings(c), train, val, 0).p_generated(val.x)) for c in grid]
-    chosen = LinearProbe.fit(settings(grid), train, val, 0).facts
+    chosen = LinearProbe.fit(settings(grid), train, val, 0).state
     assert chosen["c"] == grid[int(np.argmax(aurocs))]
     np.testing.assert_allclose(list(chosen["val_auroc"].values()), aurocs, atol=1e-12)
 

@@ -48,7 +48,7 @@ def test_equals_scikit_learn_on_every_row(seed, num_classes):
     assert detector.predict(test.x).tolist() == [detector.classes[k] for k in svc.predict(unit[1])]
     theirs = svc.decision_function(unit[1])
     theirs = -theirs[:, None] if num_classes == 2 else theirs  # of two classes: that of the second
-    np.testing.assert_allclose(detector.decide(test.x), theirs, atol=1e-4)
+    np.testing.assert_allclose(detector.decision_function(test.x), theirs, atol=1e-4)
 
 
 def test_a_score_depends_on_no_other_row():
@@ -96,7 +96,7 @@ def test_all_landmarks_are_kernel_ridge():
     machine = nystroem(x, y, ridge=0.01, gamma=0.2, landmarks=60, seed=0)
     reference = KernelRidge(alpha=0.01 * 60, kernel="rbf", gamma=0.2).fit(x.astype(float), np.eye(3)[y]).predict(x)
     expected = np.stack([reference[:, i] - reference[:, j] for i, j in combinations(range(3), 2)], axis=1)
-    np.testing.assert_allclose(machine.decide(x), expected, atol=2e-3)
+    np.testing.assert_allclose(machine.decision_function(x), expected, atol=2e-3)
 
 
 def test_kernel_equals_a_loop():
@@ -134,11 +134,11 @@ def test_whitened_columns_are_uncorrelated_but_for_the_floor():
 def test_validation_chooses_the_cell():
     train, val = rows(0), rows(1, spread=1.2)
     grid = {"c": [0.01, 10.0], "gamma": [0.01, 1.0]}
-    chosen = KernelSvm.fit(settings(**grid), train, val, 0).facts
+    chosen = KernelSvm.fit(settings(**grid), train, val, 0).state
     f1 = chosen["val_f1_macro"]
     assert len(f1) == 4
     assert f1[f"{chosen['strength']}, {chosen['gamma']}"] == max(f1.values())
-    alone = KernelSvm.fit(settings(c=chosen["strength"], gamma=chosen["gamma"]), train, val, 0).facts
+    alone = KernelSvm.fit(settings(c=chosen["strength"], gamma=chosen["gamma"]), train, val, 0).state
     assert list(alone["val_f1_macro"].values()) == [max(f1.values())]
 
 
@@ -151,8 +151,12 @@ def test_features_as_scikit_learn_selects_them():
 
 def test_forward_selection_by_hand():
     worth = {0: 1.0, 1: 3.0, 2: 2.0, 3: -1.0}
-    assert forward_selection(np.arange(4), lambda columns: sum(worth[c] for c in columns), most=4).tolist() == [0, 1, 2]
-    assert forward_selection(np.arange(4), lambda columns: sum(worth[c] for c in columns), most=2).tolist() == [1, 2]
+
+    def score(columns):
+        return sum(worth[column] for column in columns)
+
+    assert forward_selection(np.arange(4), score, max_features=4).tolist() == [0, 1, 2]
+    assert forward_selection(np.arange(4), score, max_features=2).tolist() == [1, 2]
 
 
 def test_forward_selection_drops_noise():
@@ -198,4 +202,4 @@ def test_a_fitted_svc_with_uneven_classes_keeps_its_signs():
     y = np.unique(train.generators, return_inverse=True)[1]
     keep = (y != 1) | (np.arange(200) % 5 == 0)
     svc = SVC(C=1, gamma=0.1, decision_function_shape="ovo").fit(train.x[keep], y[keep])
-    np.testing.assert_allclose(from_svc(svc, 0.1).decide(train.x), svc.decision_function(train.x), atol=1e-4)
+    np.testing.assert_allclose(from_svc(svc, 0.1).decision_function(train.x), svc.decision_function(train.x), atol=1e-4)
