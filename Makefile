@@ -50,7 +50,7 @@ acceptance: env  ## what wants a finished `make repro`, or takes long
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(if $(wildcard $(BIN)/lint-imports),$(BIN)/lint-imports)
+	$(BIN)/lint-imports
 
 docs: env  ## the documentation, into site/; its tools are the extra docs of pyproject.toml
 	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement pyproject.toml --extra docs
