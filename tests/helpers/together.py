@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 
 import torch
@@ -42,3 +43,31 @@ def stop_after(num):
         step(self, *given)
 
     Trainer.step = stopping
+
+
+def train_in_child(target, *arguments, kill_at=None):
+    """Run ``target(*arguments)`` in a process that saves every step and kills itself before step ``kill_at``.
+
+    Returns its exit code and how many steps it did.
+    """
+    context = multiprocessing.get_context("fork")
+    done = context.Value("i", 0)
+
+    def run():
+        torch.set_num_threads(1)
+        os.environ["AIGID_DEVICE"] = "cpu"
+        loop.CHECKPOINT_SECONDS, step = 0.0, loop.Trainer.step
+
+        def counted(self, *given):
+            if done.value == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.value += 1
+            step(self, *given)
+
+        loop.Trainer.step = counted
+        target(*arguments)
+
+    process = context.Process(target=run)
+    process.start()
+    process.join(100)
+    return process.exitcode, done.value

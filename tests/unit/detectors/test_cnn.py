@@ -4,8 +4,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from aigid.experiments.cnn_ablation import ablate, channel_sets
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.loop import Trainer
 from tests.helpers.tiny_models import VAE
-from tests.helpers.together import stop_after, together
+from tests.helpers.together import stop_after, together, train_in_child
 from tests.helpers.workspace import run
 
 SETTINGS = CnnSettings(
@@ -162,56 +160,24 @@ def test_learns_each_generator(dataset, fitted):
         score(model, other, dataset[1], ["clean"])
 
 
-KILLED = """
-import sys, os, numpy as np
-from aigid.training import loop
-from aigid.detectors.cnn.detector import Cnn
-from aigid.detectors.cnn.data import ChannelDataset
-from aigid.detectors.cnn.settings import CnnSettings
-from aigid.core import manifest
-from pathlib import Path
-root, table, vae, settings, out, stop = sys.argv[1:]
-settings = CnnSettings.model_validate_json(settings)
-loop.CHECKPOINT_SECONDS = 0
-steps = 0
-step = loop.Trainer.step
-def counted(self, *given):
-    global steps
-    steps += 1
-    if steps == int(stop):
-        os.kill(os.getpid(), 9)
-    return step(self, *given)
-loop.Trainer.step = counted
-fitted, log = Cnn.train(settings, ChannelDataset(settings, Path(vae), Path(root), 0), manifest.read(table), 0)
-Path(out).mkdir()
-fitted.save(Path(out))
-log.to_csv(Path(out, "log.csv"))
-print(steps)
-"""
+def _train(dataset, vae, folder):
+    os.environ["AIGID_CACHE"] = str(folder / "cache")
+    it = source(dataset, vae, batch_size=8)
+    fitted, log = Cnn.train(it.settings, it, dataset[1], 0)
+    fitted.save(folder)
+    log.to_csv(folder / "log.csv")
 
 
 def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
-    root, table = dataset
-    manifest.write(table, tmp_path / "m.csv")
-    settings = SETTINGS.model_copy(update={"batch_size": 8}).model_dump_json()
-
-    def run(cache, stop):
-        env = os.environ | {"AIGID_CACHE": str(tmp_path / cache), "PYTHONPATH": str(ROOT), "AIGID_DEVICE": "cpu"}
-        what = [sys.executable, "-c", KILLED, root, tmp_path / "m.csv", vae, settings, tmp_path / f"{cache}.out", stop]
-        return subprocess.run(list(map(str, what)), env=env, capture_output=True, text=True, check=False)
-
-    whole = run("undisturbed", 0)
-    assert whole.returncode == 0, whole.stderr
-    assert int(whole.stdout) == 8  # two epochs of 36 // 8 steps
-    assert run("killed", 7).returncode == -signal.SIGKILL  # in the second epoch
-    again = run("killed", 0)
-    assert again.returncode == 0, again.stderr
-    assert int(again.stdout) == 2  # not one step was done twice
-    first, second = (load_file(tmp_path / f"{name}.out/weights.safetensors") for name in ("undisturbed", "killed"))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    logs = [(tmp_path / f"{name}.out/log.csv").read_text() for name in ("undisturbed", "killed")]
-    assert logs[0] == logs[1]
-    assert not list((tmp_path / "killed/training").iterdir())
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    assert train_in_child(_train, dataset, vae, undisturbed) == (0, 8)  # two epochs of 36 // 8 steps
+    assert train_in_child(_train, dataset, vae, killed, kill_at=6) == (-signal.SIGKILL, 6)  # in the second epoch
+    assert train_in_child(_train, dataset, vae, killed) == (0, 2)  # not one step is done twice
+    for name in ("weights.safetensors", "log.csv"):
+        assert (undisturbed / name).read_bytes() == (killed / name).read_bytes()
+    assert not list((killed / "cache/training").iterdir())
 
 
 def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
