@@ -27,20 +27,20 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
             properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left"
         )
         strata = [name for name in ("size", "compression") if rows[name].nunique() > 1]
-        found = evaluate(rows, seed, strata=strata, settings=settings)
-        found.run_info["sha256 of the scores"] = sha256(path)
+        result = evaluate(rows, seed, strata=strata, settings=settings)
+        result.run_info["sha256 of the scores"] = sha256(path)
         if dataset in protocols.PROTOCOLS:
-            found.run_info["protocol"] = dataset
+            result.run_info["protocol"] = dataset
             try:
                 numbers = protocols.find(dataset).apply(rows)
-                found.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
+                result.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
             except InputError as error:
-                found.missing_metrics[f"{dataset}_protocol"] = str(error)
+                result.missing_metrics[f"{dataset}_protocol"] = str(error)
         if attribution.classes_of(rows):
-            named = attribution.attribute(rows, found.view, seed)
-            found.metrics.update(named.metrics)
+            named = attribution.attribute(rows, result.view, seed)
+            result.metrics.update(named.metrics)
             attribution.write(named, out, detector, dataset)
-        results.write(found, out, detector, dataset)
+        results.write(result, out, detector, dataset)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""The model card of a detector: what it learnt from, how it does, how often it will accuse a photograph falsely."""
+"""Model cards of detectors, and the reproduction ledger: every number that a paper publishes beside ours.
+
+``ledger.csv`` holds the published ones, a line each; ``key`` is the metric's name in
+``results/metrics/<detector>/<dataset>.json``. A line without a detector is a variant that no default run has.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +14,11 @@ import pandas as pd
 
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
-from aigid.evaluation import comparison, results
+from aigid.evaluation import results as results_on_disk
+from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.report import summary_tables
 from aigid.report.formatting import pipe_table
-from aigid.report.summary_tables import Judgements
 
 DEMONSTRATION = "> **A demonstration of the machinery. Not for judging photographs.**"
 PREVALENCES = (0.5, 0.1, 0.01)
@@ -23,123 +28,145 @@ FALSE_POSITIVES = (
     f"Of {IMAGES:,} images, some share of them generated: how many photographs are accused, and how many of all "
     "accusations are wrong. From the test images' rates; other photographs, other rates."
 )
+LEDGER = """# Reproduction ledger
+
+What the papers publish, beside what this run measured under the same protocol. A number is ours only where the
+paper's own data and backbone were there to measure it; else the line says what is missing. The commands are run in the
+repository's root. No line is filled in from a smaller or a similar experiment.
+
+"""
 
 
 def write(root: Path, models: Path, out: Path, detectors: Iterable[str], datasets: Iterable[str]) -> None:
-    """Write ``<detector>.md`` for each, from the judgements below ``root`` and the bundles ``models/<detector>``."""
-    detectors, datasets = list(detectors), list(datasets)
-    judged = results.read(root)
+    """Write ``<detector>.md`` for each, from the results below ``root`` and the bundles ``models/<detector>``."""
+    datasets, results = list(datasets), results_on_disk.read(root)
     for name in detectors:
         path = models / name / "model.json"
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
+            metadata = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: no bundle: {error}") from None
-        own = {dataset: {it: judged[it, dataset] for it in (name, comparison.SHALLOW)} for dataset in datasets}
-        write_text(out / f"{name}.md", markdown(name, about, own))
+        evaluated = {dataset: {key: results[key, dataset] for key in (name, SHALLOW)} for dataset in datasets}
+        write_text(out / f"{name}.md", markdown(name, metadata, evaluated))
 
 
-def markdown(name: str, about: Mapping[str, Any], judged: Mapping[str, Judgements]) -> str:
-    """The card of a detector.
+def markdown(name: str, metadata: Mapping[str, Any], evaluated: Mapping[str, Results]) -> str:
+    """Return the card of a detector.
 
-    ``about`` is its bundle's ``model.json``; ``judged`` holds, by dataset, its judgement and that of the shallow cues.
+    ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and the shallow cues'.
     """
-    parts = [DEMONSTRATION] if about["origin"]["demonstration"] else []
-    parts += [f"# Model card: {name}", *_components(about)]
-    for dataset, judgements in judged.items():
-        parts += [f"## On {dataset}", *_measured(name, judgements)]
-    return "\n\n".join([*parts, *_reproduce(name, about)]) + "\n"
+    parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
+    parts += [f"# Model card: {name}", *_components(metadata)]
+    for dataset, results in evaluated.items():
+        parts += [f"## On {dataset}", *_metrics(name, results)]
+    return "\n\n".join([*parts, *_reproduction(name, metadata)]) + "\n"
 
 
 def false_positives_per_1000(metrics: Mapping[str, float]) -> pd.DataFrame:
-    """Per threshold and prevalence, of ``IMAGES`` images: photographs accused, fakes found, accusations wrong."""
+    """Return, per threshold and prevalence, of ``IMAGES`` images: reals accused, fakes found, accusations wrong."""
     rows = []
     for title, key in THRESHOLDS.items():
-        if (rates := _rates(metrics, key)) is None:
+        names = (f"acc_real_{key}", f"acc_fake_{key}") if key != "operating" else ("operating_fpr", "operating_tpr")
+        if not set(names) <= set(metrics):
             continue
-        fpr, tpr = rates
+        fpr, tpr = (metrics[name] for name in names)
+        fpr = fpr if key == "operating" else 1 - fpr
         for share in PREVALENCES:
             wrong, right = fpr * IMAGES * (1 - share), tpr * IMAGES * share
-            false = f"{wrong / (wrong + right):.1%}" if wrong + right else "no accusation"
-            told = {"photographs accused": f"{wrong:.1f}", "fakes found": f"{right:.1f}", "of accusations wrong": false}
-            rows.append(
-                {"threshold": title, "FPR": f"{fpr:.3f}", "TPR": f"{tpr:.3f}", "generated": f"{share:.0%}"} | told
-            )
+            cells = {"threshold": title, "FPR": f"{fpr:.3f}", "TPR": f"{tpr:.3f}", "generated": f"{share:.0%}"}
+            cells |= {"photographs accused": f"{wrong:.1f}", "fakes found": f"{right:.1f}"}
+            cells["of accusations wrong"] = f"{wrong / (wrong + right):.1%}" if wrong + right else "no accusation"
+            rows.append(cells)
     return pd.DataFrame(rows)
 
 
-def _rates(metrics: Mapping[str, float], key: str) -> tuple[float, float] | None:
-    """FPR and TPR on test at one of ``CUTS``."""
-    if key == "operating":
-        named, share = ("operating_fpr", "operating_tpr"), False
-    else:
-        named, share = (f"acc_real_{key}", f"acc_fake_{key}"), True
-    if not set(named) <= set(metrics):
-        return None
-    first, tpr = (metrics[it] for it in named)
-    return (1 - first if share else first), tpr
-
-
-def _components(about: Mapping[str, Any]) -> list[str]:
-    origin = about["origin"]
-    training, backbones = origin["training"], origin["backbones"]
-    towers = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
-    random = [", random weights" if it["config"] and not it["weights"] else "" for it in towers]
-    named = [f"{it['library']} `{it['model']}`{how}" for it, how in zip(towers, random, strict=True)]
-    lines = ["## Made of", f"- Training data: `{training['dataset']}`, manifest sha256 `{training['manifest_sha256']}`"]
-    lines += [
-        f"- Backbones: {'; '.join(named) or 'none; it sees images'}",
-        *(f"- {line}" for line in origin["licences"]),
+def _components(metadata: Mapping[str, Any]) -> list[str]:
+    origin = metadata["origin"]
+    training = origin["training"]
+    names = [
+        f"{part['library']} `{part['model']}`{', random weights' if part['config'] and not part['weights'] else ''}"
+        for backbone in origin["backbones"]
+        for part in backbone.get("parts", [backbone])
+    ]
+    lines = [
+        f"- Training data: `{training['dataset']}`, manifest sha256 `{training['manifest_sha256']}`",
+        f"- Backbones: {'; '.join(names) or 'none; it sees images'}",
+        *(f"- {licence}" for licence in origin["licences"]),
     ]
     counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
-    settings = json.dumps(about["settings"], indent=2)
-    return [lines[0], "\n".join(lines[1:]), pipe_table(counts), f"Settings:\n\n```json\n{settings}\n```"]
+    settings = json.dumps(metadata["settings"], indent=2)
+    return ["## Made of", "\n".join(lines), pipe_table(counts), f"Settings:\n\n```json\n{settings}\n```"]
 
 
-def _measured(name: str, judgements: Judgements) -> list[str]:
-    judgement = judgements[name]
-    verdict = summary_tables.headline_table(judgements).set_index("detector").loc[name]
-    facts = f"View `{judgement.view}`; {judgement.run_info['bootstrap draws']} bootstrap draws of whole groups."
-    parts = [facts, pipe_table(verdict.rename_axis("metric").rename("value").reset_index())]
-    if len(found := false_positives_per_1000(judgement.metrics)):
-        parts += ["### False accusations to expect", FALSE_POSITIVES, pipe_table(found)]
-    parts.append("### Where it fails")
-    return [*parts, "\n".join(f"- {line}" for line in _limitations(name, judgements))]
-
-
-def _limitations(name: str, judgements: Judgements) -> list[str]:
-    """What is known to go wrong: its warnings, the worst generator, source and view, the worst images."""
-    own = {name: judgements[name]}
-    lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(judgements) if line.startswith(name)]
-    lines += _worst(judgements[name])
-    worst = summary_tables.worst_errors_table(own)
+def _metrics(name: str, results: Results) -> list[str]:
+    result = results[name]
+    headline = summary_tables.headline_table(results).set_index("detector").loc[name]
+    intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
+    parts = [intro, pipe_table(headline.rename_axis("metric").rename("value").reset_index())]
+    if len(table := false_positives_per_1000(result.metrics)):
+        parts += ["### False accusations to expect", FALSE_POSITIVES, pipe_table(table)]
+    lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(results) if line.startswith(name)]
+    lines += _worst_groups(result)
+    worst = summary_tables.worst_errors_table({name: result})
     lines += [f"`{row['path']}` ({row['generator']}) scores {row['score']}" for _, row in worst.iterrows()]
-    return lines or ["nothing that these images show"]
+    return [
+        *parts,
+        "### Where it fails",
+        "\n".join(f"- {line}" for line in lines or ["nothing that these images show"]),
+    ]
 
 
-def _worst(judgement: EvaluationResult) -> list[str]:
-    rows, lines = judgement.details, []
-    here = rows[rows["view"] == judgement.view]
-    for kind, column, largest, what in (
+def _worst_groups(result: EvaluationResult) -> list[str]:
+    """Return a line on the worst generator, on the worst source and on the worst view."""
+    table, lines = result.details, []
+    of_view = table[table["view"] == result.view]
+    for kind, column, largest, text in (
         ("generator", "auroc", False, "the generator it sees least: {name}, AUROC {value:.3f}"),
         ("source", "fpr_05", True, "the photographs it accuses most: {name}, {value:.1%} of {num} at 0.5"),
     ):
-        part = here[(here["kind"] == kind) & here[column].notna()].sort_values(column, ascending=not largest)
-        if len(part):
-            row = part.iloc[0]
-            lines.append(what.format(name=row["name"], value=row[column], num=row["num_real"]))
-    others = rows[(rows["kind"] == "all") & rows["auroc"].notna()].sort_values("auroc")
-    if len(others) > 1:
-        lines.append(f"the view that hides most: {others['view'].iloc[0]}, AUROC {others['auroc'].iloc[0]:.3f}")
+        part = of_view[(of_view["kind"] == kind) & of_view[column].notna()].sort_values(column, ascending=not largest)
+        for _, row in part.head(1).iterrows():
+            lines.append(text.format(name=row["name"], value=row[column], num=row["num_real"]))
+    views = table[(table["kind"] == "all") & table["auroc"].notna()].sort_values("auroc")
+    if len(views) > 1:
+        lines.append(f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}")
     return lines
 
 
-def _reproduce(name: str, about: Mapping[str, Any]) -> list[str]:
-    code = about["code"]
+def _reproduction(name: str, metadata: Mapping[str, Any]) -> list[str]:
+    code = metadata["code"]
     lines = [
         f"- `dvc repro evaluate@{name}` at the commit that holds this file",
         f"- aigid {code['aigid']}, sources of the detector sha256 `{code['sources_sha256']}`",
-        f"- seed {about['origin']['seed']}",
-        f"- the bundle's sha256 `{about['sha256']}`",
+        f"- seed {metadata['origin']['seed']}",
+        f"- the bundle's sha256 `{metadata['sha256']}`",
     ]
     return ["## How to make it again", "\n".join(lines)]
+
+
+def published_values() -> pd.DataFrame:
+    """Return ``method, paper, protocol, number, published, detector, dataset, key, needs, command``, a row a number."""
+    with files("aigid.report").joinpath("ledger.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def _our_value(row: pd.Series, root: Path) -> str:
+    """Return our number for a published one, or why there is none."""
+    path = root / "metrics" / row["detector"] / f"{row['dataset']}.json"
+    if not row["detector"] or not path.is_file():
+        return f"not run: needs {row['needs']}"
+    value = json.loads(path.read_text(encoding="utf-8")).get(row["key"])
+    return f"not run: {path.as_posix()} has no {row['key']}" if value is None else f"{value:.4f}"
+
+
+def write_ledger(root: Path, out: Path) -> None:
+    """Write ``ledger.md`` into ``out`` from the metrics below ``root``, one table a paper and protocol."""
+    table = published_values()
+    table["ours"] = [_our_value(row, root) for _, row in table.iterrows()]
+    table["command"] = "`" + table["command"] + "`"
+    columns = ["method", "number", "published", "ours", "command"]
+    parts = [
+        f"## {paper}: {protocol}\n\n{pipe_table(rows[columns])}\n"
+        for (paper, protocol), rows in table.groupby(["paper", "protocol"], sort=False)
+    ]
+    write_text(out / "ledger.md", LEDGER + "\n".join(parts))

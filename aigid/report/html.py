@@ -1,21 +1,21 @@
-"""The report as one HTML file that needs nothing else: no script, no network, readable on a phone and on paper."""
+"""The report as one HTML file without script or network, readable on a phone and on paper, with thumbnails."""
 
 import base64
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from aigid.core.paths import AnyPath
+from aigid.evaluation.comparison import Results
 from aigid.evaluation.results import Section
 from aigid.images.decode import decode
 from aigid.images.errors import ImageError
 from aigid.report import figures, summary_tables
-from aigid.report.summary_tables import Judgements
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 0 auto; padding: 1rem; }
@@ -39,67 +39,70 @@ figcaption { font-size: .85rem; color: #555; }
   .thumbnails figure { flex: 0 0 22%; } h2 ~ h2 { break-before: page; } }
 """
 WITH_INTERVAL = re.compile(r"(.*?\d) (\[.*?\])(.*)")  # a number and its interval
+TITLE = "How well the detectors do"
+THUMBNAIL_PX = 128
+MAX_PNG_PX = 64  # larger thumbnails are JPEG
 
 
 def html(
-    datasets: Mapping[str, Judgements],
-    reading: str,
-    alarms: list[str],
-    facts: Mapping[str, str],
+    datasets: Mapping[str, Results],
+    notes: str,
+    audit_warnings: list[str],
+    run_info: Mapping[str, str],
     differences: Mapping[str, pd.DataFrame],
     sections: Mapping[str, Section],
-    pictures: Mapping[str, Mapping[str, str]],
+    thumbnails: Mapping[str, Mapping[str, str]],
 ) -> str:
-    """The page: ``alarms``, each dataset with tables and figures, more ``sections``, the ``facts`` of its making.
+    """Return the page: ``audit_warnings``, each dataset with tables and figures, ``sections``, ``run_info``.
 
-    ``pictures`` holds the thumbnails that may be shown, by dataset and path.
+    ``thumbnails`` holds ``data:`` addresses by dataset and path.
     """
-    parts = ["<h1>How well the detectors do</h1>", *map(_warning, alarms)]
-    for dataset, judgements in datasets.items():
-        parts += [f"<h2>{escape(dataset)}</h2>", *map(_warning, summary_tables.warnings(judgements))]
-        parts += [_table(summary_tables.headline_table(judgements)), f'<p class="small">{escape(reading)}</p>']
-        parts += _dataset(dataset, judgements, differences.get(dataset), pictures.get(dataset, {}))
+    parts = [f"<h1>{TITLE}</h1>", *map(_warning, audit_warnings)]
+    for dataset, results in datasets.items():
+        parts += [f"<h2>{escape(dataset)}</h2>", *map(_warning, summary_tables.warnings(results))]
+        parts += [_table(summary_tables.headline_table(results)), f'<p class="small">{escape(notes)}</p>']
+        parts += _dataset(dataset, results, differences.get(dataset), thumbnails.get(dataset, {}))
     for title, section in sections.items():
         parts += [f"<h2>{escape(title)}</h2>", f"<p>{escape(section.intro)}</p>"]
-        drawn = [_figure(caption, caption, figure) for caption, figure in section.figures.items()]
-        parts += [f'<div class="figures">{"".join(drawn)}</div>'] if drawn else []
-        for name, rows in section.tables.items():
-            parts += [f"<h3>{escape(name)}</h3>", _table(rows)]
-    if facts:
-        rows = pd.DataFrame(facts.items(), columns=["fact", "value"])
+        images = [_figure(caption, caption, figure) for caption, figure in section.figures.items()]
+        parts += [f'<div class="figures">{"".join(images)}</div>'] if images else []
+        parts += _titled(section.tables)
+    if run_info:
+        rows = pd.DataFrame(run_info.items(), columns=["fact", "value"])
         parts += ["<h2>How this came about</h2>", _table(rows, "facts")]
-    head = f"<title>How well the detectors do</title><style>{STYLE}</style>"
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    start = f'<!doctype html>\n<html lang="en"><head>{meta}{head}</head>\n<body>'
-    return "\n".join([start, *parts, "</body></html>\n"])
+    head = f"<head>{meta}<title>{TITLE}</title><style>{STYLE}</style></head>"
+    return "\n".join([f'<!doctype html>\n<html lang="en">{head}\n<body>', *parts, "</body></html>\n"])
 
 
 def _dataset(
-    dataset: str, judgements: Judgements, differences: pd.DataFrame | None, pictures: Mapping[str, str]
+    dataset: str, results: Results, differences: pd.DataFrame | None, thumbnails: Mapping[str, str]
 ) -> list[str]:
-    drawn = [
-        _figure(f"{dataset}: {name}", caption, draw(judgements))
-        for name, (draw, caption) in figures.FIGURES.items()
-        if figures.has_data(name, judgements)
+    images = [
+        _figure(f"{dataset}: {name}", caption, plot(results))
+        for name, (plot, caption) in figures.FIGURES.items()
+        if figures.has_data(name, results)
     ]
-    parts = [f'<div class="figures">{"".join(drawn)}</div>']
-    for title, rows in summary_tables.tables(judgements, differences).items():
-        parts += [f"<h3>{escape(title)}</h3>", _table(rows)]
-    if pictures:
-        parts.append(f'<div class="figures thumbnails">{"".join(_worst_errors(judgements, pictures))}</div>')
-    for line in summary_tables.missing_table(judgements):
-        parts.append(f'<p class="small">Left out: {escape(line)}</p>')
-    return parts
+    parts = [f'<div class="figures">{"".join(images)}</div>', *_titled(summary_tables.tables(results, differences))]
+    if thumbnails:
+        parts.append(f'<div class="figures thumbnails">{"".join(_worst_errors(results, thumbnails))}</div>')
+    return parts + [f'<p class="small">Left out: {escape(line)}</p>' for line in summary_tables.missing_table(results)]
 
 
-def _worst_errors(judgements: Judgements, pictures: Mapping[str, str]) -> Iterator[str]:
-    """The most wrongly scored images themselves; one that several detectors get wrong stands once."""
-    rows = summary_tables.worst_errors_table(judgements)
-    for path, own in rows[rows["path"].isin(list(pictures))].groupby("path", sort=False):
-        what = "photograph" if own["generator"].iloc[0] == "real" else own["generator"].iloc[0]
-        told = "; ".join(f"{detector} {score}" for detector, score in own[["detector", "score"]].to_numpy())
-        image = f'<img alt="{escape(path)}" src="{pictures[path]}">'
-        yield f"<figure>{image}<figcaption>{escape(what)}<br>{escape(told)}</figcaption></figure>"
+def _titled(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+    for title, rows in tables.items():
+        yield from (f"<h3>{escape(title)}</h3>", _table(rows))
+
+
+def _worst_errors(results: Results, thumbnails: Mapping[str, str]) -> Iterator[str]:
+    """Yield the most wrongly scored images; one that several detectors get wrong stands once."""
+    rows = summary_tables.worst_errors_table(results)
+    for path, errors in rows[rows["path"].isin(list(thumbnails))].groupby("path", sort=False):
+        generator = errors["generator"].iloc[0]
+        scores = "; ".join(f"{detector} {score}" for detector, score in errors[["detector", "score"]].to_numpy())
+        image = f'<img alt="{escape(path)}" src="{thumbnails[path]}">'
+        caption = f"{escape('photograph' if generator == 'real' else generator)}<br>{escape(scores)}"
+        yield f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def _figure(name: str, caption: str, figure: Figure) -> str:
@@ -119,32 +122,23 @@ def _table(rows: pd.DataFrame, style: str = "") -> str:
 
 
 def _cell(cell: object) -> str:
-    """An interval goes below its number, so that many columns fit."""
-    if found := WITH_INTERVAL.fullmatch(str(cell)):
-        number, interval, rest = map(escape, found.groups())
+    """Return a cell with its interval below its number, so that many columns fit."""
+    if match := WITH_INTERVAL.fullmatch(str(cell)):
+        number, interval, rest = map(escape, match.groups())
         return f'<td>{number}{rest}<span class="range">{interval}</span></td>'
     return f"<td>{escape(str(cell))}</td>"
 
 
-# Thumbnails: small pictures of single images that a page carries inside.
-
-THUMBNAIL_PX = 128  # px
-MAX_BYTES = 64  # px up to which every pixel is kept
-
-
-def thumbnails(paths: Iterable[str], root: Path) -> dict[str, str]:
-    """A ``data:`` address of each image below ``root`` that can be read, by path."""
-    found = {}
+def data_uris(paths: Iterable[str], root: AnyPath) -> dict[str, str]:
+    """Return a ``data:`` address of a thumbnail of each image below ``root`` that can be read, by path."""
+    uris = {}
     for path in dict.fromkeys(paths):
         try:
-            found[path] = _data_uri(Image.fromarray(decode(root / path)))
+            image = Image.fromarray(decode(root / path))
         except ImageError:
             continue
-    return found
-
-
-def _data_uri(image: Image.Image) -> str:
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    buffer, kind = io.BytesIO(), "png" if max(image.size) <= MAX_BYTES else "jpeg"
-    image.save(buffer, kind, **({} if kind == "png" else {"quality": 85}))
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+        buffer, kind = io.BytesIO(), "png" if max(image.size) <= MAX_PNG_PX else "jpeg"
+        image.save(buffer, kind, **({} if kind == "png" else {"quality": 85}))
+        uris[path] = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return uris

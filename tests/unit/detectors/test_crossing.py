@@ -70,7 +70,7 @@ def test_one_generator_leaves_nothing_to_cross_and_the_section_marks_the_unseen(
     table = cross_generator_auroc(LinearProbe, SETTINGS, Dataset(("gan",)), 100, 0)
     assert set(table["trained_on"]) == {"all"}
     table.to_csv(tmp_path / "probe.csv", index=False)
-    shown = studies.cross_generator_section(studies.read_cross_generator(tmp_path / "probe.csv"))
+    shown = studies.cross_generator_section(studies.read(tmp_path / "probe.csv", studies.CROSS_GENERATOR))
     row = shown.tables["AUROC"].iloc[0]
     assert row["new"].endswith("*")
     assert not row["gan"].endswith("*")

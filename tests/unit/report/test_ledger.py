@@ -10,11 +10,11 @@ from aigid.cli.preset import preset_names
 from aigid.data.layouts.folders import GENIMAGE_GENERATORS
 from aigid.detectors import registry
 from aigid.evaluation import protocols
-from aigid.report import reproduction
+from aigid.report import cards
 
 
 def test_every_line_can_be_followed() -> None:
-    table = reproduction.published_values()
+    table = cards.published_values()
     assert (table.drop(columns="detector") != "").all(axis=None)
     assert set(table["detector"]) <= {"", *registry.names()}
     assert pd.to_numeric(table["published"]).between(0, 1).all()
@@ -26,7 +26,7 @@ def test_every_line_can_be_followed() -> None:
 
 
 def test_keys_are_what_the_protocols_give() -> None:
-    table = reproduction.published_values()
+    table = cards.published_values()
     keys = set(table.loc[table["dataset"] == "genimage", "key"])
     parts = {f"genimage_acc_{name}" for name in GENIMAGE_GENERATORS}
     views = {f"genimage_degraded_{view}" for view in protocols.GENIMAGE_VIEWS}
@@ -44,18 +44,14 @@ def test_keys_are_what_the_protocols_give() -> None:
     ],
 )
 def test_the_papers_averages_are_those_of_its_cells(method: str, mean: str, printed_wrong_by: float) -> None:
-    table = (
-        reproduction.published_values()
-        .query("method == @method and dataset == 'genimage'")
-        .set_index("key")["published"]
-    )
+    table = cards.published_values().query("method == @method and dataset == 'genimage'").set_index("key")["published"]
     cells = [float(value) for key, value in table.items() if key.startswith(f"{mean}_")]
     assert len(cells) == {"genimage_acc": 8, "genimage_degraded": 6}[mean]
     assert sum(cells) / len(cells) - printed_wrong_by == pytest.approx(float(table[mean]), abs=6e-4)
 
 
 def test_ddas_mean_and_minimum_are_those_of_its_benchmarks() -> None:
-    table = reproduction.published_values().query("method == 'DDA'").set_index("key")["published"].astype(float)
+    table = cards.published_values().query("method == 'DDA'").set_index("key")["published"].astype(float)
     cells = table[table.index.str.startswith("benchmark_")].to_dict()
     assert len(cells) == 11
     assert protocols.mean_over_benchmarks(cells) == pytest.approx(table[["mean", "min"]].to_dict(), abs=6e-4)
@@ -65,7 +61,7 @@ def test_ours_is_measured_or_says_what_it_needs(tmp_path) -> None:
     folder = tmp_path / "metrics/gendet"
     folder.mkdir(parents=True)
     (folder / "ufd.json").write_text(json.dumps({"ufd_map": 0.912345}))
-    reproduction.write(tmp_path, tmp_path / "report")
+    cards.write_ledger(tmp_path, tmp_path / "report")
     lines = (tmp_path / "report/ledger.md").read_text().splitlines()
     gendet = [line for line in lines if line.startswith("| GenDet | ")]
     assert sum("| 0.9564 | 0.9123 |" in line for line in gendet) == 1

@@ -35,11 +35,11 @@ def page(tmp_path: Path) -> Path:
     for i in k[::2]:
         Image.fromarray(rng.integers(0, 256, (40, 200, 3), np.uint8)).save(tmp_path / f"images/{i:03}.png")
     crossed = pd.DataFrame(
-        [["all", "gan", 1, 0.9, 0.8, 0.95], ["all", "sd14", 0, 0.7, 0.6, 0.8]], columns=studies.CROSS_COLUMNS
+        [["all", "gan", 1, 0.9, 0.8, 0.95], ["all", "sd14", 0, 0.7, 0.6, 0.8]], columns=sum(studies.CROSS_GENERATOR, ())
     )
     sections = {"Generators across: probe": studies.cross_generator_section(crossed)}
     images = {"photos": tmp_path / "images"}
-    report.write(tmp_path, tmp_path / "report", alarms=["a leak"], sections=sections, images=images)
+    report.write(tmp_path, tmp_path / "report", audit_warnings=["a leak"], sections=sections, images=images)
     return tmp_path / "report/index.html"
 
 

@@ -49,7 +49,7 @@ def test_numbers_by_hand(table):
 
 def test_the_section_says_by_how_much_the_shortcut_flatters(table, tmp_path):
     tables.write(table, tmp_path / "curves.csv")
-    read = studies.read_perturbation(tmp_path / "curves.csv")
+    read = studies.read(tmp_path / "curves.csv", studies.PERTURBATION)
     pd.testing.assert_frame_equal(read, table, check_dtype=False)
     section = studies.perturbation_section(read)
     shown = section.tables["AUROC, real or generated"].set_index("view")["the shortcut flatters by"]
@@ -76,13 +76,13 @@ def test_a_sample_holds_so_many_of_each_class():
 def test_the_ablation_in_a_report(tmp_path):
     row = {"network": "rgb", "val_f1_macro": 0.5, "auroc": 0.75, "acc": 0.4, "f1_macro": 0.3}
     tables.write(pd.DataFrame([row]), tmp_path / "cnn.csv")
-    shown = studies.ablation_section(studies.read_ablation(tmp_path / "cnn.csv")).tables["Channels"]
+    shown = studies.ablation_section(studies.read(tmp_path / "cnn.csv", studies.ABLATION)).tables["Channels"]
     assert shown.to_dict("records") == [
         {"channels": "rgb", "validation F1": "0.500", "AUROC": "0.750", "accuracy": "0.400", "F1": "0.300"}
     ]
     tables.write(pd.DataFrame([row | {"acc": "x"}]), tmp_path / "cnn.csv")
     with pytest.raises(InputError, match=r"cnn\.csv: could not convert string to float: 'x'"):
-        studies.read_ablation(tmp_path / "cnn.csv")
+        studies.read(tmp_path / "cnn.csv", studies.ABLATION)
 
 
 def test_a_detector_that_names_no_generator_is_refused():

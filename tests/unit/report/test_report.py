@@ -135,7 +135,9 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing(root: Path) -> None:
-    report.write(root, root / "report", alarms=["size alone tells <b>"], facts={"command": "aigid evaluate & co"})
+    report.write(
+        root, root / "report", audit_warnings=["size alone tells <b>"], run_info={"command": "aigid evaluate & co"}
+    )
     text = (root / "report/index.html").read_text()
     tags = Tags(text)
     assert tags.open == []
@@ -155,7 +157,7 @@ def test_latex_escapes_names_and_closes_rows(root: Path) -> None:
     assert len(rows) == 3
     assert len({line.count(" & ") for line in rows}) == 1
     assert r"TPR @5\% FPR" in rows[0]
-    assert formatting._text("a_b\\c^~") == r"a\_b\textbackslash{}c\^{}\~{}"
+    assert formatting._escape("a_b\\c^~") == r"a\_b\textbackslash{}c\^{}\~{}"
 
 
 def test_controls_that_succeed_stand_on_top(root: Path) -> None:
