@@ -124,7 +124,7 @@ def _missing_datasets(index: dict[str, dict[str, Any]]) -> list[str]:
         try:
             dataset_root(dataset)
         except InputError as error:
-            lines += [f"{error}; there belongs {LAYOUTS[settings['layout']].tree}", f"  {DATASET_LICENCES[dataset]}"]
+            lines += [f"{error}; there belongs {LAYOUTS[settings['layout']].pattern}", f"  {DATASET_LICENCES[dataset]}"]
     return lines
 
 

@@ -11,28 +11,56 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.layouts import defactify, folders, tables, wild
+from aigid.data.layouts import defactify, folders, tables
 from aigid.data.layouts.base import Layout, layout_error, scan, unmatched_images, unpack_archives
 from aigid.images import archives
 from aigid.images.hashing import hash_files
 
 LAYOUTS: dict[str, Layout] = {
-    "bfree_online": Layout(wild.BFREE_ONLINE, wild.bfree_online),
-    "chameleon": Layout(wild.CHAMELEON, wild.chameleon),
-    "cifake": Layout(folders.CIFAKE, folders.cifake),
-    "defactify": Layout(defactify.DEFACTIFY, defactify.defactify, archives=(".parquet",)),
-    "drct2m": Layout(folders.DRCT2M, folders.drct2m),
-    "forensynths": Layout(folders.FORENSYNTHS, folders.forensynths),
-    "genimage": Layout(folders.GENIMAGE, folders.genimage),
-    "ntire_shards": Layout(tables.NTIRE_SHARDS, tables.ntire_shards),
-    "synthbuster": Layout(wild.SYNTHBUSTER, wild.synthbuster),
-    "synthwildx": Layout(wild.SYNTHWILDX, wild.synthwildx),
-    "ufd": Layout(folders.UFD, folders.ufd),
-    "wildrf": Layout(wild.WILDRF, wild.wildrf),
+    "bfree_online": Layout(
+        "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names",
+        tables.bfree_online,
+    ),
+    "chameleon": Layout("[Chameleon/][test/]{0_real,1_fake}/<image>", folders.chameleon),
+    "cifake": Layout("{train,test}/{REAL,FAKE}/<image>", folders.cifake),
+    "defactify": Layout(defactify.PATTERN, defactify.defactify, archives=(".parquet",)),
+    "drct2m": Layout(
+        "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg", folders.drct2m
+    ),
+    "forensynths": Layout(
+        "{train,val}/[progan/]<class>/{0_real,1_fake} and [test/]<generator>[/<class>]/{0_real,1_fake}",
+        folders.forensynths,
+    ),
+    "genimage": Layout("<generator>/[<folder of the zip>/]{train,val}/{ai,nature}/<image>", folders.genimage),
+    "ntire_shards": Layout(
+        "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and "
+        "its label (0, 1)",
+        tables.ntire_shards,
+    ),
+    "synthbuster": Layout("synthbuster/<generator>/<image> beside real_RAISE_1k/<image>", folders.synthbuster),
+    "synthwildx": Layout(
+        "[synthwildx/]list.csv with columns filename and typ (real, dalle3, firefly, midjourney) beside its images",
+        tables.synthwildx,
+    ),
+    "ufd": Layout(
+        "[datasets/]{train,val}/progan/<class>/{0_real,1_fake}, [datasets/]test/<set>[/<class>]/{0_real,1_fake}, "
+        "diffusion_datasets/{imagenet,laion}/0_real and diffusion_datasets/<generator>/1_fake",
+        folders.ufd,
+    ),
+    "wildrf": Layout(
+        "[WildRF/]{train,val}/{0_real,1_fake} and [WildRF/]test/{reddit,twitter,facebook}/{0_real,1_fake}",
+        folders.wildrf,
+    ),
     # and for images of one's own
-    "aligned_pairs": Layout(tables.ALIGNED_PAIRS, tables.aligned_pairs),
-    "csv": Layout(tables.CSV_TABLE, tables.csv_table),
-    "realfake": Layout(folders.REALFAKE, folders.realfake),
+    "aligned_pairs": Layout(
+        "[{train,val,test}/]real/<id>.<suffix> beside [{train,val,test}/]fake/<id>.<suffix>", folders.aligned_pairs
+    ),
+    "csv": Layout(
+        "one .csv or .parquet table with columns path (or filename) and label (or typ), beside the images that "
+        "it names",
+        tables.csv_table,
+    ),
+    "realfake": Layout("[{train,val,test}/][<generator>/]{0_real,1_fake}/[<generator>/]<image>", folders.realfake),
 }
 
 
@@ -48,13 +76,13 @@ class IndexSettings(Settings):
 
 
 def build_manifest(
-    root: AnyPath, settings: IndexSettings, seed: int, tell: Callable[[str], object] = lambda line: None
+    root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[str], object] = lambda line: None
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The manifest of the images below ``root``, with their sha256, and the paths that could not be read.
+    """Return the manifest of the images below ``root``, with their sha256, and the paths that could not be read.
 
     Which images become val, and which a limit keeps, depends only on the seed and on each image's group (or path).
-    A limit keeps as many reals of each ``source`` that fakes have too, as they are judged by it. ``tell`` gets a line
-    on what below ``root`` is left out.
+    A limit keeps as many reals of each ``source`` that fakes have too, as they are evaluated with them. ``log`` gets a
+    line on what below ``root`` is left out.
     """
     if settings.layout not in LAYOUTS:
         raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
@@ -62,16 +90,16 @@ def build_manifest(
         raise InputError(f"{root}: no such folder")
     layout = LAYOUTS[settings.layout]
     tree = scan(root)
-    lies_at = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
-    table = pd.DataFrame(layout.rows(tree), dtype=object)
+    archived = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
+    table = pd.DataFrame(layout.iter_rows(tree), dtype=object)
     if table.empty:
         raise InputError(layout_error(settings.layout, LAYOUTS, tree))
     table = manifest.validate(table.fillna("").sort_values("path"), str(root))
     _refuse_one_class(table, root, layout)
     if line := unmatched_images(tree, set(table["path"])):
-        tell(line)
-    if lies_at:
-        paths = [lies_at.get(path, path) for path in table["path"]]
+        log(line)
+    if archived:
+        paths = [archived.get(path, path) for path in table["path"]]
         table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
     table = _restrict_generators(table, settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
@@ -81,14 +109,14 @@ def build_manifest(
 
 
 def add_hashes(table: pd.DataFrame, root: AnyPath) -> tuple[pd.DataFrame, list[str]]:
-    """The manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
+    """Return the manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
     folder = root.resolve()
     table = table.assign(sha256=hash_files([f"{folder}/{path}" for path in table["path"]]))
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
 def count_images(table: pd.DataFrame) -> str:
-    """How many images each split has of each generator, a line for each."""
+    """Return how many images each split has of each generator, a line for each."""
     counts = table.groupby(["split", "generator"], sort=True).size()
     return "\n".join(f"{split:5} {generator}: {count}" for (split, generator), count in counts.items())
 
@@ -96,19 +124,19 @@ def count_images(table: pd.DataFrame) -> str:
 def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:
     if table["label"].nunique() == 1:
         word = "generated" if table["label"].iloc[0] else "real"
-        raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.tree}")
+        raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.pattern}")
 
 
 def _restrict_generators(table: pd.DataFrame, seen: list[str] | None, root: AnyPath) -> pd.DataFrame:
-    """Without the train and val images of other generators, and of the reals that only those are judged with."""
+    """Return the table without train and val images of other generators, and of the reals of those alone."""
     if seen is None:
         return table
     known = set(table["generator"]) - {"real"}
     if unknown := sorted(set(seen) - known):
         raise InputError(f"{root}: seen: no generator {unknown[0]!r}; found {', '.join(sorted(known))}")
-    paired, wanted = _restore_pairs(table), table["generator"].isin(seen)
-    reals = (table["label"] == 0) & ((paired == "") | paired.isin(set(paired[wanted])))
-    return table[(table["split"] == "test") | wanted | reals]
+    paired, is_seen = _shared_source(table), table["generator"].isin(seen)
+    reals = (table["label"] == 0) & ((paired == "") | paired.isin(set(paired[is_seen])))
+    return table[(table["split"] == "test") | is_seen | reals]
 
 
 def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
@@ -122,17 +150,16 @@ def _subsample(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFram
     if limit is None:
         return table
     order = _keys(table).map(lambda key: derive_seed("limit", seed, key)).sort_values(kind="stable").index
-    kept = table.loc[order].groupby(["split", "generator", _restore_pairs(table)]).head(limit)
-    return kept.sort_values("path")
+    return table.loc[order].groupby(["split", "generator", _shared_source(table)]).head(limit).sort_values("path")
 
 
-def _restore_pairs(table: pd.DataFrame) -> pd.Series:
-    """The source of each image where fakes and reals share it, else ""."""
+def _shared_source(table: pd.DataFrame) -> pd.Series:
+    """Return the source of each image where fakes and reals share it, else ""."""
     if "source" not in table:
         return pd.Series("", index=table.index)
     return table["source"].where(table["source"].isin(table["source"][table["label"] == 1]), "")
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:
-    """What decides over an image: its group or path."""
+    """Return what decides over each image: its group or path."""
     return table["group"].where(table["group"] != "", table["path"]) if "group" in table else table["path"]

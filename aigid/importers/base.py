@@ -1,18 +1,24 @@
-"""The importers by name: each module here that defines ``import_detector``, imported when it is wanted."""
+"""The importers by name: each module here that defines ``import_detector``, and the aliases; imported on demand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle
 from aigid.detectors.registry import IMPORTED_DETECTORS, modules
 
+ALIASES = {  # modules with several importers, or of a detector with another name
+    "clip-cues": "aigid.importers.linear:CLIP_CUES.import_detector",
+    "hf": "aigid.importers.hub_classifier:import_classifier",
+    "univfd": "aigid.importers.linear:UNIVFD.import_detector",
+}
+
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What the user says: a hub id or folder, a weights file or folder, the labels that mean generated, a backbone."""
+    """The options of `aigid import`: MODEL, --weights, --fake-label and --backbone."""
 
     model: str | None = None
     weights: Path | None = None
@@ -22,7 +28,8 @@ class ImportRequest:
 
 def get_importer(name: str) -> Callable[[ImportRequest], Bundle]:
     """Return the importer of that name, a function ``import_detector``; InputError lists the known."""
-    known = {module.replace("_", "-"): path for module, path in modules(IMPORTED_DETECTORS, "import_detector").items()}
+    by_module = modules(IMPORTED_DETECTORS, "import_detector")
+    known = ALIASES | {module.replace("_", "-"): f"{path}:import_detector" for module, path in by_module.items()}
     if name not in known:
         raise InputError(f"unknown detector {name!r}; known: {', '.join(sorted(known))}")
-    return import_module(known[name]).import_detector
+    return resolve_name(known[name])

@@ -21,97 +21,95 @@ from aigid.importers import linear
 from aigid.importers.base import ImportRequest
 
 SOURCE = "DDA, Chen et al. 2025 (roy-ch/Dual-Data-Alignment)"
-LICENCES = [
-    "checkpoint: as its publisher states",
-    "trained on photographs of MS COCO",
-    "weights: Meta DINOv2, Apache-2.0",
-]
-BASE, HEAD = "base_model.model.", "base_model.fc."  # before the tensors of the tower and of the head
-POSITIONS, TOWER = "pos_embed", "tower.safetensors"
+LICENCES = ["checkpoint: as its publisher states", "trained on photographs of MS COCO"]
+LICENCES += ["weights: Meta DINOv2, Apache-2.0"]
+BASE, HEAD = "base_model.model.", "base_model.fc."  # before the tensors of the encoder and of the head
+POSITIONS, ENCODER_FILE = "pos_embed", "tower.safetensors"
 
 
 class Dda(LinearProbe):
-    """A linear head, and the tower that it was trained with, LoRA merged, which its bundle holds."""
+    """A linear head, and the encoder that it was trained with, LoRA merged, which its bundle holds."""
 
-    def __init__(self, weight: np.ndarray, bias: float, tower: Callable[[], dict[str, Tensor]]) -> None:
+    def __init__(self, weight: np.ndarray, bias: float, encoder_state: Callable[[], dict[str, Tensor]]) -> None:
         super().__init__(weight, bias, {})
-        self.tower = tower  # timm's state dict
+        self.encoder_state = encoder_state  # by timm's names
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``weights.safetensors`` and ``tower.safetensors``."""
-        save_file(self.tower(), folder / TOWER)
+        save_file(self.encoder_state(), folder / ENCODER_FILE)
         return super().save(folder)
 
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote; the tower stays on disk."""
+        """Return what ``save`` wrote; the encoder stays on disk."""
         head = LinearProbe.load(folder, facts)
-        return cls(head.weight, head.bias, lambda: checkpoints.read(folder / TOWER))
+        return cls(head.weight, head.bias, lambda: checkpoints.read(folder / ENCODER_FILE))
 
 
 Detector = Dda
 
 
 def import_detector(request: ImportRequest) -> Bundle:
-    """The detector with the authors' own preprocessing: the centre 336 px, unscaled, by CLIP's mean and deviation."""
+    """Return the detector with the authors' own preprocessing: the center 336 px, unscaled, by CLIP's statistics."""
     if request.weights is None:
         raise InputError("--weights: name ckpt.pth of its publisher")
-    settings, path = linear.backbone(request.backbone, published()), request.weights
+    settings, path = linear.requested_backbone(request.backbone, published()), request.weights
     checkpoints.require_file(path)
     with torch.device("meta"):
         net = timm.build(settings)
-    state, wanted = checkpoints.read(path), shapes(net)
+    state, expected = checkpoints.read(path), shapes(net)
     state.pop(f"{BASE}mask_token", None)  # of DINOv2's own training
-    num = state[BASE + POSITIONS].numel() // net.embed_dim if BASE + POSITIONS in state else 1
-    wanted[BASE + POSITIONS] = (1, isqrt(max(num - 1, 1)) ** 2 + 1, net.embed_dim)  # any square
-    checkpoints.load_strict(path, state, wanted)
-    tower = merge_lora(state, net)
-    net.load_state_dict(tower, assign=True)
-    made = settings.model_copy(update={"weights": TOWER}).model_dump(mode="json")
-    origin = Provenance([made], licences=LICENCES, source=SOURCE)
-    prints = [encoder.fingerprint(settings, checkpoints.state_dict_hash(net))]
-    return Bundle("dda", Dda(*linear.load_numbers(state, HEAD), lambda: tower), {"weights": path.name}, prints, origin)
+    num_positions = state[BASE + POSITIONS].numel() // net.embed_dim if BASE + POSITIONS in state else 1
+    expected[BASE + POSITIONS] = (1, isqrt(max(num_positions - 1, 1)) ** 2 + 1, net.embed_dim)  # any square
+    checkpoints.load_strict(path, state, expected)
+    merged = merge_lora(state, net)
+    net.load_state_dict(merged, assign=True)
+    backbone = settings.model_copy(update={"weights": ENCODER_FILE}).model_dump(mode="json")
+    origin = Provenance([backbone], licences=LICENCES, source=SOURCE)
+    fingerprints = [encoder.fingerprint(settings, checkpoints.state_dict_hash(net))]
+    detector = Dda(*linear.load_numbers(state, HEAD), lambda: merged)
+    return Bundle("dda", detector, {"weights": path.name}, fingerprints, origin)
 
 
 def published() -> BackboneSettings:
-    """DINOv2 ViT-L/14 as DDA feeds it."""
+    """Return DINOv2 ViT-L/14 as DDA feeds it."""
     return backbone_settings("dinov2_vit_l14_dda")
 
 
 def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Of a checkpoint's tensors, by name, if its tower is ``net``; DDA's rank is that of ``LoraSettings``."""
+    """Return the shapes of a checkpoint of ``net`` by name; DDA's rank is that of ``LoraSettings``."""
     layers = lora.target_modules(net)
-    found = {_published(name, layers): tuple(shape) for name, shape in checkpoints.shapes(net).items()}
+    result = {_published(name, layers): tuple(shape) for name, shape in checkpoints.shapes(net).items()}
     for name, shape in lora.shapes(net, LoraSettings().rank).items():
         layer, _, factor = name.rpartition(".")
-        found[f"{BASE}{layer}.lora.lora_{factor}"] = shape
-    return found | linear.shapes(HEAD, net.embed_dim)
+        result[f"{BASE}{layer}.lora.lora_{factor}"] = shape
+    return result | linear.shapes(HEAD, net.embed_dim)
 
 
 def merge_lora(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """The tower's tensors by timm's names: what LoRA has learnt added, positions for ``net``'s grid."""
+    """Return the encoder's tensors by timm's names: LoRA's product added, positions for ``net``'s grid."""
     layers = lora.target_modules(net)
-    tower = {name: state[_published(name, layers)].float() for name in net.state_dict()}
+    merged = {name: state[_published(name, layers)].float() for name in net.state_dict()}
     for layer in layers:
         a, b = (state[f"{BASE}{layer}.lora.lora_{factor}"].float() for factor in "AB")
-        tower[f"{layer}.weight"] = tower[f"{layer}.weight"] + lora.lora_delta(LoraSettings(), a, b)
-    tower[POSITIONS] = resize_position_embedding(tower[POSITIONS], net.patch_embed.grid_size[0])
-    return {name: tensor.contiguous() for name, tensor in tower.items()}
+        merged[f"{layer}.weight"] = merged[f"{layer}.weight"] + lora.lora_delta(LoraSettings(), a, b)
+    merged[POSITIONS] = resize_position_embedding(merged[POSITIONS], net.patch_embed.grid_size[0])
+    return {name: tensor.contiguous() for name, tensor in merged.items()}
 
 
-def resize_position_embedding(own: Tensor, side: int) -> Tensor:
-    """Positions (1, 1 + N, D) of a square grid for one of ``side`` x ``side``, as DINOv2's own code has them.
+def resize_position_embedding(pos_embed: Tensor, side: int) -> Tensor:
+    """Return positions (1, 1 + N, D) of a square grid for one of ``side`` x ``side``, as DINOv2's own code has them.
 
     That is bicubic without antialiasing, by a factor that is a tenth of a patch too large; timm's differ.
     """
-    grid = own[:, 1:].unflatten(1, (isqrt(own.shape[1] - 1), -1)).permute(0, 3, 1, 2)
+    grid = pos_embed[:, 1:].unflatten(1, (isqrt(pos_embed.shape[1] - 1), -1)).permute(0, 3, 1, 2)
     if grid.shape[-1] == side:
-        return own
+        return pos_embed
     scaled = interpolate(grid, scale_factor=(side + 0.1) / grid.shape[-1], mode="bicubic")
-    return torch.cat([own[:, :1], scaled.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([pos_embed[:, :1], scaled.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _published(name: str, layers: Sequence[str]) -> str:
-    """The checkpoint's name of a tower's tensor; ``layers`` have LoRA beside them."""
+    """Return the checkpoint's name of an encoder's tensor; ``layers`` have LoRA added."""
     layer, _, last = name.rpartition(".")
     return f"{BASE}{layer}.original_layer.{last}" if layer in layers else BASE + name

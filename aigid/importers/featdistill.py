@@ -21,7 +21,7 @@ FILES = {  # in the order in which the published code adds their probabilities
 
 
 def import_detector(request: ImportRequest) -> Bundle:
-    """The ensemble of all four; the bundle holds them in float16."""
+    """Return the ensemble of all four; the bundle holds them in float16."""
     if request.weights is None or not request.weights.is_dir():
         raise InputError(f"--weights {request.weights or ''}: name the folder of {', '.join(sorted(FILES.values()))}")
     if request.backbone is not None:
@@ -33,5 +33,5 @@ def import_detector(request: ImportRequest) -> Bundle:
 def _member(name: str, file: Path) -> EnsembleMember:
     if not file.is_file():
         raise InputError(f"{file}: no such file; the ensemble has all four experts")
-    how = ExpertSettings(backbone=KINDS[name.partition("_")[0]], seed=0)
-    return EnsembleMember(how, lambda: experts.load(how, file), file)
+    settings = ExpertSettings(backbone=KINDS[name.partition("_")[0]], seed=0)
+    return EnsembleMember(settings, lambda: experts.load(settings, file), file)

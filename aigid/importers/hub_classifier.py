@@ -1,4 +1,4 @@
-"""An image classifier of transformers as a detector: P(generated) is what its fake labels get."""
+"""Image classifiers of the Hugging Face hub, or of a folder like one of its repositories."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,18 +13,23 @@ from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 from aigid.degradations import views
+from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.protocol import ImageDetector, Scores
 from aigid.detectors.samples import Samples
 from aigid.features import checkpoints
 from aigid.images.decode import decode
 from aigid.images.errors import ImageError
+from aigid.importers.base import ImportRequest
 
 BATCH = 16
 FOLDER = "classifier"  # in the bundle
 
 
 class HubClassifier(ImageDetector):
-    """A model and its image processor, both of transformers; no code of the repository is run."""
+    """A model and its image processor, both of transformers; P(generated) is what its fake labels get.
+
+    No code of the repository is run.
+    """
 
     def __init__(self, model: Any, processor: Any, fake_labels: tuple[str, ...]) -> None:
         self.processor, self.fake_labels = processor, fake_labels
@@ -32,12 +37,12 @@ class HubClassifier(ImageDetector):
 
     @classmethod
     def from_source(cls, source: str, fake_labels: tuple[str, ...]) -> Self:
-        """From a folder or a hub's repository; InputError where it has no such label, or not all weights."""
+        """Load a folder or a hub's repository; InputError where it has no such label, or not all weights."""
         kind, name = transformers.AutoModelForImageClassification, f"config.json and model.safetensors of {source}"
         with checkpoints.hub_errors(source, name):
-            model, found = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True)
+            model, loading_info = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True)
             processor = transformers.AutoImageProcessor.from_pretrained(source)
-        checkpoints.check(source, found["missing_keys"], found["unexpected_keys"])
+        checkpoints.check(source, loading_info["missing_keys"], loading_info["unexpected_keys"])
         known = list(model.config.id2label.values())
         if unknown := [label for label in fake_labels if label not in known]:
             raise InputError(f"--fake-label {unknown[0]!r}: {source} has the labels {', '.join(known)}")
@@ -49,21 +54,21 @@ class HubClassifier(ImageDetector):
         values = {name: np.full(len(status), np.nan) for name in names}
         for name, result in values.items():
             for start in range(0, len(status), BATCH):
-                shown = {}
+                images = {}
                 for index, row in enumerate(samples.table.iloc[start : start + BATCH].itertuples(), start):
                     try:
                         known = samples.pixels.get(row.sha256)
                         image = decode(samples.root / row.path) if known is None else known
-                        shown[index] = views.apply(name, image, row.sha256, samples.seed)[0]
+                        images[index] = views.apply(name, image, row.sha256, samples.seed)[0]
                     except ImageError as error:
                         status[index], messages[index] = str(error.status), error.message
-                if shown:
-                    result[list(shown)] = self.p_generated(list(shown.values()))
+                if images:
+                    result[list(images)] = self.p_generated(list(images.values()))
         return Scores(status, values, messages)
 
     @torch.inference_mode()
     def p_generated(self, images: list[np.ndarray]) -> np.ndarray:
-        """Images (H, W, 3) uint8 to (N,) float64: P(generated)."""
+        """Return P(generated) (N,) float64 of images (H, W, 3) uint8."""
         inputs = self.processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
         logits = self.model(**inputs.to(self.model.device)).logits.double()
         fake = [number for number, label in self.model.config.id2label.items() if label in self.fake_labels]
@@ -77,8 +82,20 @@ class HubClassifier(ImageDetector):
 
     @classmethod
     def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote."""
+        """Return what ``save`` wrote."""
         return cls.from_source(str(folder / FOLDER), tuple(facts["fake_labels"]))
 
 
 Detector = HubClassifier
+
+
+def import_classifier(request: ImportRequest) -> Bundle:
+    """Return the classifier, of which ``fake_labels`` name the classes that mean generated; its files are copied."""
+    if request.model is None:
+        raise InputError("name the model: a folder with config.json, or a repository of the hub")
+    if not request.fake_labels:
+        raise InputError("--fake-label: name the class that means generated")
+    detector = HubClassifier.from_source(request.model, request.fake_labels)
+    source = "a local folder" if Path(request.model).is_dir() else f"huggingface.co/{request.model}"
+    origin = Provenance(licences=[f"weights: as {source} states them"], source=source)
+    return Bundle("hub_classifier", detector, {"model": request.model}, [], origin)

@@ -1,16 +1,11 @@
-"""GenImage (Zhu et al., NeurIPS 2023): eight generators, each with ImageNet photographs of its own.
-
-``source`` is the generator, on its reals and on its fakes: the paper judges a generator's ``ai`` with its own
-``nature``. Its ``val`` is what papers test on, so here it is the test split. The tree is
-written from the description, with the names of the GenImage and DRCT repositories.
-"""
+"""Layouts whose folders say what an image is; trees are written from the datasets' descriptions."""
 
 from collections.abc import Iterator
 
 from aigid.core.manifest import SPLITS
-from aigid.data.layouts.base import FileTree, ManifestRow
+from aigid.data.layouts.base import FileTree, ManifestRow, manifest_row
 
-GENIMAGE = "<generator>/[<folder of the zip>/]{train,val}/{ai,nature}/<image>"
+CLASS_FOLDERS = {"0_real": 0, "1_fake": 1}  # the names of CNNDetection and its heirs
 GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case
     "adm": ("adm", "imagenet_ai_0508_adm"),
     "biggan": ("biggan", "imagenet_ai_0419_biggan"),
@@ -22,101 +17,86 @@ GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case
     "wukong": ("wukong", "imagenet_ai_0424_wukong"),
 }
 GENIMAGE_NAMES = {folder: generator for generator, folders in GENIMAGE_GENERATORS.items() for folder in folders}
-GENIMAGE_SPLITS = {"train": "train", "val": "test"}
-GENIMAGE_LABELS = {"nature": 0, "ai": 1}
+PROGAN_FAMILY = ("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "san", "crn", "imle")
+GAN_SETS = dict(zip(PROGAN_FAMILY, PROGAN_FAMILY, strict=True)) | {"seeingdark": "sitd", "sitd": "sitd"}
+LAION_REALS = ("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle")
+REALS_BY_GENERATOR = {"guided": "imagenet"} | dict.fromkeys(LAION_REALS, "laion")
 
 
 def genimage(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image."""
+    """Yield GenImage (Zhu et al., NeurIPS 2023): eight generators, each with ImageNet images of its own.
+
+    ``source`` is the generator, on its reals and on its fakes: the paper evaluates a generator's ``ai`` with its own
+    ``nature``. Its ``val`` is what papers test on, so here it is the test split.
+    """
     for path in tree.images:
         match path.split("/"):
             case [*_, folder, ("train" | "val") as split, ("ai" | "nature") as kind, _] if (
                 folder.lower() in GENIMAGE_NAMES
             ):
                 generator = GENIMAGE_NAMES[folder.lower()]
-                yield {
-                    "path": path,
-                    "label": GENIMAGE_LABELS[kind],
-                    "generator": generator if GENIMAGE_LABELS[kind] else "real",
-                    "split": GENIMAGE_SPLITS[split],
-                    "source": generator,
-                }
-
-
-# CIFAKE (Bird and Lotfi, 2023): CIFAR-10 against Stable Diffusion 1.4, 32 px, no val split of its own.
-
-CIFAKE = "{train,test}/{REAL,FAKE}/<image>"
-CIFAKE_LABELS = {"REAL": 0, "FAKE": 1}
+                split = "test" if split == "val" else split
+                yield manifest_row(path, int(kind == "ai"), generator, split, source=generator)
 
 
 def cifake(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image."""
+    """Yield CIFAKE (Bird and Lotfi, 2023): CIFAR-10 against Stable Diffusion 1.4, 32 px, no val split of its own."""
     for path in tree.images:
         match path.split("/"):
             case [("train" | "test") as split, ("REAL" | "FAKE") as folder, _]:
-                label = CIFAKE_LABELS[folder]
-                yield {
-                    "path": path,
-                    "label": label,
-                    "generator": "sd14" if label else "real",
-                    "split": split,
-                    "source": "" if label else "cifar10",
-                }
-
-
-# DRCT-2M (Chen et al., ICML 2024): 16 Stable Diffusion models, each prompted by or painting over MSCOCO photographs.
-#
-# An image and its photograph have one file stem and are one ``group``. ``val2017`` is what the paper tests on, so here
-# it is the test split. The tree is written from the description.
-
-DRCT2M = "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg"
-DRCT2M_REALS = "MSCOCO"
-DRCT2M_SPLITS = {"train2017": "train", "val2017": "test"}
+                label = int(folder == "FAKE")
+                yield manifest_row(path, label, "sd14", split, source="" if label else "cifar10")
 
 
 def drct2m(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image; ``source`` is ``mscoco`` throughout, for all models share these reals."""
+    """Yield DRCT-2M (Chen et al., ICML 2024): 16 Stable Diffusion models, prompted by or painting over MSCOCO.
+
+    An image and its real image have one file stem and are one ``group``; all models share these reals. ``val2017`` is
+    what the paper tests on, so here it is the test split.
+    """
     for path in tree.images:
         match path.split("/"):
             case [*_, model, ("train2017" | "val2017") as split, name]:
-                yield {
-                    "path": path,
-                    "label": int(model != DRCT2M_REALS),
-                    "generator": "real" if model == DRCT2M_REALS else model,
-                    "split": DRCT2M_SPLITS[split],
-                    "source": "mscoco",
-                    "group": name.rpartition(".")[0],
-                }
+                split, group = {"train2017": "train", "val2017": "test"}[split], name.rpartition(".")[0]
+                yield manifest_row(path, int(model != "MSCOCO"), model, split, source="mscoco", group=group)
 
 
-# ``0_real`` and ``1_fake``: the folders by which CNNDetection and its heirs name the class.
+def synthbuster(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield Synthbuster (Bammey, 2023): nine generators prompted after the images of RAISE-1k, all to test on.
 
-CLASS_FOLDERS = {"0_real": 0, "1_fake": 1}
+    The tree is that of ClipBased-SyntheticImageDetection. A fake has the name of its real image, so the two are one
+    ``group``; all generators share these reals.
+    """
+    for path in tree.images:
+        match path.split("/"):
+            case [*_, "real_RAISE_1k", name]:
+                generator = "real"
+            case [*_, "synthbuster", generator, name]:
+                pass
+            case _:
+                continue
+        group = name.rpartition(".")[0]
+        yield manifest_row(path, int(generator != "real"), generator, "test", source="raise", group=group)
 
 
 def iter_class_folders(tree: FileTree, *wrappers: str) -> Iterator[tuple[str, list[str], int]]:
-    """Each image below a marker: its path, the folders before the marker and the label.
+    """Yield each image below a class folder: its path, the folders before that one, and the label.
 
     A first folder that is one of ``wrappers``, the folder that an archive unpacks to, is left out.
     """
     for path in tree.images:
         folders = path.split("/")[:-1]
-        for place, folder in enumerate(folders):
+        for index, folder in enumerate(folders):
             if folder in CLASS_FOLDERS:
-                yield path, folders[folders[0] in wrappers : place], CLASS_FOLDERS[folder]
+                yield path, folders[folders[0] in wrappers : index], CLASS_FOLDERS[folder]
                 break
 
 
-# ForenSynths, the data of CNNDetection (Wang et al., CVPR 2020): ProGAN to train on, one test set a generator.
-#
-# AIGCDetectBenchmark has the same tree with further sets. Each set has its own reals: ``source`` is the set, on its
-# reals and on its fakes. The tree is written from the description.
-
-FORENSYNTHS = "{train,val}/[progan/]<class>/{0_real,1_fake} and [test/]<generator>[/<class>]/{0_real,1_fake}"
-
-
 def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image."""
+    """Yield ForenSynths, the data of CNNDetection (Wang et al., CVPR 2020): ProGAN to train on, a test set a generator.
+
+    AIGCDetectBenchmark has the same tree with further sets. Each set has its own reals: ``source`` is the set.
+    """
     for path, folders, label in iter_class_folders(tree, "dataset", "datasets", "CNN_synth_testset"):
         match folders:
             case [("train" | "val") as split, _, *_]:
@@ -125,78 +105,79 @@ def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
                 split = "test"
             case _:
                 continue
-        yield {
-            "path": path,
-            "label": label,
-            "generator": name if label else "real",
-            "split": split,
-            "source": name,
-        }
-
-
-# UniversalFakeDetect (Ojha et al., CVPR 2023): ProGAN to train on; 11 test sets of CNNDetection and 8 of diffusion.
-#
-# ``source`` names the reals that a test set is judged with, on its reals and on its fakes: a set of CNNDetection has
-# its own, ``guided`` has ``imagenet``, the other seven share ``laion`` (``dataset_paths.py`` of the repository). So
-# each photograph stands once, and the metric of a generator is that of its fakes with the reals of the same source. The
-# tree is written from the description.
-
-UFD = (
-    "[datasets/]{train,val}/progan/<class>/{0_real,1_fake}, [datasets/]test/<set>[/<class>]/{0_real,1_fake}, "
-    "diffusion_datasets/{imagenet,laion}/0_real and diffusion_datasets/<generator>/1_fake"
-)
-PROGAN_FAMILY = ("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "san", "crn", "imle")
-GAN_SETS = dict(zip(PROGAN_FAMILY, PROGAN_FAMILY, strict=True)) | {"seeingdark": "sitd", "sitd": "sitd"}
-LAION_REALS = ("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle")
-REALS_BY_GENERATOR = {"guided": "imagenet"} | dict.fromkeys(LAION_REALS, "laion")
+        yield manifest_row(path, label, name, split, source=name)
 
 
 def ufd(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image of the 19 sets, to which stylegan2 and whichfaceisreal of CNNDetection do not belong."""
+    """Yield UniversalFakeDetect (Ojha et al., CVPR 2023): ProGAN to train on, 11 sets of CNNDetection, 8 of diffusion.
+
+    ``source`` names the reals that a test set is evaluated with: a set of CNNDetection has its own, ``guided`` has
+    ``imagenet``, the other seven share ``laion`` (``dataset_paths.py`` of the repository). So each real stands once.
+    stylegan2 and whichfaceisreal of CNNDetection do not belong to the 19 sets.
+    """
     for path, folders, label in iter_class_folders(tree, "datasets"):
-        if place := _split_and_generator(folders, label):
-            split, generator, source = place
-            yield {
-                "path": path,
-                "label": label,
-                "generator": generator if label else "real",
-                "split": split,
-                "source": source,
-            }
+        match folders:
+            case [("train" | "val") as split, "progan", *_]:
+                generator = source = "progan"
+            case ["test" as split, name, *_] if name in GAN_SETS:
+                generator = source = GAN_SETS[name]
+            case ["diffusion_datasets", ("imagenet" | "laion") as source] if label == 0:
+                split, generator = "test", ""
+            case ["diffusion_datasets", generator] if label == 1 and generator in REALS_BY_GENERATOR:
+                split, source = "test", REALS_BY_GENERATOR[generator]
+            case _:
+                continue
+        yield manifest_row(path, label, generator, split, source=source)
 
 
-def _split_and_generator(folders: list[str], label: int) -> tuple[str, str, str] | None:
-    """Split, generator of the set's fakes, source of its reals."""
-    match folders:
-        case [("train" | "val") as split, "progan", *_]:
-            return split, "progan", "progan"
-        case ["test", name, *_] if name in GAN_SETS:
-            return "test", GAN_SETS[name], GAN_SETS[name]
-        case ["diffusion_datasets", ("imagenet" | "laion") as source] if label == 0:
-            return "test", "", source
-        case ["diffusion_datasets", name] if label == 1 and name in REALS_BY_GENERATOR:
-            return "test", name, REALS_BY_GENERATOR[name]
-    return None
+def chameleon(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield Chameleon (AIDE, Yan et al., ICLR 2025): one test set of fakes that people took for real images.
+
+    Which generator made a fake is not published.
+    """
+    for path, folders, label in iter_class_folders(tree, "Chameleon", "chameleon"):
+        if folders in ([], ["test"]):
+            yield manifest_row(path, label, "chameleon", "test")
 
 
-# The plainest tree of the field: ``0_real`` or ``1_fake`` anywhere in the path.
+def wildrf(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield WildRF (Cavia et al., 2024): real images and fakes as shared on three social networks.
 
-REALFAKE = "[{train,val,test}/][<generator>/]{0_real,1_fake}/[<generator>/]<image>"
+    Who made a fake is not known: its ``generator`` is the network, as is the ``source`` of the reals it is evaluated
+    with; train and val name no network.
+    """
+    for path, folders, label in iter_class_folders(tree, "WildRF"):
+        match folders:
+            case [("train" | "val") as split]:
+                yield manifest_row(path, label, "unknown", split, source="")
+            case ["test" as split, ("reddit" | "twitter" | "facebook") as network]:
+                yield manifest_row(path, label, network, split, source=network)
 
 
 def realfake(tree: FileTree) -> Iterator[ManifestRow]:
-    """One row an image, such as ``train/progan/car/1_fake/a.png``.
+    """Yield images with ``0_real`` or ``1_fake`` anywhere in their path, such as ``train/progan/car/1_fake/a.png``.
 
     The split is a folder named train, val or test, else test; the generator (of a real: the source) is the first
-    other folder, before or after the marker, else ``unknown``.
+    other folder, before or after the class folder, else ``unknown``.
     """
     for path, _, label in iter_class_folders(tree):
-        folders = [folder for folder in path.split("/")[:-1] if folder not in ("0_real", "1_fake")]
+        folders = [folder for folder in path.split("/")[:-1] if folder not in CLASS_FOLDERS]
         name = next((folder for folder in folders if folder not in SPLITS), "unknown")
-        yield {
-            "path": path,
-            "label": label,
-            "generator": name if label else "real",
-            "split": next((folder for folder in folders if folder in SPLITS), "test"),
-            "source": "" if label or name == "unknown" else name,
-        }
+        split = next((folder for folder in folders if folder in SPLITS), "test")
+        yield manifest_row(path, label, name, split, source="" if label or name == "unknown" else name)
+
+
+def aligned_pairs(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield real images and their reconstructions (DDA, SEF), matched by stem, to train on; a pair is one ``group``."""
+    placed = []
+    for path in tree.images:
+        match path.rpartition(".")[0].split("/"):
+            case [("train" | "val" | "test") as split, ("real" | "fake") as kind, _, *_] as folders:
+                placed.append((path, split, kind, "/".join([split, *folders[2:]])))
+            case [("real" | "fake") as kind, _, *_] as folders:
+                placed.append((path, "train", kind, "/".join(folders[1:])))
+    groups = [{group for _, _, kind, group in placed if kind == name} for name in ("real", "fake")]
+    paired = set.intersection(*groups)
+    for path, split, kind, group in placed:
+        if group in paired:
+            yield manifest_row(path, int(kind == "fake"), "reconstruction", split, group=group)

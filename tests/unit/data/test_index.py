@@ -141,7 +141,7 @@ def test_names_that_are_not_utf8_travel(tmp_path):
 def test_what_is_left_out_is_counted(tmp_path):
     tree(tmp_path, "0_real/a.png", "1_fake/b.png", "docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT")
     lines = []
-    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, log=lines.append)
     assert table["path"].tolist() == ["0_real/a.png", "1_fake/b.png"]
     assert lines == [
         "left out: 1 images that stand outside the layout, such as docs/d.png; "
@@ -149,7 +149,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     ]
     for path in ("docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT"):
         (tmp_path / path).unlink()
-    build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, tell=lines.append)
+    build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, log=lines.append)
     assert len(lines) == 1
 
 

@@ -124,7 +124,7 @@ def test_a_published_tree(tmp_path, layout):
     expected = TREES[layout]
     lines = []
     table, unreadable = build_manifest(
-        plant(tmp_path, *expected), IndexSettings(layout=layout, val=0), seed=0, tell=lines.append
+        plant(tmp_path, *expected), IndexSettings(layout=layout, val=0), seed=0, log=lines.append
     )
     last = "group" if "group" in table else "source"
     cells = table.assign(last=table.get(last, ""))[["label", "generator", "split", "last"]]
@@ -273,4 +273,4 @@ def test_the_right_layout_on_the_wrong_folder_is_told_where(tmp_path):
 
 
 def test_each_layout_says_its_tree():
-    assert len({layout.tree for layout in LAYOUTS.values()}) == len(LAYOUTS) == 15
+    assert len({layout.pattern for layout in LAYOUTS.values()}) == len(LAYOUTS) == 15

@@ -80,11 +80,9 @@ def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeyp
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
     table = noise.images(tmp_path, 6)
     torch.save({"weight": torch.randn(1, 192), "bias": torch.zeros(1)}, tmp_path / "head.pth")
-    probe = linear.head(tmp_path / "head.pth", "a head", "", 192)
-    request = ImportRequest(weights=tmp_path / "head.pth")
-    bundles.save(
-        linear.write_bundle(probe, request, backbone_settings("tiny_clip"), "a paper", ["MIT"]), tmp_path / "bundle"
-    )
+    head = linear.LinearHead("a paper", ["MIT"], "a head", "", 192, "tiny_clip")
+    probe = head.load(tmp_path / "head.pth")
+    bundles.save(head.import_detector(ImportRequest(weights=tmp_path / "head.pth")), tmp_path / "bundle")
     model = bundles.load(tmp_path / "bundle")
     for name in ("tiny_clip", "tiny_siglip"):
         extract(table, tmp_path, backbone_settings(name)).write(tmp_path / f"{name}.h5")
