@@ -23,13 +23,14 @@ lock:  ## resolve the dependencies of pyproject.toml anew
 	    --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
 
 # Branches of the pipeline that meet only where it begins and ends, each a list of its stages in their order.
-judge = $(addprefix evaluate@,$(1))
-detect = $(foreach stage,train score evaluate,$(addprefix $(stage)@,$(1)))
-cached: STAGES = extract train_gendet_teacher $(call detect,probe knn svm gate averaging concatenation gendet occ) \
-    draw_gendet controls cross $(call judge,control_shallow control_shuffled control_noise control_container)
-networks: STAGES = vae $(call detect,cnn aeroblade) ablate_cnn
+detectors = $(shell sed -n 's/^ *\([a-z0-9_]*\): {<<: [*]$(1),.*/\1/p' dvc.yaml)
+each = $(foreach stage,$(1),$(addprefix $(stage)@,$(2)))
+detect = $(call each,train score evaluate,$(1))
+cached: STAGES = extract train_gendet_teacher $(call detect,$(call detectors,embeddings)) draw_gendet controls cross \
+    $(call each,evaluate,control_shallow control_shuffled control_noise control_container)
+networks: STAGES = vae $(call detect,$(filter-out featdistill,$(call detectors,images))) ablate_cnn
 experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detect,featdistill) compare_featdistill
-aligned: STAGES = align train_sef embed_sef $(call detect,sef) compare_sef audit
+aligned: STAGES = align train_sef embed_sef fuse_sef score@sef evaluate@sef compare_sef audit
 
 repro: env  ## what `dvc repro` alone does too, one stage after the other
 	$(BIN)/dvc repro describe

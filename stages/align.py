@@ -1,4 +1,4 @@
-"""Make aligned fakes of a dataset's photographs in one domain, beside the photographs; after a kill, go on."""
+"""Make aligned fakes of a dataset's photographs in one domain, paired with them; after a kill, go on."""
 
 from pathlib import Path
 
@@ -14,20 +14,20 @@ from aigid.core.files import dataset_root
 @click.option("--domain", type=click.Choice(["vae", "gan"]), required=True)
 @click.option("--dataset", required=True, help="Its images lie in $AIGID_DATA/<dataset> or data/images/<dataset>.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
-@click.option("--out", type=Path, required=True, help="Folder of pairs/, and of a maker that is trained here.")
+@click.option("--out", type=Path, required=True, help="Folder of pairs/, and of a generator that is trained here.")
 def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("aligned", AlignedSettings), params.load_section("seed", int)
     table, root = subsample(manifest.read(manifest_path), settings.max_images), dataset_root(dataset)
     from aigid.aligned.pairs import make_aligned_pairs  # torch, once the parameters are known to be good
 
-    made = make_aligned_pairs(
+    result = make_aligned_pairs(
         table,
         root,
         resolve_generator_settings(getattr(settings, domain), domain, table, root, out, seed),
         out / "pairs",
     )
-    report_failures(made.failed)
-    for line in made.describe():
+    report_failures(result.failed)
+    for line in result.describe():
         click.echo(line, err=True)
 
 

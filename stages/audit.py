@@ -1,4 +1,4 @@
-"""Examine a dataset: does anything but the content of its images tell fakes from photographs?"""
+"""Audit a dataset: does anything but the content of its images tell fakes from photographs?"""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from aigid.data.audit.audit import AuditSettings, run_audit
 @click.option("--out", type=Path, required=True, help="The audit, .json.")
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("audit", AuditSettings), params.load_section("seed", int)
-    found = run_audit(manifest.read(manifest_path), dataset_root(dataset), settings, seed)
-    print_status(report.title_line(found))
-    write_json(out, schema.to_json(found))
+    audit = run_audit(manifest.read(manifest_path), dataset_root(dataset), settings, seed)
+    print_status(report.title_line(audit))
+    write_json(out, schema.to_json(audit))
 
 
 if __name__ == "__main__":

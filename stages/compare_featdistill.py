@@ -18,7 +18,7 @@ from aigid.detectors.bundle import load
 @click.option("--halves", type=Path, required=True, help="Gets clean and robust AUROC, .csv.")
 def main(folder: Path, manifests: Path, out: Path, halves: Path) -> None:
     datasets, views, seed = (
-        params.load_section(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int))
+        params.load_section(*section) for section in (("datasets", list[str]), ("views", list[str]), ("seed", int))
     )
     from aigid.detectors.featdistill import detector as featdistill
     from aigid.experiments import featdistill as study  # torch, once the parameters are known to be good

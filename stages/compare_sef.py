@@ -34,17 +34,17 @@ def main(
     detector = load(folder).detector
     sides = {of: {name: open_dataset(table, [embeddings / of / file]) for name, (table, file) in files.items()}
              for of in ("experts", "both")}  # fmt: skip
-    exams = {name: sef.build_test_set([side[name] for side in sides.values()]) for name in files}
+    test_sets = {name: sef.build_test_set([side[name] for side in sides.values()]) for name in files}
     train = training_rows(
         [sides["experts"][f"held-out {name}"] for name in known], "train", detector.settings.fusion.views
     )
     names = {name: "naive mix" if name == "both" else name for name in EXPERTS}
-    paths = {shown: experts / f"{name}.safetensors" for name, shown in names.items()}
+    paths = {label: experts / f"{name}.safetensors" for name, label in names.items()}
     methods = sef.expert_scorers(detector, train, paths, seed)
-    scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
-    found = sef.table({name: one for name, (one, _) in exams.items()}, scores, seed)
-    tables.write(found, out / "comparison.csv")
-    figures.save(sef.gate_weights(detector, exams), out / "gate.png")
+    scores = {of: {name: [verdict(x)] for name, (_, x) in test_sets.items()} for of, verdict in methods.items()}
+    table = sef.table({name: rows for name, (rows, _) in test_sets.items()}, scores, seed)
+    tables.write(table, out / "comparison.csv")
+    figures.save(sef.gate_weights(detector, test_sets), out / "gate.png")
     figures.save(sef.sample_images(detector, unseen, dataset_root(dataset)), out / "maps.png")
 
 

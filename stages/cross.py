@@ -1,4 +1,4 @@
-"""Fit a detector on each training generator alone and on all but each, and judge it on every test generator."""
+"""Fit a detector on each training generator alone and on all but each, and test it on every test generator."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from aigid.experiments.cross_generator import CrossingSettings, cross_generator_
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
     kind = get_detector(detector)
     settings, seed = params.load_section(detector, kind.Settings), params.load_section("seed", int)
-    most = params.load_section("crossing", CrossingSettings).max_images
+    max_images = params.load_section("crossing", CrossingSettings).max_images
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
-    tables.write(cross_generator_auroc(kind, settings, dataset, most, seed), out)
+    tables.write(cross_generator_auroc(kind, settings, dataset, max_images, seed), out)
 
 
 if __name__ == "__main__":

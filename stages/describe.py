@@ -18,9 +18,9 @@ from aigid.images import properties
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("describe", PropertySettings), params.load_section("seed", int)
     table = manifest.read(manifest_path)
-    found, failed = compute_properties(table, dataset_root(dataset), settings.max_images, seed)
-    report_failures([(one.path, f"{one.status}: {one.message}") for one in failed])
-    properties.write(found, out)
+    computed, failed = compute_properties(table, dataset_root(dataset), settings.max_images, seed)
+    report_failures([(image.path, f"{image.status}: {image.message}") for image in failed])
+    properties.write(computed, out)
 
 
 if __name__ == "__main__":

@@ -20,23 +20,25 @@ from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -> None:
     settings, datasets = params.load_section("sef.expert", ExpertSettings), params.load_section("datasets", list[str])
     views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
-    learnt = ["clean", *params.load_section("sef.fusion.views", list[str])]
+    train_views = ["clean", *params.load_section("sef.fusion.views", list[str])]
     from aigid.detectors.sef.training import embed  # torch, once the parameters are known to be good
     from aigid.features.extract import EncoderLoader
 
     known = {f"aligned_{domain}": pairs / domain / "pairs" for domain in EXPERTS["both"]}
-    tables = {name: (manifest.read(root / "manifest.csv"), root, learnt) for name, root in known.items()}
+    tables = {name: (manifest.read(root / "manifest.csv"), root, train_views) for name, root in known.items()}
     for name in datasets:
         rows = without_train(manifest.read(manifests / f"{name}.csv")).reset_index(drop=True)
         tables[name] = rows, dataset_root(name), views
     loader, compared = EncoderLoader(), {*known, dataset}
-    for name, (table, root, shown) in tables.items():
-        jobs = {"experts": (EXPERTS["both"], shown)} | ({"both": (["both"], ["clean"])} if name in compared else {})
+    for name, (table, root, table_views) in tables.items():
+        jobs = {"experts": (EXPERTS["both"], table_views)} | (
+            {"both": (["both"], ["clean"])} if name in compared else {}
+        )
         for of, (chosen, in_views) in jobs.items():
             paths = [experts / f"{expert}.safetensors" for expert in chosen]
-            found = embed(settings, paths, table, root, list(dict.fromkeys(in_views)), seed, loader)
-            report_failures([(sample.path, f"{sample.status}: {sample.message}") for sample in found.failed])
-            found.write(out / of / f"{name}.h5")
+            embedded = embed(settings, paths, table, root, list(dict.fromkeys(in_views)), seed, loader)
+            report_failures([(sample.path, f"{sample.status}: {sample.message}") for sample in embedded.failed])
+            embedded.write(out / of / f"{name}.h5")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Judge one detector's scores of every dataset; one named after a protocol gets the protocol's numbers too."""
+"""Evaluate one detector's scores of every dataset; one named after a protocol gets the protocol's numbers too."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ from aigid.report.studies import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> None:
     settings, seed = params.load_section("perturbation", PerturbationSettings), params.load_section("seed", int)
     backbone = params.load_section("svm.backbone", str)
-    tower = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
+    encoder = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
     images = studies.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
     from aigid.detectors import (
@@ -34,15 +34,15 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     from aigid.detectors.cnn.data import ChannelDataset
     from aigid.features.extract import extract
 
-    network, found = bundle.load(cnn), {}
+    network, scores = bundle.load(cnn), {}
     with TemporaryDirectory() as folder:
-        extract(images, root, tower, VIEWS, seed).write(Path(folder, "sample.h5"))
+        extract(images, root, encoder, VIEWS, seed).write(Path(folder, "sample.h5"))
         embedded = dataset.open_dataset(images, [Path(folder, "sample.h5")])
-        found["svm"] = scoring.score(bundle.load(svm), embedded)
+        scores["svm"] = scoring.score(bundle.load(svm), embedded)
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
         source = ChannelDataset(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
-        found[name] = of_network.score(network, source, images, VIEWS)
-    table = studies.perturbation_table(found, seed)
+        scores[name] = of_network.score(network, source, images, VIEWS)
+    table = studies.perturbation_table(scores, seed)
     tables.write(table, out / "curves.csv")
     figures.save(studies.plot(table), out / "curves.png")
 

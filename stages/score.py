@@ -15,15 +15,14 @@ from aigid.detectors.scoring import score
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--model", type=Path, required=True, help="The model's folder.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
-@click.option("--embeddings", type=Path, help="Folder of <dataset>.h5; without it, the images are read.")
+@click.option("--embeddings", "--input", "inputs", type=Path, help="Folder of <dataset>.h5; else the images are read.")
 @click.option("--out", type=Path, required=True, help="Folder of the scores files.")
-def main(model: Path, manifests: Path, embeddings: Path | None, out: Path) -> None:
+def main(model: Path, manifests: Path, inputs: Path | None, out: Path) -> None:
     detector = load(model)
-    datasets, views, seed = (
-        params.load_section(*it) for it in (("datasets", list[str]), ("views", list[str]), ("seed", int))
-    )
+    datasets, views = params.load_section("datasets", list[str]), params.load_section("views", list[str])
+    seed, on_embeddings = params.load_section("seed", int), inputs not in (None, manifests)
     for dataset in datasets:
-        file = embeddings / f"{dataset}.h5" if embeddings else None
+        file = inputs / f"{dataset}.h5" if on_embeddings else None
         samples = open_to_score(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
         scores.write(score(detector, samples, () if file else views), out / f"{dataset}.csv")
 

@@ -24,23 +24,25 @@ from aigid.detectors.scoring import validate
 @click.option("--dataset", help="Whose images it learns from.  [default: the section's dataset]")
 @click.option("--manifest", "manifests", multiple=True, required=True, help="PATH; of several, NAME=PATH of each.")
 @click.option("--embeddings", type=Path, multiple=True, help="Several of one manifest stand side by side.")
+@click.option("--input", "source", type=Path, help="An embedding file, or a manifest .csv: its images themselves.")
 @click.option("--component", "components", multiple=True, help="NAME=PATH of a folder that the detector needs.")
 @click.option("--out", type=Path, required=True, help="The model's folder.")
-@click.option("--log", type=Path, help="Folder of what it writes down while it learns.")
+@click.option("--log", type=Path, help="Folder of the training's logs.")
 def main(
     detector: str,
     dataset: str | None,
     manifests: tuple[str, ...],
     embeddings: tuple[Path, ...],
+    source: Path | None,
     components: tuple[str, ...],
     out: Path,
     log: Path | None,
 ) -> None:
     settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
     dataset, tables = dataset or settings.dataset, parse_named_paths(manifests)
-    root = Path() if embeddings else dataset_root(dataset)
-    samples = open_samples(tables, embeddings, root, seed)
-    if embeddings:
+    files = embeddings if source is None or source.suffix == ".csv" else (*embeddings, source)
+    samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
+    if files:
         train, val = (samples.split(name, getattr(settings, "views", ("clean",))) for name in ("train", "val"))
     else:
         train, val = samples.subset("train"), samples.subset("val")

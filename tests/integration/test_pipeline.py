@@ -100,7 +100,7 @@ def needed_files(name: str) -> frozenset[Path]:
     if name == "perturb":
         needed |= code_of("svm") | code_of("cnn")
     detector = re.search(r"^(?:train@|score@|draw_|compare_)(\w+)", name)
-    if detector or (detector := re.search(r"stages\.cross --detector (\w+)", stages()[name].cmd)):
+    if detector or (detector := re.search(r"stages\.(?:cross|train) --detector (\w+)", stages()[name].cmd)):
         needed |= code_of(detector.group(1))
     return frozenset(file for file in needed if file.name != "__init__.py")
 
@@ -119,8 +119,9 @@ def test_stages_have_the_expected_names():
             *("train_gendet_teacher", "draw_gendet", "vae", "ablate_cnn", "perturb"),
             *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
             "compare_featdistill",
-            *("align@vae", "align@gan", "train_sef", "embed_sef", "compare_sef"),
-            *(f"{verb}@{detector}" for verb in ("train", "score", "evaluate") for detector in JUDGED),
+            *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),
+            *(f"train@{detector}" for detector in JUDGED if detector != "sef"),
+            *(f"{verb}@{detector}" for verb in ("score", "evaluate") for detector in JUDGED),
             "controls",
             *(f"evaluate@{control}" for control in CONTROLS),
             "cross",
@@ -171,7 +172,7 @@ def judged(name: str) -> set[str]:
         ("probe.c", {"train@probe", "cross"} | judged("probe")),
         ("knn.k", {"train@knn"} | judged("knn")),
         ("gendet.margin", {"train@gendet", "draw_gendet"} | judged("gendet")),
-        ("sef.fusion.learning_rate", {"train@sef", "compare_sef"} | judged("sef")),
+        ("sef.fusion.learning_rate", {"fuse_sef", "compare_sef"} | judged("sef")),
         ("thumbnails", {"report"}),
         ("crossing.max_images", {"cross", "report"}),
         (

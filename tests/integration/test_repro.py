@@ -97,3 +97,24 @@ def test_a_bad_parameter_changes_nothing(workspace):
     assert re.search(r"probe\.c.*greater than 0.*-1", done.stdout + done.stderr)
     restore(folder)
     assert digests(folder) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("repro", "--force", "--single-item", "train@probe"),
+        ("exp", "run", "--temp", "--set-param", "probe.c=0.25", "train@probe"),
+    ],
+    ids=["repro", "exp-run-temp"],
+)
+def test_stages_run_by_the_environment_that_is_not_activated(workspace, command):
+    """`.venv/bin/dvc` alone, where the first Python of PATH has none of the libraries."""
+    folder, _ = workspace
+    (folder / ".venv").unlink(missing_ok=True)
+    (folder / ".venv").symlink_to(BIN.parent)
+    env = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"]}
+    call = [folder / ".venv/bin/dvc", *command]
+    done = subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stages_run(done.stdout) == {"train@probe"}
+    restore(folder)

@@ -16,7 +16,7 @@ METAPHORS = """found how told asked kept lesson lessons taught drawer drawers sh
 whole most fewest place places photograph photographs tower towers LOG about facts said wanted shown judged made own
 held drawn"""
 BANNED = set(METAPHORS.split())
-MAX_LINES = {"README.md": 220, "dvc.yaml": 915, "params.yaml": 325, "aigid/presets/real.yaml": 260}
+MAX_LINES = {"README.md": 220, "dvc.yaml": 500, "params.yaml": 325, "aigid/presets/real.yaml": 260}
 LONGER = {"aigid/metrics/intervals.py": 276}  # modules over 250 lines; may only shrink
 
 
