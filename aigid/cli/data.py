@@ -93,7 +93,7 @@ def audit(
 def degrade(ctx: click.Context, manifest_path: Path, root: AnyPath, view: str, seed: int, out: Path) -> None:
     """Write the images of MANIFEST as they look in a view, and what was drawn for each."""
     from aigid.core import manifest
-    from aigid.degradations.export import export_view
+    from aigid.degradations.views import export_view
 
     failed = export_view(manifest.read(manifest_path), root, view, seed, out)
     report_failures(failed)

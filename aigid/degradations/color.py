@@ -1,4 +1,4 @@
-"""CIELAB lightness changed while a and b stay: sRGB, D65."""
+"""Operators on colors, every pixel for itself: brightness, contrast, saturation, and CIELAB lightness (sRGB, D65)."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ LINEAR = np.where(_level <= 0.04045, _level / 12.92, ((_level + 0.055) / 1.055) 
 
 
 def change_lightness(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
-    """The image with L / 100 replaced by ``curve(L / 100)``, clipped to [0, 1]; out-of-gamut colours are clipped too.
+    """Replace L / 100 by ``curve(L / 100)``, clipped to [0, 1]; out-of-gamut colors are clipped too, a and b stay.
 
     L is 116 f(Y) - 16 and a, b are differences of f(X), f(Y), f(Z): a change of L moves all three f alike.
     """
@@ -50,31 +50,28 @@ def _encode(linear: np.ndarray) -> np.ndarray:
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
 
 
-# Brightness, contrast and saturation: every pixel for itself.
-
-
 def brightness(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
-    """factor x, clipped (what ColorJitter calls brightness)."""
+    """Return factor x, clipped (what ColorJitter calls brightness)."""
     return _lookup_table(image, lambda x: factor * x)
 
 
 def contrast(image: Pixels, change: float, rng: RngOrNone = None) -> Pixels:
-    """Linear contrast change 1/2 + (1 + change)(x - 1/2), clipped (KADID's curve through the quartiles)."""
+    """Return 1/2 + (1 + change)(x - 1/2), clipped: linear contrast, KADID's curve through the quartiles."""
     return _lookup_table(image, lambda x: 0.5 + (1 + change) * (x - 0.5))
 
 
 def quantization(image: Pixels, levels: int, rng: RngOrNone = None) -> Pixels:
-    """Each channel rounded to ``levels`` equally spaced values, black and white among them."""
+    """Round each channel to ``levels`` equally spaced values, black and white among them."""
     return _lookup_table(image, lambda x: np.rint(x * (levels - 1)) / (levels - 1))
 
 
 def banding(image: Pixels, bits: int, rng: RngOrNone = None) -> Pixels:
-    """Each channel rounded to ``bits`` bits."""
+    """Round each channel to ``bits`` bits."""
     return quantization(image, 2**bits)
 
 
 def brighten(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
-    """CIELAB lightness through the parabola L + 2 amount L (1 - L), clipped; black and white stay.
+    """Map CIELAB lightness through the parabola L + 2 amount L (1 - L), clipped; black and white stay.
 
     KADID: raise the luminance by a smooth curve with fixed ends; the curve passes (1/2, 1/2 + amount/2).
     """
@@ -82,12 +79,12 @@ def brighten(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
 
 
 def darken(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
-    """CIELAB lightness through L - 2 amount L (1 - L), clipped: ``brighten`` downwards."""
-    return change_lightness(image, lambda x: x - 2 * amount * x * (1 - x))
+    """Map CIELAB lightness through L - 2 amount L (1 - L), clipped."""
+    return brighten(image, -amount)
 
 
 def saturation(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
-    """HSV saturation times a ``factor`` of at most 1; a negative factor counts as 0."""
+    """Multiply HSV saturation by a ``factor`` of at most 1; a negative factor counts as 0."""
     assert factor <= 1, factor
     x = to_float(image)
     value = np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])[..., None]
@@ -95,14 +92,14 @@ def saturation(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
 
 
 def grayscale(image: Pixels, rng: RngOrNone = None) -> Pixels:
-    """BT.601 luma in all three channels."""
+    """Return BT.601 luma in all three channels."""
     return np.repeat(to_uint8(luma(to_float(image)))[..., None], 3, axis=2)
 
 
 def color_jitter(
     image: Pixels, brightness: float, contrast: float, saturation: float, hue: float, rng: RngOrNone = None
 ) -> Pixels:
-    """ColorJitter's four changes in that order (torchvision shuffles it); ``hue`` in turns of the colour circle."""
+    """Apply ColorJitter's four changes in that order (torchvision shuffles it); ``hue`` in turns of the circle."""
     picture = Image.fromarray(image)
     picture = ImageEnhance.Brightness(picture).enhance(brightness)
     picture = ImageEnhance.Contrast(picture).enhance(contrast)

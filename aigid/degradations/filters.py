@@ -1,4 +1,7 @@
-"""Blurs and their opposite, sharpening. Kernels sum to 1; the edge is repeated unless the source says otherwise."""
+"""Blurs, sharpening, noise and compression, and DDA's operators on a pair of a real image and its fake.
+
+Kernels sum to 1; the edge is repeated unless the source says otherwise. Noise is on the unit scale.
+"""
 
 from io import BytesIO
 from math import ceil, cos, radians, sin
@@ -10,9 +13,13 @@ from scipy.ndimage import gaussian_filter
 
 from aigid.degradations.pixels import Pixels, RngOrNone, from_pil, to_float, to_uint8
 
+FULL_WELL = 10_000  # electrons that a pixel holds at ISO 100: a common sensor
+READ_NOISE = 3  # electrons
+DEFAULT_QUALITY = 96  # by which DDA compresses the fake of a real image that was no JPEG
+
 
 def gaussian_blur(image: Pixels, sigma: float, radius: int | None = None, rng: RngOrNone = None) -> Pixels:
-    """Gaussian of ``sigma`` px, cut at 4 sigma or at ``radius`` px, mirrored edge: scipy's filter, as UFD uses it.
+    """Blur by a Gaussian of ``sigma`` px, cut at 4 sigma or ``radius`` px, mirrored edge: scipy's filter, as in UFD.
 
     UFD filters bytes in place, which truncates between the two axes; here the result is rounded once.
     """
@@ -20,40 +27,40 @@ def gaussian_blur(image: Pixels, sigma: float, radius: int | None = None, rng: R
 
 
 def truncated_gaussian_blur(image: Pixels, sigma: float, rng: RngOrNone = None) -> Pixels:
-    """Gaussian of ``sigma`` px with 2 ceil(2 sigma) + 1 taps and a repeated edge (NTIRE basic)."""
+    """Blur by a Gaussian of ``sigma`` px with 2 ceil(2 sigma) + 1 taps and a repeated edge (NTIRE basic)."""
     return to_uint8(gaussian_filter(to_float(image), sigma, radius=ceil(2 * sigma), mode="nearest", axes=(0, 1)))
 
 
 def lens_blur(image: Pixels, radius: float, rng: RngOrNone = None) -> Pixels:
-    """Out of focus: the mean over a disk of ``radius`` px with a soft rim one pixel wide."""
+    """Average over a disk of ``radius`` px with a soft rim one pixel wide: out of focus."""
     return _convolve(image, disk(radius))
 
 
 def motion_blur(image: Pixels, half: int, angle: float, rng: RngOrNone = None) -> Pixels:
-    """The mean over a line of 2 ``half`` + 1 px at ``angle`` degrees."""
+    """Average over a line of 2 ``half`` + 1 px at ``angle`` degrees."""
     return _convolve(image, line(half, angle))
 
 
 def median_blur(image: Pixels, size: int, rng: RngOrNone = None) -> Pixels:
-    """The median of each channel over a square of ``size`` px."""
+    """Return the median of each channel over a square of ``size`` px."""
     return from_pil(Image.fromarray(image).filter(ImageFilter.MedianFilter(size)))
 
 
 def sharpen(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
-    """Unsharp mask x + amount (x - G(x)) with a Gaussian of 3 px (DDA)."""
+    """Return the unsharp mask x + amount (x - G(x)) with a Gaussian of 3 px (DDA)."""
     x = to_float(image)
     return to_uint8(x + np.float32(amount) * (x - gaussian_filter(x, 3, axes=(0, 1))))
 
 
 def disk(radius: float) -> np.ndarray:
-    """Kernel (2 ceil(radius) + 1,) * 2 whose weight falls from 1 to 0 between radius - 1/2 and radius + 1/2."""
+    """Return a kernel (2 ceil(radius) + 1,) * 2 whose weight falls from 1 to 0 between radius - 1/2 and radius + 1/2."""
     y, x = _grid(ceil(radius))
     kernel = np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
     return kernel / kernel.sum()
 
 
 def line(half: int, angle: float) -> np.ndarray:
-    """Kernel (2 half + 1,) * 2: 1 on a centred segment that reaches ``half`` px both ways, 0 one pixel beside it."""
+    """Return a kernel (2 half + 1,) * 2: 1 on a centered segment, ``half`` px both ways, 0 one px off."""
     y, x = _grid(half)
     along = np.clip(x * cos(radians(angle)) - y * sin(radians(angle)), -half, half)
     distance = np.hypot(x - along * cos(radians(angle)), y + along * sin(radians(angle)))
@@ -76,41 +83,35 @@ def _convolve(image: Pixels, kernel: np.ndarray) -> Pixels:
     return to_uint8(np.stack(planes, axis=2)[2 * half :, 2 * half :][:height, :width])
 
 
-# Noise on the unit scale; every operator here needs its generator.
-
-FULL_WELL = 10_000  # electrons that a pixel holds at ISO 100: a common sensor
-READ_NOISE = 3  # electrons
-
-
 def white_noise(image: Pixels, variance: float, rng: np.random.Generator) -> Pixels:
-    """Independent Gaussian noise on every channel value."""
+    """Add independent Gaussian noise to every channel value."""
     return to_uint8(to_float(image) + _normal(image.shape, variance**0.5, rng))
 
 
 def impulse(image: Pixels, density: float, rng: np.random.Generator) -> Pixels:
-    """Salt and pepper: a share ``density`` of the channel values become 0 or 255, half and half."""
+    """Set a share ``density`` of the channel values to 0 or 255, half and half: salt and pepper."""
     chance = rng.random(image.shape, dtype=np.float32)
     return np.where(chance < density / 2, np.uint8(0), np.where(chance >= 1 - density / 2, np.uint8(255), image))
 
 
 def pepper(image: Pixels, density: float, rng: np.random.Generator) -> Pixels:
-    """A share ``density`` of the pixels turn black (DDA)."""
+    """Turn a share ``density`` of the pixels black (DDA)."""
     return np.where(rng.random((*image.shape[:2], 1), dtype=np.float32) < density, np.uint8(0), image)
 
 
 def poisson(image: Pixels, peak: float, rng: np.random.Generator) -> Pixels:
-    """Photon noise: white is ``peak`` photons."""
+    """Apply photon noise; white is ``peak`` photons."""
     return to_uint8(rng.poisson(to_float(image) * peak) / peak)
 
 
 def speckle(image: Pixels, variance: float, rng: np.random.Generator) -> Pixels:
-    """Multiplicative noise x + x n, n Gaussian."""
+    """Return x + x n, n Gaussian: multiplicative noise."""
     x = to_float(image)
     return to_uint8(x + x * _normal(image.shape, variance**0.5, rng))
 
 
 def iso(image: Pixels, sensitivity: float, rng: np.random.Generator) -> Pixels:
-    """Camera noise at an ISO number: photon noise of the electrons left (full well x 100 / ISO) plus read noise.
+    """Add camera noise at an ISO number: photon noise of full well x 100 / ISO electrons, plus read noise.
 
     Only the range of ISO numbers is published; this is the usual sensor model, Gaussian in place of Poisson.
     """
@@ -121,7 +122,7 @@ def iso(image: Pixels, sensitivity: float, rng: np.random.Generator) -> Pixels:
 
 
 def film_grain(image: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
-    """Grain about two pixels wide, equal in all channels, of the given standard deviation."""
+    """Add grain about two pixels wide, equal in all channels, of the given standard deviation."""
     grain = gaussian_filter(_normal(image.shape[:2], 1, rng), 0.8, mode="wrap")
     # A Gaussian filter of s px leaves 1 / (2 s sqrt(pi)) of white noise's deviation.
     grain *= np.float32(deviation * 2 * 0.8 * np.pi**0.5)
@@ -132,18 +133,15 @@ def _normal(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) 
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
 
 
-# What codecs and palettes do to pixels.
-
-
 def jpeg(image: Pixels, quality: int, rng: RngOrNone = None) -> Pixels:
-    """Saved as JPEG by Pillow (4:2:0, standard tables) and read again."""
+    """Compress as JPEG by Pillow (4:2:0, standard tables) and decode."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return from_pil(Image.open(buffer))
 
 
 def gif_quantization(image: Pixels, colors: int, rng: RngOrNone = None) -> Pixels:
-    """A palette of ``colors`` by octree, each pixel its nearest entry, no dithering.
+    """Reduce to a palette of ``colors`` by octree, each pixel its nearest entry, no dithering.
 
     The source names no algorithm; Pillow's median cut is 40 times slower and farther from the image.
     """
@@ -153,7 +151,7 @@ def gif_quantization(image: Pixels, colors: int, rng: RngOrNone = None) -> Pixel
 
 
 def ringing(image: Pixels, threshold: float, rng: RngOrNone = None) -> Pixels:
-    """Codec ringing: AC coefficients below ``threshold`` vanish from the orthonormal 8x8 DCT of unit values.
+    """Zero AC coefficients below ``threshold`` of the orthonormal 8x8 DCT of unit values: codec ringing.
 
     Only the range 0.05 to 0.3 is published; what a coarse quantiser zeroes is what rings around edges.
     """
@@ -161,7 +159,30 @@ def ringing(image: Pixels, threshold: float, rng: RngOrNone = None) -> Pixels:
     padded = np.pad(to_float(image), ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
     blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8, 3)
     coefficients = dctn(blocks, axes=(1, 3), norm="ortho")
-    kept = np.abs(coefficients) >= threshold
-    kept[:, 0, :, 0] = True
-    blocks = idctn(coefficients * kept, axes=(1, 3), norm="ortho")
+    mask = np.abs(coefficients) >= threshold
+    mask[:, 0, :, 0] = True
+    blocks = idctn(coefficients * mask, axes=(1, 3), norm="ortho")
     return to_uint8(blocks.reshape(padded.shape)[:height, :width])
+
+
+def match_jpeg_quality(fake: Pixels, quality: int | None) -> Pixels:
+    """Compress the fake at its real image's JPEG quality (1 to 100, IJG; None: no JPEG); not at 100, as in DDA."""
+    return fake if quality == 100 else jpeg(fake, quality or DEFAULT_QUALITY)
+
+
+def pixel_mix(real: Pixels, fake: Pixels, share: float) -> Pixels:
+    """Mix a ``share`` of the fake with the rest of the real image; the mix is a fake (DDA samples U(0, 0.8)).
+
+    Both are of one size. Rounded to the nearest level; DDA's code rounds down, which makes the mix half a level darker.
+    """
+    assert real.shape == fake.shape
+    return to_uint8(share * to_float(fake) + (1 - share) * to_float(real))
+
+
+def dct_mix(real: Pixels, fake: Pixels, share: float) -> Pixels:
+    """Mix a ``share`` of the real image's full-image DCT with the rest of the fake's (DDA samples U(0, 0.8)).
+
+    The DCT is linear and the share equal for all coefficients, so the mix of transforms is the transform of the mix,
+    and none has to be computed; the share is the real image's here, and the fake's in ``pixel_mix``.
+    """
+    return pixel_mix(real, fake, 1 - share)

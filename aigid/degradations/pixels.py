@@ -1,4 +1,4 @@
-"""Between the bytes of an image and the unit scale on which operators compute."""
+"""Conversions between bytes and the unit scale on which operators compute, and operators that change the size."""
 
 from typing import TypeAlias
 
@@ -7,56 +7,53 @@ from PIL import Image
 
 Pixels: TypeAlias = np.ndarray  # (H, W, 3) uint8, RGB
 Plane: TypeAlias = np.ndarray  # (H, W) float32
-RngOrNone: TypeAlias = np.random.Generator | None  # an operator without chance takes it and leaves it
+RngOrNone: TypeAlias = np.random.Generator | None  # deterministic operators ignore it
 
 LUMA = np.float32((0.299, 0.587, 0.114))  # ITU-R BT.601
 
 
 def to_float(image: Pixels) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1]."""
+    """Return (H, W, 3) float32 in [0, 1]."""
     return image.astype(np.float32) / np.float32(255)
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
-    """uint8 of unit values: clipped to [0, 1] and rounded to the nearest of 256 levels."""
+    """Return uint8 of unit values, clipped to [0, 1] and rounded to the nearest of 256 levels."""
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def luma(values: np.ndarray) -> Plane:
-    """Brightness of unit RGB, (H, W) float32."""
+    """Return the brightness of unit RGB, (H, W) float32."""
     return values[..., 0] * LUMA[0] + values[..., 1] * LUMA[1] + values[..., 2] * LUMA[2]
 
 
 def from_pil(image: Image.Image) -> Pixels:
-    """The RGB bytes of a Pillow image."""
+    """Return the RGB bytes of a Pillow image."""
     return np.asarray(image.convert("RGB"))
 
 
 def shift(values: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """``values`` moved down by ``dy`` and right by ``dx`` pixels; the edge is repeated."""
+    """Move ``values`` down by ``dy`` and right by ``dx`` pixels; the edge is repeated."""
     rows = np.clip(np.arange(values.shape[0]) - dy, 0, values.shape[0] - 1)
     columns = np.clip(np.arange(values.shape[1]) - dx, 0, values.shape[1] - 1)
     return values[rows[:, None], columns]
 
 
-# Operators that change the size of an image.
-
-
 def low_resolution(image: Pixels, side: int, back: int, rng: RngOrNone = None) -> Pixels:
-    """The whole image resized to ``side`` x ``side``, then to ``back`` x ``back``, bilinear, aspect ignored."""
+    """Resize to ``side`` x ``side``, then to ``back`` x ``back``, bilinear, aspect ignored."""
     small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
     return from_pil(small.resize((back, back), Image.Resampling.BILINEAR))
 
 
 def centre_crop(image: Pixels, share: float, rng: RngOrNone = None) -> Pixels:
-    """The middle ``share`` of both sides, at least one pixel."""
+    """Crop the middle ``share`` of both sides, at least one pixel."""
     height, width = (max(1, round(share * side)) for side in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width].copy()
 
 
 def square(image: Pixels, side: int, rng: RngOrNone = None) -> Pixels:
-    """The largest centred square, resized to ``side`` x ``side``, bicubic with antialiasing."""
+    """Crop the largest centered square and resize it to ``side`` x ``side``, bicubic with antialiasing."""
     height, width = image.shape[:2]
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2

@@ -1,4 +1,4 @@
-"""The policies of the papers: what is drawn, how often, and from which ranges. Read beside the papers' tables."""
+"""The policies of the papers: which operators, how often, and from which ranges."""
 
 from math import exp
 
@@ -20,9 +20,7 @@ NTIRE_BASIC = Sample(
             "colorshift": {"distance": Levels((1, 3, 6, 8, 12)), "angle": Uniform(0, 360)},
             "colorsat": {"factor": Levels((0.4, 0.2, 0.1, 0, -0.4))},
         },
-        "jpeg": {
-            "jpeg": {"quality": Levels((43, 36, 24, 7, 4))},
-        },
+        "jpeg": {"jpeg": {"quality": Levels((43, 36, 24, 7, 4))}},
         "noise": {
             "whitenoise": {"variance": Levels((0.001, 0.002, 0.003, 0.005, 0.01))},
             "impulse": {"density": Levels((0.001, 0.005, 0.01, 0.02, 0.03))},
@@ -35,9 +33,7 @@ NTIRE_BASIC = Sample(
             "jitter": {"deviation": Levels((0.05, 0.1, 0.2, 0.5, 1))},
             "quantization": {"levels": Levels((20, 16, 13, 10, 7))},
         },
-        "contrast": {
-            "lincontrchange": {"change": Levels((0, 0.15, -0.4, 0.3, -0.6))},
-        },
+        "contrast": {"lincontrchange": {"change": Levels((0, 0.15, -0.4, 0.3, -0.6))}},
     },
     weights=tuple(exp(-(i**2) / (2 * 2.5**2)) for i in range(5)),  # 0.293, 0.270, 0.213, 0.143, 0.081
 )
@@ -72,15 +68,13 @@ FEATDISTILL_EXTRA = Sample(
 )
 
 # UniversalFakeDetect's training augmentation.
-UFD = Chain(
-    (
-        (0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})),
-        (0.5, ("jpeg", {"quality": Whole(30, 100)})),
-    )
-)
+UFD = Chain(((0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})), (0.5, ("jpeg", {"quality": Whole(30, 100)}))))
 
 # Dual Data Alignment, its operators on one image; those on a pair (pixel and DCT mix, the real's own JPEG quality)
 # belong to aligned training. Gaussian kernels of 3 and 5 px have OpenCV's sigma 0.3 ((size - 1) / 2 - 1) + 0.8.
+_COLOR_JITTER = dict.fromkeys(("brightness", "contrast", "saturation"), Uniform(0.6, 1.4)) | {
+    "hue": Uniform(-0.175, 0.175)
+}
 DDA_TRAIN = Chain(
     (
         (0.15, ("jpeg", {"quality": Whole(55, 100)})),
@@ -96,18 +90,7 @@ DDA_TRAIN = Chain(
             ("motion_blur", {"half": 2, "angle": Uniform(0, 180)}),
         ),
         (0.1, ("sharpen", {"amount": Uniform(1, 3)})),
-        (
-            0.2,
-            (
-                "color_jitter",
-                {
-                    "brightness": Uniform(0.6, 1.4),
-                    "contrast": Uniform(0.6, 1.4),
-                    "saturation": Uniform(0.6, 1.4),
-                    "hue": Uniform(-0.175, 0.175),
-                },
-            ),
-        ),
+        (0.2, ("color_jitter", _COLOR_JITTER)),
         (0.1, ("grayscale", {})),
     )
 )
@@ -142,10 +125,7 @@ NYCU_AUG_0_TO_7 = {
 # NYCU's perturbation sweep: noise (deviation in % of full scale), JPEG quality, brightness reduction (in % kept),
 # Gaussian blur of 5x5 px, centre crop (in % of the side). The kinds are the authors'; the strengths are ours.
 NYCU_SWEEP = {
-    **{
-        f"noise{percent:02}": fixed("whitenoise", variance=round((percent / 100) ** 2, 4))
-        for percent in (5, 10, 20, 30)
-    },
+    **{f"noise{p:02}": fixed("whitenoise", variance=round((p / 100) ** 2, 4)) for p in (5, 10, 20, 30)},
     **{f"jpeg{quality}": fixed("jpeg", quality=quality) for quality in (90, 70, 50, 30)},
     **{f"dark{percent}": fixed("brightness", factor=percent / 100) for percent in (80, 60, 40, 20)},
     **{f"blur5x5_{sigma}": fixed("gaussian_blur", sigma=sigma, radius=2) for sigma in (1, 2, 3)},
@@ -171,7 +151,7 @@ POLICIES: dict[str, Policy] = {
 
 
 def get_policy(name: str) -> Policy:
-    """The policy of that name; InputError lists the known ones."""
+    """Return the policy of that name; InputError lists the known ones."""
     if name not in POLICIES:
         raise InputError(f"unknown policy {name!r}; known: {', '.join(sorted(POLICIES))}")
     return POLICIES[name]
@@ -180,19 +160,19 @@ def get_policy(name: str) -> Policy:
 def apply_policy(
     name: str, image: Pixels, rng: np.random.Generator, preserve_spatial_alignment: bool = False
 ) -> tuple[Pixels, list[AppliedOperator]]:
-    """The image after one draw of a policy, and what was drawn; aligned, no operator moves a pixel."""
-    drawn = get_policy(name).sample(rng, preserve_spatial_alignment)
-    return apply_operators(drawn, image, rng), drawn
+    """Return the image after a sample of a policy, and that sample; aligned, no operator moves a pixel."""
+    sampled = get_policy(name).sample(rng, preserve_spatial_alignment)
+    return apply_operators(sampled, image, rng), sampled
 
 
 def at_level(name: str, operator: str, level: int, rng: np.random.Generator) -> AppliedOperator:
-    """One operator of a policy at a level, counted from 1; InputError where either is not the policy's."""
-    levels = get_policy(name)
-    if not isinstance(levels, Sample):
+    """Return one operator of a policy at a level, counted from 1; InputError where either is not the policy's."""
+    policy = get_policy(name)
+    if not isinstance(policy, Sample):
         raise InputError(f"policy {name!r} has no levels")
-    known = [known for group in levels.groups.values() for known in group]
+    known = [known for group in policy.groups.values() for known in group]
     if operator not in known:
         raise InputError(f"unknown operator {operator!r} of {name}; known: {', '.join(sorted(known))}")
-    if level not in range(1, len(levels.weights) + 1):
-        raise InputError(f"level {level} of {operator}: {name} has levels 1 to {len(levels.weights)}")
-    return levels.at_level(operator, level, rng)
+    if level not in range(1, len(policy.weights) + 1):
+        raise InputError(f"level {level} of {operator}: {name} has levels 1 to {len(policy.weights)}")
+    return policy.at_level(operator, level, rng)

@@ -1,4 +1,7 @@
-"""How a policy draws: ranges of parameters, and the three forms of policy that papers use. No pixel is touched here."""
+"""Sampling of operators: ranges of parameters, and the three forms of policy that papers use.
+
+The names of classes and fields stand in the definitions of views, which are part of cache keys.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -47,15 +50,15 @@ class Chain(NamedTuple):
     stages: tuple[tuple, ...] = ()
 
     def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
-        drawn: list[AppliedOperator] = []
+        sampled: list[AppliedOperator] = []
         for probability, *choices in self.stages:
             acts = rng.random() < probability
             if preserve_spatial_alignment:
                 choices = [choice for choice in choices if choice[0] not in GEOMETRIC]
             if acts and choices:
                 name, ranges = _choice(choices, rng)
-                drawn.append({"operator": name, "parameters": _parameters(ranges, rng)})
-        return drawn
+                sampled.append({"operator": name, "parameters": _parameters(ranges, rng)})
+        return sampled
 
 
 class Sample(NamedTuple):
@@ -71,15 +74,15 @@ class Sample(NamedTuple):
             groups = [still for group in groups if (still := [name for name in group if name not in GEOMETRIC])]
         number = rng.integers(1, min(self.most, len(groups)), endpoint=True)
         chances = np.array(self.weights) / sum(self.weights)
-        drawn: list[AppliedOperator] = []
+        sampled: list[AppliedOperator] = []
         for index in rng.permutation(len(groups))[:number]:
             name = _choice(groups[index], rng)
             level = int(rng.choice(len(chances), p=chances)) + 1
-            drawn.append(self.at_level(name, level, rng))
-        return drawn
+            sampled.append(self.at_level(name, level, rng))
+        return sampled
 
     def at_level(self, operator: str, level: int, rng: np.random.Generator) -> AppliedOperator:
-        """The operator at a level that is in range; what its level leaves open is drawn."""
+        """Return the operator at a level that is in range; what its level leaves open is sampled."""
         ranges = next(group[operator] for group in self.groups.values() if operator in group)
         return {"operator": operator, "level": level, "parameters": _parameters(ranges, rng, level, len(self.weights))}
 
@@ -100,12 +103,12 @@ Policy: TypeAlias = Chain | Sample | Mixture
 
 
 def fixed(operator: str, **parameters: int | float) -> Chain:
-    """One operator with fixed parameters."""
+    """Return a policy of one operator with fixed parameters."""
     return Chain(((1, (operator, parameters)),))
 
 
-def _choice(things: Sequence[T], rng: np.random.Generator) -> T:
-    return things[rng.integers(len(things))]
+def _choice(options: Sequence[T], rng: np.random.Generator) -> T:
+    return options[rng.integers(len(options))]
 
 
 def _parameters(ranges: Ranges, rng: np.random.Generator, level: int = 1, num_levels: int = 1) -> dict:

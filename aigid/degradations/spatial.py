@@ -1,4 +1,7 @@
-"""Operators that move pixels within the frame."""
+"""Operators that move pixels within the frame, and looks of old film and odd cameras.
+
+The sources of the looks publish ranges only; each docstring states the form used here.
+"""
 
 from math import cos, radians, sin
 
@@ -8,19 +11,22 @@ from scipy.ndimage import map_coordinates, sobel, uniform_filter1d
 
 from aigid.degradations.pixels import Pixels, RngOrNone, from_pil, luma, shift, to_float, to_uint8
 
+LEAK = np.array([1.0, 0.55, 0.2], dtype=np.float32)
+PHOSPHOR = np.array([0.15, 1.0, 0.25], dtype=np.float32)
+
 
 def hflip(image: Pixels, rng: RngOrNone = None) -> Pixels:
-    """Left and right exchanged."""
+    """Flip left and right."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
 def vflip(image: Pixels, rng: RngOrNone = None) -> Pixels:
-    """Top and bottom exchanged."""
+    """Flip top and bottom."""
     return np.ascontiguousarray(image[::-1])
 
 
 def color_shift(image: Pixels, distance: int, angle: float, rng: RngOrNone = None) -> Pixels:
-    """Green moved by ``distance`` px towards ``angle`` degrees and mixed in where there are edges (KADID).
+    """Move green by ``distance`` px towards ``angle`` degrees and mix it in at edges (KADID).
 
     The weight is the Sobel magnitude of the luma over its 99th percentile, at most 1.
     """
@@ -35,15 +41,15 @@ def color_shift(image: Pixels, distance: int, angle: float, rng: RngOrNone = Non
 
 
 def pixel_jitter(image: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
-    """Every pixel read from a place off by Gaussian offsets of ``deviation`` px, bilinear (KADID's is bicubic)."""
+    """Read every pixel at a Gaussian offset of ``deviation`` px, bilinear (KADID's is bicubic)."""
     height, width = image.shape[:2]
-    places = np.mgrid[:height, :width] + np.float32(deviation) * rng.standard_normal((2, height, width), np.float32)
-    planes = [map_coordinates(image[..., c], places, np.float32, order=1, mode="nearest") for c in range(3)]
+    positions = np.mgrid[:height, :width] + np.float32(deviation) * rng.standard_normal((2, height, width), np.float32)
+    planes = [map_coordinates(image[..., c], positions, np.float32, order=1, mode="nearest") for c in range(3)]
     return np.rint(np.stack(planes, axis=2)).astype(np.uint8)
 
 
 def pixel_shuffle(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    """A ``share`` of the 2x2 blocks exchange their places at random."""
+    """Permute a ``share`` of the 2x2 blocks at random."""
     height, width = image.shape[0] // 2, image.shape[1] // 2
     out = image.copy()
     blocks = out[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).swapaxes(1, 2).reshape(-1, 2, 2, 3)
@@ -55,7 +61,7 @@ def pixel_shuffle(image: Pixels, share: float, rng: np.random.Generator) -> Pixe
 
 
 def digital_glitch(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Bands of rows, up to 5 % of the height each, slide round sideways.
+    """Roll bands of rows, up to 5 % of the height each, sideways.
 
     There are 40 ``amount`` of them, sliding by at most ``amount`` of the width.
     """
@@ -68,7 +74,7 @@ def digital_glitch(image: Pixels, amount: float, rng: np.random.Generator) -> Pi
 
 
 def color_bleed(image: Pixels, distance: int, rng: RngOrNone = None) -> Pixels:
-    """Colour (Cb and Cr) smeared to the right over ``distance`` px; the luma stays."""
+    """Smear color (Cb and Cr) to the right over ``distance`` px; the luma stays."""
     planes = np.array(Image.fromarray(image).convert("YCbCr"))
     size = distance + 1
     chroma = planes[..., 1:].astype(np.float32)
@@ -78,13 +84,13 @@ def color_bleed(image: Pixels, distance: int, rng: RngOrNone = None) -> Pixels:
 
 
 def ghosting(image: Pixels, dx: int, alpha: float, rng: RngOrNone = None) -> Pixels:
-    """A second exposure, ``dx`` px to the right, with weight ``alpha``; the edge is repeated."""
+    """Mix in a second exposure, ``dx`` px to the right, with weight ``alpha``; the edge is repeated."""
     x = to_float(image)
     return to_uint8((1 - alpha) * x + alpha * shift(x, 0, dx))
 
 
 def water_drops(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Up to 100 round drops (``amount`` of them), 2 to 6 % of the short side wide, which show the scene upside down.
+    """Add 100 ``amount`` round drops, 2 to 6 % of the short side wide, which show the scene upside down.
 
     A drop at c shows at c + d what lies at c - 2 d.
     """
@@ -102,21 +108,15 @@ def water_drops(image: Pixels, amount: float, rng: np.random.Generator) -> Pixel
     return out
 
 
-# Looks of old film and odd cameras. Their sources publish ranges only; each docstring states the form taken here.
-
-LEAK = np.array([1.0, 0.55, 0.2], dtype=np.float32)
-PHOSPHOR = np.array([0.15, 1.0, 0.25], dtype=np.float32)
-
-
 def fading(image: Pixels, strength: float, rng: RngOrNone = None) -> Pixels:
-    """A mix x + strength (f - x) with the faded print f = 0.3 + 0.6 luma: no colour, no black, no white."""
+    """Return x + strength (f - x) with the faded print f = 0.3 + 0.6 luma: no color, no black, no white."""
     x = to_float(image)
     faded = 0.3 + 0.6 * luma(x)[..., None]
     return to_uint8(x + np.float32(strength) * (faded - x))
 
 
 def light_leak(image: Pixels, strength: float, angle: float, rng: RngOrNone = None) -> Pixels:
-    """An orange glow from the rim at ``angle`` degrees, laid over by screening: 1 - (1 - x)(1 - strength glow)."""
+    """Screen an orange glow from the rim at ``angle`` degrees: 1 - (1 - x)(1 - strength glow)."""
     height, width = image.shape[:2]
     y, x = np.ogrid[:height, :width]
     dy = (y + 0.5) / height - (0.5 - 0.5 * sin(radians(angle)))
@@ -126,7 +126,7 @@ def light_leak(image: Pixels, strength: float, angle: float, rng: RngOrNone = No
 
 
 def night_vision(image: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """A mix with a green tube picture: amplified luma, Gaussian noise of 0.05, corners half as bright."""
+    """Mix with a green tube image: amplified luma, Gaussian noise of 0.05, corners half as bright."""
     x = to_float(image)
     height, width = image.shape[:2]
     row, column = np.ogrid[:height, :width]

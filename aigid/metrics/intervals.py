@@ -159,7 +159,7 @@ def group_names(images: pd.DataFrame) -> NDArray:
 
 
 def number_clusters(groups: NDArray) -> Ints:
-    """Number the clusters (N,): rows of one group name are one, ``""`` is alone."""
+    """Return the cluster of each row (N,): rows of one group name are one, ``""`` is alone."""
     alone = np.array([f"\0{index}" for index in range(len(groups))])
     return np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
 

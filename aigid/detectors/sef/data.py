@@ -13,7 +13,7 @@ from PIL import Image
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
-from aigid.degradations.mixing import dct_mix, match_jpeg_quality, pixel_mix
+from aigid.degradations.filters import dct_mix, match_jpeg_quality, pixel_mix
 from aigid.degradations.operators import apply_operators
 from aigid.degradations.policies import get_policy
 from aigid.detectors.sef.settings import SamplingSettings

@@ -8,8 +8,7 @@ from PIL import Image
 from scipy.fft import dctn, idctn
 
 from aigid.aligned import images
-from aigid.degradations.filters import jpeg
-from aigid.degradations.mixing import dct_mix, match_jpeg_quality, pixel_mix
+from aigid.degradations.filters import dct_mix, jpeg, match_jpeg_quality, pixel_mix
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
 from tests.helpers.makers import pictures

@@ -16,7 +16,7 @@ from aigid.core.errors import InputError
 from aigid.data.audit import report, schema
 from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.degradations.export import export_view
+from aigid.degradations.views import export_view
 
 SHARED = Path(__file__).parents[4] / "shared"
 PHOTO = Image.fromarray(skimage.data.astronaut())

@@ -11,7 +11,7 @@ from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
 from aigid.degradations import views
-from aigid.degradations.export import export_view
+from aigid.degradations.views import export_view
 from aigid.images.decode import decode
 
 

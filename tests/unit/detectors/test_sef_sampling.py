@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aigid.core import seeding
-from aigid.degradations.mixing import match_jpeg_quality
+from aigid.degradations.filters import match_jpeg_quality
 from aigid.detectors.sef import data
 from aigid.detectors.sef.settings import SamplingSettings
 
