@@ -60,7 +60,7 @@ def disk(radius: float) -> np.ndarray:
 
 
 def line(half: int, angle: float) -> np.ndarray:
-    """Return a kernel (2 half + 1,) * 2: 1 on a centered segment, ``half`` px both ways, 0 one px off."""
+    """Return a kernel (2 half + 1,) * 2: 1 on a centered segment, ``half`` px both ways, 0 a px off."""
     y, x = _grid(half)
     along = np.clip(x * cos(radians(angle)) - y * sin(radians(angle)), -half, half)
     distance = np.hypot(x - along * cos(radians(angle)), y + along * sin(radians(angle)))
