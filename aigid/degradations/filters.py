@@ -53,7 +53,7 @@ def sharpen(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
 
 
 def disk(radius: float) -> np.ndarray:
-    """Return a kernel (2 ceil(radius) + 1,) * 2 whose weight falls from 1 to 0 between radius - 1/2 and radius + 1/2."""
+    """Return a kernel (2 ceil(radius) + 1,) * 2 whose weight falls from 1 to 0 at radius - 1/2 to radius + 1/2."""
     y, x = _grid(ceil(radius))
     kernel = np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
     return kernel / kernel.sum()
