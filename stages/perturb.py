@@ -25,11 +25,7 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     encoder = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
     images = studies.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    from aigid.detectors import (
-        bundle,  # torch, once the parameters are known to be good
-        dataset,
-        scoring,
-    )
+    from aigid.detectors import bundle, samples, scoring  # torch, once the parameters are known to be good
     from aigid.detectors.cnn import detector as of_network
     from aigid.detectors.cnn.data import ChannelDataset
     from aigid.features.extract import extract
@@ -37,8 +33,8 @@ def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> Non
     network, scores = bundle.load(cnn), {}
     with TemporaryDirectory() as folder:
         extract(images, root, encoder, VIEWS, seed).write(Path(folder, "sample.h5"))
-        embedded = dataset.open_dataset(images, [Path(folder, "sample.h5")])
-        scores["svm"] = scoring.score(bundle.load(svm), embedded)
+        dataset = samples.open_dataset(images, [Path(folder, "sample.h5")])
+        scores["svm"] = scoring.score(bundle.load(svm), dataset)
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
         source = ChannelDataset(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
         scores[name] = of_network.score(network, source, images, VIEWS)

@@ -1,4 +1,4 @@
-"""Every number of AEROBLADE."""
+"""AEROBLADE (Ricker et al., CVPR 2024): a latent diffusion model's images survive its autoencoder almost unchanged."""
 
 import shutil
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
@@ -21,7 +22,7 @@ from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
 from aigid.detectors.cnn.data import BATCH, PIXELS, batches
 from aigid.detectors.protocol import ImageDetector, Scores
-from aigid.detectors.samples import Samples
+from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
@@ -36,7 +37,7 @@ class AerobladeSettings(Settings):
 
     dataset: str  # the dataset whose validation images calibrate
     size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
-    autoencoders: tuple[str, ...] = ()  # folders of diffusers', beside the pipeline's own
+    autoencoders: tuple[str, ...] = ()  # folders of diffusers', besides the pipeline's
     vgg: str | None = None  # torchvision's vgg16, a file
     linear: str | None = None  # LPIPS's weights of its layers, lpips/weights/v0.1/vgg.pth
     width: Annotated[int, Field(ge=1)] = 8  # of the random features
@@ -50,11 +51,7 @@ class AerobladeSettings(Settings):
 
 DetectorSettings = AerobladeSettings
 
-
-# LPIPS at its second layer: how far apart two images look.
-#
-# A latent diffusion model's own images come back almost unchanged through its autoencoder.
-
+FILE = "distance.safetensors"
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's, of pixels in [-1, 1]
 TINY_WIDTH = 64  # of VGG-16's first layer
 
@@ -70,7 +67,7 @@ class Lpips(nn.Module):
             self.register_buffer(name, torch.tensor(part).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Distances (B,) of images (B, 3, S, S) in [-1, 1]."""
+        """Return distances (B,) of images (B, 3, S, S) in [-1, 1]."""
         a, b = (self._unit(self.features((part - self.shift) / self.scale)) for part in (a, b))
         return (self.weights * (a - b).square()).sum(dim=1).mean(dim=(1, 2))
 
@@ -80,53 +77,42 @@ class Lpips(nn.Module):
 
 
 def vgg_layers(width: int) -> nn.Sequential:
-    """VGG-16 up to relu2_2, if it is 64 wide; the names of its tensors are torchvision's."""
-    found: list[nn.Module] = []
-    for number, (before, after) in enumerate(pairwise((3, width, width, 2 * width, 2 * width))):
-        found += [nn.MaxPool2d(2)] if number == 2 else []
-        found += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*found)
+    """Return VGG-16 up to relu2_2, if it is 64 wide; the names of its tensors are torchvision's."""
+    layers: list[nn.Module] = []
+    for number, (inputs, outputs) in enumerate(pairwise((3, width, width, 2 * width, 2 * width))):
+        layers += [nn.MaxPool2d(2)] if number == 2 else []
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 def from_pretrained(vgg: Path, linear: Path) -> Lpips:
-    """LPIPS's second layer from local files: torchvision's ``vgg16`` and LPIPS's ``vgg.pth``."""
+    """Return LPIPS's second layer from local files: torchvision's ``vgg16`` and LPIPS's ``vgg.pth``."""
     try:
         net, tensors = vgg_layers(TINY_WIDTH), torch.load(vgg, map_location="cpu", weights_only=True)
         net.load_state_dict({name: tensors[f"features.{name}"] for name in net.state_dict()})
         weights = torch.load(linear, map_location="cpu", weights_only=True)["lin1.model.1.weight"]
-    except (OSError, RuntimeError, KeyError, UnpicklingError) as failure:
-        raise InputError(
-            f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {str(failure).splitlines()[0]}"
-        ) from None
+    except (OSError, RuntimeError, KeyError, UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {reason}") from None
     return Lpips(net, weights)
 
 
 def random(width: int, seed: int) -> Lpips:
-    """The same layers, ``width`` wide and of random weights, all channels counting alike."""
+    """Return the same layers, ``width`` wide and of random weights, all channels weighted equally."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive_seed("aeroblade", seed))
         return Lpips(vgg_layers(width), torch.full((2 * width,), 1 / (2 * width)))
 
 
 def from_state_dict(tensors: dict[str, torch.Tensor]) -> Lpips:
-    """The distance whose ``state_dict`` this is."""
-    found = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
-    found.load_state_dict(tensors)
-    return found
-
-
-def build_lpips(settings: AerobladeSettings, seed: int) -> Lpips:
-    """The distance that the settings ask for."""
-    if settings.vgg is None or settings.linear is None:
-        return random(settings.width, seed)
-    return from_pretrained(Path(settings.vgg), Path(settings.linear))
-
-
-# From a manifest to how well the autoencoders give each image back.
+    """Return the distance whose ``state_dict`` this is."""
+    distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
+    distance.load_state_dict(tensors)
+    return distance
 
 
 class ReconstructionScorer:
-    """Measures images, each once in a view, wherever it stands."""
+    """Measures how well autoencoders reconstruct images, each image once in a view."""
 
     def __init__(self, distance: Lpips, size: int, folders: Sequence[Path], seed: int) -> None:
         device = choose_device(device_name())
@@ -134,43 +120,41 @@ class ReconstructionScorer:
         for vae in self.vaes:
             require_divisible(vae, size, "aeroblade.size")
         self.distance, self.seed = distance.to(device), seed
-        self.how = Preprocess(size=size, resize="squash", interpolation="bilinear")
+        self.preprocess = Preprocess(size=size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // size**2, 1))
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def closeness(self, samples: Samples, view: str) -> tuple[np.ndarray, np.ndarray]:
+    def closeness(self, samples: Samples, view: str) -> tuple[Floats, NDArray[Any]]:
         """Return the closeness (N,) of every image, NaN where it cannot be read, and its status (N,)."""
-        manifest = samples.table
-        wanted = ViewSpec(view, self.how)
-        paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
-        todo = [ReadRequest(0, path, key, (wanted,)) for key, path in paths.items() if (view, key) not in self._known]
+        spec, digests = ViewSpec(view, self.preprocess), samples.table["sha256"]
+        paths = dict(zip(digests, samples.table["path"], strict=True))
+        todo = [ReadRequest(0, path, key, (spec,)) for key, path in paths.items() if (view, key) not in self._known]
         read = Reader(samples.root, self.seed, samples.pixels).samples(todo, num_workers(), 4 * self.batch)
-        bar = tqdm(read, total=len(todo), unit="image", desc=view, disable=None)
-        for images in batches(bar, self.batch):
-            good = [it for it in images if it.status == embeddings.OK]
-            found = similarity(np.stack([it.squares[wanted] for it in good]), self.vaes, self.distance) if good else ()
-            self._known |= {(view, it.sha256): (np.nan, str(it.status)) for it in images}
-            self._known |= {(view, it.sha256): (float(v), embeddings.OK) for it, v in zip(good, found, strict=True)}
-        values, status = zip(*(self._known[view, key] for key in manifest["sha256"]), strict=True)
+        for images in batches(tqdm(read, total=len(todo), unit="image", desc=view, disable=None), self.batch):
+            for image in images:
+                self._known[view, image.sha256] = (np.nan, str(image.status))
+            if ok := [image for image in images if image.status == embeddings.OK]:
+                values = similarity(np.stack([image.squares[spec] for image in ok]), self.vaes, self.distance)
+                for image, value in zip(ok, values, strict=True):
+                    self._known[view, image.sha256] = (float(value), embeddings.OK)
+        values, status = zip(*(self._known[view, key] for key in digests), strict=True)
         return np.array(values), np.array(status, dtype=object)
 
 
 @torch.inference_mode()
-def similarity(images: np.ndarray, vaes: Sequence[Any], distance: Lpips) -> np.ndarray:
-    """The largest negated distance over the autoencoders (N,) of images (N, S, S, 3) uint8."""
+def similarity(images: NDArray[np.uint8], vaes: Sequence[Any], distance: Lpips) -> Floats:
+    """Return the largest negated distance over the autoencoders (N,) of images (N, S, S, 3) uint8."""
     device = distance.weights.device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     copies = (torch.from_numpy(reconstruct(vae, images)).to(device).permute(0, 3, 1, 2) for vae in vaes)
     return torch.stack([-distance(pixels, copy) for copy in copies]).amax(dim=0).cpu().numpy()
 
 
-# The detector: P(generated) by Platt's sigmoid on validation's closeness.
-
-FILE = "distance.safetensors"
-
-
 class Aeroblade(ImageDetector):
-    """Nothing is trained but the two numbers of a sigmoid; its slope is not negative: what comes back is generated."""
+    """P(generated) by Platt's sigmoid of the closeness, fitted on val; its slope is not negative.
+
+    ``vaes`` are the autoencoders' folders, ``size`` is in px.
+    """
 
     Settings = AerobladeSettings
 
@@ -178,56 +162,56 @@ class Aeroblade(ImageDetector):
 
     def __init__(self, slope: float, offset: float, distance: Lpips, size: int, vaes: Sequence[Path] = ()) -> None:
         self.slope, self.offset, self.distance = slope, offset, distance
-        self.size, self.vaes = size, list(vaes)  # px; the autoencoders' folders
-        self._measure: ReconstructionScorer | None = None
+        self.size, self.vaes = size, list(vaes)
+        self._scorer: ReconstructionScorer | None = None
 
     @classmethod
     def fit(cls, settings: AerobladeSettings, train: Samples, val: Samples, seed: int, *, vae: Path) -> Self:
         """Return the detector calibrated on val, by the pipeline's own autoencoder and those of the settings."""
         vaes = [folder_of(folder) for folder in (vae, *map(Path, settings.autoencoders))]
-        measure = ReconstructionScorer(build_lpips(settings, seed), settings.size, vaes, seed)
-        values, _ = measure.closeness(val, "clean")
-        fitted = cls.calibrate(values, val.table["label"].to_numpy(), measure.distance, settings.size, vaes)
-        fitted._measure = measure
+        if settings.vgg is None or settings.linear is None:
+            distance = random(settings.width, seed)
+        else:
+            distance = from_pretrained(Path(settings.vgg), Path(settings.linear))
+        scorer = ReconstructionScorer(distance, settings.size, vaes, seed)
+        values, _ = scorer.closeness(val, "clean")
+        fitted = cls.calibrate(values, val.table["label"].to_numpy(), scorer.distance, settings.size, vaes)
+        fitted._scorer = scorer
         return fitted
 
     @classmethod
-    def calibrate(
-        cls, found: np.ndarray, labels: np.ndarray, distance: Lpips, size: int, vaes: Sequence[Path] = ()
-    ) -> Self:
-        """From the closeness (N,) of validation images by a distance, and labels (N,); NaN is left out."""
-        good = ~np.isnan(found)
-        if len(set(labels[good].tolist())) < 2:
+    def calibrate(cls, similarity: Floats, labels: Ints, distance: Lpips, size: int, vaes: Sequence[Path] = ()) -> Self:
+        """Return the detector from the closeness (N,) and labels (N,) of validation images; NaN is left out."""
+        ok = ~np.isnan(similarity)
+        if len(set(labels[ok].tolist())) < 2:
             raise InputError("aeroblade: split val: reals and generated images are both needed to calibrate")
-        slopes, offsets = fit_platt(found[good][:, None], 1 - labels[good], 2)
+        slopes, offsets = fit_platt(similarity[ok][:, None], 1 - labels[ok], 2)
         return cls(float(slopes[0]), float(offsets[0]), distance, size, vaes)
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return P(generated) of images, each measured once in a view."""
-        if self._measure is None or self._measure.seed != samples.seed:
-            self._measure = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed)
+        if self._scorer is None or self._scorer.seed != samples.seed:
+            self._scorer = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed)
         values, status = {}, None
         for view in views:
-            closeness, status = self._measure.closeness(samples, view)
+            closeness, status = self._scorer.closeness(samples, view)
             values[view] = self.p_generated(closeness)
         return Scores(status, values)
 
-    def p_generated(self, found: np.ndarray) -> np.ndarray:
-        """Closeness (N,) to P(generated) (N,) float64."""
-        return expit(self.slope * found + self.offset)
+    def p_generated(self, similarity: Floats) -> Floats:
+        """Return P(generated) (N,) float64 of the closeness (N,)."""
+        return expit(self.slope * similarity + self.offset)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``distance.safetensors``, and a copy of each autoencoder."""
         for number, vae in enumerate(self.vaes):
             shutil.copytree(vae, folder / f"autoencoder{number}", copy_function=shutil.copyfile)
         save_file({name: value.cpu() for name, value in self.distance.state_dict().items()}, folder / FILE)
         return {"slope": self.slope, "offset": self.offset, "size": self.size}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote and gave."""
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         vaes = sorted(path for path in folder.iterdir() if path.is_dir())
-        return cls(facts["slope"], facts["offset"], from_state_dict(load_file(folder / FILE)), facts["size"], vaes)
+        return cls(state["slope"], state["offset"], from_state_dict(load_file(folder / FILE)), state["size"], vaes)
 
 
 Detector = Aeroblade

@@ -14,9 +14,9 @@ from aigid.core.errors import InputError
 
 TRAINED, IMPORTED_DETECTORS = "aigid.detectors", "aigid.importers"
 ALIASES = {  # several detectors of one module
-    "averaging": "aigid.detectors.gate:AverageFusion",
-    "concatenation": "aigid.detectors.gate:ConcatenationFusion",
-    "gate": "aigid.detectors.gate:GatedFusion",
+    "averaging": "aigid.detectors.gate.detector:AverageFusion",
+    "concatenation": "aigid.detectors.gate.detector:ConcatenationFusion",
+    "gate": "aigid.detectors.gate.detector:GatedFusion",
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
-from aigid.detectors.gate import HEADS, GatedHead, Head, by_rows, train_head
+from aigid.detectors.gate.model import HEADS, GatedHead, Head, by_rows, train_head
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
 from aigid.detectors.sef import model

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from aigid.core.errors import InputError
-from aigid.detectors.gate import AverageFusion, ConcatenationFusion, FusionSettings, GatedFusion
+from aigid.detectors.gate.detector import AverageFusion, ConcatenationFusion, FusionSettings, GatedFusion
 from aigid.detectors.samples import LabeledEmbeddings
 
 ALL = (GatedFusion, ConcatenationFusion, AverageFusion)
@@ -56,7 +56,9 @@ def test_averaging_is_the_mean_of_towers_that_learn_alone() -> None:
     heads = [
         AverageFusion.fit(SETTINGS, LabeledEmbeddings(x, train.y, widths=(6, 4)), test, 0) for x in (train.x, noisy)
     ]
-    first, second = (head.head.each(head.head.mean.new_tensor(test.x)).sigmoid().numpy() for head in heads)
+    first, second = (
+        head.head.per_encoder_logits(head.head.mean.new_tensor(test.x)).sigmoid().numpy() for head in heads
+    )
     np.testing.assert_allclose(first[:, 0], second[:, 0], atol=1e-5)
     np.testing.assert_allclose(heads[0].p_generated(test.x), first.mean(axis=1), atol=1e-6)
 

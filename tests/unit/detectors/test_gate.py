@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid.detectors.gate import SoftmaxGate
+from aigid.detectors.gate.model import SoftmaxGate
 from aigid.training.tabular import reset_parameters, torch_generator
 
 
@@ -20,7 +20,7 @@ def test_it_starts_as_the_mean() -> None:
     torch.testing.assert_close(SoftmaxGate(3, 8, 16)(parts()), torch.stack(parts()).mean(dim=0))
     gate = learnt()
     assert not torch.allclose(gate(parts()), torch.stack(parts()).mean(dim=0), atol=1e-2)
-    gate.start_as_mean()
+    gate.init_uniform()
     torch.testing.assert_close(gate(parts()), torch.stack(parts()).mean(dim=0))
 
 
@@ -56,7 +56,7 @@ def test_it_learns_whom_to_trust_image_by_image() -> None:
     given[0, :, 0] = 4.0 * flag - 2
     target = given[flag, torch.arange(512), 1]
     gate = learnt(2)
-    gate.start_as_mean()
+    gate.init_uniform()
     optimizer = torch.optim.AdamW(gate.parameters(), lr=0.01)
     for _ in range(150):
         optimizer.zero_grad()
