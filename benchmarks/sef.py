@@ -139,7 +139,7 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
                     found.setdefault(method, {}).setdefault(name, []).append(values)
             for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
                 cosines.setdefault(when, []).append(values)
-        state = lora.state(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).tower)
+        state = lora.state(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).encoder)
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip

@@ -26,9 +26,9 @@ def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
     what = (settings, expert, manifest.read(manifest_path), dataset_root(dataset), seed)
-    from aigid.detectors.featdistill import stages  # torch, once the parameters are known to be good
+    from aigid.detectors.featdistill import training  # torch, once the parameters are known to be good
 
-    epochs = stages.train_stage1(*what, out) if start is None else stages.train_stage2(*what, start, out)
+    epochs = training.train_stage1(*what, out) if start is None else training.train_stage2(*what, start, out)
     if epochs is not None:
         tables.write(epochs, log)
 

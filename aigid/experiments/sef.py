@@ -107,8 +107,10 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
     The activations are the patches' tokens before the last block, as what leaves it counts by its class token alone.
     """
     seen: list[Tensor] = []
-    watch = _last_block(expert.tower).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    pixels = normalize(np.stack([resize_and_crop(image, expert.how) for image in images]), expert.how, expert.device)
+    watch = _last_block(expert.encoder).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    pixels = normalize(
+        np.stack([resize_and_crop(image, expert.preprocess) for image in images]), expert.preprocess, expert.device
+    )
     try:
         with torch.enable_grad():
             _, logits = expert(pixels.requires_grad_())

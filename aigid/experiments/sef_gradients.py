@@ -16,10 +16,10 @@ from aigid.features.encoder import normalize
 
 def gradient(expert: Expert, settings: ExpertSettings, images: np.ndarray, y: np.ndarray) -> Tensor:
     """Of the loss on a batch, with respect to the adapters alone, (P,)."""
-    shared = [value.requires_grad_() for name, value in expert.tower.named_parameters() if "lora_" in name]
+    shared = [value.requires_grad_() for name, value in expert.encoder.named_parameters() if "lora_" in name]
     device = expert.device
     with torch.enable_grad():
-        features, logits = expert(normalize(images, expert.how, device))
+        features, logits = expert(normalize(images, expert.preprocess, device))
         terms = losses.loss(
             features, logits, torch.from_numpy(y).to(device), settings.contrastive_weight, settings.margin
         )

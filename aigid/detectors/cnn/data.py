@@ -27,7 +27,7 @@ BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed,
 
 @dataclass(frozen=True)
 class ChannelView:
-    """Images of one view: ``keys`` (N,) their sha256, ``y`` (N,) int64 their class; pictures lie on disk."""
+    """Images of one view: ``keys`` (N,) their sha256, ``y`` (N,) int64 their class; their channels lie on disk."""
 
     keys: list[str]
     y: np.ndarray
@@ -36,14 +36,14 @@ class ChannelView:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, places: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, C, S, S) uint8 of the images at ``places``."""
-        stack = [np.concatenate([found[self.keys[place]] for found in self.pictures], axis=2) for place in places]
+    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n, C, S, S) uint8 of the images at ``indices``."""
+        stack = [np.concatenate([arrays[self.keys[index]] for arrays in self.pictures], axis=2) for index in indices]
         return np.stack(stack).transpose(0, 3, 1, 2)
 
 
 class ChannelDataset:
-    """Makes the channels of images below ``root``, and keeps them in the cache."""
+    """Computes the channels of images below ``root``, through the cache."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ChannelDataset:
     ) -> None:
         self.settings, self.seed = settings, seed
         self._reader, self._cache_root = Reader(root, seed, pixels or {}), cache_root
-        self.how = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
+        self.preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
         self._vae_folder, self._vae = vae_folder, None
 
@@ -66,15 +66,15 @@ class ChannelDataset:
         return [self._cache(channel, "clean").folder.name for channel in self.settings.channels]
 
     def samples(self, manifest: pd.DataFrame, y: np.ndarray, view: str) -> tuple[ChannelView, np.ndarray]:
-        """The readable images of a manifest with classes ``y`` in one view, and the status of every row."""
+        """Return the readable images of a manifest with classes ``y`` in one view, and the status of every row."""
         entries = {channel: self._cache(channel, view) for channel in self.settings.channels}
         status = np.full(len(manifest), embeddings.OK, dtype=object)
         pictures = {}
-        for shown in dict.fromkeys(self._view(channel, view) for channel in entries):
-            mine = {channel: it for channel, it in entries.items() if self._view(channel, view) == shown}
-            for key, why in self._fill(manifest, shown, mine).items():
+        for effective_view in dict.fromkeys(self._view(channel, view) for channel in entries):
+            mine = {channel: entry for channel, entry in entries.items() if self._view(channel, view) == effective_view}
+            for key, why in self._fill(manifest, effective_view, mine).items():
                 status[manifest["sha256"].to_numpy() == key] = why
-            pictures |= {channel: load_arrays(it) for channel, it in mine.items()}
+            pictures |= {channel: load_arrays(entry) for channel, entry in mine.items()}
         good = np.flatnonzero(status == embeddings.OK)
         keys = manifest["sha256"].to_numpy()[good].tolist()
         return ChannelView(keys, y[good], [pictures[channel] for channel in self.settings.channels]), status
@@ -85,31 +85,31 @@ class ChannelDataset:
 
     def _cache(self, channel: Channel, view: str) -> CacheEntry:
         view, settings = self._view(channel, view), self.settings
-        about: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.to_dict(view)}
-        about["seed"] = 0 if view == "clean" else self.seed
+        metadata: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.to_dict(view)}
+        metadata["seed"] = 0 if view == "clean" else self.seed
         if channel == "frequency":
-            about["wrap"] = "wrap_frequency" in settings.compat
+            metadata["wrap"] = "wrap_frequency" in settings.compat
         if channel == "error":
             files = [sha256(self._vae_folder / name) for name in VAE_FILES]
-            about |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
-        return CacheEntry(entry_path("channels", {"revision": REVISION} | about, root=self._cache_root))
+            metadata |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
+        return CacheEntry(entry_path("channels", {"revision": REVISION} | metadata, root=self._cache_root))
 
     def _fill(self, manifest: pd.DataFrame, view: str, entries: dict[Channel, CacheEntry]) -> dict[str, str]:
-        """Compute what the entries lack; why images failed, by their sha256."""
+        """Compute what the entries lack; return why images failed, by their sha256."""
         paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
-        have = set.intersection(*(set(load_arrays(it)) for it in entries.values()))
-        wanted = ViewSpec(view, self.how)
-        requests = [ReadRequest(0, path, key, (wanted,)) for key, path in paths.items() if key not in have]
+        have = set.intersection(*(set(load_arrays(entry)) for entry in entries.values()))
+        spec = ViewSpec(view, self.preprocess)
+        requests = [ReadRequest(0, path, key, (spec,)) for key, path in paths.items() if key not in have]
         failed: dict[str, str] = {}
         with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
             writers = {
-                name: stack.enter_context(ShardWriter(it, max_bytes=SHARD_BYTES, by_key=True))
-                for name, it in entries.items()
+                name: stack.enter_context(ShardWriter(entry, max_bytes=SHARD_BYTES, by_key=True))
+                for name, entry in entries.items()
             }
             read = self._reader.samples(requests, num_workers(), 4 * self.batch)
             for samples in batches(read, self.batch):
-                failed |= {it.sha256: str(it.status) for it in samples if it.status != embeddings.OK}
-                good = {it.sha256: it.squares[wanted] for it in samples if it.status == embeddings.OK}
+                failed |= {sample.sha256: str(sample.status) for sample in samples if sample.status != embeddings.OK}
+                good = {sample.sha256: sample.squares[spec] for sample in samples if sample.status == embeddings.OK}
                 for channel, writer in writers.items():
                     for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
                         writer.add(key, picture)
@@ -117,7 +117,7 @@ class ChannelDataset:
         return failed
 
     def _make(self, channel: Channel, keys: list[str], squares: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """The pictures (S, S, C) uint8 of one channel."""
+        """Yield one channel (S, S, C) uint8 of each image."""
         compat = self.settings.compat
         if channel == "rgb" or not squares:
             yield from squares
@@ -131,13 +131,13 @@ class ChannelDataset:
             seeds = [seeding.derive_seed("latent", self.seed, key) for key in keys]
             padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
             seeds += seeds[:1] * (len(padded) - len(squares))
-            remade = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
-            for square, copy in zip(squares, remade, strict=False):
+            reconstructions = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
+            for square, copy in zip(squares, reconstructions, strict=False):
                 yield model.reconstruction_error(square, copy, "legacy_offset" in compat)[..., None]
 
     @property
     def vae(self) -> Any:
-        """The VAE on its device, loaded when an error is first asked for."""
+        """The VAE on its device, loaded when it is first needed."""
         if self._vae is None:
             from aigid.core.files import choose_device, device_name
             from aigid.generators.autoencoder_kl import load, require_divisible
@@ -149,15 +149,15 @@ class ChannelDataset:
 
 def load_arrays(entry: CacheEntry) -> dict[str, np.ndarray]:
     """Return every cached array (S, S, C) by its image's sha256, on disk until it is looked at."""
-    found = {}
+    arrays = {}
     for path in entry.shards():
         key = np.ascontiguousarray(memory_map(path, "key")).view("S64").ravel().astype(str).tolist()
-        found |= zip(key, memory_map(path, "rows"), strict=True)
-    return found
+        arrays |= zip(key, memory_map(path, "rows"), strict=True)
+    return arrays
 
 
 def batches(samples: Iterable[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:
-    """The samples, ``size`` at a time and the rest at the end."""
+    """Yield the samples, ``size`` at a time and the rest at the end."""
     group: list[DecodedImage] = []
     for sample in samples:
         group.append(sample)

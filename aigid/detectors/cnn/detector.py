@@ -20,7 +20,7 @@ from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.data import ChannelView as Channels
 from aigid.detectors.cnn.model import build_model
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.cnn.training import LOG, predict, train
+from aigid.detectors.cnn.training import LOG_COLUMNS, predict, train
 from aigid.detectors.protocol import ImageDetector, Scores
 from aigid.detectors.samples import Samples, class_names, encode_labels, without_train
 from aigid.detectors.scoring import class_scores_frame
@@ -50,7 +50,7 @@ class Cnn(ImageDetector):
     def train(
         cls, settings: CnnSettings, source: ChannelDataset, manifest: pd.DataFrame, seed: int
     ) -> tuple[Self, pd.DataFrame]:
-        """The network of the epoch with the best validation macro-F1, and the log of its epochs.
+        """Return the network of the epoch with the best validation macro-F1, and the log of its epochs.
 
         Within `aigid.training.distributed.process_group`, each gets both.
         """
@@ -59,12 +59,12 @@ class Cnn(ImageDetector):
         classes = class_names(named["train"], "train")
         y = {name: encode_labels(names, classes, name) for name, names in named.items()}
         parts = [_samples(source, splits["train"], y["train"], view) for view in settings.views]
-        lessons, val = _concat(parts), _samples(source, splits["val"], y["val"], "clean")
+        train_view, val = _concat(parts), _samples(source, splits["val"], y["val"], "clean")
         with torch.random.fork_rng():
             torch.manual_seed(seeding.derive_seed("cnn", seed))
             net = build_model(settings, len(classes)).to(choose_device(device_name()))
-            log = train(net, settings, lessons, val, seed, _checkpoint(settings, lessons, val, seed))
-        return cls(net.eval(), settings, classes), pd.DataFrame(log, columns=LOG).astype({"epoch": int})
+            log = train(net, settings, train_view, val, seed, _checkpoint(settings, train_view, val, seed))
+        return cls(net.eval(), settings, classes), pd.DataFrame(log, columns=LOG_COLUMNS).astype({"epoch": int})
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return class probabilities, by the VAE that it was trained with."""
@@ -94,12 +94,12 @@ class Cnn(ImageDetector):
         return {"classes": self.classes, "settings": self.settings.model_dump(mode="json")}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote."""
-        settings = CnnSettings(**facts["settings"])
-        net = build_model(settings.model_copy(update={"pretrained": False}), len(facts["classes"]))
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        """Return the detector that ``save`` wrote."""
+        settings = CnnSettings(**state["settings"])
+        net = build_model(settings.model_copy(update={"pretrained": False}), len(state["classes"]))
         net.load_state_dict(load_file(folder / "weights.safetensors"))
-        return cls(net.to(choose_device(device_name())).eval(), settings, facts["classes"], folder / "vae")
+        return cls(net.to(choose_device(device_name())).eval(), settings, state["classes"], folder / "vae")
 
 
 Detector = Cnn
@@ -115,14 +115,14 @@ def scored(detector: Cnn, source: ChannelDataset, rows: pd.DataFrame, view: str)
 
 
 def generator_names(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:
-    """What each image (N,) is by the network's task: its generator, or whether it is generated."""
+    """Return what each image (N,) is by the network's task: its generator, or whether it is generated."""
     if settings.task == "binary":
         return np.where(manifest["label"] == 1, "generated", "real")
     return manifest["generator"].to_numpy(str)
 
 
 def _samples(source: ChannelDataset, rows: pd.DataFrame, y: np.ndarray, view: str) -> Channels:
-    """The readable rows; of the channels that the cache lacks, each process makes its part."""
+    """Return the readable rows; of the channels that the cache lacks, each process computes its part."""
     if distributed.world_size() > 1:
         mine = slice(distributed.rank(), None, distributed.world_size())
         source.samples(rows.iloc[mine], y[mine], view)
@@ -131,7 +131,7 @@ def _samples(source: ChannelDataset, rows: pd.DataFrame, y: np.ndarray, view: st
 
 
 def _concat(parts: list[Channels]) -> Channels:
-    """The samples of several views as one; a key stands for an image in a view."""
+    """Return the samples of several views as one; a key stands for an image in a view."""
     if len(parts) == 1:
         return parts[0]
     keys = [f"{number} {key}" for number, part in enumerate(parts) for key in part.keys]
@@ -142,9 +142,9 @@ def _concat(parts: list[Channels]) -> Channels:
     return Channels(keys, np.concatenate([part.y for part in parts]), pictures)
 
 
-def _checkpoint(settings: CnnSettings, lessons: Channels, val: Channels, seed: int) -> Path:
-    about = [REVISION, settings.model_dump(mode="json"), seed]
-    return loop.checkpoint_path(about + [[samples.keys, samples.y.tolist()] for samples in (lessons, val)])
+def _checkpoint(settings: CnnSettings, train_view: Channels, val: Channels, seed: int) -> Path:
+    metadata = [REVISION, settings.model_dump(mode="json"), seed]
+    return loop.checkpoint_path(metadata + [[samples.keys, samples.y.tolist()] for samples in (train_view, val)])
 
 
 # Score images by a network whose channels come from a given source, as of another VAE or other settings.

@@ -13,7 +13,7 @@ from aigid.detectors.cnn.settings import CnnSettings
 
 
 def build_model(settings: CnnSettings, num_classes: int) -> nn.Module:
-    """(B, C, S, S) to (B, ``num_classes``); the first convolution is drawn anew, as NYCU's code does."""
+    """Return (B, C, S, S) to (B, ``num_classes``), whose first convolution is initialized anew, as in NYCU's code."""
     overlay = {"file": settings.weights} if settings.weights else None
     try:
         net = timm.create_model(
@@ -41,12 +41,10 @@ def _stem(net: Any, settings: CnnSettings) -> str:
 def _new_conv(old: nn.Conv2d, settings: CnnSettings) -> nn.Conv2d:
     size = old.kernel_size[0]
     bias = old.bias is not None
-    return nn.Conv2d(settings.num_planes, old.out_channels, size, settings.stem_stride, size // 2, bias=bias)
+    return nn.Conv2d(settings.num_channels, old.out_channels, size, settings.stem_stride, size // 2, bias=bias)
 
 
-# The side channels of an image, as 8-bit pictures beside its pixels.
-
-Pixels = np.ndarray
+Pixels = np.ndarray  # of the network's 8-bit channels
 
 
 def luma(image: Pixels) -> Pixels:
@@ -55,7 +53,7 @@ def luma(image: Pixels) -> Pixels:
 
 
 def log_magnitude_spectrum(image: Pixels, wrap: bool = False) -> Pixels:
-    """The spectrum of an image (S, S, 3) uint8: 20 ln |F| of its luma, lowest frequency in the middle, (S, S) uint8.
+    """Return 20 ln |F| (S, S) uint8 of the luma of an image (S, S, 3) uint8, lowest frequency in the middle.
 
     Values beyond 0 to 255 are clipped; with ``wrap`` they are taken modulo 256, as in the published code.
     """
@@ -66,10 +64,11 @@ def log_magnitude_spectrum(image: Pixels, wrap: bool = False) -> Pixels:
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def reconstruction_error(image: Pixels, remade: np.ndarray, offset: bool = False) -> Pixels:
-    """What an autoencoder gets wrong, (S, S) uint8: the luma of e/2, e = |x - x'| with pixels on the scale -1 to 1.
+def reconstruction_error(image: Pixels, reconstruction: np.ndarray, offset: bool = False) -> Pixels:
+    """Return an autoencoder's error, (S, S) uint8: the luma of e/2, e = |x - x'| with pixels on the scale -1 to 1.
 
-    ``image`` (S, S, 3) uint8, ``remade`` (S, S, 3) float32 in about [-1, 1]. With ``offset`` the published e/2 + 1/2.
+    ``image`` (S, S, 3) uint8, ``reconstruction`` (S, S, 3) float32 in about [-1, 1].
+    With ``offset`` the published e/2 + 1/2.
     """
-    wrong = np.abs(image.astype(np.float32) / 127.5 - 1 - remade) / 2 + (0.5 if offset else 0)
+    wrong = np.abs(image.astype(np.float32) / 127.5 - 1 - reconstruction) / 2 + (0.5 if offset else 0)
     return luma((np.clip(wrong, 0, 1) * 255).astype(np.uint8))

@@ -43,12 +43,12 @@ class CnnSettings(Settings):
     compat: tuple[PaperCompat, ...] = ()
 
     @property
-    def num_planes(self) -> int:
+    def num_channels(self) -> int:
         """Channels of the network's input."""
         return sum(NUM_CHANNELS[channel] for channel in self.channels)
 
     def with_shortcut(self, taken: bool) -> "CnnSettings":
-        """The same, whose degraded images have the side channels of the clean ones if the shortcut is ``taken``."""
+        """Return these settings, with ``clean_side_channels`` if the shortcut is ``taken``, else without."""
         others = tuple(name for name in self.compat if name != "clean_side_channels")
         return self.model_copy(update={"compat": (*others, "clean_side_channels") if taken else others})
 

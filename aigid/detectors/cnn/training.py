@@ -16,22 +16,22 @@ from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 EVAL_BATCH = 256
 MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
-LOG = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
+LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
 
 
 def train(
     net: nn.Module, settings: CnnSettings, train: ChannelView, val: ChannelView, seed: int, checkpoint: Path
 ) -> list[dict[str, float]]:
-    """Give ``net`` the weights of the epoch with the best validation macro-F1; the log, a row of ``LOG`` an epoch."""
-    how = plan(settings, len(train), seed)
-    log = loop.train(how, training_task(net, settings, how, train, val), checkpoint)
+    """Give ``net`` the weights of the epoch with the best validation macro-F1; return its log, ``LOG_COLUMNS``."""
+    config = plan(settings, len(train), seed)
+    log = loop.train(config, training_task(net, settings, config, train, val), checkpoint)
     if distributed.rank() == 0:
         checkpoint.unlink(missing_ok=True)
     return log
 
 
 def plan(settings: CnnSettings, num_items: int, seed: int) -> TrainConfig:
-    """As long as the settings say."""
+    """Return the length of the training."""
     mixed = settings.precision == "mixed"
     return TrainConfig("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
 
@@ -39,7 +39,7 @@ def plan(settings: CnnSettings, num_items: int, seed: int) -> TrainConfig:
 def training_task(
     net: nn.Module, settings: CnnSettings, plan: TrainConfig, train: ChannelView, val: ChannelView
 ) -> TrainTask:
-    """Cross-entropy of the classes; macro-F1 judges.
+    """Return the task: cross-entropy of the classes, the epoch chosen by macro-F1.
 
     Processes that share a batch train as one would with all of it, but for drop-out, if the network has any.
     """
@@ -47,12 +47,12 @@ def training_task(
     optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     device = next(net.parameters()).device
 
-    def lesson(at: StepInfo, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return train.take(places), train.y[places]
+    def make_batch(at: StepInfo, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return train.take(indices), train.y[indices]
 
-    def loss(at: StepInfo, lesson: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
+    def loss(at: StepInfo, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
         net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
-        pictures, y = lesson
+        pictures, y = batch
         pixels = to_float(pictures, device)
         if settings.hflip:
             turned = distributed.per_rank(torch.rand(distributed.world_size() * len(y)).to(device)) < 0.5
@@ -61,13 +61,13 @@ def training_task(
             logits = net(pixels)
         return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
 
-    def judge() -> tuple[dict[str, float], float]:
+    def validate() -> tuple[dict[str, float], float]:
         (logits,) = predict(net, val, np.arange(len(val)))
         f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
-        wrong = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
-        return {"val_loss": wrong, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
+        val_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
+        return {"val_loss": val_loss, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, judge, make_batch=lesson)
+    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, validate, make_batch=make_batch)
 
 
 def _schedule(
@@ -81,16 +81,16 @@ def _schedule(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, samples: ChannelView, places: np.ndarray, mirrored: bool = False) -> np.ndarray:
-    """Logits (1, n, K) float32 of the images at ``places``; ``mirrored`` adds their mirror images', (2, n, K)."""
+def predict(net: nn.Module, samples: ChannelView, indices: np.ndarray, hflip_tta: bool = False) -> np.ndarray:
+    """Return logits (1, n, K) float32 of images; ``hflip_tta`` adds those of their mirror images, (2, n, K)."""
     net.eval()
-    device, found = next(net.parameters()).device, []
-    for start in range(0, len(places), EVAL_BATCH):
-        block = places[start : start + EVAL_BATCH]
+    device, outputs = next(net.parameters()).device, []
+    for start in range(0, len(indices), EVAL_BATCH):
+        block = indices[start : start + EVAL_BATCH]
         pixels = to_float(samples.take(np.resize(block, max(len(block), MIN_BATCH))), device)
-        logits = [net(it)[: len(block)] for it in ([pixels, pixels.flip(-1)] if mirrored else [pixels])]
-        found.append(torch.stack(logits).float().cpu().numpy())
-    return np.concatenate(found, axis=1)
+        logits = [net(view)[: len(block)] for view in ([pixels, pixels.flip(-1)] if hflip_tta else [pixels])]
+        outputs.append(torch.stack(logits).float().cpu().numpy())
+    return np.concatenate(outputs, axis=1)
 
 
 def to_float(pictures: np.ndarray, device: torch.device) -> torch.Tensor:

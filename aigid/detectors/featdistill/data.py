@@ -1,6 +1,6 @@
 """What an expert sees of the training images: the whole image degraded, then the crop; and the same crop of it clean.
 
-All that is drawn depends on the seed, the epoch and the image's content, so neither on the order of images nor on the
+All that is random depends on the seed, the epoch and the image's content, so neither on the order of images nor on the
 number of threads.
 """
 
@@ -47,50 +47,54 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainDataset:
-    """A manifest's images as an expert is shown them."""
+    """A manifest's images as an expert sees them."""
 
     images: pd.DataFrame  # with path, label, sha256
     root: Path
     settings: DataSettings
-    how: Preprocess
+    preprocess: Preprocess
     seed: int
     aligned: bool = False  # no operator moves a pixel
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, epoch: int, places: np.ndarray, pool: ThreadPoolExecutor | None = None) -> Batch:
-        """The images at ``places`` (n,) as ``epoch`` shows them."""
+    def take(self, epoch: int, indices: np.ndarray, pool: ThreadPoolExecutor | None = None) -> Batch:
+        """Return the images at ``indices`` (n,) as ``epoch`` shows them."""
         if pool is None:
             with ThreadPoolExecutor(num_workers()) as pool:
-                return self.take(epoch, places, pool)
-        pairs = list(pool.map(lambda place: self.pair(epoch, int(place)), places))
-        y = self.images["label"].to_numpy(np.int64)[places]
+                return self.take(epoch, indices, pool)
+        pairs = list(pool.map(lambda index: self.pair(epoch, int(index)), indices))
+        y = self.images["label"].to_numpy(np.int64)[indices]
         return Batch(*(np.stack(side) for side in zip(*pairs, strict=True)), y)
 
-    def pair(self, epoch: int, place: int) -> tuple[Pixels, Pixels]:
-        """One image, clean and degraded, (S, S, 3) each."""
-        row, settings = self.images.iloc[place], self.settings
+    def pair(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
+        """Return one image, clean and degraded, (S, S, 3) each."""
+        row, settings = self.images.iloc[index], self.settings
         key = (self.seed, epoch, row["sha256"])
         image = limit_long_side(_decoded(self.root / row["path"]), settings.max_long_side)
-        worse = image
+        degraded_image = image
         if settings.policy is not None:
-            worse, _ = apply_policy(settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
+            degraded_image, _ = apply_policy(
+                settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned
+            )
         draw = seeding.numpy_generator("crop", *key)
         show = self._crop(image.shape[:2], draw)
         turn = settings.hflip and draw.random() < 0.5
-        clean, degraded = (np.ascontiguousarray(it[:, ::-1]) if turn else it for it in map(show, (image, worse)))
+        clean, degraded = (
+            np.ascontiguousarray(view[:, ::-1]) if turn else view for view in map(show, (image, degraded_image))
+        )
         return clean, degraded
 
     def _crop(self, shape: tuple[int, int], draw: np.random.Generator):
         if self.settings.crop == "inference":
-            return lambda image: resize_and_crop(image, self.how)
+            return lambda image: resize_and_crop(image, self.preprocess)
         box = random_box(*shape, self.settings.min_area, draw)
-        return lambda image: crop_and_resize(image, box, self.how)
+        return lambda image: crop_and_resize(image, box, self.preprocess)
 
 
 def limit_long_side(image: Pixels, long_side: int) -> Pixels:
-    """The image, scaled by Pillow's bicubic until its longer side fits."""
+    """Return the image, scaled by Pillow's bicubic until its longer side fits."""
     height, width = image.shape[:2]
     scale = long_side / max(height, width)
     if scale >= 1:
@@ -100,10 +104,10 @@ def limit_long_side(image: Pixels, long_side: int) -> Pixels:
     )
 
 
-def random_box(height: int, width: int, smallest: float, draw: np.random.Generator) -> CropBox:
-    """A part of at least ``smallest`` of the area, of aspect 3:4 to 4:3; the largest such square if none fits."""
+def random_box(height: int, width: int, min_area: float, draw: np.random.Generator) -> CropBox:
+    """Return a part of at least ``min_area`` of an image, of aspect 3:4 to 4:3; the largest square if none fits."""
     for _ in range(MAX_TRIES):
-        area = height * width * draw.uniform(smallest, 1)
+        area = height * width * draw.uniform(min_area, 1)
         aspect = exp(draw.uniform(log(RATIO[0]), log(RATIO[1])))
         w, h = round(sqrt(area * aspect)), round(sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
@@ -112,22 +116,24 @@ def random_box(height: int, width: int, smallest: float, draw: np.random.Generat
     return CropBox((width - side) // 2, (height - side) // 2, side, side)
 
 
-def crop_and_resize(image: Pixels, box: CropBox, how: Preprocess) -> Pixels:
-    """A part of an image as the encoder's square."""
+def crop_and_resize(image: Pixels, box: CropBox, preprocess: Preprocess) -> Pixels:
+    """Return a part of an image as the encoder's square."""
     part = image[box.top : box.top + box.height, box.left : box.left + box.width]
-    return np.asarray(Image.fromarray(part).resize((how.size, how.size), INTERPOLATIONS[how.interpolation]))
+    return np.asarray(
+        Image.fromarray(part).resize((preprocess.size, preprocess.size), INTERPOLATIONS[preprocess.interpolation])
+    )
 
 
-def select_rows(manifest: pd.DataFrame, split: str, most: int | None, seed: int) -> pd.DataFrame:
-    """The rows of a split, at most ``most`` of them, half of either class; InputError where a class is absent."""
+def select_rows(manifest: pd.DataFrame, split: str, max_images: int | None, seed: int) -> pd.DataFrame:
+    """Return at most ``max_images`` rows of a split, half of either class; InputError where a class is absent."""
     rows = manifest[manifest["split"] == split].reset_index(drop=True)
     for label in (0, 1):
         if not (rows["label"] == label).any():
             raise InputError(f"split {split!r}: no image of label {label}; training needs both")
-    if most is None or most >= len(rows):
+    if max_images is None or max_images >= len(rows):
         return rows
     order = seeding.numpy_generator("featdistill rows", split, seed).permutation(len(rows))
-    part = rows.iloc[order].groupby("label", group_keys=False).head(max(most // 2, 1))
+    part = rows.iloc[order].groupby("label", group_keys=False).head(max(max_images // 2, 1))
     return part.sort_values("path").reset_index(drop=True)
 
 

@@ -1,4 +1,4 @@
-"""The fitted experts, whose mean P(generated) is the verdict; each is loaded when it is wanted, and no sooner."""
+"""The fitted experts, whose mean P(generated) is the score; each is loaded when it is needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -86,14 +86,13 @@ class FeatDistill(ImageDetector):
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return the mean of the experts' P(generated); they stay in memory from one call to the next."""
-
         self._loader = self._loader or EncoderLoader()
         images = samples.table.reset_index(drop=True)
-        said = predict(
+        result = predict(
             self, images, samples.root, views, samples.seed, self._loader, samples.pixels, samples.cache_root
         )
-        messages = {sample.place: sample.message for sample in said.failed}
-        return Scores(said.status, {view: said.scores[view][ENSEMBLE] for view in views}, messages)
+        messages = {sample.place: sample.message for sample in result.failed}
+        return Scores(result.status, {view: result.scores[view][ENSEMBLE] for view in views}, messages)
 
     def fingerprints(self, samples: Samples) -> list[str]:
         """Return those of the experts' training."""
@@ -109,18 +108,19 @@ class FeatDistill(ImageDetector):
         for name, member in self.members.items():
             tensors = experts.state_dict(member.load())
             save_file(
-                {key: it.detach().cpu().to(dtype).contiguous() for key, it in tensors.items()},
+                {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()},
                 folder / f"{name}.safetensors",
             )
-        about = {name: member.settings.model_dump(mode="json") for name, member in self.members.items()}
-        return {"half": self.half, "experts": about}
+        expert_settings = {name: member.settings.model_dump(mode="json") for name, member in self.members.items()}
+        return {"half": self.half, "experts": expert_settings}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """What ``save`` wrote; the experts stay on disk."""
-        settings = {name: ExpertSettings(**how) for name, how in facts["experts"].items()}
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        """Return the detector that ``save`` wrote; the experts stay on disk."""
+        settings = {name: ExpertSettings(**values) for name, values in state["experts"].items()}
         return cls(
-            {name: lazy_member(how, folder / f"{name}.safetensors") for name, how in settings.items()}, facts["half"]
+            {name: lazy_member(values, folder / f"{name}.safetensors") for name, values in settings.items()},
+            state["half"],
         )
 
 
@@ -128,20 +128,18 @@ Detector = FeatDistill
 
 
 def lazy_member(settings: ExpertSettings, file: Path) -> EnsembleMember:
-    """The member whose checkpoint lies in a file."""
+    """Return the member whose checkpoint lies in a file."""
     return EnsembleMember(settings, lambda: experts.load(settings, file), file)
 
 
 def mean_probability(probabilities: dict[str, np.ndarray]) -> np.ndarray:
-    """The plain mean (N,) of the members' P(generated), summed in their order."""
+    """Return the plain mean (N,) of the members' P(generated), summed in their order."""
     values = list(probabilities.values())
     total = values[0]
     for value in values[1:]:
         total = total + value
     return total / len(values)
 
-
-# What the experts say of images: their embeddings go through the row cache, their heads are a small product.
 
 ENSEMBLE = "featdistill"
 MAX_STREAM_BATCH = 32  # images of a batch at most where one expert is held at a time: a full-size one then takes 1.5 GB
@@ -165,20 +163,20 @@ def predict(
     pixels: Mapping[str, np.ndarray] | None = None,
     cache_root: Path | None = None,
 ) -> ExpertScores:
-    """What each expert and the ensemble say of each view.
+    """Score images in each view with each expert and the ensemble.
 
     With a ``loader``, which keeps the experts in memory, images are decoded once for all of them; without, one expert
-    is in memory at a time, and images are decoded once for each, in batches of at most ``STREAMED``.
+    is in memory at a time, and images are decoded once for each, in batches of at most ``MAX_STREAM_BATCH``.
     """
-    towers = {name: member.backbone() for name, member in detector.members.items()}
+    encoders = {name: member.backbone() for name, member in detector.members.items()}
     scores: dict[str, dict[str, np.ndarray]] = {view: {} for view in views}
     status, failed = np.full(len(images), embeddings.OK, dtype=object), {}
     for name, member in detector.members.items():
-        others = [tower for other, tower in towers.items() if loader and other != name]
+        others = [encoder for other, encoder in encoders.items() if loader and other != name]
         extraction = extract(
             images,
             root,
-            towers[name],
+            encoders[name],
             views,
             seed,
             others,
@@ -190,8 +188,8 @@ def predict(
         failed |= {sample.place: sample for sample in extraction.failed}
         for view, rows in extraction.views.items():
             scores[view][name] = member.probabilities(rows)
-    for found in scores.values():
-        found[ENSEMBLE] = mean_probability(found)
+    for view_scores in scores.values():
+        view_scores[ENSEMBLE] = mean_probability(view_scores)
     return ExpertScores(scores, status, list(failed.values()))
 
 
@@ -203,12 +201,12 @@ def score(
     seed: int,
     loader: EncoderLoader | None,
 ) -> dict[str, pd.DataFrame]:
-    """The scores files' rows of the ensemble and of each expert: each val and test image and view."""
+    """Return the scores files' rows of the ensemble and of each expert: each val and test image and view."""
     rows = without_train(manifest)
-    said = predict(detector, rows.reset_index(drop=True), root, views, seed, loader)
+    result = predict(detector, rows.reset_index(drop=True), root, views, seed, loader)
     return {
         name: pd.concat(
-            [scores_frame(rows, view, said.scores[view][name], said.status) for view in views], ignore_index=True
+            [scores_frame(rows, view, result.scores[view][name], result.status) for view in views], ignore_index=True
         )
         for name in (ENSEMBLE, *detector.members)
     }

@@ -16,14 +16,14 @@ EPSILON = 1e-7
 
 
 def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """Eq. 2 as a mean: the squared difference of patch tokens (B, T, D), over tokens and channels, then over layers."""
+    """Return Eq. 2: the mean squared difference of patch tokens (B, T, D), over tokens and channels, then layers."""
     layers = [functional.mse_loss(mine.float(), its.float()) for mine, its in zip(student, teacher, strict=True)]
     return torch.stack(layers).mean()
 
 
-def ema_momentum(done: float, base: float, most: float) -> float:
-    """The moving teacher's (Section 5.1): from ``base`` to ``most`` as ``done`` goes from 0 to 1, along a cosine."""
-    return most - (most - base) * (cos(pi * done) + 1) / 2
+def ema_momentum(done: float, base: float, final: float) -> float:
+    """Return the teacher's momentum (Section 5.1): a cosine from ``base`` to ``final`` as ``done`` goes from 0 to 1."""
+    return final - (final - base) * (cos(pi * done) + 1) / 2
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ class ContrastiveQueue(nn.Module):
         self.register_buffer("normaliser", torch.zeros(()))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss of a batch (B, width), a mean over its images; the teacher's go into the queue by ``remember``."""
+        """Return the mean loss of a batch (B, width); the teacher's embeddings join the queue by ``remember``."""
         negatives = self.queue.clone()  # as it is now: what is remembered before the way back must not change it
         candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
         likeness = torch.exp(candidates / self.temperature)
@@ -81,65 +81,62 @@ class ContrastiveQueue(nn.Module):
         """Put the teacher's embeddings in the place of the oldest."""
         size = self.queue.shape[0]
         teacher = teacher[-size:]
-        places = (self.oldest + torch.arange(len(teacher), device=teacher.device)) % size
-        self.queue[places] = teacher.to(self.queue)
+        indices = (self.oldest + torch.arange(len(teacher), device=teacher.device)) % size
+        self.queue[indices] = teacher.to(self.queue)
         self.oldest.copy_((self.oldest + len(teacher)) % size)
-
-
-# The second stage's teacher: a frozen copy whose patch tokens are kept (A), or a moving one that is contrasted (B).
 
 
 @dataclass(frozen=True)
 class Distiller:
-    """What is trained (``net``), by whom, and what is asked: ``term`` of the student's answer and the teacher's pixels.
+    """What is trained (``net``), its teacher, and the loss ``term`` of student's answer and teacher's pixels.
 
-    ``after_step`` gets the share of all steps that are done; ``kept`` is what a checkpoint must hold of the teacher.
+    ``after_step`` gets the share of all steps that are done; ``extra_state`` is the teacher's part of a checkpoint.
     """
 
     net: nn.Module
     teacher: Expert | None = None
     layers: tuple[int, ...] = ()
-    sees_the_same: bool = False
+    same_view: bool = False
     term: Callable[[ExpertOutput, Tensor], Tensor] = lambda answer, pixels: answer.logits.sum() * 0
     after_step: Callable[[float], None] = lambda done: None
-    kept: Mapping[str, nn.Module] = field(default_factory=dict)
+    extra_state: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
 def build_distiller(expert: Expert, descent: OptimizerSettings, num_images: int) -> Distiller:
-    """The teaching of a stage; the expert as it is now is the teacher."""
+    """Return the distiller of a stage; the expert as it is now is the teacher."""
     if not isinstance(descent, Stage2Settings) or descent.mode == "none":
         return Distiller(expert)
     teacher = copy.deepcopy(expert).requires_grad_(False).eval()
     return (_l2_distiller if descent.mode == "l2" else _contrastive_distiller)(expert, teacher, descent, num_images)
 
 
-def _l2_distiller(expert: Expert, teacher: Expert, how: Stage2Settings, _: int) -> Distiller:
+def _l2_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, _: int) -> Distiller:
     def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
         with torch.no_grad():
-            target = teacher.answer(pixels, how.layers).tokens
-        return how.distill_weight * distance(answer.tokens, target)
+            target = teacher.answer(pixels, settings.layers).tokens
+        return settings.distill_weight * distance(answer.tokens, target)
 
-    return Distiller(expert, teacher, how.layers, how.teacher_view == "same", term)
+    return Distiller(expert, teacher, settings.layers, settings.teacher_view == "same", term)
 
 
-def _contrastive_distiller(expert: Expert, teacher: Expert, how: Stage2Settings, num_images: int) -> Distiller:
+def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, num_images: int) -> Distiller:
     device = next(expert.parameters()).device
-    mine = Projection(expert.classifier[0].in_features, how.width).to(device)
+    mine = Projection(expert.classifier[0].in_features, settings.width).to(device)
     its = copy.deepcopy(mine).requires_grad_(False)
-    contrast = ContrastiveQueue(how.queue, how.width, how.temperature, num_images).to(device)
+    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(device)
 
     def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
         with torch.no_grad():
             target = its(teacher.vision_encoder(pixels))
         loss = contrast(mine(answer.embedding), target)
         contrast.remember(target)
-        return how.distill_weight * loss
+        return settings.distill_weight * loss
 
     def after_step(done: float) -> None:
-        share = ema_momentum(done, *how.momentum)
+        share = ema_momentum(done, *settings.momentum)
         ema_update(teacher, expert, share)
         ema_update(its, mine, share)
 
     net = nn.ModuleDict({"expert": expert, "projection": mine})
-    kept = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
-    return Distiller(net, teacher, (), how.teacher_view == "same", term, after_step, kept)
+    extra_state = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
+    return Distiller(net, teacher, (), settings.teacher_view == "same", term, after_step, extra_state)

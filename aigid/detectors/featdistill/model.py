@@ -18,7 +18,7 @@ HEAD_FILE = "classifier."
 
 
 class ExpertOutput(NamedTuple):
-    """``logits`` (B, 2), ``embedding`` (B, D), and of each layer asked for the patch ``tokens`` (B, T, D)."""
+    """``logits`` (B, 2), ``embedding`` (B, D), and of each requested layer the patch ``tokens`` (B, T, D)."""
 
     logits: Tensor
     embedding: Tensor
@@ -28,9 +28,9 @@ class ExpertOutput(NamedTuple):
 class Expert(nn.Module):
     """Normalised (B, 3, S, S) to logits (B, 2)."""
 
-    def __init__(self, tower: nn.Module, width: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
-        self.vision_encoder = tower
+        self.vision_encoder = encoder
         self.classifier = head(width)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Expert(nn.Module):
         return self.classifier(self.vision_encoder(pixels))
 
     def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
-        """Logits, and what they come from."""
+        """Return logits, and what they come from."""
         with vit.capture_tokens(self.vision_encoder, layers) as tokens:
             embedding = self.vision_encoder(pixels)
         return ExpertOutput(self.classifier(embedding), embedding, tokens)
@@ -50,18 +50,18 @@ def head(width: int) -> nn.Sequential:
 
 
 def build(settings: ExpertSettings) -> Expert:
-    """An expert before its first lesson: the encoder as its settings say, the head drawn from the expert's seed."""
-    tower = load_encoder(settings.backbone)
+    """Return an untrained expert: the encoder as its settings say, the head sampled from the expert's seed."""
+    encoder = load_encoder(settings.backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive_seed("featdistill head", settings.seed))
-        return Expert(tower, embedding_dim(tower, settings.backbone))
+        return Expert(encoder, embedding_dim(encoder, settings.backbone))
 
 
-def embedding_dim(tower: nn.Module, settings: BackboneSettings) -> int:
-    """Of a tower's embeddings."""
-    size, where = settings.preprocess.size, next(tower.parameters()).device
+def embedding_dim(encoder: nn.Module, settings: BackboneSettings) -> int:
+    """Return the width of an encoder's embeddings."""
+    size, where = settings.preprocess.size, next(encoder.parameters()).device
     with torch.no_grad():
-        return tower(torch.zeros(1, 3, size, size, device=where)).shape[1]
+        return encoder(torch.zeros(1, 3, size, size, device=where)).shape[1]
 
 
 def p_generated(logits: Tensor) -> Tensor:
@@ -70,15 +70,17 @@ def p_generated(logits: Tensor) -> Tensor:
 
 
 def state_dict(expert: Expert) -> dict[str, Tensor]:
-    """The tensors by the names of the published checkpoints: ``vision_encoder.*``, ``classifier.{0,3}.*``."""
+    """Return the tensors by the names of the published checkpoints: ``vision_encoder.*``, ``classifier.{0,3}.*``."""
     return {_rename_keys(expert, name, to=True): tensor for name, tensor in expert.state_dict().items()}
 
 
 def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> Expert:
-    """The expert with a checkpoint's tensors, by the published names; InputError where they do not fit."""
-    own = {_rename_keys(expert, name): tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
-    checkpoints.load_strict(path, own, checkpoints.shapes(expert))
-    expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in own.items()}, assign=True)
+    """Return the expert with a checkpoint's tensors, by the published names; InputError where they do not fit."""
+    internal = {
+        _rename_keys(expert, name): tensor for name, tensor in tensors.items() if not name.endswith("position_ids")
+    }
+    checkpoints.load_strict(path, internal, checkpoints.shapes(expert))
+    expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in internal.items()}, assign=True)
     for module in expert.modules():  # transformers numbers the positions in buffers that no checkpoint has
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_meta:
@@ -88,14 +90,14 @@ def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> 
 
 
 def load(settings: ExpertSettings, path: Path) -> Expert:
-    """The expert of a checkpoint file (``.pth``, ``.safetensors``), which holds all there is of it."""
+    """Return the expert of a checkpoint file (``.pth``, ``.safetensors``), which holds all there is of it."""
     with torch.device("meta"):
         expert = build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
     return load_state(expert, checkpoints.read(path), path)
 
 
 def without_head(settings: BackboneSettings) -> BackboneSettings:
-    """The same architecture without anyone's weights."""
+    """Return the same architecture without anyone's weights."""
     if settings.library == "open_clip":
         from aigid.features.loaders import open_clip as library
     else:
@@ -105,6 +107,6 @@ def without_head(settings: BackboneSettings) -> BackboneSettings:
 
 
 def _rename_keys(expert: Expert, name: str, to: bool = False) -> str:
-    own, public = (f"{checkpoints.ENCODER_PREFIX}{part}" for part in vit.normalized_tokens(expert.vision_encoder))
-    before, after = (own, public) if to else (public, own)
+    internal, public = (f"{checkpoints.ENCODER_PREFIX}{part}" for part in vit.normalized_tokens(expert.vision_encoder))
+    before, after = (internal, public) if to else (public, internal)
     return after + name.removeprefix(before) if name.startswith(before) and not name.startswith(HEAD_FILE) else name

@@ -1,6 +1,6 @@
 """A folder of images in, NTIRE's answer out: ``predictions.csv`` and ``predictions.meta.json``.
 
-Embeddings are kept in the row cache shard by shard, so that a call that was cut off goes on, and what an image gets
+Embeddings go into the row cache shard by shard, so that a call that was cut off goes on, and what an image gets
 depends on neither its company nor its place.
 """
 
@@ -21,16 +21,16 @@ CSV, META = "predictions.csv", "predictions.meta.json"
 
 
 def predict(model: Bundle, source: Path, folder: Path, out: Path, streamed: bool = False) -> dict[str, str]:
-    """Write both files; why images have no score, by path. ``source`` is the model's folder, ``folder`` the images'."""
+    """Score ``folder`` with the model of folder ``source`` and write both files; return failures by path."""
     paths = scan(folder).images
     if not paths:
         raise InputError(f"{folder}: no images below it")
     images = pd.DataFrame({"path": paths})
-    said = detector.predict(model.detector, images, folder, ["clean"], 0, None if streamed else EncoderLoader())
-    scores = np.where(said.status == embeddings.OK, said.scores["clean"][detector.ENSEMBLE], np.nan)
-    failed = {sample.path: f"{sample.status}: {sample.message}" for sample in said.failed}
+    result = detector.predict(model.detector, images, folder, ["clean"], 0, None if streamed else EncoderLoader())
+    scores = np.where(result.status == embeddings.OK, result.scores["clean"][detector.ENSEMBLE], np.nan)
+    failed = {sample.path: f"{sample.status}: {sample.message}" for sample in result.failed}
     tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
-    about = {
+    metadata = {
         "images": str(folder),
         "num_images": len(paths),
         "failed": failed,
@@ -38,5 +38,5 @@ def predict(model: Bundle, source: Path, folder: Path, out: Path, streamed: bool
         "experts": list(model.detector.members),
         "predictions": sha256(out / CSV),
     }
-    write_json(out / META, about)
+    write_json(out / META, metadata)
     return failed

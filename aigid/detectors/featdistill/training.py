@@ -1,4 +1,4 @@
-"""Stage 1 and stage 2 of an expert, as lessons for the one training loop."""
+"""Stage 1 and stage 2 of an expert, as tasks of the training loop."""
 
 import hashlib
 import json
@@ -14,19 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aigid.core.errors import InputError
 from aigid.core.files import num_workers
+from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill.data import Batch, TrainDataset, select_rows
+from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.losses import Distiller, build_distiller
-from aigid.detectors.featdistill.model import Expert, p_generated
+from aigid.detectors.featdistill.model import Expert, build, p_generated
 from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings, OptimizerSettings, Stage2Settings
 from aigid.features import lora
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
 from aigid.metrics.classification import auroc, rank
-from aigid.training import loop
+from aigid.training import distributed, loop
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
+NAME = "featdistill"
 
 
 class StageRun:
@@ -37,15 +41,15 @@ class StageRun:
     ) -> None:
         self.expert, self.name, self.stage = settings.experts[name], name, stage
         self.descent: OptimizerSettings = settings.stage1 if stage == 1 else settings.stage2
-        self.how: Preprocess = self.expert.backbone.preprocess
+        self.preprocess: Preprocess = self.expert.backbone.preprocess
         data, self.seed = settings.data, self.expert.seed + 1000 * seed
         aligned = isinstance(self.descent, Stage2Settings) and self.descent.preserve_spatial_alignment
         splits = {"train": data.max_images, "val": data.max_val_images}
         self.train, self.val = (
-            TrainDataset(select_rows(manifest, split, num, seed), root, data, self.how, self.seed, aligned)
+            TrainDataset(select_rows(manifest, split, num, seed), root, data, self.preprocess, self.seed, aligned)
             for split, num in splits.items()
         )
-        self.about = {
+        self.config = {
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
             "data": data.model_dump(mode="json"),
@@ -57,31 +61,31 @@ class StageRun:
     @property
     def fingerprint(self) -> str:
         """Of all that decides what comes of stage 1; of stage 2 together with its start."""
-        return _config_hash(self.about)
+        return _config_hash(self.config)
 
     def plan(self) -> TrainConfig:
-        """As long as the settings say."""
+        """Return the length of the training."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
         sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate_steps)
         return TrainConfig(name, self.seed, *sizes, mixed_precision=True, max_norm=descent.max_norm)
 
 
 def train(
-    course: StageRun, expert: Expert, device: torch.device, start: str = ""
+    stage_run: StageRun, expert: Expert, device: torch.device, start: str = ""
 ) -> tuple[list[dict[str, float]], Path]:
-    """Train the expert in place; the log, a row an epoch, and the checkpoint, to be unlinked when all is safe.
+    """Train the expert in place; return the log, a row an epoch, and the checkpoint, to be unlinked when all is safe.
 
     In stage 2 the expert as it comes is the teacher; ``start`` is the fingerprint of its stage 1.
     """
-    plan, descent = course.plan(), course.descent
+    plan, descent = stage_run.plan(), stage_run.descent
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        _prepare(expert, course.expert, plan.seed)
-        taught = build_distiller(expert.to(device), descent, len(course.train))
+        _prepare(expert, stage_run.expert, plan.seed)
+        distiller = build_distiller(expert.to(device), descent, len(stage_run.train))
         with ThreadPoolExecutor(num_workers()) as pool:
-            path = loop.checkpoint_path([course.about, start, os.environ.get("WORLD_SIZE", "1")])
-            log = loop.train(plan, training_task(course, plan, expert, taught, pool), path)
-    if course.expert.lora:
+            path = loop.checkpoint_path([stage_run.config, start, os.environ.get("WORLD_SIZE", "1")])
+            log = loop.train(plan, training_task(stage_run, plan, expert, distiller, pool), path)
+    if stage_run.expert.lora:
         lora.merge_parametrizations(expert.vision_encoder)
     expert.eval()
     return log, path
@@ -96,44 +100,46 @@ def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
 
 
 def training_task(
-    course: StageRun, plan: TrainConfig, expert: Expert, taught: Distiller, pool: ThreadPoolExecutor
+    stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller, pool: ThreadPoolExecutor
 ) -> TrainTask:
-    """What the stage descends; no epoch is chosen, validation is only looked at."""
-    optimizer = build_optimizer(expert, taught.net, course.descent)
-    shares = lr_schedule(plan.num_steps * plan.epochs, course.descent.warmup_fraction)
+    """Return the task of a stage; no epoch is chosen, validation only goes into the log."""
+    optimizer = build_optimizer(expert, distiller.net, stage_run.descent)
+    shares = lr_schedule(plan.num_steps * plan.epochs, stage_run.descent.warmup_fraction)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
     device = next(expert.parameters()).device
 
     def loss(at: StepInfo, batch: Batch) -> Mapping[str, Tensor]:
         expert.train()
-        return losses(expert, taught, batch, course.how, device)
+        return losses(expert, distiller, batch, stage_run.preprocess, device)
 
     return TrainTask(
-        taught.net,
+        distiller.net,
         optimizer,
         schedule,
         loss,
-        lambda: (validate(expert, course.val, device, pool), None),
-        lambda at: taught.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
-        taught.kept,
-        lambda at, items: course.train.take(at.epoch, items, pool),
+        lambda: (validate(expert, stage_run.val, device, pool), None),
+        lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
+        distiller.extra_state,
+        lambda at, items: stage_run.train.take(at.epoch, items, pool),
     )
 
 
-def losses(expert: Expert, taught: Distiller, batch: Batch, how: Preprocess, device: torch.device) -> dict[str, Tensor]:
-    """The terms of a batch: cross-entropy of the degraded view, and what the teacher asks."""
-    degraded = normalize(batch.degraded, how, device).contiguous()
-    answer = expert.answer(degraded, taught.layers)
+def losses(
+    expert: Expert, distiller: Distiller, batch: Batch, preprocess: Preprocess, device: torch.device
+) -> dict[str, Tensor]:
+    """Return the terms of a batch: cross-entropy of the degraded view, and distillation."""
+    degraded = normalize(batch.degraded, preprocess, device).contiguous()
+    answer = expert.answer(degraded, distiller.layers)
     y = torch.from_numpy(batch.y).to(device)
     terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
-    if taught.teacher is not None:
-        seen = degraded if taught.sees_the_same else normalize(batch.clean, how, device).contiguous()
-        terms["distillation"] = taught.term(answer, seen)
+    if distiller.teacher is not None:
+        seen = degraded if distiller.same_view else normalize(batch.clean, preprocess, device).contiguous()
+        terms["distillation"] = distiller.term(answer, seen)
     return terms
 
 
 def build_optimizer(expert: Expert, net: nn.Module, descent: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW with one rate for the encoder, and one for whatever else learns."""
+    """Return AdamW with one rate for the encoder, and one for whatever else learns."""
     encoder = list(expert.vision_encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
@@ -143,14 +149,18 @@ def build_optimizer(expert: Expert, net: nn.Module, descent: OptimizerSettings) 
     )
     return torch.optim.AdamW(
         [
-            {"params": [it for it in parameters if it.requires_grad], "lr": lr, "weight_decay": decay}
+            {
+                "params": [parameter for parameter in parameters if parameter.requires_grad],
+                "lr": lr,
+                "weight_decay": decay,
+            }
             for parameters, lr, decay in groups
         ]
     )
 
 
 def lr_schedule(num_steps: int, warm_up: float):
-    """From a step to its share of the learning rate: up in a line, then down along half a cosine."""
+    """Return a step's share of the learning rate as a function: a linear warm-up, then half a cosine."""
     rising = max(round(warm_up * num_steps), 1)
 
     def share(step: int) -> float:
@@ -163,18 +173,60 @@ def lr_schedule(num_steps: int, warm_up: float):
 
 @torch.inference_mode()
 def validate(expert: Expert, val: TrainDataset, device: torch.device, pool: ThreadPoolExecutor) -> dict[str, float]:
-    """AUROC on validation, of clean and of degraded images, which are the same after every epoch."""
+    """Return AUROC on validation, of clean and of degraded images, which are the same after every epoch."""
     expert.eval()
     scores: dict[str, list[np.ndarray]] = {"clean": [], "degraded": []}
-    for places in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
-        batch = val.take(-1, places, pool)
-        for view, found in scores.items():
-            pixels = normalize(getattr(batch, view), val.how, device).contiguous()
+    for indices in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
+        batch = val.take(-1, indices, pool)
+        for view, outputs in scores.items():
+            pixels = normalize(getattr(batch, view), val.preprocess, device).contiguous()
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                found.append(p_generated(expert(pixels)).cpu().numpy())
+                outputs.append(p_generated(expert(pixels)).cpu().numpy())
     y = val.images["label"].to_numpy()
-    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(found))) for view, found in scores.items()}
+    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(outputs))) for view, outputs in scores.items()}
 
 
-def _config_hash(about: object) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def _config_hash(config: object) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def train_stage1(
+    settings: FeatDistillSettings, name: str, manifest: pd.DataFrame, root: Path, seed: int, out: Path
+) -> pd.DataFrame | None:
+    """Train stage 1 of an expert into its folder; return the log, a row an epoch, or None but in process 0."""
+    stage_run = StageRun(settings, name, 1, manifest, root, seed)
+    with distributed.process_group() as device:
+        expert = build(settings.experts[name])
+        return _train_and_save(stage_run, expert, device, "", out)
+
+
+def train_stage2(
+    settings: FeatDistillSettings, name: str, manifest: pd.DataFrame, root: Path, seed: int, start: Path, out: Path
+) -> pd.DataFrame | None:
+    """Train stage 2 of an expert from the folder of stage 1; InputError where that has other settings."""
+    stage_run = StageRun(settings, name, 2, manifest, root, seed)
+    expected = StageRun(settings, name, 1, manifest, root, seed).fingerprint
+    model = load(start)
+    if model.name != NAME or list(model.detector.members) != [name]:
+        raise InputError(f"{start}: holds {model.name} {', '.join(model.detector.members)}, want the expert {name}")
+    if model.fingerprints != [expected]:
+        raise InputError(f"{start}: stage 1 was trained with other settings, images or seed than these; train it anew")
+    with distributed.process_group() as device:
+        return _train_and_save(stage_run, model.detector.members[name].load(), device, expected, out)
+
+
+def _train_and_save(
+    stage_run: StageRun, expert: Expert, device: torch.device, start: str, out: Path
+) -> pd.DataFrame | None:
+    log, checkpoint = train(stage_run, expert, device, start)
+    if distributed.rank():
+        return None
+    detector = FeatDistill(
+        {stage_run.name: EnsembleMember(stage_run.expert, lambda: expert)}, half=stage_run.stage == 2
+    )
+    fingerprint = (
+        stage_run.fingerprint if stage_run.stage == 1 else loop.checkpoint_path([stage_run.config, start]).stem
+    )
+    save(Bundle(NAME, detector, stage_run.config, [fingerprint]), out)
+    checkpoint.unlink(missing_ok=True)
+    return pd.DataFrame(log)

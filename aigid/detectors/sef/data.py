@@ -21,7 +21,7 @@ from aigid.images.decode import decode
 from aigid.images.errors import ImageError
 
 PAIRS_FILE = "aligned.jsonl"
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.records)
 
-    def read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Photograph and fake, (H, W, 3) uint8; InputError where they cannot be read or differ in size."""
-        record = self.records[place]
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return photograph and fake, (H, W, 3) uint8; InputError where they cannot be read or differ in size."""
+        record = self.records[index]
         try:
             real, fake = (decode(self.root / record[kind]) for kind in ("real", "fake"))
         except ImageError as error:
@@ -46,20 +46,20 @@ class Pairs:
         return real, fake
 
     def split(self, name: str) -> "Pairs":
-        """Those of ``train``, ``val`` or ``test``."""
+        """Return those of ``train``, ``val`` or ``test``."""
         return Pairs(self.root, [record for record in self.records if record["real"].startswith(f"{name}/")])
 
     def warn_of_small(self, crop: int) -> None:
-        """A line on stderr where photographs are smaller than the crop: they are padded with black, as in DDA."""
+        """Log a warning where photographs are smaller than the crop: they are padded with black, as in DDA."""
         small = [record for record in self.records if min(record["width"], record["height"]) < crop]
         if small:
             size = f"{small[0]['width']} x {small[0]['height']} px"
             count = f"{len(small)} of {len(self)} photographs are smaller than the crop of {crop} px"
-            LOG.warning("%s: %s and are padded, such as %s of %s", self.root, count, small[0]["real"], size)
+            logger.warning("%s: %s and are padded, such as %s of %s", self.root, count, small[0]["real"], size)
 
 
 def open_pairs(root: Path) -> Pairs:
-    """All pairs of a folder; InputError where it holds none, or where one lacks its partner."""
+    """Return all pairs of a folder; InputError where it holds none, or where one lacks its partner."""
     try:
         lines = (root / PAIRS_FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -74,13 +74,9 @@ def open_pairs(root: Path) -> Pairs:
 
 
 def fingerprint(root: Path) -> str:
-    """Equal where all images of a folder's pairs are equal."""
+    """Return a hash, equal where all images of a folder's pairs are equal."""
     return sha256(root / "manifest.csv")
 
-
-# From a pair to a lesson (DDA): a photograph and its fake, both at other scales, all under one draw of augmentation.
-#
-# Images are (H, W, 3) uint8.
 
 FILTERS = tuple(Image.Resampling)
 
@@ -93,26 +89,31 @@ def make_batch(
     size: int,
     key: Sequence[str | int],
 ) -> np.ndarray:
-    """(2 + 2 x scales, size, size, 3): photograph, fake, photograph, fake, ...; all chance comes from ``key``."""
+    """Return DDA's batch of a pair (H, W, 3) uint8: it and its rescaled copies, all under one augmentation.
+
+    (2 + 2 x scales, size, size, 3): photograph, fake, photograph, fake, ...; all chance comes from ``key``.
+    """
     rng = seeding.numpy_generator("sef pair", *key)
     pair = (real, augment_fake(real, fake, quality, settings, rng))
     members = paired_random_crop(pair, size, rng)
     for low, high in settings.scales:
         factor, kind = rng.uniform(low, high), FILTERS[rng.integers(len(FILTERS))]
         members += paired_random_crop([resize(image, factor, kind) for image in pair], size, rng)
-    drawn = get_policy(settings.policy).sample(rng)
-    return np.stack([apply_operators(drawn, image, seeding.numpy_generator("sef noise", *key)) for image in members])
+    operators = get_policy(settings.policy).sample(rng)
+    return np.stack(
+        [apply_operators(operators, image, seeding.numpy_generator("sef noise", *key)) for image in members]
+    )
 
 
 def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
-    """(N,) int64 of the lessons of so many pairs."""
+    """Return labels (N,) int64 of the batches of so many pairs."""
     return np.tile([0, 1], num_pairs * (1 + len(settings.scales)))
 
 
 def augment_fake(
     real: np.ndarray, fake: np.ndarray, quality: int | None, settings: SamplingSettings, rng: np.random.Generator
 ) -> np.ndarray:
-    """A fake that is closer to its photograph: compressed as it was, mixed with it; always the same number of draws."""
+    """Return a fake closer to its photograph: compressed as it was, mixed with it; always as many random numbers."""
     acts = rng.random(3) < (settings.quality, settings.pixel_mix, settings.dct_mix)
     shares = rng.uniform(0, settings.max_mix, 2)
     if acts[0]:
@@ -125,13 +126,13 @@ def augment_fake(
 
 
 def resize(image: np.ndarray, factor: float, kind: Image.Resampling) -> np.ndarray:
-    """The image with both sides times ``factor``, at least 1 px."""
+    """Return the image with both sides times ``factor``, at least 1 px."""
     height, width = (max(round(side * factor), 1) for side in image.shape[:2])
     return np.asarray(Image.fromarray(image).resize((width, height), kind))
 
 
 def paired_random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Squares (size, size, 3) of images of one shape, all at one random place; what is smaller is padded with black."""
+    """Return squares (size, size, 3) of images of one shape at one random position, padded with black if smaller."""
     height, width = images[0].shape[:2]
     assert all(image.shape == images[0].shape for image in images)
     down, right = max(size - height, 0), max(size - width, 0)

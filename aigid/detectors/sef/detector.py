@@ -44,7 +44,7 @@ class Sef(EmbeddingDetector):
 
     @classmethod
     def train(cls, settings: SefSettings, train: LabeledEmbeddings, paths: Sequence[Path], seed: int) -> Self:
-        """The gate over the features of these experts, side by side in ``train``."""
+        """Return the gate over the features of these experts, side by side in ``train``."""
         require_both_classes(train, "train")
         require_finite(train, "train")
         if len(set(train.widths)) != 1 or len(train.widths) != len(paths):
@@ -58,7 +58,7 @@ class Sef(EmbeddingDetector):
     def fit_jointly(
         cls, settings: SefSettings, images: Sequence[np.ndarray], y: np.ndarray, paths: Sequence[Path], seed: int
     ) -> Self:
-        """The same from images (H, W, 3) uint8 and labels (N,): the experts run anew at each step, uncached."""
+        """Return the same from images (H, W, 3) uint8 and labels (N,): the experts run anew at each step, uncached."""
         device = choose_device(device_name())
         features = _joint_backbone([model.load(settings.expert, path).to(device) for path in paths])
         width = features(images[:1]).shape[1] // len(paths)
@@ -89,7 +89,7 @@ class Sef(EmbeddingDetector):
         return backbone(self.settings.expert, self.paths)
 
     def experts(self) -> list[Expert]:
-        """The experts, on the gate's device, their adapters unmerged."""
+        """Return the experts, on the gate's device, their adapters unmerged."""
         return [model.load(self.settings.expert, path).to(self.head.out.weight.device) for path in self.paths]
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class Sef(EmbeddingDetector):
         return {"settings": self.settings.model_dump(mode="json"), "width": self.head.widths[0]}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """Return the detector that ``save`` wrote; the backbone itself is loaded when an image is to be seen."""
-        settings = SefSettings(**facts["settings"])
-        head = GatedHead([facts["width"]] * len(DOMAINS), None, settings.fusion.hidden)
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        """Return the detector that ``save`` wrote; the backbone itself is loaded when an image is to be scored."""
+        settings = SefSettings(**state["settings"])
+        head = GatedHead([state["width"]] * len(DOMAINS), None, settings.fusion.hidden)
         head.load_state_dict(load_file(folder / GATE))
         head.to(choose_device(device_name())).requires_grad_(False)
         return cls(head, settings, [folder / f"{domain}.safetensors" for domain in DOMAINS])
@@ -127,11 +127,13 @@ Detector = Sef
 
 
 def _joint_backbone(experts: Sequence[Expert]) -> Callable[[Sequence[np.ndarray]], Tensor]:
-    """A function from images to the experts' features side by side (B, K x D)."""
+    """Return the function from images to the experts' features side by side (B, K x D)."""
 
     @torch.no_grad()
     def features(images: Sequence[np.ndarray]) -> Tensor:
-        pixels = np.stack([resize_and_crop(image, experts[0].how) for image in images])
-        return torch.cat([one.tower(normalize(pixels, one.how, one.device)) for one in experts], dim=1)
+        pixels = np.stack([resize_and_crop(image, experts[0].preprocess) for image in images])
+        return torch.cat(
+            [expert.encoder(normalize(pixels, expert.preprocess, expert.device)) for expert in experts], dim=1
+        )
 
     return features

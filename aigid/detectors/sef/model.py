@@ -1,4 +1,4 @@
-"""An expert: a frozen tower with LoRA, and a linear classifier of its features."""
+"""An expert: a frozen encoder with LoRA, and a linear classifier of its features."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from aigid.features.preprocess import Preprocess
 class Expert(nn.Module):
     """Normalised images (B, 3, S, S) to features (B, D) and logits (B,)."""
 
-    def __init__(self, tower: nn.Module, how: Preprocess, base: str) -> None:
+    def __init__(self, encoder: nn.Module, preprocess: Preprocess, base: str) -> None:
         super().__init__()
-        self.tower, self.how, self.base = tower, how, base
+        self.encoder, self.preprocess, self.base = encoder, preprocess, base
         with torch.inference_mode():
-            width = tower(torch.zeros(1, 3, how.size, how.size)).shape[1]
+            width = encoder(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1]
         self.head = nn.Linear(width, 1)
 
     @property
@@ -31,27 +31,27 @@ class Expert(nn.Module):
         return self.head.weight.device
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits."""
-        features = self.tower(pixels)
+        """Return features and logits."""
+        features = self.encoder(pixels)
         return features, self.head(features).squeeze(1)
 
 
 def base_settings(settings: ExpertSettings) -> BackboneSettings:
-    """The tower that all experts adapt."""
-    found = backbone_settings(settings.backbone, {"weights": settings.weights, "dtype": "float32"})
-    if not isinstance(found, BackboneSettings):
+    """Return the settings of the encoder that all experts adapt."""
+    result = backbone_settings(settings.backbone, {"weights": settings.weights, "dtype": "float32"})
+    if not isinstance(result, BackboneSettings):
         raise InputError(f"sef.expert.backbone={settings.backbone!r}: want one tower")
-    return found
+    return result
 
 
 def build(settings: ExpertSettings, seed: int) -> Expert:
-    """An untrained expert: its features are the base's, bit for bit."""
-    how = base_settings(settings)
-    tower = load_encoder(how)
-    sha256 = checkpoints.state_dict_hash(tower)
+    """Return an untrained expert: its features are the base's, bit for bit."""
+    base = base_settings(settings)
+    encoder = load_encoder(base)
+    sha256 = checkpoints.state_dict_hash(encoder)
     if settings.gradient_checkpointing:
-        lora.lora_state_dict(tower)
-    expert = Expert(lora.inject(tower, settings.lora, seeding.derive_seed("sef lora", seed)), how.preprocess, sha256)
+        lora.lora_state_dict(encoder)
+    expert = Expert(lora.inject(encoder, settings.lora, seeding.derive_seed("sef lora", seed)), base.preprocess, sha256)
     draw = torch.Generator().manual_seed(seeding.derive_seed("sef head", seed))
     nn.init.normal_(expert.head.weight, std=0.02, generator=draw)
     nn.init.zeros_(expert.head.bias)
@@ -59,22 +59,22 @@ def build(settings: ExpertSettings, seed: int) -> Expert:
 
 
 def save(expert: Expert, settings: ExpertSettings, path: Path) -> None:
-    """Write the adapters and the head, without the tower."""
-    lora.save(expert.tower, expert.base, settings.lora, path, expert.head.state_dict())
+    """Write the adapters and the head, without the encoder."""
+    lora.save(expert.encoder, expert.base, settings.lora, path, expert.head.state_dict())
 
 
 def load(settings: ExpertSettings, path: Path) -> Expert:
-    """What ``save`` wrote, unmerged; InputError where it belongs to another tower."""
-    how = base_settings(settings)
-    tower = load_encoder(how)
-    sha256 = checkpoints.state_dict_hash(tower)
-    expert = Expert(lora.load(tower, path), how.preprocess, sha256)
+    """Return the expert that ``save`` wrote, unmerged; InputError where it belongs to another encoder."""
+    base = base_settings(settings)
+    encoder = load_encoder(base)
+    sha256 = checkpoints.state_dict_hash(encoder)
+    expert = Expert(lora.load(encoder, path), base.preprocess, sha256)
     expert.head.load_state_dict(lora.read_head(path))
     return expert.requires_grad_(False).eval()
 
 
 def p_generated(path: Path, features: np.ndarray) -> np.ndarray:
-    """P(generated) (N,) of a saved expert's features (N, D) by its own classifier."""
+    """Return P(generated) (N,) of a saved expert's features (N, D) by its own classifier."""
     head = lora.read_head(path)
     logits = features @ head["weight"][0].double().numpy() + float(head["bias"])
     return torch.from_numpy(logits).sigmoid().numpy()

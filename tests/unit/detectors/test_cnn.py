@@ -146,7 +146,7 @@ def fitted(dataset, vae, tmp_path_factory):
 def test_learns_each_generator(dataset, fitted):
     it, detector, log = fitted
     assert detector.classes == ["real", "a", "b"]
-    assert list(log.columns) == list(training.LOG)
+    assert list(log.columns) == list(training.LOG_COLUMNS)
     assert log["epoch"].tolist() == list(range(1, 31))
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
     model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
@@ -309,7 +309,7 @@ def test_an_image_and_its_mirror_image_can_be_judged_as_one():
 def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     root, table = dataset
     variants = channel_sets(SETTINGS, AblationSettings(epochs=1))
-    assert [how.num_planes for how in variants.values()] == [3, 4, 4, 5]
+    assert [how.num_channels for how in variants.values()] == [3, 4, 4, 5]
     assert {how.epochs for how in variants.values()} == {1}
     found = ablate({"all": variants["rgb error frequency"]}, table, root, vae, 0).set_index("network").loc["all"]
     how = SETTINGS.model_copy(update={"epochs": 1})

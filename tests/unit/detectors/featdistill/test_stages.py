@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from aigid.core import manifest as manifests
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import load
-from aigid.detectors.featdistill import losses, stages, training
+from aigid.detectors.featdistill import losses, training
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
@@ -37,10 +37,10 @@ def tensors(folder):
 
 def test_stage_1_learns_and_stage_2_keeps_what_it_learnt(images, root, tmp_path):
     how = settings(stage1={"epochs": 6}, data={"policy": None})
-    log = stages.train_stage1(how, "siglip", images, root, 0, tmp_path / "one")
+    log = training.train_stage1(how, "siglip", images, root, 0, tmp_path / "one")
     assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert log["val_auroc_clean"].iloc[-1] > 0.95
-    log = stages.train_stage2(how, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
+    log = training.train_stage2(how, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
     assert {"train_cross_entropy", "train_distillation", "val_auroc_degraded"} <= set(log)
     assert log["val_auroc_clean"].iloc[-1] > 0.95
     assert any(not torch.equal(a, b) for a, b in zip(*map(list, both(tmp_path)), strict=True))
@@ -69,7 +69,7 @@ def test_what_stage_2_does_to_its_teacher(mode, images, root, monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in before) == (mode == "l2")
     assert not taught.teacher.training
     if mode == "crd_ema":
-        assert taught.kept["contrast"].queue.shape == (32, 128)
+        assert taught.extra_state["contrast"].queue.shape == (32, 128)
         moved = [torch.norm(after[name] - made.state_dict()[name]) for name in before]
         start = [torch.norm(before[name] - made.state_dict()[name]) for name in before]
         assert sum(moved) < sum(start)
@@ -117,13 +117,13 @@ def test_the_encoder_has_a_rate_of_its_own(images, root):
 
 
 def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
-    stages.train_stage1(settings(stage1={"epochs": 1}), "siglip", images, root, 0, tmp_path / "one")
+    training.train_stage1(settings(stage1={"epochs": 1}), "siglip", images, root, 0, tmp_path / "one")
     other = settings(stage1={"epochs": 2})
     with pytest.raises(InputError, match=r"one: stage 1 was trained with other settings, images or seed"):
-        stages.train_stage2(other, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
+        training.train_stage2(other, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
     both_kinds = settings(("clip", "siglip"))
     with pytest.raises(InputError, match=r"one: holds featdistill siglip, want the expert clip"):
-        stages.train_stage2(both_kinds, "clip", images, root, 0, tmp_path / "one", tmp_path / "two")
+        training.train_stage2(both_kinds, "clip", images, root, 0, tmp_path / "one", tmp_path / "two")
     with pytest.raises(InputError, match=r"one: is not the expert clip"):
         FeatDistill.together(both_kinds, {"clip": tmp_path / "one"})
     assert {path.name for path in tmp_path.iterdir()} == {"one", "cache"}
