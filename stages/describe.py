@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params
+from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand, report_failures
 from aigid.core.files import dataset_root
 from aigid.data.description import PropertySettings, compute_properties
-from aigid.images import properties
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -20,7 +19,7 @@ def main(dataset: str, manifest_path: Path, out: Path) -> None:
     table = manifest.read(manifest_path)
     computed, failed = compute_properties(table, dataset_root(dataset), settings.max_images, seed)
     report_failures([(image.path, f"{image.status}: {image.message}") for image in failed])
-    properties.write(computed, out)
+    tables.write(computed, out)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, as_path, is_remote
@@ -19,6 +21,7 @@ from aigid.core.paths import AnyPath, as_path, is_remote
 if TYPE_CHECKING:
     import torch
 
+T, R = TypeVar("T"), TypeVar("R")
 STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file any more
 
 
@@ -96,6 +99,13 @@ def num_workers() -> int:
     """Threads for decoding: ``$AIGID_WORKERS``, else the cores this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return _whole("AIGID_WORKERS", cores or 1)
+
+
+def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 64) -> Iterator[R]:
+    """Yield ``function`` of each item in order; a thread takes ``batch`` of them at once."""
+    batches = [items[start : start + batch] for start in range(0, len(items), batch)]
+    with ThreadPoolExecutor(num_workers()) as pool:
+        yield from chain.from_iterable(pool.map(lambda part: [function(item) for item in part], batches))
 
 
 def batch_size() -> int | None:

@@ -49,11 +49,14 @@ def write_csv_logs(logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
 
 
 def to_numeric(table: pd.DataFrame, columns: Iterable[str], path: Path | str) -> pd.DataFrame:
-    """The table with ``columns`` as float64, NaN where a cell is empty; InputError that names the file and the cell."""
-    try:
-        return table.assign(**{column: table[column].replace("", "nan").astype("float64") for column in columns})
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    """Return the table with ``columns`` as float64, NaN where a cell is empty; InputError naming the column."""
+    table = table.copy()
+    for column in columns:
+        try:
+            table[column] = table[column].replace("", "nan").astype("float64")
+        except ValueError as error:
+            raise InputError(f"{path}: column {column}: {error}") from None
+    return table
 
 
 def check_suffix(path: AnyPath) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from aigid.images.errors import ImageError, Status, classify_error
-from aigid.images.formats import format_of, open_lazily, read_bytes
-from aigid.images.headers import end_of_scan, read_header
+from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
+from aigid.images.headers import read_header
 
 T = TypeVar("T")
 MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse

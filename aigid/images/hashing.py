@@ -1,85 +1,75 @@
-"""The sha256 of many files, read in threads and kept by path, size and time of change, so that each is read once."""
+"""SHA-256 of many files, cached by path, size and time of change."""
 
 import hashlib
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 from zlib import crc32
 
 from tqdm import tqdm
 
 from aigid.core.errors import InputError
-from aigid.core.files import cache_folder, num_workers
-from aigid.core.paths import as_path, is_remote
+from aigid.core.files import cache_folder, map_in_threads
+from aigid.core.paths import RemotePath, as_path, is_remote
 from aigid.images.archives import archive_of
 from aigid.images.errors import ImageError, is_member
 from aigid.images.formats import read_bytes
 
-A, B = TypeVar("A"), TypeVar("B")
 FileState = tuple[int, int]  # bytes, and the time of the last change in ns
 DB_FILE = "sha256.sqlite"
 TABLE = "sha256 (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB, proof INTEGER) WITHOUT ROWID"
-CHUNK = 4096  # files from one write to the store to the next: what a kill loses
-BATCH = 64  # files that a thread takes at once
+CHUNK = 4096  # files from one write to the database to the next: what a kill loses
 CHUNK_BYTES = 2**16  # bytes read at once
 
 
 def hash_files(paths: Sequence[str]) -> list[str]:
-    """The hex digest of each file; "" for one that cannot be read or is no regular file.
+    """Return the hex digest of each file, given by absolute path or address; "" for one that cannot be read.
 
-    A file is given by its absolute path or its address. Digests are kept in ``$AIGID_CACHE/sha256.sqlite``, which
-    several processes may share. Where that cannot be used, or a line of it does not prove right, files are read; a
-    damaged one is set aside as ``sha256.sqlite.damaged``.
+    Digests are cached in ``$AIGID_CACHE/sha256.sqlite``, which several processes may share. Where that cannot be used,
+    or a row of it has a wrong checksum, files are read; a damaged one is renamed to ``sha256.sqlite.damaged``.
     """
-    place = cache_folder() / DB_FILE
+    database = cache_folder() / DB_FILE
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return _hash_through_cache(place, paths)
-    except (OSError, sqlite3.OperationalError):  # no such place, read-only, full, locked, or another program's file
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return _hash_through_cache(database, paths)
+    except (OSError, sqlite3.OperationalError):  # no such folder, read-only, full, locked, or another program's file
         pass
     except sqlite3.DatabaseError:
         for end in ("", "-journal"):
             with suppress(OSError):
-                Path(f"{place}{end}").replace(f"{place}.damaged{end}")
+                Path(f"{database}{end}").replace(f"{database}.damaged{end}")
     return _hash_through_cache(":memory:", paths)
 
 
-def _hash_through_cache(place: Path | str, paths: Sequence[str]) -> list[str]:
-    found: list[str] = []
+def _hash_through_cache(database: Path | str, paths: Sequence[str]) -> list[str]:
+    digests: list[str] = []
     with (
-        closing(sqlite3.connect(place, timeout=60)) as store,
-        ThreadPoolExecutor(num_workers()) as pool,
+        closing(sqlite3.connect(database, timeout=60)) as db,
         tqdm(total=len(paths), desc="sha256", unit="file", disable=None) as bar,
     ):
-        store.execute("PRAGMA synchronous = OFF")  # what a power cut spoils does not prove right
-        store.execute(f"CREATE TABLE IF NOT EXISTS {TABLE}")
+        db.execute("PRAGMA synchronous = OFF")  # what a power cut spoils has a wrong checksum
+        db.execute(f"CREATE TABLE IF NOT EXISTS {TABLE}")
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
-            states = dict(zip(chunk, _map(pool, _state, chunk), strict=True))
-            digests = _lookup(store, states)
-            unread = [path for path, state in states.items() if state and path not in digests]
-            fresh = dict(zip(unread, _map(pool, _digest, unread), strict=True))
-            _store(store, [(path, states[path], digest) for path, digest in fresh.items() if digest])
-            found += [(digests.get(path) or fresh.get(path, b"")).hex() for path in chunk]
+            states = dict(zip(chunk, map_in_threads(_state, chunk), strict=True))
+            cached = _lookup(db, states)
+            unread = [path for path, state in states.items() if state and path not in cached]
+            fresh = dict(zip(unread, map_in_threads(_digest, unread), strict=True))
+            _store(db, [(path, state, fresh[path]) for path in unread if fresh[path] and (state := states[path])])
+            digests += [(cached.get(path) or fresh.get(path, b"")).hex() for path in chunk]
             bar.update(len(chunk))
-    return found
-
-
-def _map(pool: ThreadPoolExecutor, function: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
-    slices = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-    return chain.from_iterable(pool.map(lambda part: [function(item) for item in part], slices))
+    return digests
 
 
 def _state(path: str) -> FileState | None:
     try:
         if is_remote(path):
-            return as_path(archive_of(path)).change_token()
+            file = as_path(archive_of(path))
+            assert isinstance(file, RemotePath)
+            return file.change_token()
         status = os.stat(archive_of(path))  # noqa: PTH116 (a Path would cost three times the call)
     except InputError:
         raise
@@ -107,24 +97,24 @@ def _digest(path: str) -> bytes:
     return digest.digest()
 
 
-def _lookup(store: sqlite3.Connection, states: dict[str, FileState | None]) -> dict[str, bytes]:
-    """The kept digests of the files that are as they were."""
+def _lookup(db: sqlite3.Connection, states: dict[str, FileState | None]) -> dict[str, bytes]:
+    """Return the cached digests of the files that have not changed."""
     known = {os.fsencode(path): (path, state) for path, state in states.items()}
-    found: dict[str, bytes] = {}
+    digests: dict[str, bytes] = {}
     for part in [list(known)[start : start + 512] for start in range(0, len(known), 512)]:
-        lines = store.execute(f"SELECT * FROM sha256 WHERE path IN ({','.join('?' * len(part))})", part)
-        for key, size, mtime, digest, proof in lines:
+        rows = db.execute(f"SELECT * FROM sha256 WHERE path IN ({','.join('?' * len(part))})", part)
+        for key, size, mtime, digest, checksum in rows:
             path, state = known[key]
-            if state == (size, mtime) and proof == _checksum(key, state, digest):
-                found[path] = digest
-    return found
+            if state == (size, mtime) and checksum == _checksum(key, state, digest):
+                digests[path] = digest
+    return digests
 
 
-def _store(store: sqlite3.Connection, fresh: list[tuple[str, FileState, bytes]]) -> None:
+def _store(db: sqlite3.Connection, fresh: list[tuple[str, FileState, bytes]]) -> None:
     keyed = [(os.fsencode(path), state, digest) for path, state, digest in fresh]
-    lines = [(key, *state, digest, _checksum(key, state, digest)) for key, state, digest in keyed]
-    with store:
-        store.executemany("INSERT OR REPLACE INTO sha256 VALUES (?, ?, ?, ?, ?)", lines)
+    rows = [(key, *state, digest, _checksum(key, state, digest)) for key, state, digest in keyed]
+    with db:
+        db.executemany("INSERT OR REPLACE INTO sha256 VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _checksum(path: bytes, state: FileState, digest: bytes) -> int:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.description import compute_properties
@@ -46,7 +47,7 @@ def test_every_row_stays_and_comes_back_from_disk(described, tmp_path) -> None:
     assert found["path"].tolist() == table["path"].tolist()
     assert [one.path for one in failed] == ["d.png"]
     assert found.loc[3, [*properties.CONTAINER, *properties.SHALLOW]].isna().all()
-    properties.write(found, tmp_path / "t.csv")
+    tables.write(found, tmp_path / "t.csv")
     again = properties.read(tmp_path / "t.csv")
     assert again["width"].tolist()[:3] == [40, 300, 600]
     np.testing.assert_array_equal(again["Laplacian energy"], found["Laplacian energy"].astype(float))
