@@ -1,7 +1,7 @@
-"""Folders of ``$AIGID_CACHE``, each named by the hash of all that decides its content: ``<kind>/<hash>/about.json``.
+"""The content-addressed cache ``$AIGID_CACHE/<kind>/<hash of the metadata>/``, with the metadata in ``about.json``.
 
-Arrays by image lie there in shards that exist only when complete: ``<sha256>.safetensors`` holds ``key`` (n, 64) uint8,
-the images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards at once.
+Arrays by image are in shards that exist only when complete: ``<sha256>.safetensors`` holds ``key`` (n, 64) uint8, the
+images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards at once.
 """
 
 import hashlib
@@ -44,13 +44,13 @@ def entry_path(
 
 
 def metadata_hash(metadata: Mapping[str, object]) -> str:
-    """Return the folder's name that ``metadata`` gives it."""
+    """Return the name of the folder of ``metadata``."""
     return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @contextmanager
 def write_lock() -> Iterator[None]:
-    """Turn an OSError into a line that says which variable names the cache."""
+    """Turn an OSError into an InputError that names the variable of the cache."""
     try:
         yield
     except OSError as error:
@@ -71,7 +71,7 @@ class CacheEntry:
     def add(
         self, key: np.ndarray, rows: np.ndarray, metadata: dict[str, str] | None = None, by_key: bool = False
     ) -> Path:
-        """Write one shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes or by its keys' alone."""
+        """Write a shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes' hash or that of its keys alone."""
         key = key.view(np.uint8).reshape(len(key), -1)
         content = save({"key": key, "rows": rows}, metadata)
         path = self.folder / f"{hashlib.sha256(key.tobytes() if by_key else content).hexdigest()}.safetensors"
@@ -80,16 +80,16 @@ class CacheEntry:
         return path
 
     def require_writable(self) -> None:
-        """InputError where no shard could be added; what killed writers left is cleared away."""
+        """Raise InputError where no shard could be added; delete what killed writers left."""
         remove_stale_temporaries(self.folder, ".*.safetensors")
         with write_lock(), tempfile.TemporaryFile(dir=self.folder):
             pass
 
 
 class ShardWriter:
-    """Collects rows, and writes a shard when one is full and at the end, however it comes.
+    """Collect rows, and write a shard when it is full and when the context ends, by an exception too.
 
-    A shard is full at ``max_rows`` or ``max_bytes``, or after ``max_seconds``; ``written`` is told of each.
+    A shard is full at ``max_rows`` or ``max_bytes``, or after ``max_seconds``; ``written`` is called with its path.
     """
 
     def __init__(
@@ -117,7 +117,6 @@ class ShardWriter:
         self.flush()
 
     def add(self, key: bytes | str, row: np.ndarray) -> None:
-        """Add one row."""
         if not self._key:
             self._opened = self._clock()
         self._key.append(key)
@@ -128,14 +127,13 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was collected."""
         if self._key:
             self.written(self.entry.add(np.array(self._key, KEY), np.stack(self._rows), self.metadata, self.by_key))
             self._key, self._rows = [], []
 
 
 def read_metadata(path: Path) -> dict[str, object]:
-    """Return what a folder says of itself; empty where that cannot be read."""
+    """Return a folder's metadata; empty where they cannot be read."""
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -144,7 +142,7 @@ def read_metadata(path: Path) -> dict[str, object]:
 
 
 def shard_header(path: Path) -> tuple[dict, int]:
-    """Return a shard's table of contents and where its data start; ValueError, LookupError and more for none."""
+    """Return a shard's table of contents and where its data start; ValueError, LookupError or OSError without one."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(length)), 8 + length

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the folders and machine settings that the environment names."""
+"""Atomic writes, and the folders and machine settings of the environment."""
 
 import glob
 import hashlib
@@ -27,7 +27,7 @@ STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file a
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """A temporary path in the same folder that becomes ``path`` when the block ends, and vanishes when it fails."""
+    """Give a temporary path in the same folder that replaces ``path`` at the end, and is deleted if the block fails."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_temporaries(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
@@ -43,7 +43,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 
 def remove_stale_temporaries(folder: Path, pattern: str) -> None:
-    """Remove temporary files that killed writers left behind, once they are so old that none can still be at them."""
+    """Delete temporary files older than ``STALE_SECONDS``, left behind by killed writers."""
     for part in folder.glob(pattern):
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
@@ -62,22 +62,21 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dataset_root(dataset: str) -> AnyPath:
-    """Where the images of a dataset lie: ``$AIGID_DATA/<dataset>`` if there is one, else ``data/images/<dataset>``."""
+    """Return the folder of a dataset: ``$AIGID_DATA/<dataset>`` if there is one, else ``data/images/<dataset>``."""
     roots: list[AnyPath] = [Path("data/images", dataset)]
     if data := os.environ.get("AIGID_DATA"):
         roots.insert(0, as_path(data) / dataset)
     for root in roots:
         if root.is_dir():
             return root
-    looked = " or ".join(str(root) for root in roots)
     hint = "" if data else "; set AIGID_DATA to the folder that holds your datasets"
-    raise InputError(f"dataset {dataset!r}: no folder {looked}{hint}")
+    raise InputError(f"dataset {dataset!r}: no folder {' or '.join(map(str, roots))}{hint}")
 
 
 def is_pipeline_output(dataset: str) -> bool:
@@ -88,7 +87,7 @@ def is_pipeline_output(dataset: str) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where results that are costly to find again are kept between runs: ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
+    """Return the cache of costly results, ``$AIGID_CACHE``, else ``~/.cache/aigid``."""
     folder = os.environ.get("AIGID_CACHE") or "~/.cache/aigid"
     if is_remote(folder):
         raise InputError(f"AIGID_CACHE={folder}: want a folder; an address may be AIGID_ROWS")
@@ -96,9 +95,9 @@ def cache_folder() -> Path:
 
 
 def num_workers() -> int:
-    """Threads for decoding: ``$AIGID_WORKERS``, else the cores this process may use."""
+    """Return the threads for decoding: ``$AIGID_WORKERS``, else the cores that the process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _whole("AIGID_WORKERS", cores or 1)
+    return _positive_int("AIGID_WORKERS", cores or 1)
 
 
 def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 64) -> Iterator[R]:
@@ -109,12 +108,12 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 
 
 
 def batch_size() -> int | None:
-    """Images per batch: ``$AIGID_BATCH``, or None, which leaves it to the tower and its device."""
-    return _whole("AIGID_BATCH", 0) if "AIGID_BATCH" in os.environ else None
+    """Return the images per batch, ``$AIGID_BATCH``, or None, which leaves it to the encoder and its device."""
+    return _positive_int("AIGID_BATCH", 0) if "AIGID_BATCH" in os.environ else None
 
 
 def device_name() -> str:
-    """``$AIGID_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``), else ``auto``."""
+    """Return ``$AIGID_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``), else ``auto``."""
     return os.environ.get("AIGID_DEVICE", "auto")
 
 
@@ -133,37 +132,35 @@ def choose_device(name: str) -> "torch.device":
 
 
 def engine_from_env() -> str:
-    """``$AIGID_ENGINE``: where extractions are computed, ``local`` or ``ray``."""
+    """Return ``$AIGID_ENGINE``, ``local`` or ``ray``."""
     return os.environ.get("AIGID_ENGINE", "local")
 
 
-def _whole(variable: str, default: int) -> int:
+def _positive_int(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdigit() or int(text) < 1:
         raise InputError(f"{variable}={text!r}: want a whole number of at least 1")
     return int(text)
 
 
-# Is there room on the disk for what will be written? Asked before anything is computed.
+def check_free_space(bytes_by_path: dict[Path, int]) -> None:
+    """Raise InputError, before anything is computed, naming the folders of a disk with too few free bytes.
 
-
-def check_free_space(needs: dict[Path, int]) -> None:
-    """InputError that names the folders of a disk whose free bytes are fewer than what is needed there.
-
-    ``needs``: folder -> bytes. A folder need not exist yet.
+    ``bytes_by_path``: folder -> bytes that will be written there. A folder need not exist yet.
     """
     disks: dict[int, list[Path]] = defaultdict(list)
-    for folder in needs:
+    for folder in bytes_by_path:
         disks[_existing_parent(folder).stat().st_dev].append(folder)
     for folders in disks.values():
-        needed, free = sum(needs[folder] for folder in folders), shutil.disk_usage(_existing_parent(folders[0])).free
+        needed = sum(bytes_by_path[folder] for folder in folders)
+        free = shutil.disk_usage(_existing_parent(folders[0])).free
         if needed > free:
             names = " and ".join(map(str, folders))
             raise InputError(f"{names}: {format_bytes(needed)} are needed there, {format_bytes(free)} are free")
 
 
 def format_bytes(num_bytes: int) -> str:
-    """Such as ``3.2 GB``."""
+    """Format a size such as ``3.2 GB``."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"

@@ -1,7 +1,5 @@
-"""The manifest: which images a dataset has, what each one is, and which split it belongs to."""
+"""The manifest: the images of a dataset with their labels, generators and splits."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -16,7 +14,7 @@ LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
 
 
 def read(path: Path | str) -> pd.DataFrame:
-    """A checked manifest, rows as in the file: text columns and ``label`` (N,) int64 (0 real, 1 generated)."""
+    """Return a checked manifest, rows as in the file: text columns and ``label`` (N,) int64 (0 real, 1 generated)."""
     return validate(tables.read(path, REQUIRED), str(path))
 
 
@@ -28,7 +26,7 @@ def write(manifest: pd.DataFrame, path: Path | str) -> None:
 
 
 def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The manifest with its labels as integers; InputError with row, column and value at the first fault.
+    """Return the manifest with its labels as integers; InputError with row, column and value at the first fault.
 
     Faults: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
     twice, a generator that contradicts its label, a ``group`` in two splits.
@@ -37,37 +35,23 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
         if column not in REQUIRED + OPTIONAL and not column.startswith("extra_"):
             raise InputError(f"{name}: unknown column {column!r}; more columns are named extra_{column}")
     table = manifest.reset_index(drop=True)
-    _check(table, "label", lambda value: str(value) in LABELS, "want 0 (real) or 1 (generated)", name)
-    table["label"] = table["label"].map(lambda value: LABELS[str(value)]).astype("int64")
-    _check(table, "path", _is_relative_posix, "want a POSIX path relative to the dataset root", name)
-    _check(table, "split", SPLITS.__contains__, f"want {', '.join(SPLITS)}", name)
-    _check(table, "generator", bool, "want a name", name)
-    _refuse(
-        table, (table["generator"] == "real") != (table["label"] == 0), "generator", name, "'real' goes with label 0"
-    )
+
+    def require(column: str, good: pd.Series, message: str) -> None:
+        tables.refuse(table, column, ~good.astype(bool), message, name)
+
+    labels = table["label"].map(str)
+    require("label", labels.isin(list(LABELS)), "want 0 (real) or 1 (generated)")
+    table["label"] = labels.map(LABELS).astype("int64")
+    require("path", table["path"].map(_is_relative_posix), "want a POSIX path relative to the dataset root")
+    require("split", table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}")
+    require("generator", table["generator"].map(bool), "want a name")
+    require("generator", (table["generator"] == "real") == (table["label"] == 0), "'real' goes with label 0")
     if "sha256" in table:
-        _check(table, "sha256", lambda value: re.fullmatch("[0-9a-f]{64}|", value), "want 64 hex digits", name)
-    _refuse(table, table["path"].duplicated(), "path", name, "stands twice")
-    _check_groups(table, name)
+        require("sha256", table["sha256"].str.fullmatch("[0-9a-f]{64}|"), "want 64 hex digits")
+    require("path", ~table["path"].duplicated(), "stands twice")
+    if "group" in table:
+        require("group", ~tables.has_several(table, "group", "split"), "is in more than one split")
     return table
-
-
-def _check(table: pd.DataFrame, column: str, good: Callable[[str], object], want: str, name: str) -> None:
-    _refuse(table, ~table[column].map(lambda value: bool(good(value))).astype(bool), column, name, want)
-
-
-def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, name: str, why: str) -> None:
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise InputError(f"{name}: {tables.row_label(row)}, column {column}: {table[column].iloc[row]!r}: {why}")
-
-
-def _check_groups(table: pd.DataFrame, name: str) -> None:
-    if "group" not in table:
-        return
-    first = table[table["group"] != ""].groupby("group")["split"].transform("first")
-    straddles = (table["split"] != first.reindex(table.index)) & (table["group"] != "")
-    _refuse(table, straddles, "group", name, "is in more than one split")
 
 
 def _is_relative_posix(path: str) -> bool:

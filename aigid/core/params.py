@@ -1,4 +1,4 @@
-"""The only reader of params.yaml: one section, checked against its model, or one clear line."""
+"""Sections of params.yaml, checked against their models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,56 +11,34 @@ from aigid.core.errors import InputError
 
 T = TypeVar("T")
 
-FUSIONS = ("gate", "concatenation", "averaging")
-GENDET = ("gendet", "gendet.teacher", "gendet.classifier")
-ON_EMBEDDINGS = ("probe", "knn", "svm", "gendet", "occ", *FUSIONS)
-ON_IMAGES = ("cnn", "aeroblade", "featdistill")
-STAGES = ("stage1", "stage2")
-OPTIMIZER = {
-    "accumulate": "accumulate_steps",
-    "encoder_lr": "encoder_learning_rate",
-    "head_lr": "head_learning_rate",
-    "warm_up": "warmup_fraction",
-}
-RENAMED = {  # keys of earlier versions, which are refused; `*` stands for any key, in both names for the same
-    "demo.*.min_detail": "demo.*.min_variance",
-    "index.*.limit": "index.*.max_images",
-    "audit.sample": "audit.max_images",
-    "audit.limit": "audit.auroc_threshold",
-    "describe.sample": "describe.max_images",
-    "crossing.rows": "crossing.max_images",
-    "perturbation.sample": "perturbation.max_images",
-    "aligned.most": "aligned.max_images",
-    **{f"{section}.train": f"{section}.dataset" for section in (*ON_EMBEDDINGS, *ON_IMAGES, "vae", "controls")},
-    **{f"{section}.lr": f"{section}.learning_rate" for section in (*FUSIONS, *GENDET, "sef.fusion")},
-    "gendet.rotations": "gendet.num_rotations",
-    "gendet.optimizer_state": "gendet.optimizer_sharing",
-    "gendet.classified_fakes": "gendet.classifier_fakes",
-    "svm.sample": "svm.max_images",
-    "svm.forward_sample": "svm.selection_sample",
-    "cnn.accumulate": "cnn.accumulate_steps",
-    "cnn.mirror": "cnn.hflip",
-    "cnn.mirror_at_test": "cnn.hflip_tta",
-    "occ.context": "occ.n_ctx",
-    "occ.shared": "occ.shared_context",
-    "occ.names": "occ.class_names",
-    "occ.warm_up": "occ.warmup_learning_rate",
-    "occ.cosine": "occ.cosine_decay",
-    "sef.expert.sampling.most_mixed": "sef.expert.sampling.max_mix",
-    "sef.expert.accumulate": "sef.expert.accumulate_steps",
-    "sef.expert.period": "sef.expert.t_max",
-    "sef.expert.floor": "sef.expert.eta_min",
-    "sef.expert.contrastive": "sef.expert.contrastive_weight",
-    "sef.expert.checkpointing": "sef.expert.gradient_checkpointing",
-    "featdistill.experts.*.checkpointing": "featdistill.experts.*.gradient_checkpointing",
-    "featdistill.lessons": "featdistill.data",
-    "featdistill.data.rows": "featdistill.data.max_images",
-    "featdistill.data.val_rows": "featdistill.data.max_val_images",
-    "featdistill.data.long_side": "featdistill.data.max_long_side",
-    "featdistill.data.smallest": "featdistill.data.min_area",
-    "featdistill.data.mirror": "featdistill.data.hflip",
-    **{f"featdistill.{at}.{old}": f"featdistill.{at}.{new}" for at in STAGES for old, new in OPTIMIZER.items()},
-    "featdistill.stage2.weight": "featdistill.stage2.distill_weight",
+# Keys of earlier versions, which are refused, as <section>: <old>=<new>...; `*` stands for any key.
+RENAMED_KEYS = """
+demo.*: min_detail=min_variance
+index.*: limit=max_images
+audit: sample=max_images limit=auroc_threshold
+describe perturbation svm: sample=max_images
+crossing: rows=max_images
+aligned: most=max_images
+probe knn svm gendet occ gate concatenation averaging cnn aeroblade featdistill vae controls: train=dataset
+gate concatenation averaging gendet gendet.teacher gendet.classifier sef.fusion: lr=learning_rate
+gendet: rotations=num_rotations optimizer_state=optimizer_sharing classified_fakes=classifier_fakes
+svm: forward_sample=selection_sample
+cnn: accumulate=accumulate_steps mirror=hflip mirror_at_test=hflip_tta
+occ: context=n_ctx shared=shared_context names=class_names warm_up=warmup_learning_rate cosine=cosine_decay
+sef.expert.sampling: most_mixed=max_mix
+sef.expert: accumulate=accumulate_steps period=t_max floor=eta_min contrastive=contrastive_weight
+sef.expert featdistill.experts.*: checkpointing=gradient_checkpointing
+featdistill: lessons=data
+featdistill.data: rows=max_images val_rows=max_val_images long_side=max_long_side smallest=min_area mirror=hflip
+featdistill.stage1 featdistill.stage2: accumulate=accumulate_steps encoder_lr=encoder_learning_rate
+featdistill.stage1 featdistill.stage2: head_lr=head_learning_rate warm_up=warmup_fraction
+featdistill.stage2: weight=distill_weight
+"""
+RENAMED = {
+    f"{section}.{key.partition('=')[0]}": f"{section}.{key.partition('=')[2]}"
+    for line in RENAMED_KEYS.strip().splitlines()
+    for section in line.partition(": ")[0].split()
+    for key in line.partition(": ")[2].split()
 }
 
 
@@ -71,7 +49,7 @@ class Settings(BaseModel):
 
 
 def load_section(section: str, model: type[T], path: Path | str = "params.yaml") -> T:
-    """The section at a dotted name (``"probe"``, ``"backbones.tiny_clip"``), as an instance of ``model``.
+    """Return the section at a dotted name (``"probe"``, ``"backbones.tiny_clip"``), as an instance of ``model``.
 
     ``model`` is a ``Settings`` class or any type that pydantic understands, such as ``int`` or ``list[str]``.
     Raises InputError naming the file, the key and the value.
@@ -85,7 +63,7 @@ def load_section(section: str, model: type[T], path: Path | str = "params.yaml")
 
 
 def validate(value: object, model: type[T], name: str) -> T:
-    """``value`` as an instance of ``model``, or InputError ``<name>.<key>: <reason>, got <value>``."""
+    """Return ``value`` as an instance of ``model``, or InputError ``<name>.<key>: <reason>, got <value>``."""
     try:
         return TypeAdapter(model).validate_python(value)
     except ValidationError as error:

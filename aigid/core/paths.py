@@ -136,6 +136,7 @@ AnyPath = Path | RemotePath  # of a dataset
 
 
 def is_remote(path: AnyPath | str) -> bool:
+    """Return whether a path is an address."""
     return isinstance(path, RemotePath) or (isinstance(path, str) and ADDRESS.match(path) is not None)
 
 

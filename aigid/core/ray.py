@@ -1,6 +1,6 @@
-"""Where images are worked on: here, or by a pool of actors on a Ray cluster. What comes of it is the same.
+"""Execution on this machine or by a pool of actors on a Ray cluster, with identical results.
 
-Ray replaces an actor that dies; its rows are done again. It is imported when it is wanted.
+Ray restarts dead actors; their rows are recomputed. It is imported only when it is used.
 
 ``$RAY_ADDRESS`` names the cluster, else one is started on this machine. ``$AIGID_RAY_ACTORS``, ``$AIGID_RAY_GPUS`` and
 ``$AIGID_RAY_CPUS`` (of each actor, fractions allowed) shape the pool.
@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from aigid.core.errors import InputError
 
-CONNECTION_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
+INPUT_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
 TIMEOUT = 10  # seconds for an address to answer
 FORWARDED_ENV = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE", "AIGID_ROWS")  # variables that hold for the workers too
 
 
 @dataclass(frozen=True)
 class ResourcePool:
-    """So many actors, with so much of a machine each."""
+    """The number of actors, and the processors and GPUs of each."""
 
     actors: int
     cpus: float
@@ -47,19 +47,19 @@ def choose(name: str, local: Callable[..., Any], on_ray: Callable[..., Any]) -> 
 
 
 def map_batches(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iterator[dict]:
-    """The rows that actors give, in any order, for these rows, ``size`` at a time; ``num`` of each says how many.
+    """Yield the rows that actors return, in any order, for ``rows``, ``size`` at a time.
 
-    An actor is called with a table and gives one; it is made from the arguments, the version of this package, which
-    ``require_alike`` wants, and the threads that it may use. InputError for an address without a cluster, and for what
-    an actor refuses.
+    An actor is called with a table and returns one, whose column ``num`` counts the rows that are done; it is built
+    from the arguments, the version of this package, for ``check_same_environment``, and the threads that it may use.
+    InputError for an address without a cluster, and for an InputError of an actor.
     """
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
-    with cluster() as pool, _quiet_logging():
+    with cluster() as pool, _raise_input_errors():
         DataContext.get_current().enable_progress_bars = False
         parts = [rows.iloc[start : start + size] for start in range(0, len(rows), size)]
-        found = ray.data.from_pandas(parts).map_batches(
+        results = ray.data.from_pandas(parts).map_batches(
             actor,
             batch_size=None,
             batch_format="pandas",
@@ -69,28 +69,28 @@ def map_batches(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) ->
             fn_constructor_args=(*arguments, version("aigid"), max(int(pool.cpus), 1)),
         )
         with tqdm(total=len(rows), unit="image", desc=f"{pool.actors} actors", disable=None) as bar:
-            for done in found.iter_rows():
-                bar.update(done["num"])
-                yield done
+            for result in results.iter_rows():
+                bar.update(result["num"])
+                yield result
 
 
-def check_same_environment(aigid: str, about: Path | None) -> None:
-    """InputError unless this worker has that version of the package, and sees the cache's file ``about``, if any."""
+def check_same_environment(aigid: str, metadata_file: Path | None) -> None:
+    """Raise InputError unless the worker has that version of the package, and sees the cache's file, if any."""
     if version("aigid") != aigid:
         raise InputError(f"{worker_info()}: has aigid {version('aigid')}, this machine {aigid}")
-    if about is not None and not about.is_file():
-        wanted = "$AIGID_CACHE must be a folder that all share, or $AIGID_ROWS a bucket"
-        raise InputError(f"{worker_info()}: does not see {about.parent}; {wanted}")
+    if metadata_file is not None and not metadata_file.is_file():
+        remedy = "$AIGID_CACHE must be a folder that all share, or $AIGID_ROWS a bucket"
+        raise InputError(f"{worker_info()}: does not see {metadata_file.parent}; {remedy}")
 
 
 def worker_info() -> str:
-    """This machine, as messages name it."""
+    """Return the name of the machine in messages."""
     return f"worker {socket.gethostname()}"
 
 
 @contextmanager
 def cluster() -> Iterator[ResourcePool]:
-    """The pool that the cluster of ``$RAY_ADDRESS`` allows, or one started on this machine and stopped afterwards."""
+    """Give the pool of the cluster of ``$RAY_ADDRESS``, or of one that is started here and stopped afterwards."""
     import ray
 
     ours = not ray.is_initialized()
@@ -111,7 +111,7 @@ def cluster() -> Iterator[ResourcePool]:
 
 
 def _require_answer(address: str | None) -> None:
-    """Ray itself tries for minutes to reach a machine where nothing listens."""
+    """Raise InputError where nothing listens: Ray itself tries for minutes."""
     if not address or ":" not in address:
         return
     host, port = address.removeprefix("ray://").rsplit(":", 1)
@@ -122,7 +122,7 @@ def _require_answer(address: str | None) -> None:
 
 
 def pool_from_env(resources: dict[str, float]) -> ResourcePool:
-    """An actor for each GPU, or for each processor where there is none, unless the environment says otherwise."""
+    """Return an actor for each GPU, else for each processor, unless the environment says otherwise."""
     gpus, cpus = resources.get("GPU", 0), resources.get("CPU", 1)
     share = _number("AIGID_RAY_GPUS", 1 if gpus else 0)
     actors = int(_number("AIGID_RAY_ACTORS", gpus // share if share else cpus))
@@ -141,12 +141,12 @@ def _number(variable: str, default: float) -> float:
 
 
 @contextmanager
-def _quiet_logging() -> Iterator[None]:
-    """What an actor refused, in its own words."""
+def _raise_input_errors() -> Iterator[None]:
+    """Turn an error of Ray into InputError, with the message of the actor's InputError if it is one."""
     import ray
 
     try:
         yield
-    except ray.exceptions.RayError as error:  # of what was raised there, its text alone has come here
-        told = CONNECTION_ERRORS.findall(str(error))
-        raise InputError(told[-1] if told else f"ray: {str(error).splitlines()[0]}") from None
+    except ray.exceptions.RayError as error:  # only the text of the actor's error arrives here
+        messages = INPUT_ERRORS.findall(str(error))
+        raise InputError(messages[-1] if messages else f"ray: {str(error).splitlines()[0]}") from None

@@ -1,4 +1,4 @@
-"""The scores file: one row per image and view, whoever's detector wrote it."""
+"""The scores file: one row per image and view."""
 
 import logging
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ LABEL_WORDS = {"true": 1.0, "false": 0.0}
 
 
 def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """The checked rows of a ``.csv`` or ``.parquet`` file, in its order.
+    """Return the checked rows of a ``.csv`` or ``.parquet`` file, in its order.
 
     ``columns`` maps our names to those of another tool's file, ``{"score": "prob_fake"}``; a value that begins
     with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value. Rows
-    without a label, as `aigid predict` writes them of images that nobody labelled, are left out.
+    without a label, as `aigid predict` may write them, are left out.
     """
     return validate(_labelled(_rename(tables.read(path, ()), columns or {}, str(path)), str(path)), str(path))
 
@@ -45,14 +45,14 @@ def _labelled(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The rows with every column in its type: label int8, score and ``class_*`` float64, the rest text.
+    """Return the rows with every column in its type: label int8, score and ``class_*`` float64, the rest text.
 
     A row whose ``status`` is neither empty nor ``ok`` is an image that could not be read: it has no score and stays.
-    A photograph's generator is ``real`` whatever the file calls it; a fake without one is ``unknown``.
+    A real image's generator is ``real`` whatever the file calls it; a fake without one is ``unknown``.
     """
     if missing := [column for column in REQUIRED if column not in scores]:
-        found = ", ".join(map(str, scores.columns))
-        raise InputError(f"{name}: no column {', '.join(map(repr, missing))}; found {found or 'none'}")
+        present = ", ".join(map(str, scores.columns))
+        raise InputError(f"{name}: no column {', '.join(map(repr, missing))}; found {present or 'none'}")
     if scores.empty:
         raise InputError(f"{name}: no rows")
     table = scores.reset_index(drop=True)
@@ -60,26 +60,29 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
         if column in table:
             table[column] = table[column].astype("str").fillna("")
     for column in ("path", "view"):
-        _refuse(table, column, table[column] == "", "want a name", name)
-    _refuse(table, "split", ~table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}", name)
+        tables.refuse(table, column, table[column] == "", "want a name", name)
+    tables.refuse(table, "split", ~table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}", name)
     _check_labels(table, name)
     _check_scores(table, name)
-    _check_repeats(table, name)
+    tables.refuse(table, "path", table.duplicated(["path", "view"]), "is scored twice in one view", name)
+    for key, column in (("path", "label"), ("path", "split"), ("group", "split")):
+        if key in table:
+            tables.refuse(table, key, tables.has_several(table, key, column), f"has more than one {column}", name)
     return table
 
 
 def default_view(rows: pd.DataFrame) -> str:
-    """``clean``, or the only view that there is; ``""`` where several views leave no one to choose."""
+    """Return ``clean``, or the only view; "" where there are several others."""
     views = rows["view"].unique()
     return CLEAN if CLEAN in views else str(views[0]) if len(views) == 1 else ""
 
 
 def _check_labels(table: pd.DataFrame, name: str) -> None:
     label = _numbers(table["label"])
-    _refuse(table, "label", ~label.isin((0.0, 1.0)), "want 0 (real) or 1 (generated)", name)
+    tables.refuse(table, "label", ~label.isin((0.0, 1.0)), "want 0 (real) or 1 (generated)", name)
     table["label"] = label.astype("int8")
     is_real = table["label"] == 0
-    _refuse(table, "generator", ~is_real & (table["generator"] == "real"), "'real' goes with label 0", name)
+    tables.refuse(table, "generator", ~is_real & (table["generator"] == "real"), "'real' goes with label 0", name)
     table["generator"] = table["generator"].replace("", "unknown").mask(is_real, "real")
 
 
@@ -88,32 +91,16 @@ def _check_scores(table: pd.DataFrame, name: str) -> None:
     for column in ["score", *(column for column in table if str(column).startswith("class_"))]:
         value = _numbers(table[column])
         blank = table[column].isna() | (table[column].astype("str") == "")
-        _refuse(table, column, ~blank & failed, "want none in a row whose status says that the image failed", name)
-        _refuse(table, column, value.isna() & ~failed, "want a number", name)
-        _refuse(table, column, ~value.between(0, 1) & ~failed, "want a probability in [0, 1]", name)
+        tables.refuse(
+            table, column, ~blank & failed, "want none in a row whose status says that the image failed", name
+        )
+        tables.refuse(table, column, value.isna() & ~failed, "want a number", name)
+        tables.refuse(table, column, ~value.between(0, 1) & ~failed, "want a probability in [0, 1]", name)
         table[column] = value
 
 
-def _check_repeats(table: pd.DataFrame, name: str) -> None:
-    _refuse(table, "path", table.duplicated(["path", "view"]), "is scored twice in one view", name)
-    for key, column in (("path", "label"), ("path", "split"), ("group", "split")):
-        if key in table:
-            pairs = table.loc[table[key] != "", [key, column]].drop_duplicates()
-            twice = pairs.duplicated(key).reindex(table.index, fill_value=False)
-            _refuse(table, key, twice, f"has more than one {column}", name)
-
-
-def _refuse(table: pd.DataFrame, column: str, bad: pd.Series, why: str, name: str) -> None:
-    if num := int(bad.sum()):
-        row = int(bad.to_numpy().argmax())
-        more = f" ({num} such rows)" if num > 1 else ""
-        raise InputError(
-            f"{name}: {tables.row_label(row)}, column {column}: {str(table[column].iloc[row])!r}: {why}{more}"
-        )
-
-
 def _numbers(column: pd.Series) -> pd.Series:
-    """The column as float64, correctly rounded; what is no number becomes NaN."""
+    """Return the column as float64, correctly rounded; what is no number becomes NaN."""
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.astype("float64")
     return pd.Series(np.fromiter(map(_number, column), np.float64, len(column)), column.index)

@@ -1,4 +1,4 @@
-"""Tables of text cells, CSV or Parquet by suffix: the form in which manifests and scores travel."""
+"""Tables of text cells, CSV or Parquet by suffix."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,11 @@ from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
 
 SUFFIXES = (".csv", ".parquet")
-INDEX_NAMES = 2**14  # cells from the start of a table that are one object wherever they come again, which saves memory
+INDEX_NAMES = 2**14  # cells from the start of a table that share an object with later equal ones, to save memory
 
 
 def read(path: AnyPath | str, required: tuple[str, ...]) -> pd.DataFrame:
-    """All cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
+    """Return all cells as text, missing ones empty, rows as in the file; InputError where it is no such table."""
     path = as_path(path)
     check_suffix(path)
     if not path.is_file():
@@ -66,8 +66,23 @@ def check_suffix(path: AnyPath) -> None:
 
 
 def row_label(row: int) -> str:
-    """How messages name a row, given its position from 0: ``row 3 (line 4)``, line 1 being the header."""
+    """Return how messages name a row, given its position from 0: ``row 3 (line 4)``, line 1 being the header."""
     return f"row {row + 1} (line {row + 2})"
+
+
+def refuse(table: pd.DataFrame, column: str, bad: pd.Series, message: str, name: str) -> None:
+    """Raise InputError with the first of the ``bad`` rows (N,) bool, its value in ``column``, and their number."""
+    if num := int(bad.sum()):
+        row = int(bad.to_numpy().argmax())
+        more = f" ({num} such rows)" if num > 1 else ""
+        value = str(table[column].iloc[row])
+        raise InputError(f"{name}: {row_label(row)}, column {column}: {value!r}: {message}{more}")
+
+
+def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
+    """Return (N,) bool: the rows that repeat a non-empty ``key`` with another value of ``column``."""
+    pairs = table.loc[table[key] != "", [key, column]].drop_duplicates()
+    return pairs.duplicated(key).reindex(table.index, fill_value=False)
 
 
 def _read_csv(path: AnyPath) -> pd.DataFrame:

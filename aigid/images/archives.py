@@ -1,4 +1,4 @@
-"""Images inside archives, read where they lie: ``shard_0.tar::images/a.jpg`` is a path like any other.
+"""Images inside archives, read without unpacking: ``shard_0.tar::images/a.jpg`` is a path like any other.
 
 A tar (WebDataset) is read at a member's offset, a zip through its directory, a Parquet table by column and row:
 ``train.parquet::image/000017``.
@@ -7,6 +7,7 @@ A tar (WebDataset) is read at a member's offset, a zip through its directory, a 
 import os
 import tarfile
 import zipfile
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -19,19 +20,19 @@ from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, as_path, is_remote
 from aigid.images.errors import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
 
-SUFFIXES = (".tar", ".zip", ".parquet")
+SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
 CACHED_ROW_GROUPS = 4  # row groups of Parquet tables that stay in memory
 _LOCK = Lock()
 
 
 def archive_of(path: str) -> str:
-    """The archive that a path leads into; of a plain file, the file."""
+    """Return the archive that a path leads into; of a plain file, the file."""
     return path.partition(MEMBER_SEPARATOR)[0] if is_member(path) else path
 
 
 def members(path: AnyPath) -> list[str]:
-    """The files in an archive, in its order; InputError where it is none, is compressed or was cut short."""
+    """Return the files in an archive, in its order; InputError where it is none, is compressed or was cut short."""
     try:
         return list(_open_cached(str(path)).names())
     except (OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, ArrowException) as error:
@@ -44,7 +45,7 @@ def captions(path: AnyPath) -> list[dict[str, str]]:
 
 
 def read(path: AnyPath | str) -> bytes:
-    """All bytes of a member; ImageError where the archive or the member is missing, too large or broken."""
+    """Read all bytes of a member; ImageError where the archive or the member is missing, too large or broken."""
     archive, _, name = str(path).partition(MEMBER_SEPARATOR)
     try:
         return _open_cached(archive).read(name)
@@ -61,25 +62,24 @@ def read(path: AnyPath | str) -> bytes:
 
 
 class Tar:
-    """An uncompressed tar, whose members are found once and then read by their offsets."""
+    """An uncompressed tar, indexed once; members are read by their offsets."""
 
     def __init__(self, path: str) -> None:
-        self.path, self._at, last = path, {}, 0
+        self.path, last = path, 0
+        self._spans: dict[str, tuple[int, int]] = {}  # offset and size
         with as_path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 last = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if member.isfile():
-                    self._at[member.name] = (member.offset_data, member.size)
+                    self._spans[member.name] = (member.offset_data, member.size)
             if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
                 raise EOFError("cut short: it has no end")
 
     def names(self) -> Iterator[str]:
-        """Of its files."""
-        yield from self._at
+        yield from self._spans
 
     def read(self, name: str) -> bytes:
-        """A member's bytes."""
-        offset, size = self._at[name]
+        offset, size = self._spans[name]
         _check_size(size)
         if is_remote(self.path):
             return as_path(self.path).read_bytes(offset, offset + size)
@@ -94,11 +94,9 @@ class Zip:
         self._file = zipfile.ZipFile(_readable(path))
 
     def names(self) -> Iterator[str]:
-        """Of its files."""
         yield from (name for name in self._file.namelist() if not name.endswith("/"))
 
     def read(self, name: str) -> bytes:
-        """A member's bytes."""
         _check_size(self._file.getinfo(name).file_size)
         return self._file.read(name)
 
@@ -115,7 +113,6 @@ class Parquet:
             self._ends.append((self._ends or [0])[-1] + file.metadata.row_group(group).num_rows)
 
     def names(self) -> Iterator[str]:
-        """Of its images, row by row."""
         for row in range(self._ends[-1] if self._ends else 0):
             yield from (f"{column}/{row:0{DIGITS}}" for column in self._columns)
 
@@ -127,12 +124,11 @@ class Parquet:
         return [{name.lower(): "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
 
     def read(self, name: str) -> bytes:
-        """An image's bytes."""
         column, _, number = name.rpartition("/")
         row = int(number)
         if column not in self._columns or not row < self._ends[-1]:
             raise KeyError(name)
-        group = next(place for place, end in enumerate(self._ends) if row < end)
+        group = bisect_right(self._ends, row)
         with _LOCK:  # else every thread would decode the same group
             cells = _group(self.path, group, column)
         cell = cells[row - (self._ends[group - 1] if group else 0)].as_py()
@@ -147,17 +143,12 @@ READERS = dict(zip(SUFFIXES, (Tar, Zip, Parquet), strict=True))
 
 
 def _open_cached(path: str) -> Tar | Zip | Parquet:
-    size, changed = (0, 0) if is_remote(path) else _state(path)
+    status = None if is_remote(path) else os.stat(path)  # noqa: PTH116
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"want a name that ends in {', '.join(SUFFIXES)}")
     with _LOCK:
-        return _index(path, suffix, size, changed)
-
-
-def _state(path: str) -> tuple[int, int]:
-    status = os.stat(path)  # noqa: PTH116
-    return status.st_size, status.st_mtime_ns
+        return _index(path, suffix, status and (status.st_size, status.st_mtime_ns))
 
 
 def _readable(path: str) -> str | BinaryIO:
@@ -165,8 +156,8 @@ def _readable(path: str) -> str | BinaryIO:
 
 
 @lru_cache(maxsize=64)
-def _index(path: str, suffix: str, _size: int, _changed: int) -> Tar | Zip | Parquet:
-    """Of an archive as it is now; one that has changed is indexed anew, but not one at an address."""
+def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Tar | Zip | Parquet:
+    """Index an archive; one that has changed is indexed anew, but not one at an address."""
     return READERS[suffix](path)
 
 

@@ -35,7 +35,7 @@ TRANSPOSE = {
 
 
 def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; ImageError otherwise, and never another exception."""
+    """Return pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; never raise but ImageError."""
     return decode_with(source, lambda image: None, max_pixels)[0]
 
 
@@ -46,8 +46,8 @@ def decode_with(
     data = source if isinstance(source, bytes) else read_bytes(source)
     name = format_of(data[:1024])
     if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
-        found = read_header(data)
-        _check_size(found.width, found.height, max_pixels)
+        header = read_header(data)
+        _check_size(header.width, header.height, max_pixels)
     try:
         with open_lazily(data, name) as image:
             _check_size(*image.size, max_pixels)
@@ -63,10 +63,7 @@ def decode_with(
 
 
 def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether ``decode`` adds nothing to libjpeg's pixels: a JPEG in grey or colour, upright, within every limit.
-
-    What is not plain, or wrong in any way, is ``decode``'s to judge.
-    """
+    """Return whether libjpeg's pixels are those of ``decode``: a valid grey or RGB JPEG, upright, within limits."""
     try:
         if format_of(data[:1024]) != "JPEG":
             return False
@@ -80,7 +77,7 @@ def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
 
 
 def has_flat_tail(image: np.ndarray) -> bool:
-    """Whether (H, W, 3) ends in equal pixels, as where ``decode`` looks twice for coded pixels that stop early."""
+    """Return whether (H, W, 3) ends in equal pixels, where ``decode`` checks twice for coded pixels that stop early."""
     last = image[-1, [max(image.shape[1] - step, 0) for step in TAIL_OFFSETS]]
     return bool((last == last[0]).all())
 
@@ -129,7 +126,7 @@ def _rgb(image: ImageFile.ImageFile) -> np.ndarray:
 
 
 def _flatten(image: Image.Image) -> Image.Image:
-    """RGB, transparency of any kind laid on BACKGROUND."""
+    """Return RGB, transparency of any kind laid on BACKGROUND."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     image = image if image.mode == "RGBA" else image.convert("RGBA")
@@ -139,7 +136,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
-    """The image itself, or a grey 8-bit one in place of 16-bit, 32-bit and floating-point grey."""
+    """Convert 16-bit, 32-bit and floating-point grey to 8-bit grey; return any other image as it is."""
     if image.mode != "F" and not image.mode.startswith("I"):
         return image
     values = np.asarray(image)
@@ -158,7 +155,7 @@ def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation 1 to 8; 1 where EXIF is absent or broken."""
+    """Return the EXIF orientation 1 to 8; 1 where EXIF is absent or broken."""
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
     try:

@@ -1,4 +1,4 @@
-"""The named faults of image files, and which paths lead into an archive."""
+"""Errors of image files, by name."""
 
 import errno
 import re
@@ -14,7 +14,7 @@ MAX_BYTES = 2**29
 
 
 class Status(StrEnum):
-    """What became of an image, at most 24 ASCII characters each; all but ``ok`` say why there are no pixels."""
+    """The result of reading an image, at most 24 ASCII characters; all but ``ok`` say why there are no pixels."""
 
     OK = "ok"
     MISSING = "missing"
@@ -45,7 +45,7 @@ STATUS_BY_ERRNO = {
 
 
 class ImageError(Exception):
-    """An image that gives no pixels: data, not a user's mistake, so its row stays and carries ``status``."""
+    """An image without pixels: not a user's mistake, so its row stays and carries ``status``."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(status, message)
@@ -66,7 +66,7 @@ class Unreadable:
 
 
 def classify_error(error: Exception) -> ImageError:
-    """The ImageError for what a parser raised."""
+    """Return the ImageError for what a parser raised."""
     text = " ".join(f"{type(error).__name__} {error}".split())[:200]
     if isinstance(error, MemoryError):
         return ImageError(Status.OUT_OF_MEMORY, text)
@@ -79,5 +79,5 @@ def classify_error(error: Exception) -> ImageError:
 
 
 def is_member(path: AnyPath | str) -> bool:
-    """Whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
+    """Return whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
     return MEMBER.search(str(path)) is not None

@@ -1,4 +1,4 @@
-"""Image files before their pixels: the formats that are read, how a file is recognised and opened."""
+"""Image formats: how a file is recognized and opened."""
 
 import re
 import stat
@@ -63,7 +63,7 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
 
 
 def open_file(path: AnyPath | str) -> BinaryIO:
-    """A regular file here or at an address, or an archive's member; a folder, pipe or device is never opened."""
+    """Open a local or remote regular file, or an archive's member; a folder, pipe or device is never opened."""
     if is_member(path):
         return BytesIO(archives.read(path))
     try:
@@ -71,7 +71,8 @@ def open_file(path: AnyPath | str) -> BinaryIO:
             return BytesIO(as_path(path).read_bytes(max_bytes=MAX_BYTES))
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise ImageError(Status.NOT_A_FILE, f"is a {_container(status.st_mode)}")
+            kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+            raise ImageError(Status.NOT_A_FILE, f"is a {kinds.get(stat.S_IFMT(status.st_mode), 'device')}")
         if status.st_size > MAX_BYTES:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
         return Path(path).open("rb", buffering=2**14)
@@ -84,7 +85,7 @@ def open_file(path: AnyPath | str) -> BinaryIO:
 
 
 def read_bytes(path: AnyPath | str) -> bytes:
-    """All bytes of a file, for hashing and decoding from one read."""
+    """Return all bytes of a file, for hashing and decoding from a single read."""
     with open_file(path) as file:
         try:
             return file.read()
@@ -93,7 +94,7 @@ def read_bytes(path: AnyPath | str) -> bytes:
 
 
 def format_of(head: bytes) -> str:
-    """The format, a key of READERS, told by a file's first bytes (1 KiB is plenty), never by its name."""
+    """Return the format, a key of READERS, by a file's first bytes (1 KiB is plenty), never by its name."""
     if not head:
         raise ImageError(Status.EMPTY, "0 bytes")
     for name, marks in SIGNATURES.items():
@@ -107,17 +108,12 @@ def format_of(head: bytes) -> str:
 
 
 def open_lazily(file: BinaryIO | bytes, name: str) -> ImageFile.ImageFile:
-    """Pillow's image of a format, its header read and no pixel decoded; raises whatever Pillow raises."""
+    """Return Pillow's image, its header read and no pixel decoded; raises whatever Pillow raises."""
     return READERS[name](BytesIO(file) if isinstance(file, bytes) else file)
 
 
-def _container(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    return kinds.get(stat.S_IFMT(mode), "device")
-
-
 def read_exactly(file: BinaryIO, length: int) -> bytes:
-    """``length`` bytes, or EOFError."""
+    """Read ``length`` bytes, or raise EOFError."""
     data = file.read(max(length, 0))
     if len(data) != length:
         raise EOFError

@@ -1,4 +1,4 @@
-"""Several processes that train one network, as ``torchrun`` starts them; alone, everything here does nothing."""
+"""Data-parallel training in processes that ``torchrun`` starts; in a single process everything here does nothing."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 
-TIMEOUT = timedelta(hours=2)  # of a process whose fellows are still busy
+TIMEOUT = timedelta(hours=2)  # to wait for the other processes
 
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
-    """Join the processes of ``torchrun``, if it started this one; the device of this process.
+    """Join the processes of ``torchrun``, if it started this one; give the device of this process.
 
     NCCL between CUDA devices, gloo otherwise. Each process takes the CUDA device of its local rank, unless
     ``$AIGID_DEVICE`` names one.
@@ -41,12 +41,12 @@ def process_group() -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """The number of this process; 0 writes and speaks for all."""
+    """Return the number of this process; only 0 writes and prints."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -58,7 +58,7 @@ def broadcast(network: nn.Module) -> None:
 
 
 def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
-    """Make each tensor the mean of its fellows in all processes, in one message for each type."""
+    """Replace each tensor by its mean over all processes, in one message for each dtype."""
     if world_size() == 1:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -72,23 +72,23 @@ def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
 
 
 def all_gather(tensor: Tensor) -> Tensor:
-    """(B, ...) of every process below each other, (world x B, ...), for losses that compare a batch's images.
+    """Concatenate (B, ...) of all processes to (world x B, ...), for losses that compare the images of a batch.
 
-    Gradients flow back to each process's own. What all compute alike of the gathered, ``average`` makes the gradient
-    of one process with the whole batch.
+    Gradients flow back to the tensor of this process, scaled so that their mean over the processes is the gradient that
+    a single process with all images would have.
     """
     if world_size() == 1:
         return tensor
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
     distributed.all_gather(parts, tensor.detach().contiguous())
-    parts[rank()] = own = tensor.view_as(tensor)
-    if own.requires_grad:
-        own.register_hook(lambda gradient: world_size() * gradient)  # as if every process's loss sent its own here
+    parts[rank()] = local = tensor.view_as(tensor)
+    if local.requires_grad:
+        local.register_hook(lambda gradient: world_size() * gradient)  # the sum over the equal losses of all processes
     return torch.cat(parts)
 
 
 class _Mean(torch.autograd.Function):
-    """Its own adjoint."""
+    """The mean over all processes, which is its own adjoint: gradients of all their losses flow back to each."""
 
     @staticmethod
     def forward(context: object, tensor: Tensor) -> Tensor:
@@ -101,49 +101,37 @@ class _Mean(torch.autograd.Function):
         return _Mean.forward(context, gradient)
 
 
-def all_reduce_mean_autograd(tensor: Tensor) -> Tensor:
-    """The mean of a tensor and its fellows in all processes, for what each then computes of its own images.
-
-    Gradients of all processes' losses flow back to each; ``average`` makes them that of one with the whole batch.
-    """
-    return _Mean.apply(tensor)
-
-
-def per_rank(whole: Tensor) -> Tensor:
-    """This process's (B, ...) of the (world x B, ...) that process 0 has."""
+def per_rank(total: Tensor) -> Tensor:
+    """Return the share (B, ...) of this process in the (world x B, ...) of process 0."""
     if world_size() == 1:
-        return whole
-    distributed.broadcast(whole, 0)
-    return whole.chunk(world_size())[rank()]
+        return total
+    distributed.broadcast(total, 0)
+    return total.chunk(world_size())[rank()]
 
 
 def barrier() -> None:
-    """Until every process has come here."""
+    """Wait for all processes."""
     if world_size() > 1:
         distributed.barrier()
 
 
-def check_same_on_all_ranks(place: tuple[int, ...], what: str, device: torch.device) -> None:
-    """InputError in every process unless ``place`` is equal in all."""
+def check_same_on_all_ranks(values: tuple[int, ...], name: str, device: torch.device) -> None:
+    """Raise InputError in every process unless ``values`` are equal in all."""
     if world_size() == 1:
         return
-    mine = torch.tensor(place, device=device)
-    every = [torch.empty_like(mine) for _ in range(world_size())]
-    distributed.all_gather(every, mine)
-    if any((other != mine).any() for other in every):
-        raise InputError(
-            f"{what}: not the same to all {world_size()} processes; it must lie where all of them can read it"
-        )
-
-
-# Batch normalisation over the images of all processes, as if one of them had the whole batch.
-#
-# PyTorch's own ``SyncBatchNorm`` refuses tensors on a CPU, and would need other layers for timm's norms with
-# activations.
+    local = torch.tensor(values, device=device)
+    gathered = [torch.empty_like(local) for _ in range(world_size())]
+    distributed.all_gather(gathered, local)
+    if any((other != local).any() for other in gathered):
+        processes = f"all {world_size()} processes"
+        raise InputError(f"{name}: not the same to {processes}; it must lie where all of them can read it")
 
 
 def sync_batch_norm() -> AbstractContextManager[object]:
-    """Within it every layer that trains with batch statistics takes those of all processes' shares, equal in number."""
+    """Let batch norms within the context take the statistics of all processes' equal shares, as of a single batch.
+
+    PyTorch's ``SyncBatchNorm`` refuses tensors on a CPU, and would need other layers for timm's norms with activations.
+    """
     return _SyncBatchNormMode() if world_size() > 1 else nullcontext()
 
 
@@ -168,13 +156,13 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm` of every process's (B, C, ...) below each other, this process's rows of it."""
+    """Compute `torch.nn.functional.batch_norm` of all processes' (B, C, ...) together; return the local rows."""
     if not training:
         return functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     var, mean = torch.var_mean(wide, [0, *range(2, x.ndim)], correction=0)
-    own, mean = mean, all_reduce_mean_autograd(mean)
-    var = all_reduce_mean_autograd(var + (own - mean).square())
+    local, mean = mean, _Mean.apply(mean)
+    var = _Mean.apply(var + (local - mean).square())
     if running_mean is not None and running_var is not None:
         num = world_size() * x.numel() / x.shape[1]
         running_mean.lerp_(mean.detach().to(running_mean), momentum)

@@ -23,11 +23,12 @@ from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, cache_folder
 from aigid.training import distributed
 
-CHECKPOINT_SECONDS = 30.0  # between checkpoints
-FORMAT = 2  # of a checkpoint
+CHECKPOINT_SECONDS, FORMAT = 30.0, 2  # between checkpoints, and of a checkpoint
 
 
 class StepInfo(NamedTuple):
+    """The position of a step in a run."""
+
     epoch: int
     step: int  # of the epoch
     progress: float  # share of all steps, from 0 to below 1
@@ -37,7 +38,6 @@ class Stateful(Protocol):
     """What a checkpoint can hold."""
 
     def state_dict(self) -> dict[str, Any]: ...
-
     def load_state_dict(self, state: dict[str, Any]) -> object: ...
 
 
@@ -56,7 +56,6 @@ class TrainConfig:
 
     @property
     def step_size(self) -> int:
-        """Items to a step."""
         return self.batch_size * self.accumulate
 
     @property
@@ -104,33 +103,29 @@ def checkpoint_path(metadata: object) -> Path:
     return cache_folder() / "training" / f"{name}.pt"
 
 
-def train(config: TrainConfig, task: TrainTask, path: Path, seconds: float | None = None) -> list[dict[str, float]]:
+def train(config: TrainConfig, task: TrainTask, path: Path) -> list[dict[str, float]]:
     """Train to the end, from the checkpoint at ``path`` if there is one; return the log, a row an epoch.
 
-    On a CPU an interrupted run ends with the same weights: all randomness of a step comes from the run's name, the
-    seed, the epoch and the step, so that a checkpoint holds none. Within `distributed.process_group` every process
-    takes its share of each batch. A row has ``epoch``, ``learning_rate``, ``train_loss``, a ``train_<term>`` for each
-    of several terms, and what ``validate`` returns. The checkpoint stays: unlink ``path`` when the result is saved.
-    InputError where loss or gradient is not finite.
+    On a CPU an interrupted run ends with the same weights: the randomness of a step depends only on name, seed, epoch
+    and step. Within `distributed.process_group` every process takes its share of each batch. A row has ``epoch``,
+    ``learning_rate``, ``train_loss``, a ``train_<term>`` for each of several terms, and what ``validate`` returns. The
+    checkpoint stays: unlink ``path`` when the result is saved. InputError where loss or gradient is not finite.
     """
     trainer = Trainer(config, task, path)
-    state, saved = trainer.progress, time.monotonic()
     with defer_interrupts() as interrupts:
-        while state.epoch < config.epochs:
+        while trainer.progress.epoch < config.epochs:
             for step_info, batches in trainer.steps():
                 trainer.step(step_info, batches)
-                state.step = step_info.step + 1
-                if interrupts or time.monotonic() - saved >= (CHECKPOINT_SECONDS if seconds is None else seconds):
+                trainer.progress.step = step_info.step + 1
+                if interrupts or time.monotonic() - trainer.saved >= CHECKPOINT_SECONDS:
                     trainer.save()
-                    saved = time.monotonic()
                 if interrupts:
                     raise KeyboardInterrupt(f"{config.name}: stopped and saved; the same command goes on from here")
             trainer.end_epoch()
             trainer.save()
-            saved = time.monotonic()
-    if state.best is not None:
-        trainer.load_weights(state.best)
-    return state.log
+    if trainer.progress.best is not None:
+        trainer.load_weights(trainer.progress.best)
+    return trainer.progress.log
 
 
 class Trainer:
@@ -141,36 +136,34 @@ class Trainer:
         self.device = next(task.net.parameters()).device
         self.mixed = config.mixed_precision and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.mixed)
-        self.progress = Progress()
+        self.progress, self.saved = Progress(), time.monotonic()
         self.frozen = {name for name, value in task.net.named_parameters() if not value.requires_grad}
         self._parts: dict[str, Stateful] = {"optimizer": task.optimizer, "schedule": task.schedule, **task.extra_state}
         if self.mixed:
             self._parts["scaler"] = self.scaler
-        num, size = distributed.world_size(), config.batch_size
-        if size % num:
-            raise InputError(f"{config.name}: batches of {size} cannot be shared by {num} processes")
-        if num > 1 and config.num_items < config.step_size:
-            items = f"{config.num_items} items fill no step of {config.step_size}"
-            raise InputError(f"{config.name}: {items}, which processes could share")
+        name, num = config.name, distributed.world_size()
+        if config.batch_size % num:
+            raise InputError(f"{name}: batches of {config.batch_size} cannot be shared by {num} processes")
+        if num > 1 and (items := config.num_items) < (size := config.step_size):
+            raise InputError(f"{name}: {items} items fill no step of {size}, which processes could share")
         if path.is_file():
             saved = torch.load(path, map_location=self.device, weights_only=True)
             self.progress = Progress(**saved["progress"])
             self.load_weights(saved["net"])
-            for name, part in self._parts.items():
-                part.load_state_dict(saved[name])
+            for key, part in self._parts.items():
+                part.load_state_dict(saved[key])
         distributed.check_same_on_all_ranks((self.progress.epoch, self.progress.step), str(path), self.device)
         distributed.broadcast(task.net)
 
     def steps(self) -> Iterator[tuple[StepInfo, list[Any]]]:
         """Yield the steps of this epoch that are still to do, each with the batches of its passes."""
-        config, state = self.config, self.progress
-        rng = seeding.numpy_generator(f"{config.name} order", config.seed, state.epoch)
-        order = rng.permutation(config.num_items)
-        silent = True if distributed.rank() else None
+        config, first = self.config, self.progress.step
+        rng = seeding.numpy_generator(f"{config.name} order", config.seed, self.progress.epoch)
+        order, name = rng.permutation(config.num_items), f"epoch {self.progress.epoch + 1}"
         with ThreadPoolExecutor(1) as pool:
-            following = pool.submit(self._make_batches, state.step, order)
-            steps = range(state.step, config.num_steps)
-            for step in tqdm(steps, f"epoch {state.epoch + 1}", unit="step", disable=silent):
+            following = pool.submit(self._make_batches, first, order)
+            bar = tqdm(range(first, config.num_steps), name, unit="step", disable=distributed.rank() > 0 or None)
+            for step in bar:
                 current = following.result()
                 if step + 1 < config.num_steps:
                     following = pool.submit(self._make_batches, step + 1, order)
@@ -187,7 +180,7 @@ class Trainer:
         """Do one step of the optimizer; InputError where a term of the loss or the gradient is not finite."""
         config, rank = self.config, [distributed.rank()] if distributed.rank() else []
         torch.manual_seed(seeding.derive_seed(f"{config.name} step", config.seed, *step_info[:2], *rank))
-        values = []
+        values = []  # (terms,) of each pass
         for batch in batches:
             with torch.autocast(self.device.type, torch.float16, enabled=self.mixed):
                 terms = {name: term / config.accumulate for name, term in self.task.loss(step_info, batch).items()}
@@ -204,15 +197,15 @@ class Trainer:
         self.task.after_step(step_info)
 
     def _optimizer_step(self, step_info: StepInfo) -> None:
-        task = self.task
-        gradients = [value.grad for value in task.net.parameters() if value.grad is not None]
+        task, parameters = self.task, list(self.task.net.parameters())
+        gradients = [value.grad for value in parameters if value.grad is not None]
         distributed.all_reduce_mean(gradients)
         self.scaler.unscale_(task.optimizer)
         norm = torch.nn.utils.get_total_norm(gradients)
         if not self.mixed and not torch.isfinite(norm):  # the scaler leaves such a step out, and scales less
             self._raise_non_finite(step_info, f"the gradient's norm is {float(norm)}")
         if self.config.max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(task.net.parameters(), self.config.max_norm, norm)
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_norm, norm)
         self.scaler.step(task.optimizer)
         self.scaler.update()
         task.optimizer.zero_grad()
@@ -220,24 +213,24 @@ class Trainer:
 
     def _raise_non_finite(self, step_info: StepInfo, fault: str) -> NoReturn:
         good = f"the last good checkpoint is {self.path}" if self.path.is_file() else "there is no checkpoint yet"
-        where = f"in epoch {step_info.epoch + 1}, step {step_info.step + 1}"
-        raise InputError(f"{self.config.name}: {fault} {where}; {good}")
+        epoch, step, _ = step_info
+        raise InputError(f"{self.config.name}: {fault} in epoch {epoch + 1}, step {step + 1}; {good}")
 
     def end_epoch(self) -> None:
         """Validate, log, and remember the weights if they are the best."""
         state, task = self.progress, self.task
         metrics, score = task.validate()
         means = {name: total / self.config.num_steps for name, total in state.sums.items()}
-        row = {"epoch": state.epoch + 1, "learning_rate": task.optimizer.param_groups[0]["lr"]}
-        row["train_loss"] = math.fsum(means.values())
+        rate, loss = task.optimizer.param_groups[0]["lr"], math.fsum(means.values())
+        row = {"epoch": state.epoch + 1, "learning_rate": rate, "train_loss": loss}
         if len(means) > 1:
             row |= {f"train_{name}": mean for name, mean in means.items()}
         state.log.append(row | {name: float(value) for name, value in metrics.items()})
         if distributed.rank() == 0:
             tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in state.log[-1].items()), file=sys.stderr)
         if score is not None and score > state.best_score:
-            state.best_score = float(score)
-            state.best = {name: value.clone() for name, value in self.weights().items()}
+            best = {name: value.clone() for name, value in self.weights().items()}
+            state.best_score, state.best = float(score), best
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
 
     def weights(self) -> dict[str, Tensor]:
@@ -250,8 +243,8 @@ class Trainer:
         assert set(missing) <= self.frozen, missing
 
     def save(self) -> None:
-        """Write the checkpoint, atomically."""
+        self.saved = time.monotonic()
         if distributed.rank() == 0:
-            parts = {name: part.state_dict() for name, part in self._parts.items()}
-            with atomic_write(self.path) as part:
-                torch.save({"progress": vars(self.progress), "net": self.weights(), **parts}, part)
+            state = {"progress": vars(self.progress), "net": self.weights()}
+            with atomic_write(self.path) as file:
+                torch.save(state | {name: part.state_dict() for name, part in self._parts.items()}, file)

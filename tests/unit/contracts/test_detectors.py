@@ -13,7 +13,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from aigid.aligned.fit import VaeSettings, obtain_autoencoder
-from aigid.core import embeddings, manifest
+from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle, registry
 from aigid.detectors.featdistill import model as featdistill
@@ -24,6 +24,7 @@ from aigid.generators.autoencoder_kl import save
 from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
 from tests.helpers import demo_experts
+from tests.helpers.embeddings import write_embeddings
 from tests.helpers.texts import Texts
 from tests.helpers.tiny_models import VAE
 
@@ -85,7 +86,7 @@ def _embeddings(folder: Path) -> Samples:
         for rows in views.values():
             rows[:, 0] += 4 * fake
             rows[8] = np.nan
-        embeddings.write(folder / f"{name}.h5", views, table["sha256"], status, {"fingerprint": [name]})
+        write_embeddings(folder / f"{name}.h5", views, table["sha256"], status, {"fingerprint": [name]})
     return open_dataset(table, [folder / "a.h5", folder / "b.h5"])
 
 

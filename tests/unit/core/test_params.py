@@ -25,6 +25,7 @@ from aigid.detectors.sef.settings import SefSettings
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.report.studies import PerturbationSettings
 
+ON_EMBEDDINGS = ("probe", "knn", "svm", "gendet", "occ", "gate", "concatenation", "averaging")
 SECTIONS = {
     "demo": DemoSettings,
     "index": IndexSettings,
@@ -39,7 +40,7 @@ SECTIONS = {
     "aeroblade": AerobladeSettings,
     "featdistill": FeatDistillSettings,
     "sef": SefSettings,
-} | {name: get_detector(name).Settings for name in params.ON_EMBEDDINGS}
+} | {name: get_detector(name).Settings for name in ON_EMBEDDINGS}
 
 
 class Probe(params.Settings):

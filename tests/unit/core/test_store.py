@@ -6,6 +6,7 @@ import pytest
 
 from aigid.core import embeddings
 from aigid.core.errors import InputError
+from tests.helpers.embeddings import write_embeddings
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def written(tmp_path):
     key = [f"{n:064x}" for n in range(5)]
     status = ["ok", "ok", "truncated", "ok", "ok"]
     path = tmp_path / "clip" / "demo.h5"
-    embeddings.write(path, views, key, status, {"backbone": {"model": "x"}, "dim": 3})
+    write_embeddings(path, views, key, status, {"backbone": {"model": "x"}, "dim": 3})
     return path, views, key, status
 
 
@@ -35,7 +36,7 @@ def test_round_trip(written):
 def test_rewriting_changes_no_byte(written):
     path, views, key, status = written
     first = path.read_bytes()
-    embeddings.write(path, dict(reversed(views.items())), key, status, {"dim": 3, "backbone": {"model": "x"}})
+    write_embeddings(path, dict(reversed(views.items())), key, status, {"dim": 3, "backbone": {"model": "x"}})
     assert path.read_bytes() == first
     assert [file.name for file in path.parent.iterdir()] == ["demo.h5"]
 
@@ -67,7 +68,7 @@ def test_a_failed_write_leaves_the_old_file(written):
     path, views, key, status = written
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        embeddings.write(path, views, key, status, {"unwritable": object()})
+        write_embeddings(path, views, key, status, {"unwritable": object()})
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["demo.h5"]
 

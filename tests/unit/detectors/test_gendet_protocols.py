@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from aigid.cli import preset
-from aigid.core import embeddings, params, scores
+from aigid.core import params, scores
 from aigid.core.files import write_text
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.detectors.bundle import Bundle
@@ -16,6 +16,7 @@ from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.samples import Samples, open_dataset
 from aigid.detectors.scoring import score
 from aigid.evaluation import protocols
+from tests.helpers.embeddings import write_embeddings
 
 GANS = ["progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "seeingdark", "san", "crn", "imle"]
 DIFFUSION = ["guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle"]
@@ -56,7 +57,7 @@ def embedded(table: pd.DataFrame, path: Path, views: list[str]) -> Samples:
     for rows in x.values():
         rows[:, :3] += 3 * table["label"].to_numpy()[:, None]
     views = {view: rows.astype("float16") for view, rows in x.items()}
-    embeddings.write(path, views, table["sha256"], ["ok"] * len(table), {"fingerprint": ["b"]})
+    write_embeddings(path, views, table["sha256"], ["ok"] * len(table), {"fingerprint": ["b"]})
     return open_dataset(table, [path])
 
 
