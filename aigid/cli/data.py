@@ -34,12 +34,11 @@ def index(
     """List the images below ROOT in a manifest."""
     from aigid.core import manifest
     from aigid.core.params import validate
-    from aigid.data.index import IndexSettings, count_images
-    from aigid.data.index import build_manifest as make_manifest
+    from aigid.data.index import IndexSettings, build_manifest, count_images
 
-    given = {"layout": layout, "val": val, "test": test, "max_images": limit, "archives": archives}
-    settings = validate(given, IndexSettings, "aigid index")
-    table, unreadable = make_manifest(root, settings, seed, print_status)
+    options = {"layout": layout, "val": val, "test": test, "max_images": limit, "archives": archives}
+    settings = validate(options, IndexSettings, "aigid index")
+    table, unreadable = build_manifest(root, settings, seed, print_status)
     manifest.write(table, out)
     print_status(count_images(table))
     report_failures([(path, "cannot be read") for path in unreadable])
@@ -65,22 +64,23 @@ def audit(
 ) -> None:
     """Examine a dataset before anyone trains on it: does the file format give the label away?"""
     import json
+    from dataclasses import asdict
 
     from aigid.core import manifest
     from aigid.core.console import console
     from aigid.core.params import validate
-    from aigid.data.audit import report, schema
+    from aigid.data.audit import report
     from aigid.data.audit.audit import AuditSettings, run_audit
 
     threshold = {} if fail_above is None else {"auroc_threshold": fail_above}
     settings = validate({"max_images": sample} | threshold, AuditSettings, "aigid audit")
-    found = run_audit(manifest.read(manifest_path), root, settings, seed)
+    result = run_audit(manifest.read(manifest_path), root, settings, seed)
     if as_json:
-        click.echo(json.dumps(schema.to_json(found), allow_nan=False))
+        click.echo(json.dumps(asdict(result), allow_nan=False))
     else:
-        report.print_audit(found, console())
-    report_failures([(one.path, f"{one.status}: {one.message}") for one in found.unreadable])
-    ctx.exit(1 if found.unreadable or (fail_above is not None and found.refused) else 0)
+        report.print_audit(result, console())
+    report_failures([(image.path, f"{image.status}: {image.message}") for image in result.unreadable])
+    ctx.exit(1 if result.unreadable or (fail_above is not None and result.refused) else 0)
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -127,11 +127,11 @@ def align(
     """
     from aigid.aligned.generator import AlignSettings, check_domain
     from aigid.core import manifest
-    from aigid.core.params import validate as check_settings
+    from aigid.core.params import validate
 
     check_domain(domain)
     values = {"domain": domain, "weights": weights, "container": container, "seed": seed}
-    settings = check_settings(values, AlignSettings, "aigid align")
+    settings = validate(values, AlignSettings, "aigid align")
     table = manifest.read(manifest_path)
     from aigid.aligned.pairs import make_aligned_pairs as write_pairs  # torch, once the call is known to be good
 

@@ -22,18 +22,18 @@ class PropertySettings(Settings):
 def compute_properties(
     table: pd.DataFrame, root: AnyPath, sample: int, seed: int
 ) -> tuple[pd.DataFrame, list[Unreadable]]:
-    """The traits of a manifest's images, row by row, and which images could not be read.
+    """Return the properties of a manifest's images, row by row, and which images could not be read.
 
-    ``path``, ``traits.CONTAINER`` and ``traits.SHALLOW``. The latter are empty but for ``sample`` images of each split,
-    drawn evenly from classes and generators; everything is empty where an image has no header.
+    The columns are ``path``, ``CONTAINER`` and ``SHALLOW``. The latter are empty but for ``sample`` images of each
+    split, chosen evenly from classes and generators; everything is empty where an image has no header.
     """
     table, folder = table.reset_index(drop=True), str(root.resolve())
-    line, splits = audit.priorities(table, seed), table["split"].to_numpy()
+    priority, splits = audit.priorities(table, seed), table["split"].to_numpy()
 
     def draw(rows: np.ndarray) -> np.ndarray:
         parts = [rows[splits[rows] == split] for split in ("train", "val", "test")]
-        return np.sort(np.concatenate([audit.sample(table, part, line, sample) for part in parts]))
+        return np.sort(np.concatenate([audit.sample(table, part, priority, sample) for part in parts]))
 
-    found = properties.inspect(table["path"].tolist(), folder, draw)
-    known = found.headers[[*properties.CONTAINER]].join(found.cues[[*properties.SHALLOW]])
-    return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], found.unreadable
+    inspected = properties.inspect(table["path"].tolist(), folder, draw)
+    known = inspected.headers[[*properties.CONTAINER]].join(inspected.cues[[*properties.SHALLOW]])
+    return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], inspected.unreadable

@@ -1,6 +1,7 @@
-"""Which rows an audit looks at: the parts it judges apart, and a fair sample of each."""
+"""The examination of a dataset before anyone trains on it."""
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from typing import Annotated
 
 import numpy as np
@@ -20,11 +21,13 @@ from aigid.images.errors import Status, Unreadable
 from aigid.images.hashing import hash_files
 from aigid.images.properties import MISSING
 
+MAX_VALUES = 2  # of a feature that are named
+MAX_ROWS = 5000  # of a part that its container is measured on: an AUROC of 0.5 is then known to 0.02
 Rows = NDArray[np.int64]  # positions in the manifest
 
 
 def subsets(table: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
-    """Kind, name and rows of all images, of each split, and of each generator beside the reals that it is judged with.
+    """Yield kind, name and rows of all images, each split, and each generator with the reals it is evaluated with.
 
     Those are the reals of its splits, and only those of its ``source`` where reals of its source are there.
     """
@@ -42,28 +45,29 @@ def subsets(table: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
 
 
 def priorities(table: pd.DataFrame, seed: int) -> NDArray[np.int64]:
-    """A place in line (N,) for each row, drawn by the seed and its path, whatever other rows there are."""
+    """Return a random priority (N,) for each row by the seed and its path, whatever other rows there are."""
     return np.array(
         [derive_seed("audit", seed, path.encode(errors="backslashreplace").decode()) for path in table["path"]]
     )
 
 
-def sample(table: pd.DataFrame, rows: Rows, line: NDArray[np.int64], num: int) -> Rows:
-    """At most ``num`` of the ``rows``, in manifest order, as even over classes as they allow.
+def sample(table: pd.DataFrame, rows: Rows, priority: NDArray[np.int64], n: int) -> Rows:
+    """Return at most ``n`` of the ``rows``, in manifest order, as even over classes as they allow.
 
-    Within a class they are as even over splits and generators; of these, those that come first in ``line``.
+    Within a class they are as even over splits and generators; of these, those of the lowest ``priority``.
     """
-    if len(rows) <= num:
+    if len(rows) <= n:
         return rows
-    part = table.iloc[rows][["label", "split", "generator"]].assign(line=line[rows], row=rows).sort_values("line")
+    part = table.iloc[rows][["label", "split", "generator"]].assign(priority=priority[rows], row=rows)
+    part = part.sort_values("priority")
     part["turn"] = part.groupby(["label", "split", "generator"]).cumcount()
-    part = part.sort_values(["turn", "line"])
+    part = part.sort_values(["turn", "priority"])
     part["turn"] = part.groupby("label").cumcount()
-    return np.sort(part.sort_values("turn", kind="stable")["row"].to_numpy()[:num])
+    return np.sort(part.sort_values("turn", kind="stable")["row"].to_numpy()[:n])
 
 
 def independence_groups(table: pd.DataFrame) -> NDArray[np.int64]:
-    """The unit (N,) of each row: rows of one ``group``, else of one ``sha256``, belong together."""
+    """Return the unit (N,) of each row: rows of one ``group``, else of one ``sha256``, belong together."""
     names = "path " + table["path"]
     for column in ("sha256", "group"):
         if column in table:
@@ -71,13 +75,8 @@ def independence_groups(table: pd.DataFrame) -> NDArray[np.int64]:
     return pd.factorize(names)[0]
 
 
-# The values of a feature in few words.
-
-MAX_VALUES = 2
-
-
 def describe_values(values: pd.Series) -> str:
-    """``512 (93 %)``, the commonest values and their shares; or where none stands out ``median 480 (333 to 640)``."""
+    """Return ``512 (93 %)``, the commonest values; or where none stands out ``median 480 (333 to 640)``."""
     shares = values.value_counts(normalize=True)
     if pd.api.types.is_numeric_dtype(values) and shares.iloc[0] < 0.3:
         low, middle, high = map(_text, values.quantile([0.05, 0.5, 0.95]))
@@ -93,11 +92,6 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
-# The examination of a dataset before anyone trains on it.
-
-MAX_ROWS = 5000  # of a part that its container is judged on: an AUROC of 0.5 is then known to 0.02
-
-
 class AuditSettings(Settings):
     """How closely a dataset is looked at, and what is too much."""
 
@@ -106,7 +100,7 @@ class AuditSettings(Settings):
 
 
 def run_audit(table: pd.DataFrame, root: AnyPath, settings: AuditSettings, seed: int) -> Audit:
-    """The audit of a manifest whose images lie below ``root``; InputError where none of them does.
+    """Return the audit of a manifest whose images lie below ``root``; InputError where none of them does.
 
     All headers are read, and the pixels of ``settings.max_images`` images, drawn evenly from classes, splits and
     generators; also whole files where the manifest gives no ``sha256``.
@@ -114,61 +108,62 @@ def run_audit(table: pd.DataFrame, root: AnyPath, settings: AuditSettings, seed:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     table, folder = table.reset_index(drop=True), str(root.resolve())
-    line = priorities(table, seed)
-    found = properties.inspect(
-        table["path"].tolist(), folder, lambda rows: sample(table, rows, line, settings.max_images)
+    priority = priorities(table, seed)
+    inspected = properties.inspect(
+        table["path"].tolist(), folder, lambda rows: sample(table, rows, priority, settings.max_images)
     )
-    _refuse_other_root(table, root, found.unreadable)
+    _refuse_other_root(table, root, inspected.unreadable)
     table = _with_hashes(table, folder)
     return findings.build_audit(
         settings.auroc_threshold,
-        num_sampled=len(found.sample),
-        counts=_count(table, found.unreadable),
-        parts=_audit_subsets(table, found.headers[[*properties.CONTAINER_COLUMNS]], found.cues, line, seed),
+        num_sampled=len(inspected.sample),
+        counts=_count(table, inspected.unreadable),
+        parts=_audit_subsets(table, inspected.headers[[*properties.CONTAINER_COLUMNS]], inspected.cues, priority, seed),
         copies=duplicates.exact_duplicates(table)
-        + duplicates.near_duplicates(table.loc[found.cues.index], found.hashes),
+        + duplicates.near_duplicates(table.loc[inspected.cues.index], inspected.hashes),
         straddling=duplicates.groups_across_splits(table),
-        unreadable=found.unreadable,
+        unreadable=inspected.unreadable,
     )
 
 
 def _refuse_other_root(table: pd.DataFrame, root: AnyPath, unreadable: list[Unreadable]) -> None:
-    if all(one.status == Status.MISSING for one in unreadable) and len(unreadable) == len(table):
+    if all(image.status == Status.MISSING for image in unreadable) and len(unreadable) == len(table):
         raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
 
 
 def _with_hashes(table: pd.DataFrame, folder: str) -> pd.DataFrame:
     known = table["sha256"] if "sha256" in table else pd.Series("", table.index, dtype=object)
     unknown = np.flatnonzero(known == "")
-    found = hash_files([f"{folder}/{table['path'][row]}" for row in unknown]) if len(unknown) else []
-    return table.assign(sha256=known.mask(known == "", pd.Series(found, unknown, dtype=object)))
+    digests = hash_files([f"{folder}/{table['path'][row]}" for row in unknown]) if len(unknown) else []
+    return table.assign(sha256=known.mask(known == "", pd.Series(digests, unknown, dtype=object)))
 
 
 def _count(table: pd.DataFrame, unreadable: list[Unreadable]) -> list[Count]:
-    bad = table["path"].isin({one.path for one in unreadable})
+    bad = table["path"].isin({image.path for image in unreadable})
     cells = bad.groupby([table["split"], table["generator"]], sort=True)
-    return [Count(split, generator, len(own), int(own.sum())) for (split, generator), own in cells]
+    return [Count(split, generator, len(cell), int(cell.sum())) for (split, generator), cell in cells]
 
 
 def _audit_subsets(
-    table: pd.DataFrame, headers: pd.DataFrame, shallow: pd.DataFrame, line: np.ndarray, seed: int
+    table: pd.DataFrame, headers: pd.DataFrame, shallow: pd.DataFrame, priority: Rows, seed: int
 ) -> list[SubsetResult]:
-    found: dict[bytes, tuple[list[Association], list[str]]] = {}
+    cache: dict[bytes, tuple[list[Association], list[str]]] = {}
     labels, units = table["label"].to_numpy(), independence_groups(table)
 
-    def judge(features: pd.DataFrame, rows: np.ndarray, family: str) -> tuple[list[Association], list[str]]:
-        rows = sample(table, rows[np.isin(rows, features.index)], line, MAX_ROWS)
+    def measure(features: pd.DataFrame, rows: np.ndarray, family: str) -> tuple[list[Association], list[str]]:
+        rows = sample(table, rows[np.isin(rows, features.index)], priority, MAX_ROWS)
         key = family.encode() + rows.tobytes()
-        if key not in found:  # one generator in one split is all there is
-            found[key] = _feature_associations(features.loc[rows], labels[rows], units[rows], family, seed)
-        return found[key]
+        if key not in cache:  # one generator in one split is all there is
+            cache[key] = _feature_associations(features.loc[rows], labels[rows], units[rows], family, seed)
+        return cache[key]
 
     parts = []
     for kind, name, rows in subsets(table):
-        (outside, why), (inside, why_too) = judge(headers, rows, "container"), judge(shallow, rows, "shallow")
-        own = labels[rows]
-        counts = int((own == 0).sum()), int((own == 1).sum()), min(num_units(own, units[rows]))
-        parts.append(SubsetResult(kind, name, *counts, outside, inside, why + why_too))
+        container, no_container = measure(headers, rows, "container")
+        cues, no_cues = measure(shallow, rows, "shallow")
+        y = labels[rows]
+        counts = int((y == 0).sum()), int((y == 1).sum()), min(num_units(y, units[rows]))
+        parts.append(SubsetResult(kind, name, *counts, container, cues, no_container + no_cues))
     return parts
 
 
@@ -176,12 +171,13 @@ def _feature_associations(
     features: pd.DataFrame, labels: np.ndarray, units: np.ndarray, family: str, seed: int
 ) -> tuple[list[Association], list[str]]:
     reals, fakes = num_units(labels, units)
-    want = 2 if (features.nunique() > 1).any() else 1
-    if min(reals, fakes) < want:
-        return [], [f"{family}: {reals} real and {fakes} generated independent images (a group is one), want {want}"]
-    alone, together = univariate_and_joint_auroc(features, labels, units, seed)
-    found = [Association(ALL_FEATURES, together.auroc, together.low, together.high, together.p)]
-    for name, one in zip(features, alone, strict=True):
+    required = 2 if (features.nunique() > 1).any() else 1
+    if min(reals, fakes) < required:
+        counts = f"{reals} real and {fakes} generated independent images (a group is one)"
+        return [], [f"{family}: {counts}, want {required}"]
+    single, joint = univariate_and_joint_auroc(features, labels, units, seed)
+    result = [Association(ALL_FEATURES, *astuple(joint))]
+    for name, estimate in zip(features, single, strict=True):
         real, fake = (describe_values(features[name][labels == label]) for label in (0, 1))
-        found.append(Association(name, one.auroc, one.low, one.high, one.p, real, fake))
-    return found, []
+        result.append(Association(name, *astuple(estimate), real, fake))
+    return result, []

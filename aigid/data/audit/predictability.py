@@ -34,33 +34,33 @@ class AurocEstimate:
 def univariate_and_joint_auroc(
     features: pd.DataFrame, labels: Ints, units: Ints, seed: int
 ) -> tuple[list[AurocEstimate], AurocEstimate]:
-    """The estimate of every column alone and of all together; rows of one of the ``units`` (N,) share a fold.
+    """Return the estimate of every column alone and of all together; rows of one of the ``units`` (N,) share a fold.
 
     Where a column varies, each class needs two units. A column with one value predicts nothing, exactly. A column never
     counts by being wrong: the direction is learnt on the other folds, so an AUROC below 0.5 is chance.
     """
     columns = [_to_float(features[name]) for name in features]
-    varying = [place for place, (values, _) in enumerate(columns) if np.ptp(values) > 0]
+    varying = [index for index, (values, _) in enumerate(columns) if np.ptp(values) > 0]
     alone = [AurocEstimate()] * len(columns)
     if not varying:
         return alone, AurocEstimate()
     folds = assign_folds(labels, units, seed)
-    for place in varying:
-        alone[place] = estimate(labels, _out_of_fold_alone(*columns[place], labels, folds), folds, units)
+    for index in varying:
+        alone[index] = estimate(labels, _out_of_fold_alone(*columns[index], labels, folds), folds, units)
     if len(varying) == 1:
         return alone, alone[varying[0]]
-    values = np.stack([columns[place][0] for place in varying], axis=1)
-    names = [columns[place][1] for place in varying]
+    values = np.stack([columns[index][0] for index in varying], axis=1)
+    names = [columns[index][1] for index in varying]
     return alone, estimate(labels, _out_of_fold_together(values, names, labels, folds), folds, units)
 
 
 def num_units(labels: Ints, units: Ints) -> tuple[int, int]:
-    """How many units hold a real, and how many a fake."""
+    """Return how many units hold a real, and how many a fake."""
     return len(np.unique(units[labels == 0])), len(np.unique(units[labels == 1]))
 
 
 def assign_folds(labels: Ints, units: Ints, seed: int) -> Ints:
-    """The fold of each row (N,), from 0: whole units, those that hold the same classes dealt out in turn."""
+    """Return the fold of each row (N,), from 0: whole units, those that hold the same classes dealt out in turn."""
     _, rows = np.unique(units, return_inverse=True)
     fakes, sizes = np.bincount(rows, labels), np.bincount(rows)
     stratum = np.where(fakes == 0, 0, np.where(fakes == sizes, 2, 1))
@@ -71,7 +71,7 @@ def assign_folds(labels: Ints, units: Ints, seed: int) -> Ints:
 
 
 def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> AurocEstimate:
-    """The AUROC over the pairs of a real and a fake within a fold, as scores of two folds cannot be compared.
+    """Return the AUROC over the pairs of a real and a fake within a fold, as scores of two folds cannot be compared.
 
     Its variance is that of the images' placements, added up within units (DeLong et al. 1988; Obuchowski 1997), and
     widened because folds learn from each other's images and so err alike (Nadeau and Bengio 2003); the interval is
@@ -95,15 +95,15 @@ def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> AurocEst
 
 
 def auroc_influence_function(labels: Ints, scores: Floats, folds: Ints) -> tuple[float, Floats]:
-    """The AUROC of pairs within folds, and what each row (N,) adds to its deviation."""
+    """Return the AUROC of pairs within folds, and what each row (N,) adds to its deviation."""
     won, met = np.zeros(len(labels)), np.zeros(len(labels))  # the pairs of each row
     for fold in range(folds.max() + 1):
-        own = folds == fold
-        ranks = rankdata(scores[own])
+        inside = folds == fold
+        ranks = rankdata(scores[inside])
         for label in (0, 1):
-            these = own & (labels == label)
-            above = ranks[labels[own] == label] - rankdata(scores[these])  # of the other class, ties counting half
-            met[these] = own.sum() - these.sum()
+            these = inside & (labels == label)
+            above = ranks[labels[inside] == label] - rankdata(scores[these])  # of the other class, ties counting half
+            met[these] = inside.sum() - these.sum()
             won[these] = above if label else met[these] - above
     pairs = met[labels == 1].sum()
     auroc = float(won[labels == 1].sum() / pairs)
@@ -111,29 +111,29 @@ def auroc_influence_function(labels: Ints, scores: Floats, folds: Ints) -> tuple
 
 
 def _to_float(column: pd.Series) -> tuple[Floats, bool]:
-    """The values of a column (N,), names as the rank of how often they stand, and whether they are names."""
+    """Return the values of a column (N,), names as the rank of how often they stand, and whether they are names."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64), False
-    places = {name: place for place, name in enumerate(column.value_counts(sort=True).index)}
-    return column.map(places).clip(upper=MAX_CATEGORIES).to_numpy(np.float64), True
+    ranks = {name: rank for rank, name in enumerate(column.value_counts(sort=True).index)}
+    return column.map(ranks).clip(upper=MAX_CATEGORIES).to_numpy(np.float64), True
 
 
 def _out_of_fold_alone(values: Floats, is_name: bool, labels: Ints, folds: Ints) -> Floats:
-    """The share of fakes among like values (N,) of the other folds.
+    """Return the share of fakes among like values (N,) of the other folds.
 
     Like is equal for a name; for a number it is the same of ``BINS`` quantiles, and the shares of all are averaged,
     so that trends, bands and single values all show.
     """
     scores = np.zeros(len(labels))
     for fold in range(folds.max() + 1):
-        seen, own = folds != fold, folds == fold
+        seen, unseen = folds != fold, folds == fold
         ordered, base = np.sort(values[seen]), labels[seen].mean()
         cuts = [np.arange(MAX_CATEGORIES)] if is_name else [_quantiles(ordered, num) for num in BINS]
         for edges in cuts:
             bins = np.searchsorted(edges, values)
             num = np.bincount(bins[seen], minlength=len(edges) + 1)
             fakes = np.bincount(bins[seen], labels[seen], minlength=len(edges) + 1)
-            scores[own] += ((fakes + PRIOR_STRENGTH * base) / (num + PRIOR_STRENGTH))[bins[own]]
+            scores[unseen] += ((fakes + PRIOR_STRENGTH * base) / (num + PRIOR_STRENGTH))[bins[unseen]]
     return scores
 
 
@@ -142,7 +142,7 @@ def _quantiles(ordered: Floats, num: int) -> Floats:
 
 
 def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, folds: Ints) -> Floats:
-    """Boosted small trees' P(generated) of each row of (N, D), fitted on the other folds."""
+    """Return boosted small trees' P(generated) of each row of (N, D), fitted on the other folds."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
 
     scores = np.zeros(len(labels))

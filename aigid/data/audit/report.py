@@ -1,4 +1,4 @@
-"""An audit for people: the verdict first, then what stands out and how to mend it, then the tables."""
+"""An audit as text: the verdict first, then what stands out and how to mend it, then the tables."""
 
 import textwrap
 from functools import partial
@@ -18,41 +18,41 @@ MAX_UNREADABLE = 20
 
 
 def title_line(audit: Audit) -> str:
-    """The verdict and its reason, in a line."""
-    whole = audit.parts[0].container
+    """Return the verdict and its reason, in a line."""
+    container = audit.parts[0].container
     if audit.verdict in LEVELS:
         reason = audit.findings[0].text
     elif audit.verdict == "undecided":
-        few = f"{audit.parts[0].num_independent} independent images of a class are too few to tell"
-        reason = "; ".join([few, *audit.parts[0].skipped])
-    elif all(tie.p == 1 for tie in whole):
+        too_few = f"{audit.parts[0].num_independent} independent images of a class are too few to tell"
+        reason = "; ".join([too_few, *audit.parts[0].omitted])
+    elif all(feature.p == 1 for feature in container):
         reason = "every image has the same container, so that it cannot tell generated from real"
     else:
-        auroc = format_interval(whole[0])
+        auroc = format_interval(container[0])
         reason = f"nothing in the container tells generated from real; all of it together has AUROC {auroc}"
     return _printable(f"{audit.verdict}: {reason}")
 
 
 def summary_lines(audit: Audit, dataset: str) -> list[str]:
-    """A line for each finding that a reader of results on this dataset has to know."""
+    """Return a line for each finding that a reader of results on this dataset has to know."""
     return [_printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
 
 
 def tables(audit: Audit) -> dict[str, pd.DataFrame]:
-    """Every table that has a row, by title, all cells text."""
-    whole = audit.parts[0]
-    found = {
-        "Container: AUROC of what must not know the label": _features(whole.container),
-        f"Shallow cues: AUROC of the floor, on {audit.num_sampled} images": _features(whole.shallow),
+    """Return every table that has a row, by title, all cells text."""
+    total = audit.parts[0]
+    result = {
+        "Container: AUROC of what must not know the label": _features(total.container),
+        f"Shallow cues: AUROC of the floor, on {audit.num_sampled} images": _features(total.shallow),
         "By split and generator": pd.DataFrame([_part(part) for part in audit.parts]),
         "Images": _images(audit),
-        "Copies": pd.DataFrame([_duplicates(one) for one in audit.copies]),
+        "Copies": pd.DataFrame([_duplicates(copies) for copies in audit.copies]),
         "Cannot be read": pd.DataFrame(
-            [(_printable(one.path), one.status, one.message) for one in audit.unreadable[:MAX_UNREADABLE]],
+            [(_printable(image.path), image.status, image.message) for image in audit.unreadable[:MAX_UNREADABLE]],
             columns=["path", "status", "reason"],
         ),
     }
-    return {title: table for title, table in found.items() if len(table)}
+    return {title: table for title, table in result.items() if len(table)}
 
 
 def print_audit(audit: Audit, console: Console) -> None:
@@ -71,7 +71,7 @@ def print_audit(audit: Audit, console: Console) -> None:
 
 
 def markdown(audit: Audit, title: str) -> str:
-    """The audit as a section of a report."""
+    """Return the audit as a section of a report."""
     parts = [f"## {title}", f"**{title_line(audit)}**", "\n".join(_lines(audit))]
     for name, table in tables(audit).items():
         rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
@@ -81,29 +81,29 @@ def markdown(audit: Audit, title: str) -> str:
 
 
 def _lines(audit: Audit) -> list[str]:
-    """The findings that the headline does not tell, each remedy after the last that it mends."""
+    """Return the findings that the title does not tell, each remedy after the last that it mends."""
     lines = []
-    for place, finding in enumerate(audit.findings):
-        if place or audit.verdict not in LEVELS:
+    for index, finding in enumerate(audit.findings):
+        if index or audit.verdict not in LEVELS:
             lines.append(_printable(f"- {finding.level}: {finding.text}"))
-        if finding.mend and finding.mend not in [later.mend for later in audit.findings[place + 1 :]]:
+        if finding.mend and finding.mend not in [later.mend for later in audit.findings[index + 1 :]]:
             lines.append(f"- to mend it: {finding.mend}")
     return lines
 
 
-def _features(ties: list[Association]) -> pd.DataFrame:
-    """The family, then its features from the highest AUROC down, then in one row those with one value."""
-    varying = sorted((tie for tie in ties if tie.p < 1), key=lambda tie: (tie.feature != ALL_FEATURES, -tie.auroc))
-    rows = [(tie.feature, format_interval(tie), tie.real or EMPTY, tie.fake or EMPTY) for tie in varying]
-    fixed = [tie.feature for tie in ties if tie.p == 1 and tie.feature != ALL_FEATURES]
-    if fixed:
-        rows.append((", ".join(fixed), "0.500", "one value", "the same"))
+def _features(family: list[Association]) -> pd.DataFrame:
+    """Return the family, then its features from the highest AUROC down, then in one row those with one value."""
+    varying = sorted((row for row in family if row.p < 1), key=lambda row: (row.feature != ALL_FEATURES, -row.auroc))
+    rows = [(row.feature, format_interval(row), row.real or EMPTY, row.fake or EMPTY) for row in varying]
+    constant = [row.feature for row in family if row.p == 1 and row.feature != ALL_FEATURES]
+    if constant:
+        rows.append((", ".join(constant), "0.500", "one value", "the same"))
     return pd.DataFrame(rows, columns=["feature", "AUROC", "real", "generated"])
 
 
 def _part(part: SubsetResult) -> dict[str, str]:
-    alone = [tie for tie in part.container if tie.feature != ALL_FEATURES and tie.p < 1]
-    best = max(alone, key=lambda tie: tie.auroc, default=None)
+    single = [row for row in part.container if row.feature != ALL_FEATURES and row.p < 1]
+    best = max(single, key=lambda row: row.auroc, default=None)
     cells = {"part": part.name if part.kind == "all" else f"{part.kind} {part.name}"}
     cells |= {"real": str(part.num_real), "generated": str(part.num_fake), "independent": str(part.num_independent)}
     cells["container"] = _joint_row(part.container)
@@ -117,8 +117,8 @@ def _duplicates(copies: DuplicateGroups) -> dict[str, str]:
     return cells | {"such as": _printable("; ".join(" = ".join(paths) for paths in copies.examples))}
 
 
-def _joint_row(ties: list[Association]) -> str:
-    return format_interval(ties[0]) if ties else EMPTY
+def _joint_row(family: list[Association]) -> str:
+    return format_interval(family[0]) if family else EMPTY
 
 
 def _images(audit: Audit) -> pd.DataFrame:
@@ -129,5 +129,5 @@ def _images(audit: Audit) -> pd.DataFrame:
 
 
 def _printable(text: str) -> str:
-    """Without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
+    """Return a text without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
     return text.encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
-"""What an audit found, as plain records that go to JSON and back."""
+"""The records of an audit; their fields are the keys of its JSON document."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from aigid.core import params
@@ -12,7 +12,7 @@ ALL_FEATURES = "all together"  # in place of a feature's name: the whole family
 
 @dataclass(frozen=True)
 class Association:
-    """How well a feature alone, or its family ``TOGETHER``, predicts the label: AUROC with its 95 % interval.
+    """How well a feature alone, or its family ``ALL_FEATURES``, predicts the label: AUROC with its 95 % interval.
 
     ``p`` is the chance of so high a value where the feature says nothing. ``real`` and ``fake`` tell what the values
     of each class are.
@@ -29,9 +29,9 @@ class Association:
 
 @dataclass(frozen=True)
 class SubsetResult:
-    """All images, one split, or one generator beside the reals of its splits (and of its ``source``, if it has one).
+    """All images, one split, or one generator with the reals of its splits (and of its ``source``, if it has one).
 
-    ``num_independent`` counts the smaller class, a group as one image. A family is empty where ``skipped`` says why.
+    ``num_independent`` counts the smaller class, a group as one image. A family is empty where ``omitted`` says why.
     """
 
     kind: str  # all, split, generator
@@ -41,7 +41,7 @@ class SubsetResult:
     num_independent: int
     container: list[Association]
     shallow: list[Association]
-    skipped: list[str]
+    omitted: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DuplicateGroups:
     """Images that have an equal or similar one elsewhere.
 
     ``kind`` is ``exact`` (sha256, among all images) or ``near`` (perceptual hash, among the sample). ``across`` is
-    ``splits``, ``classes``, ``group`` (near ones only: no fault, as in a photograph and the fakes made from it) or
+    ``splits``, ``classes``, ``group`` (near ones only: no fault, as in a real image and the fakes made from it) or
     ``nothing`` (same split and class).
     """
 
@@ -101,22 +101,12 @@ class Audit:
 
     @property
     def refused(self) -> bool:
-        """Whether the container tells too much: the gate."""
+        """Return whether the container tells too much."""
         return self.highest > self.limit
-
-    @property
-    def num_images(self) -> int:
-        """The rows of the manifest."""
-        return sum(count.num_images for count in self.counts)
-
-
-def to_json(audit: Audit) -> dict:
-    """The audit as a JSON document, without NaN."""
-    return asdict(audit)
 
 
 def read(path: Path | str) -> Audit:
-    """The audit in a JSON file; InputError where it is none."""
+    """Return the audit in a JSON file; InputError where it is none."""
     text = Path(path).read_text(encoding="utf-8")
     try:
         value = json.loads(text)

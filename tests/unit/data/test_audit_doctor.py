@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +160,7 @@ def test_images_that_cannot_be_read_are_named_and_counted_by_class(tmp_path):
         "005.jpg": "truncated",
     }
     assert any("3 images cannot be read (0 real, 3 generated)" in finding.text for finding in found.findings)
-    assert found.num_images == 40
+    assert sum(count.num_images for count in found.counts) == 40
     assert found.verdict == "suspicious"
 
 
@@ -168,7 +170,7 @@ def test_too_few_images_decide_nothing(tmp_path):
     found = look(table, tmp_path)
     assert (found.verdict, found.refused) == ("undecided", False)
     assert "4 independent images of a class are too few to tell" in report.title_line(found)
-    assert look(table.assign(group="one"), tmp_path).parts[0].skipped == [
+    assert look(table.assign(group="one"), tmp_path).parts[0].omitted == [
         "container: 1 real and 1 generated independent images (a group is one), want 2",
         "shallow: 1 real and 1 generated independent images (a group is one), want 2",
     ]
@@ -191,7 +193,7 @@ def test_same_findings_from_json_from_any_threads_and_for_one_seed(tmp_path, mon
     found = look(table, tmp_path, max_images=50)
     monkeypatch.setenv("AIGID_WORKERS", "4")
     assert look(table, tmp_path, max_images=50) == found
-    text = json.dumps(schema.to_json(found), allow_nan=False)
+    text = json.dumps(asdict(found), allow_nan=False)
     (tmp_path / "audit.json").write_text(text)
     assert schema.read(tmp_path / "audit.json") == found
     (tmp_path / "audit.json").write_text("{}")
@@ -221,13 +223,13 @@ def test_names_that_are_not_utf8(tmp_path):
     assert found.unreadable[0].path == name
     assert r"caf\udce9.jpg" in report.markdown(found, "Audit").encode().decode()
     assert r"na\udcefve.jpg" in report.title_line(found) + "".join(report.summary_lines(found, "mine"))
-    (tmp_path / "audit.json").write_text(json.dumps(schema.to_json(found)))
+    (tmp_path / "audit.json").write_text(json.dumps(asdict(found)))
     assert schema.read(tmp_path / "audit.json") == found
 
 
 def test_the_verdict_stands_first(tmp_path):
     found = look(dataset(tmp_path, by_height, num=40), tmp_path)
-    console = Console(width=100, record=True, file=(tmp_path / "out").open("w"))
+    console = Console(width=100, record=True, file=StringIO())
     report.print_audit(found, console)
     text = console.export_text()
     assert text.startswith("leaks: ")
