@@ -22,9 +22,9 @@ from aigid.aligned.pairs import AlignmentReport, make_aligned_pairs
 from aigid.core.files import choose_device, device_name
 from aigid.core.seeding import numpy_generator
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
-from aigid.generators.autoencoder_training import train_vae
-from aigid.generators.srgan_training import train_super_resolution
-from aigid.generators.training import GeneratorTrainingSettings
+from aigid.generators import GeneratorTrainingSettings
+from aigid.generators.autoencoder_kl import train_vae
+from aigid.generators.srgan import train_super_resolution
 from benchmarks import record
 
 TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002)

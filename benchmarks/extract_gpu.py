@@ -86,7 +86,7 @@ def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[
     """Images/s of a tower on pixels that lie on the device, eager and compiled, and its flop an image."""
     backbone = Backbone(settings, device)
     encoder.choose_batch_size(backbone, None, num)
-    module = backbone._narrow if backbone.half else backbone.tower
+    module = backbone._narrow if backbone.half else backbone.network
     dtype = torch.float16 if backbone.half else torch.float32
     size = settings.preprocess.size
     pixels = torch.zeros(backbone.batch, 3, size, size, device=device, dtype=dtype)

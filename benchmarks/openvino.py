@@ -58,7 +58,7 @@ def main(out: Path) -> None:
         "tower", "batch", "torch, images/s", "OpenVINO / torch", "1 - cos", title=f"median of {ROUNDS} rounds"
     )
     for name, settings in towers().items():
-        tower = Backbone(settings, torch.device("cpu")).tower
+        tower = Backbone(settings, torch.device("cpu")).network
         for batch in (1, 64 if name.startswith("tiny") else 8):
             size = settings.preprocess.size
             pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from aigid.aligned.fit import AlignedSettings, resolve_generator_settings, subsample
+from aigid.aligned.generator import AlignedSettings, resolve_generator_settings, subsample
 from aigid.aligned.pairs import make_aligned_pairs
 from aigid.core import manifest, params
 from aigid.core.files import choose_device, dataset_root, device_name
@@ -139,7 +139,7 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
                     found.setdefault(method, {}).setdefault(name, []).append(values)
             for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
                 cosines.setdefault(when, []).append(values)
-        state = lora.state(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).encoder)
+        state = lora.lora_state_dict(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).encoder)
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from aigid.aligned.fit import AlignedSettings, resolve_generator_settings, subsample
+from aigid.aligned.generator import AlignedSettings, resolve_generator_settings, subsample
 from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand, report_failures
 from aigid.core.files import dataset_root
@@ -26,7 +26,7 @@ def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
         resolve_generator_settings(getattr(settings, domain), domain, table, root, out, seed),
         out / "pairs",
     )
-    report_failures(result.failed)
+    report_failures(result.failures)
     for line in result.describe():
         click.echo(line, err=True)
 

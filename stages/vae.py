@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root

@@ -138,8 +138,8 @@ def align(
     pairs = write_pairs(table, root, settings, out, engine)
     for line in pairs.describe():
         print_status(line)
-    report_failures(pairs.failed)
-    ctx.exit(1 if pairs.failed else 0)
+    report_failures(pairs.failures)
+    ctx.exit(1 if pairs.failures else 0)
 
 
 @click.command(cls=ErrorHandlingCommand)

@@ -67,7 +67,7 @@ def extract(
     failed = {}
     for number, (name, settings) in enumerate(backbones.items()):
         others = [tower for other in list(backbones.values())[number + 1 :] for tower in components(other)]
-        extraction = embed(table, root, settings, views, seed, others, paths[name], on=engine)
+        extraction = embed(table, root, settings, views, seed, others, paths[name], engine=engine)
         if paths[name]:
             extraction.write(paths[name])
         failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
@@ -111,7 +111,7 @@ def info(as_json: bool) -> None:
     from aigid.core.files import cache_folder
     from aigid.features import cache_admin
 
-    rows = [entry.row() for entry in cache_admin.entries()]
+    rows = [entry.to_row() for entry in cache_admin.entries()]
     total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}
     if as_json:
         click.echo(json.dumps({"folder": str(cache_folder()), **total, "entries": rows}))
@@ -143,8 +143,8 @@ def verify(ctx: click.Context, root: AnyPath | None, manifest_path: Path | None,
     entries, faults, again = cache_admin.entries(), [], 0
     table = None if root is None else _with_sha256(manifest.read(manifest_path), root)
     for entry in entries:
-        found = [entry.fault] if entry.fault else list(cache_admin.damaged(entry))
-        if table is not None and not entry.fault:
+        found = [entry.defect] if entry.defect else list(cache_admin.damaged(entry))
+        if table is not None and not entry.defect:
             num_rows, differing = cache_admin.mismatched_rows(entry, table, root, sample, seed)
             again += num_rows
             found += differing
@@ -152,7 +152,7 @@ def verify(ctx: click.Context, root: AnyPath | None, manifest_path: Path | None,
             print_status(fault)
         faults += found
     recomputed = "" if table is None else f", {again} rows computed again"
-    shards = sum(len(entry.shelf.shards()) for entry in entries)
+    shards = sum(len(entry.shards()) for entry in entries)
     click.echo(f"{len(entries)} shelves, {shards} shards{recomputed}; faults: {len(faults)}")
     ctx.exit(1 if faults else 0)
 

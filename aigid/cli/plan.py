@@ -56,7 +56,7 @@ def plan(
     if as_json:
         import json
 
-        click.echo(json.dumps(found.document()))
+        click.echo(json.dumps(found.to_json()))
     else:
         _show(found, measured=rate is None)
 

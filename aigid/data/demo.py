@@ -17,8 +17,7 @@ from tqdm import tqdm
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
-from aigid.generators import training
-from aigid.generators.training import GeneratorTrainingSettings
+from aigid.generators import GeneratorTrainingSettings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
@@ -124,6 +123,8 @@ def _make(
     name: str, lessons: np.ndarray, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
     """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
+    from aigid.generators import training  # torch, once the settings are known to be good
+
     generator, rows = None if name == "real" else training.fit(name, lessons, settings), []
     for split in ["test"] if name in settings.unseen else splits:
         for photograph in splits[split]:

@@ -134,7 +134,7 @@ class ReconstructionScorer:
             for image in images:
                 self._known[view, image.sha256] = (np.nan, str(image.status))
             if ok := [image for image in images if image.status == embeddings.OK]:
-                values = similarity(np.stack([image.squares[spec] for image in ok]), self.vaes, self.distance)
+                values = similarity(np.stack([image.inputs[spec] for image in ok]), self.vaes, self.distance)
                 for image, value in zip(ok, values, strict=True):
                     self._known[view, image.sha256] = (float(value), embeddings.OK)
         values, status = zip(*(self._known[view, key] for key in digests), strict=True)

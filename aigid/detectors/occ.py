@@ -199,7 +199,7 @@ Detector = OccClip
 
 def _open_text_encoder(train: Samples, name: str) -> TextEncoder:
     """Return the text encoder of the CLIP that computed the embeddings."""
-    from aigid.features.text import load
+    from aigid.features.loaders.open_clip import load_text_encoder
 
     backbones = train.backbones
     if len(backbones) != 1:
@@ -207,7 +207,7 @@ def _open_text_encoder(train: Samples, name: str) -> TextEncoder:
             f"occ.backbone: {len(backbones)} backbones in {train.embedding_paths[0]}, want one of open_clip"
         )
     settings_class = ConcatSettings if backbones[0]["library"] == "joint" else BackboneSettings
-    return load(settings_class(**backbones[0]), name)
+    return load_text_encoder(settings_class(**backbones[0]), name)
 
 
 def _prepare(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:

@@ -1,4 +1,4 @@
-"""The backbones by name: what each one is, before anything is loaded."""
+"""Backbone settings, and the known backbones by name; nothing is loaded."""
 
 from contextlib import suppress
 from typing import Annotated, Any, Literal
@@ -11,44 +11,42 @@ from aigid.features.preprocess import MEAN_STD_05, Preprocess
 
 
 class LoraSettings(Settings):
-    """DDA's are the defaults: outputs are changed by ``alpha / rank`` times the product of the two factors."""
+    """LoRA adapters that add ``alpha / rank`` times the product of two factors; DDA's are the defaults."""
 
     rank: Annotated[int, Field(ge=1)] = 8
     alpha: Annotated[float, Field(gt=0)] = 1.0
 
 
 class BackboneSettings(Settings):
-    """Everything about one frozen tower that decides its embeddings."""
+    """All that decides the embeddings of one frozen backbone."""
 
     library: Literal["open_clip", "transformers", "timm"]
     model: str  # the library's name of the architecture, or the hub's repository
     pretrained: str | None = None  # open_clip's tag of the weights
     revision: str | None = None  # of the hub's repository; None takes its newest
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
-    config: dict[str, Any] | None = None  # build from this; without ``weights``, random ones are drawn from ``seed``
+    config: dict[str, Any] | None = None  # build from this; without ``weights``, random ones come from ``seed``
     seed: int = 0
     adapter: str | None = None  # a file of LoRA adapters that were trained on these weights; they are merged
     high_pass: bool = False  # take the mean off each random patch filter, as forensic networks do (Bayar & Stamm, 2016)
     # The architecture's embedding, what CLIP projects it from, or (transformers) the mean of the last hidden states.
     pool: Literal["own", "before_projection", "mean"] = "own"
     preprocess: Preprocess
-    decode: Literal["exact", "fast"] = "exact"  # a key of DECODINGS in aigid/features/decoding.py
+    decode: Literal["exact", "fast"] = "exact"  # a key of DECODE_BACKENDS in aigid/features/preprocess.py
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
 def display_name(part: Any) -> Any:
-    """A specification, or what ``BACKBONES`` has by that name."""
-    if isinstance(part, str) and part in BACKBONES:
-        return BACKBONES[part]
-    return part
+    """Return a specification, or what ``BACKBONES`` has by that name."""
+    return BACKBONES[part] if isinstance(part, str) and part in BACKBONES else part
 
 
 class ConcatSettings(Settings):
-    """Several towers that see the same image; their embeddings stand side by side."""
+    """Several backbones that see the same image; their embeddings are concatenated."""
 
     library: Literal["joint"]
     parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(display_name)]], Field(min_length=2)]
-    decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves each its own
+    decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves it to each
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -57,8 +55,8 @@ def _clip(model: str, size: int) -> dict[str, Any]:
 
 
 def _siglip(model: str, size: int) -> dict[str, Any]:
-    how = {"size": size, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05}
-    return {"library": "transformers", "model": model, "preprocess": how}
+    preprocess = {"size": size, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05}
+    return {"library": "transformers", "model": model, "preprocess": preprocess}
 
 
 def _tiny_clip(width: int) -> dict[str, Any]:
@@ -74,21 +72,12 @@ def _tiny_clip(width: int) -> dict[str, Any]:
 
 
 def _tiny_siglip(width: int) -> dict[str, Any]:
-    return {
-        "library": "transformers",
-        "model": "tiny",
-        "config": {
-            "model_type": "siglip_vision_model",
-            "image_size": 32,
-            "patch_size": 4,
-            "hidden_size": width,
-            "num_hidden_layers": 2,
-            "num_attention_heads": width // 64,
-            "intermediate_size": 2 * width,
-        },
+    shape = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": width // 64}
+    config = {"image_size": 32, "patch_size": 4} | shape | {"intermediate_size": 2 * width}
+    return _siglip("tiny", 32) | {
+        "config": {"model_type": "siglip_vision_model"} | config,
         "high_pass": True,
         "pool": "mean",
-        "preprocess": {"size": 32, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05},
     }
 
 
@@ -110,17 +99,14 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
-    # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a centre crop instead of a squashed image.
+    # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a center crop instead of a squashed image.
     "featdistill_clip": {
         "library": "transformers",
         "model": "openai/clip-vit-large-patch14",
         "preprocess": {"size": 224},
     },
-    "featdistill_siglip": {
-        "library": "transformers",
-        "model": "google/siglip-so400m-patch14-384",
-        "preprocess": {"size": 384, "mean": MEAN_STD_05, "std": MEAN_STD_05},
-    },
+    "featdistill_siglip": _siglip("google/siglip-so400m-patch14-384", 384)
+    | {"preprocess": {"size": 384, "mean": MEAN_STD_05, "std": MEAN_STD_05}},
     # Random weights: they show the machinery, not the papers' accuracy.
     "tiny_clip": _tiny_clip(192),
     "tiny_siglip": _tiny_siglip(192),
@@ -129,14 +115,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "tiny_vit": {
         "library": "timm",
         "model": "tiny",
-        "config": {
-            "img_size": 32,
-            "patch_size": 8,
-            "embed_dim": 96,
-            "depth": 2,
-            "num_heads": 3,
-            "mlp_ratio": 2.0,
-        },
+        "config": {"img_size": 32, "patch_size": 8, "embed_dim": 96, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0},
         "high_pass": True,
         "preprocess": {"size": 32, "resize": "none"},
     },
@@ -144,7 +123,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
 
 
 def backbone_settings(name: str, changes: dict[str, Any] | None = None) -> BackboneSettings | ConcatSettings:
-    """The settings of a backbone by name, with changes; a name not in ``BACKBONES`` needs a whole specification."""
+    """Return the settings of a backbone by name, with changes; a name not in ``BACKBONES`` needs all of them."""
     changes = changes or {}
     if name not in BACKBONES and "library" not in changes:
         raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
@@ -153,7 +132,7 @@ def backbone_settings(name: str, changes: dict[str, Any] | None = None) -> Backb
 
 
 def components(settings: BackboneSettings | ConcatSettings) -> list[BackboneSettings]:
-    """The towers behind a backbone, with what a joint one decides for all of them."""
+    """Return the parts of a backbone, with what a joint one decides for all of them."""
     if isinstance(settings, BackboneSettings):
         return [settings]
     changes = {"dtype": settings.dtype} | ({"decode": settings.decode} if settings.decode else {})
@@ -161,11 +140,9 @@ def components(settings: BackboneSettings | ConcatSettings) -> list[BackboneSett
 
 
 def other_backbones(sections: dict[str, Any], name: str) -> list[BackboneSettings]:
-    """The towers of all backbones but ``name``, each once; a section that does not hold is its own stage's to tell."""
-    found: list[BackboneSettings] = []
+    """Return the parts of all backbones but ``name``, each once; invalid sections are left to their own stages."""
+    parts: list[BackboneSettings] = []
     for other, changes in sections.items():
         with suppress(InputError):
-            found += [
-                tower for tower in components(backbone_settings(other, changes)) if other != name and tower not in found
-            ]
-    return found
+            parts += components(backbone_settings(other, changes)) if other != name else []
+    return [part for number, part in enumerate(parts) if part not in parts[:number]]

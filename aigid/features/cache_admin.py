@@ -1,12 +1,14 @@
-"""What the row cache holds, and whether it holds what it says."""
+"""List and verify the entries of the row cache."""
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aigid.core.cache import CORRUPT_SUFFIX, METADATA_FILE, CacheEntry, metadata_hash, read_metadata, shard_header
 from aigid.core.errors import InputError
@@ -17,51 +19,49 @@ MAX_REL_DIFF = 0.005  # relative difference: float16 rounding gives 0.0003, anot
 
 
 @dataclass(frozen=True)
-class CacheEntryInfo:
-    """A shelf as it lies on disk; ``about`` is empty where it cannot be read."""
+class CacheEntryInfo(CacheEntry):
+    """A cache entry and its metadata, empty where that cannot be read."""
 
-    shelf: CacheEntry
-    about: dict[str, object]
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def fault(self) -> str:
-        """Why the rows cannot be trusted or read, or nothing."""
-        name = self.shelf.folder.name
-        version = self.about.get("schema_version")
-        if not self.about:
+    def defect(self) -> str:
+        """Why the rows cannot be trusted or read; "" for nothing."""
+        name, version = self.folder.name, self.metadata.get("schema_version")
+        if not self.metadata:
             return f"{name}: {METADATA_FILE} is missing or damaged"
         if version != row_cache.SCHEMA_VERSION:
             return f"{name}: schema version {version}, this code reads {row_cache.SCHEMA_VERSION}"
-        identity = {key: value for key, value in self.about.items() if key != "made_by"}
+        identity = {key: value for key, value in self.metadata.items() if key != "made_by"}
         return "" if metadata_hash(identity) == name else f"{name}: {METADATA_FILE} was changed"
 
-    def row(self) -> dict[str, object]:
-        """Backbone, view, seed, rows, bytes, shards, damaged shards; of the shards only the headers are read."""
-        made_by = self.about.get("made_by", {})
-        counts = [_num_rows(path) for path in self.shelf.shards()]
+    def to_row(self) -> dict[str, Any]:
+        """Return backbone, view, seed and counts for a table; of the shards only the headers are read."""
+        provenance = self.metadata.get("made_by", {})
+        counts = [_num_rows(path) for path in self.shards()]
         return {
-            "shelf": self.shelf.folder.name,
-            "backbone": f"{made_by.get('library', '?')} {made_by.get('model', '?')}",
-            "tower": str(self.about.get("tower", "?")),
-            "view": (self.about.get("view") or {}).get("view", "?"),
-            "seed": self.about.get("seed"),
+            "shelf": self.folder.name,
+            "backbone": f"{provenance.get('library', '?')} {provenance.get('model', '?')}",
+            "tower": str(self.metadata.get("tower", "?")),
+            "view": (self.metadata.get("view") or {}).get("view", "?"),
+            "seed": self.metadata.get("seed"),
             "rows": sum(filter(None, counts)),
-            "bytes": sum(path.stat().st_size for path in self.shelf.shards()),
+            "bytes": sum(path.stat().st_size for path in self.shards()),
             "shards": len(counts),
-            "damaged": counts.count(None) + len(list(self.shelf.folder.glob(f"*{CORRUPT_SUFFIX}"))),
-            "fault": self.fault,
+            "damaged": counts.count(None) + len(list(self.folder.glob(f"*{CORRUPT_SUFFIX}"))),
+            "fault": self.defect,
         }
 
 
 def entries() -> list[CacheEntryInfo]:
-    """The shelves of the cache, in a fixed order."""
+    """Return the entries of the row cache, in a fixed order."""
     folders = sorted(path for path in row_cache.embeddings_folder().glob("*") if path.is_dir())
-    return [CacheEntryInfo(CacheEntry(folder), read_metadata(folder / METADATA_FILE)) for folder in folders]
+    return [CacheEntryInfo(folder, metadata=read_metadata(folder / METADATA_FILE)) for folder in folders]
 
 
 def damaged(entry: CacheEntryInfo) -> Iterator[str]:
-    """Each shard whose bytes are not those that were written; nothing is moved."""
-    for path in entry.shelf.shards():
+    """Yield a message for each shard whose bytes have changed; nothing is moved."""
+    for path in entry.shards():
         if row_cache.verify_shard(path) is None:
             yield f"{path}: damaged; the next extraction sets it aside and computes its rows again"
 
@@ -69,36 +69,35 @@ def damaged(entry: CacheEntryInfo) -> Iterator[str]:
 def mismatched_rows(
     entry: CacheEntryInfo, manifest: pd.DataFrame, root: AnyPath, num_rows: int, seed: int
 ) -> tuple[int, list[str]]:
-    """Compute a sample of a shelf's rows again from the images: how many, and what differs.
+    """Compute a sample of an entry's rows again from the images: return how many, and what differs.
 
-    Images are found by ``sha256``; a shelf that shares none with the manifest gives 0.
+    Images are looked up by ``sha256``; an entry that shares none with the manifest gives 0.
     """
     paths = dict(zip(manifest["sha256"].astype("S64"), manifest["path"], strict=True))
-    shards = [content for path in entry.shelf.shards() if (content := row_cache.verify_shard(path))]
-    rows = [(key, row) for have, rows in shards for key, row in zip(have, rows, strict=True) if key in paths]
+    shards = [content for path in entry.shards() if (content := row_cache.verify_shard(path))]
+    rows = [(key, row) for keys, rows in shards for key, row in zip(keys, rows, strict=True) if key in paths]
     if not rows:
         return 0, []
+    name = entry.folder.name
     try:
         encode = _encoder(entry, root)
     except InputError as error:
-        return 0, [f"{entry.shelf.folder.name}: cannot be computed again: {error}"]
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:num_rows]
-    found = []
-    for key, row in (rows[place] for place in sorted(chosen)):
+        return 0, [f"{name}: cannot be computed again: {error}"]
+    sampled = np.random.default_rng(seed).permutation(len(rows))[:num_rows]
+    messages = []
+    for key, row in (rows[index] for index in sorted(sampled)):
         again = encode(paths[key], key.decode())
         if isinstance(again, str):
-            found.append(f"{paths[key]}: {again}")
+            messages.append(f"{paths[key]}: {again}")
             continue
         distance = np.linalg.norm(again - row.astype(float)) / max(np.linalg.norm(again), 1e-12)
         if not distance <= MAX_REL_DIFF:
-            found.append(
-                f"{entry.shelf.folder.name}: {paths[key]}: the cached row differs by {distance:.2g} (relative)"
-            )
-    return len(chosen), found
+            messages.append(f"{name}: {paths[key]}: the cached row differs by {distance:.2g} (relative)")
+    return len(sampled), messages
 
 
-def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], np.ndarray | str]:
-    """What embeds the image at a path, or says why not, as the shelf's tower does in the shelf's view."""
+def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], NDArray[np.float32] | str]:
+    """Return a function that embeds the image at a path as the entry's backbone does, or says why it cannot."""
     from aigid.core.files import choose_device, device_name
     from aigid.core.params import validate
     from aigid.degradations import views
@@ -106,26 +105,26 @@ def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], np.nd
     from aigid.features.encoder import Backbone
     from aigid.features.reader import Reader, ReadRequest, ViewSpec
 
-    view = entry.about["view"]["view"]
-    if json.loads(json.dumps(views.to_dict(view))) != entry.about["view"]:
+    view = entry.metadata["view"]["view"]
+    if json.loads(json.dumps(views.to_dict(view))) != entry.metadata["view"]:
         raise InputError(f"view {view} was defined otherwise")
-    settings = validate(entry.about.get("made_by"), BackboneSettings, "made_by")
-    tower = Backbone(settings, choose_device(device_name()))
-    if tower.fingerprint != entry.about["tower"]:
+    settings = validate(entry.metadata.get("made_by"), BackboneSettings, "made_by")
+    backbone = Backbone(settings, choose_device(device_name()))
+    if backbone.fingerprint != entry.metadata["tower"]:
         raise InputError(f"the weights of {settings.model} are others than those that filled it")
-    reader = Reader(root, entry.about["seed"])
-    wanted = ViewSpec(view, tower.settings.preprocess, tower.settings.decode)
+    reader = Reader(root, entry.metadata["seed"])
+    spec = ViewSpec(view, backbone.settings.preprocess, backbone.settings.decode)
 
-    def encode(path: str, sha256: str) -> np.ndarray | str:
-        sample = reader.read(ReadRequest(0, path, sha256, (wanted,)))
-        return tower.encode(sample.squares[wanted][None])[0] if sample.squares else f"{sample.status}: {sample.message}"
+    def encode(path: str, sha256: str) -> NDArray[np.float32] | str:
+        sample = reader.read(ReadRequest(0, path, sha256, (spec,)))
+        return backbone.encode(sample.inputs[spec][None])[0] if sample.inputs else f"{sample.status}: {sample.message}"
 
     return encode
 
 
 def _num_rows(path: Path) -> int | None:
-    """Rows by a shard's header, or None where it has none."""
+    """Return the number of rows by a shard's header, or None where it has none."""
     try:
-        return shard_header(path)[0]["rows"]["shape"][0]
+        return int(shard_header(path)[0]["rows"]["shape"][0])
     except (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError):
         return None

@@ -1,9 +1,9 @@
-"""Checkpoints on disk: told by their bytes, refused where they hold more than tensors or do not fit."""
+"""Read checkpoints from disk and the Hugging Face hub; refuse those that hold more than tensors or do not fit."""
 
 import hashlib
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
 
-ENCODER_PREFIX = "vision_encoder."  # before the names of an encoder that has a head beside it
-MAX_LISTED_KEYS = 3  # keys that a message names before it counts the rest
+ENCODER_PREFIX = "vision_encoder."  # before the names of an encoder whose checkpoint holds a head too
+MAX_LISTED_KEYS = 3  # in a message; the rest is counted
 
 
 def hashes(path: str | None) -> dict[str, str]:
-    """The sha256 of a checkpoint's file, or of each file in its folder; none where there is no local one."""
+    """Return the sha256 of a checkpoint's file, or of each file in its folder; none without a path."""
     if path is None:
         return {}
     files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
@@ -31,7 +31,7 @@ def hashes(path: str | None) -> dict[str, str]:
 
 
 def state_dict_hash(network: nn.Module) -> str:
-    """The sha256 of a network's tensors, on the CPU: their names, types, shapes and values."""
+    """Return the sha256 of a network's tensors on the CPU: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -40,15 +40,15 @@ def state_dict_hash(network: nn.Module) -> str:
 
 
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` file, or of a file that ``torch.save`` wrote; InputError as ``reading``.
+    """Return the tensors of a file, ``.safetensors`` or torch's; InputError as ``checkpoint_errors``.
 
     With a ``prefix`` only those that begin with it, named without it.
     """
-    if prefix and path.suffix == ".safetensors":
-        with checkpoint_errors(path), safe_open(path, "pt") as file:
-            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     with checkpoint_errors(path):
+        if prefix and path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         for wrapper in ("state_dict", "model_state_dict", "model"):
             state = state.get(wrapper, state)
@@ -57,15 +57,13 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's part of a checkpoint that holds a head beside it, as FeatDistill's do; any other as it is."""
-    part = {
-        name.removeprefix(ENCODER_PREFIX): tensor for name, tensor in state.items() if name.startswith(ENCODER_PREFIX)
-    }
-    return part or state
+    """Return the encoder's tensors of a checkpoint that holds a head too, as FeatDistill's; any other unchanged."""
+    encoder = {name: tensor for name, tensor in state.items() if name.startswith(ENCODER_PREFIX)}
+    return {name.removeprefix(ENCODER_PREFIX): tensor for name, tensor in encoder.items()} or state
 
 
 def has_head(path: Path) -> bool:
-    """Whether a ``.safetensors`` file holds encoder and head; only its header is read."""
+    """Return whether a ``.safetensors`` file holds encoder and head; only its header is read."""
     if path.suffix != ".safetensors":
         return False
     with checkpoint_errors(path), safe_open(path, "pt") as file:
@@ -86,27 +84,29 @@ def checkpoint_errors(path: Path) -> Iterator[None]:
         raise InputError(f"weights {path}: refused: it holds {name}, not tensors alone") from None
     except Exception as error:  # safetensors, zipfile, torch and open_clip each raise their own
         if "TorchScript" in str(error):
-            how = "torch.save(torch.jit.load(PATH).state_dict(), OTHER) takes its tensors out, if you trust it"
-            raise InputError(f"weights {path}: refused: a TorchScript program; {how}") from None
+            hint = "torch.save(torch.jit.load(PATH).state_dict(), OTHER) takes its tensors out, if you trust it"
+            raise InputError(f"weights {path}: refused: a TorchScript program; {hint}") from None
         raise InputError(f"weights {path}: {' '.join(str(error).split())[:300] or type(error).__name__}") from None
 
 
-def check(path: Path | str, missing: Iterable[str], unexpected: Iterable[str], misshapen: Iterable[str] = ()) -> None:
-    """InputError that names the first keys of each kind, and how many there are, unless all are empty."""
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    told = [f"{kind}: {_examples(sorted(keys))}" for kind, keys in kinds.items() if keys]
-    if told:
-        raise InputError(f"weights {path}: do not fit this model; keys {'; '.join(told)}")
+def check(
+    path: Path | str, missing: Collection[str], unexpected: Collection[str], shape_mismatches: Collection[str] = ()
+) -> None:
+    """Raise InputError that names the first keys of each kind and their number, unless all are empty."""
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": shape_mismatches}
+    messages = [f"{kind}: {_examples(sorted(keys))}" for kind, keys in kinds.items() if keys]
+    if messages:
+        raise InputError(f"weights {path}: do not fit this model; keys {'; '.join(messages)}")
 
 
 def load_strict(path: Path | str, state: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
-    """InputError as ``check`` unless the tensors are those of ``shapes``."""
-    misshapen = [name for name in shapes.keys() & state.keys() if tuple(state[name].shape) != tuple(shapes[name])]
-    check(path, shapes.keys() - state.keys(), state.keys() - shapes.keys(), misshapen)
+    """Raise InputError as ``check`` unless the tensors have these names and shapes."""
+    mismatches = [name for name in shapes.keys() & state.keys() if tuple(state[name].shape) != tuple(shapes[name])]
+    check(path, shapes.keys() - state.keys(), state.keys() - shapes.keys(), mismatches)
 
 
 def shapes(network: nn.Module) -> dict[str, torch.Size]:
-    """Of a network's tensors, by name."""
+    """Return the shapes of a network's tensors by name."""
     return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
@@ -115,21 +115,18 @@ def _examples(keys: list[str]) -> str:
     return ", ".join(keys[:MAX_LISTED_KEYS]) + more
 
 
-# The Hugging Face hub: used where it answers, done without where it does not.
-
-
 @contextmanager
-def hub_errors(what: str, wanted: str) -> Iterator[None]:
-    """Turn any failure to load ``what`` into one line, and do not retry a hub that cannot be reached.
+def hub_errors(name: str, files: str) -> Iterator[None]:
+    """Turn any failure to load ``name`` from the hub into one line; a hub that cannot be reached is tried once.
 
-    ``wanted`` says which files of which repository are looked for.
+    ``files`` says which files of which repository are looked for.
     """
     offline = constants.HF_HUB_OFFLINE
     if not offline and not _hub_is_reachable():
-        constants.HF_HUB_OFFLINE = True  # files of an earlier download are still found
-    levels = {name: logging.getLogger(name).level for name in ("", "huggingface_hub")}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        constants.HF_HUB_OFFLINE = True  # files of an earlier download are still used
+    levels = {logger: logging.getLogger(logger).level for logger in ("", "huggingface_hub")}
+    for logger in levels:
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         yield
     except InputError:
@@ -137,16 +134,16 @@ def hub_errors(what: str, wanted: str) -> Iterator[None]:
     except Exception as error:  # the libraries raise OSError, RuntimeError, KeyError, UnpicklingError and more
         reason = " ".join(str(error).split())[:300]
         if constants.HF_HUB_OFFLINE:
-            reason = f"no network, and not downloaded before: {wanted} from {constants.ENDPOINT}"
-        raise InputError(f"cannot load {what}: {reason}; `--weights` or `weights:` names a local copy") from error
+            reason = f"no network, and not downloaded before: {files} from {constants.ENDPOINT}"
+        raise InputError(f"cannot load {name}: {reason}; `--weights` or `weights:` names a local copy") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        for logger, level in levels.items():
+            logging.getLogger(logger).setLevel(level)
 
 
 def require_file(path: Path) -> None:
-    """InputError where there is no local checkpoint of that name."""
+    """Raise InputError where there is no local checkpoint of that name."""
     if not path.exists():
         raise InputError(f"weights {path}: no such file or folder")
 
@@ -154,7 +151,7 @@ def require_file(path: Path) -> None:
 def _hub_is_reachable() -> bool:
     endpoint = urlsplit(constants.ENDPOINT)
     try:
-        with socket.create_connection((endpoint.hostname, endpoint.port or 443), timeout=5):
+        with socket.create_connection((endpoint.hostname or "", endpoint.port or 443), timeout=5):
             return True
     except OSError:
         return False

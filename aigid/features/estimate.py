@@ -1,7 +1,7 @@
-"""What an extraction would cost: the rows that the cache holds and lacks, bytes, and hours at a measured pace."""
+"""Estimate an extraction: cached and missing rows, bytes, and hours at a measured rate."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -16,12 +16,12 @@ from aigid.features.backbones import BackboneSettings
 from aigid.features.extract import EncoderLoader, cached_rows, content_keys
 from aigid.features.reader import Reader
 
-SAMPLE = 200  # images that are embedded to learn the pace; they stay in the cache
+SAMPLE = 200  # images that are embedded to measure the rate; they stay in the cache
 
 
 @dataclass(frozen=True)
 class CostLine:
-    """One tower in one view: images that the cache holds and lacks, bytes of what it lacks and of the whole file."""
+    """One backbone in one view: cached and missing images, bytes to add to the cache, bytes of the embedding file."""
 
     backbone: str
     view: str
@@ -33,10 +33,7 @@ class CostLine:
 
 @dataclass(frozen=True)
 class ExtractionEstimate:
-    """``images`` must be read; ``rate`` is images a second of one machine, over all that is wanted of each.
-
-    ``hours`` are those of one machine; None where nothing was measured and no rate was given.
-    """
+    """``images`` must be read; ``rate`` is one machine's, in images/s over all backbones and views, None if unknown."""
 
     lines: list[CostLine]
     images: int
@@ -44,61 +41,44 @@ class ExtractionEstimate:
 
     @property
     def hours(self) -> float | None:
-        """Of one machine."""
+        """Hours of one machine; None without a rate."""
         return 0.0 if not self.images else self.images / self.rate / 3600 if self.rate else None
 
-    def document(self) -> dict[str, object]:
-        """As JSON."""
-        return {
-            "images": self.images,
-            "rate": self.rate,
-            "hours": self.hours,
-            "lines": [asdict(it) for it in self.lines],
-        }
+    def to_json(self) -> dict[str, object]:
+        lines = [asdict(line) for line in self.lines]
+        return {"images": self.images, "rate": self.rate, "hours": self.hours, "lines": lines}
 
 
 def estimate(
     manifest: pd.DataFrame,
     root: AnyPath,
-    towers: dict[str, BackboneSettings],
+    backbones: dict[str, BackboneSettings],
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
     rate: float | None = None,
     sample: int = SAMPLE,
 ) -> ExtractionEstimate:
-    """Of towers by name, on a manifest's images; without a ``rate`` a sample of the missing images is embedded.
+    """Estimate the extraction of a manifest's images by backbones, which are given by name.
 
-    The sample's rows are kept, so measuring is part of the work.
+    Without a ``rate``, ``sample`` random images of the missing ones are embedded to measure it; their rows are cached.
     """
     loader, key = EncoderLoader(), content_keys(manifest, root)
-    keys, blocks, lines = row_cache.KeyIndex(key), [], []
-    for name, settings in towers.items():
-        tower = loader.load(settings, len(manifest))
+    keys, tasks, lines = row_cache.KeyIndex(key), [], []
+    for name, settings in backbones.items():
+        backbone = loader.load(settings, len(manifest))
         for view in view_names:
-            rows = cached_rows(tower, views.to_dict(view), seed, keys)
-            width = tower.dim * np.dtype(settings.dtype).itemsize
-            distinct = len(np.unique(keys.places[~rows.have]))
-            missing = int((~rows.have).sum())
-            lines.append(CostLine(name, view, len(key) - missing, missing, distinct * (width + 64), len(key) * width))
-            blocks.append(pipeline.ExtractionTask(view, tower, rows.shelf, ~rows.have))
-    todo = np.flatnonzero(np.any([block.missing for block in blocks], axis=0))
-    if rate is None and len(todo):
-        rate = _measure_rate(blocks, todo, Reader(root, seed), manifest["path"].tolist(), key, sample)
-    return ExtractionEstimate(lines, len(todo), rate)
-
-
-def _measure_rate(
-    blocks: list[pipeline.ExtractionTask],
-    todo: np.ndarray,
-    reader: Reader,
-    paths: list[str],
-    key: np.ndarray,
-    sample: int,
-) -> float:
-    """Images a second on a random sample of those that are wanted."""
-    chosen = np.zeros(len(key), bool)
-    chosen[seeding.numpy_generator("forecast", 0).permutation(todo)[:sample]] = True
-    parts = [pipeline.ExtractionTask(it.view, it.tower, it.shelf, it.missing & chosen) for it in blocks]
-    start = perf_counter()
-    pipeline.run(parts, reader, paths, key, num_workers())
-    return int(chosen.sum()) / (perf_counter() - start)
+            cached = cached_rows(backbone, views.to_dict(view), seed, keys)
+            missing = ~cached.cached_mask
+            width, num = backbone.dim * np.dtype(settings.dtype).itemsize, int(missing.sum())
+            distinct = len(np.unique(keys.indices[missing]))
+            lines.append(CostLine(name, view, len(key) - num, num, distinct * (width + 64), len(key) * width))
+            tasks.append(pipeline.ExtractionTask(view, backbone, cached.entry, missing))
+    remaining = np.flatnonzero(np.any([task.missing for task in tasks], axis=0))
+    if rate is None and len(remaining):
+        sampled = np.zeros(len(key), bool)
+        sampled[seeding.numpy_generator("forecast", 0).permutation(remaining)[:sample]] = True
+        parts = [replace(task, missing=task.missing & sampled) for task in tasks]
+        start = perf_counter()
+        pipeline.run(parts, Reader(root, seed), manifest["path"].tolist(), key, num_workers())
+        rate = int(sampled.sum()) / (perf_counter() - start)
+    return ExtractionEstimate(lines, len(remaining), rate)

@@ -6,45 +6,48 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aigid.core import cache, embeddings, files, ray
 from aigid.core.errors import InputError
-from aigid.core.files import batch_size, choose_device, device_name, engine_from_env, num_workers
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features import encoder, pipeline, ray_actor, row_cache
 from aigid.features.backbones import BackboneSettings, ConcatSettings, components
 from aigid.features.encoder import Backbone
+from aigid.features.pipeline import ExtractionTask
+from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader
 from aigid.images.hashing import hash_files
 
 RECORDED_VERSIONS = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 READ_ROWS = 4096  # rows that are in memory at once when a file is put together
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExtractionResult:
     """The rows of an embedding file, still in the cache, and the samples that have none."""
 
-    rows: dict[str, list[row_cache.CachedEmbeddings]]  # of each view, those of the towers, side by side
-    widths: list[int]  # of the towers
-    key: np.ndarray  # (N,) S64
+    rows: dict[str, list[row_cache.CachedEmbeddings]]  # by view, one for each backbone, to be concatenated
+    widths: list[int]  # of the backbones
+    key: row_cache.Keys  # (N,)
     status: list[str]
-    attributes: dict[str, object]
+    attributes: dict[str, Any]
     failed: list[DecodedImage]
     num_computed: int  # images of which the cache did not hold everything
 
     @property
     def dtype(self) -> str:
-        """Of the rows."""
-        return self.attributes["backbone"]["dtype"]
+        dtype: str = self.attributes["backbone"]["dtype"]
+        return dtype
 
     @property
-    def views(self) -> dict[str, np.ndarray]:
+    def views(self) -> dict[str, NDArray[np.floating]]:
         """(N, D) each, NaN where the image failed; all of them in memory."""
         return {name: self._read(name, 0, len(self.key)) for name in self.rows}
 
@@ -56,7 +59,7 @@ class ExtractionResult:
                 for start in range(0, len(self.key), READ_ROWS):
                     out[name].write(start, self._read(name, start, start + READ_ROWS))
 
-    def _read(self, view: str, start: int, stop: int) -> np.ndarray:
+    def _read(self, view: str, start: int, stop: int) -> NDArray[np.floating]:
         status = np.array(self.status[start:stop])
         out = np.full((len(status), sum(self.widths)), np.nan, self.dtype)
         ends = np.cumsum(self.widths)
@@ -67,18 +70,18 @@ class ExtractionResult:
 
 
 class EncoderLoader:
-    """Loads towers, each once; ``largest`` bounds the batch of those whose own is found on CUDA."""
+    """Loads backbones, each once; ``largest`` bounds the batch sizes that are measured on CUDA."""
 
     def __init__(self, largest: int = encoder.LARGEST) -> None:
         self._loaded: dict[str, Backbone] = {}
         self._largest = largest
 
     def load(self, settings: BackboneSettings, num_images: int) -> Backbone:
-        """The tower, with a batch for so many images."""
+        """Return the backbone, with a batch size for so many images."""
         name = settings.model_dump_json()
         if name not in self._loaded:
-            self._loaded[name] = Backbone(settings, choose_device(device_name()))
-        encoder.choose_batch_size(self._loaded[name], batch_size(), num_images, self._largest)
+            self._loaded[name] = Backbone(settings, files.choose_device(files.device_name()))
+        encoder.choose_batch_size(self._loaded[name], files.batch_size(), num_images, self._largest)
         return self._loaded[name]
 
 
@@ -88,128 +91,139 @@ def extract(
     settings: BackboneSettings | ConcatSettings,
     view_names: Sequence[str] = ("clean",),
     seed: int = 0,
-    alongside: Iterable[BackboneSettings] = (),
+    co_extract: Iterable[BackboneSettings] = (),
     out: Path | None = None,
     loader: EncoderLoader | None = None,
-    on: str | None = None,
-    pixels: Mapping[str, np.ndarray] | None = None,
+    engine: str | None = None,
+    pixels: Mapping[str, Pixels] | None = None,
     cache_root: Path | None = None,
 ) -> ExtractionResult:
-    """Embed every image of a manifest in every view; row = manifest row, a failed image keeps its row.
+    """Embed every image of a manifest in every view; row = manifest row, a failed image has a row of NaN.
 
-    Images that must be decoded are also embedded ``alongside`` by towers that other files will want; of those that
-    cannot be, a line is told. ``out`` is where the file will be written, for the forecast of space; ``loader`` keeps
-    towers from one call to the next, ``pixels`` are the ``Reader``'s. ``on`` is ``local`` or ``ray``, else
-    ``$AIGID_ENGINE`` does. ``cache_root`` stands in for ``$AIGID_CACHE``: it is filled on this machine alone.
+    Args:
+        co_extract: backbones that embed the images that must be decoded, too; what of it fails is a warning.
+        out: where the file will be written, for the check of free space.
+        loader: holds backbones from one call to the next.
+        engine: ``local`` or ``ray``; default ``$AIGID_ENGINE``.
+        pixels: see ``Reader``.
+        cache_root: stands in for ``$AIGID_CACHE``, and is filled on this machine alone.
 
-    Raises InputError for an unknown view, one that a backbone cannot take, a root that is no folder, weights that
-    cannot be loaded, an embedding that ``settings.dtype`` cannot hold, a cache of another version or that cannot be
-    written, too little space.
+    Raises:
+        InputError: an unknown view, or one that a backbone cannot take; a root that is no folder; weights that cannot
+            be loaded; an embedding that ``settings.dtype`` cannot hold; a cache of another version or that cannot be
+            written; too little space.
     """
-    run = ray.choose(on or ("local" if cache_root else engine_from_env()), pipeline.run, ray_actor.run)
+    run = ray.choose(engine or ("local" if cache_root else files.engine_from_env()), pipeline.run, ray_actor.run)
     definitions = {name: views.to_dict(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     loader = loader or EncoderLoader()
     row_cache.warn_other_versions()
-    backbones = [loader.load(tower, len(manifest)) for tower in components(settings)]
+    backbones = [loader.load(part, len(manifest)) for part in components(settings)]
     key = content_keys(manifest, root)
     keys = row_cache.KeyIndex(key)
     rows = {
-        name: [cached_rows(tower, definition, seed, keys, cache_root) for tower in backbones]
+        name: [cached_rows(backbone, definition, seed, keys, cache_root) for backbone in backbones]
         for name, definition in definitions.items()
     }
-    blocks = [
-        pipeline.ExtractionTask(name, tower, found.shelf, ~found.have)
+    tasks = [
+        ExtractionTask(name, backbone, cached.entry, ~cached.cached_mask)
         for name in definitions
-        for tower, found in zip(backbones, rows[name], strict=True)
+        for backbone, cached in zip(backbones, rows[name], strict=True)
     ]
-    missing = np.any([block.missing for block in blocks], axis=0)
+    missing = np.any([task.missing for task in tasks], axis=0)
     if missing.any():
-        others = [other for other in alongside if other not in components(settings)]
-        blocks += _co_extracted(others, loader, definitions, seed, keys, missing, cache_root)
-    _require_space(blocks, out, len(key) * len(rows) * sum(tower.dim for tower in backbones), settings.dtype)
-    failed = run(blocks, Reader(root, seed, pixels or {}), manifest["path"].tolist(), key, num_workers())
+        others = [other for other in co_extract if other not in components(settings)]
+        tasks += _co_extracted(others, loader, definitions, seed, keys, missing, cache_root)
+    _require_space(tasks, out, len(key) * len(rows) * sum(part.dim for part in backbones), settings.dtype)
+    failed = run(tasks, Reader(root, seed, pixels or {}), manifest["path"].tolist(), key, files.num_workers())
     status = np.full(len(manifest), embeddings.OK, dtype=object)
     for sample in failed:
-        status[sample.place] = sample.status
-    for found in (found for view in rows.values() for found in view):
-        found.update()
-        assert (found.have | (status != embeddings.OK)).all(), "a row was computed, and is not in the cache"
-    widths = [tower.dim for tower in backbones]
+        status[sample.index] = sample.status
+    for cached in (cached for view in rows.values() for cached in view):
+        cached.update()
+        assert (cached.cached_mask | (status != embeddings.OK)).all(), "a row was computed, and is not in the cache"
     attributes = _attributes(settings, backbones, definitions, seed)
-    return ExtractionResult(rows, widths, key, status.tolist(), attributes, failed, int(missing.sum()))
+    return ExtractionResult(
+        rows, attributes["widths"], key, status.tolist(), attributes, failed, num_computed=int(missing.sum())
+    )
 
 
-def content_keys(manifest: pd.DataFrame, root: AnyPath) -> np.ndarray:
-    """(N,) S64: the images' sha256 by the manifest, or by their files where it has none."""
-    key = (manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)).to_numpy().astype(cache.KEY)
+def content_keys(manifest: pd.DataFrame, root: AnyPath) -> row_cache.Keys:
+    """Return the images' sha256, (N,) S64, from the manifest, or from their files where it has none."""
+    digests = manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)
+    key: row_cache.Keys = digests.to_numpy().astype(cache.KEY)
     unknown = np.flatnonzero(key == b"")
-    paths = manifest["path"].iloc[unknown]
-    key[unknown] = hash_files([str((root / path).absolute()) for path in paths])
+    key[unknown] = hash_files([str((root / path).absolute()) for path in manifest["path"].iloc[unknown]])
     return key
 
 
 def cached_rows(
-    tower: Backbone, definition: dict, seed: int, keys: row_cache.KeyIndex, root: Path | None = None
+    backbone: Backbone,
+    definition: Mapping[str, object],
+    seed: int,
+    keys: row_cache.KeyIndex,
+    cache_root: Path | None = None,
 ) -> row_cache.CachedEmbeddings:
-    """What the cache holds of a tower in one view."""
-    about = {"tower": tower.fingerprint, "view": definition, "seed": seed}
-    return row_cache.CachedEmbeddings(row_cache.open_entry(about, tower.settings.model_dump(mode="json"), root), keys)
+    """Return what the cache holds of a backbone in one view."""
+    metadata = {"tower": backbone.fingerprint, "view": definition, "seed": seed}
+    entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"), cache_root)
+    return row_cache.CachedEmbeddings(entry, keys)
 
 
 def _co_extracted(
     others: list[BackboneSettings],
     loader: EncoderLoader,
-    definitions: dict,
+    definitions: Mapping[str, Mapping[str, object]],
     seed: int,
     keys: row_cache.KeyIndex,
-    missing: np.ndarray,
+    missing: NDArray[np.bool_],
     cache_root: Path | None,
-) -> list[pipeline.ExtractionTask]:
-    """What the other towers lack of the images that must be decoded anyway."""
-    blocks = []
+) -> list[ExtractionTask]:
+    """Return what other backbones lack of the images that must be decoded anyway."""
+    tasks = []
     for settings in others:
         try:
-            tower = loader.load(settings, len(keys))
+            backbone = loader.load(settings, len(missing))
             rows = {
-                name: cached_rows(tower, definition, seed, keys, cache_root) for name, definition in definitions.items()
+                name: cached_rows(backbone, definition, seed, keys, cache_root)
+                for name, definition in definitions.items()
             }
         except InputError as error:
-            LOG.warning("%s is not computed alongside: %s", settings.model, error)
+            logger.warning("%s is not computed alongside: %s", settings.model, error)
             continue
-        for name, found in rows.items():
-            blocks.append(pipeline.ExtractionTask(name, tower, found.shelf, missing & ~found.have, asked=False))
-    return blocks
+        for name, cached in rows.items():
+            mask = missing & ~cached.cached_mask
+            tasks.append(ExtractionTask(name, backbone, cached.entry, mask, requested=False))
+    return tasks
 
 
-def _require_space(blocks: list[pipeline.ExtractionTask], out: Path | None, num_values: int, dtype: str) -> None:
-    needed = 0
-    for block in blocks:
-        if num_rows := int(block.missing.sum()):
-            block.shelf.require_writable()
-            needed += num_rows * (block.tower.dim * np.dtype(block.tower.settings.dtype).itemsize + 64)
-    needs = {row_cache.embeddings_folder(): needed}
+def _require_space(tasks: list[ExtractionTask], out: Path | None, num_values: int, dtype: str) -> None:
+    num_bytes = 0
+    for task in tasks:
+        if num_rows := int(task.missing.sum()):
+            task.entry.require_writable()
+            num_bytes += num_rows * (task.backbone.dim * np.dtype(task.backbone.settings.dtype).itemsize + 64)
+    bytes_by_path = {row_cache.embeddings_folder(): num_bytes}
     if out is not None:
-        needs[out.parent] = num_values * np.dtype(dtype).itemsize
-    files.check_free_space(needs)
+        bytes_by_path[out.parent] = num_values * np.dtype(dtype).itemsize
+    files.check_free_space(bytes_by_path)
 
 
 def _attributes(
     settings: BackboneSettings | ConcatSettings,
     backbones: list[Backbone],
-    definitions: dict[str, object],
+    definitions: Mapping[str, object],
     seed: int,
-) -> dict[str, object]:
-    versions = {"python": platform.python_version()} | {library: version(library) for library in RECORDED_VERSIONS}
+) -> dict[str, Any]:
     return {
         "backbone": settings.model_dump(mode="json"),
-        "fingerprint": [tower.fingerprint for tower in backbones],
-        "widths": [tower.dim for tower in backbones],
-        "weights_sha256": [tower.weights_sha256 for tower in backbones],
-        "weights_files": [tower.weights_files for tower in backbones],
-        "preprocessing": [tower.settings.preprocess.model_dump(mode="json") for tower in backbones],
+        "fingerprint": [backbone.fingerprint for backbone in backbones],
+        "widths": [backbone.dim for backbone in backbones],
+        "weights_sha256": [backbone.weights_sha256 for backbone in backbones],
+        "weights_files": [backbone.weights_files for backbone in backbones],
+        "preprocessing": [backbone.settings.preprocess.model_dump(mode="json") for backbone in backbones],
         "views": definitions,
         "seed": seed,
-        "versions": versions,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in RECORDED_VERSIONS},
     }

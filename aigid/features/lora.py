@@ -1,7 +1,7 @@
-"""LoRA (Hu et al., 2022) on every linear layer of every block of a tower: injected, saved alone, merged.
+"""LoRA (Hu et al., 2022) on every linear layer of every block of an encoder: injected, saved alone, merged.
 
-Linear layers are peft's to adapt. The two of torch's own attention (open_clip's towers) are never called, but their
-weights are read; so it is to those that an adapter adds, as a parametrization.
+peft adapts linear layers. The two of torch's own attention (open_clip's encoders) are never called, but their weights
+are read; so an adapter is added to those, as a parametrization.
 """
 
 import json
@@ -23,11 +23,11 @@ from aigid.features.backbones import LoraSettings
 
 NAME = "default"
 KEYS = ("in_proj", "out_proj")  # of torch's own attention
-ABOUT, HEAD = "adapter", "head."  # in a file: the key of what it belongs to, and the prefix of a classifier's tensors
+METADATA_KEY, HEAD = "adapter", "head."  # in a file: of its base and settings, and before a classifier's tensors
 
 
 class LoraParametrization(nn.Module):
-    """A weight (outputs, inputs) with what an adapter adds to it."""
+    """A weight (outputs, inputs) plus an adapter's change."""
 
     def __init__(self, weight: Tensor, settings: LoraSettings) -> None:
         super().__init__()
@@ -40,109 +40,109 @@ class LoraParametrization(nn.Module):
         return weight + lora_delta(self.settings, self.lora_A, self.lora_B)
 
 
-def target_modules(tower: nn.Module) -> list[str]:
-    """The linear layers of its numbered blocks, attention's and the perceptron's, as DDA; InputError without any."""
-    layers = {name: layer for name, layer in tower.named_modules() if re.search(r"\.\d+\.", name)}
-    found = [name for name, layer in layers.items() if type(layer) is nn.Linear]
-    found += [f"{name}.{part}" for name, layer in layers.items() if _is_plain_linear(layer) for part in KEYS]
-    if not found:
+def target_modules(encoder: nn.Module) -> list[str]:
+    """Return the linear layers of attention and MLP in the numbered blocks, as DDA; InputError without any."""
+    layers = {name: layer for name, layer in encoder.named_modules() if re.search(r"\.\d+\.", name)}
+    names = [name for name, layer in layers.items() if type(layer) is nn.Linear]
+    names += [
+        f"{name}.{key}" for name, layer in layers.items() if isinstance(layer, nn.MultiheadAttention) for key in KEYS
+    ]
+    if not names:
         raise InputError("LoRA needs a tower of numbered blocks with linear layers")
-    return found
+    return names
 
 
-def inject(tower: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
-    """The tower, frozen but for new adapters: A uniform (Kaiming, a = sqrt 5), B zero, so that nothing changes yet."""
+def inject(encoder: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
+    """Freeze an encoder and add adapters: A uniform (Kaiming, a = sqrt 5), B zero, so that nothing changes yet."""
     from peft import LoraConfig, inject_adapter_in_model  # with it comes all of transformers: seconds
 
-    names = target_modules(tower)
-    read = {name: place for name in names if (place := _read_weight(tower, name))}
+    names = target_modules(encoder)
+    parametrized = {name: target for name in names if (target := _attention_weight(encoder, name))}
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
         bias="none",
-        target_modules=[name for name in names if name not in read],
+        target_modules=[name for name in names if name not in parametrized],
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower = inject_adapter_in_model(config, tower.requires_grad_(False), NAME)
-        for layer, weight in read.values():
+        encoder = inject_adapter_in_model(config, encoder.requires_grad_(False), NAME)
+        for layer, weight in parametrized.values():
             parametrize.register_parametrization(layer, weight, LoraParametrization(getattr(layer, weight), settings))
-    return tower
+    return encoder
 
 
-def lora_state_dict(tower: nn.Module) -> None:
-    """Have a tower compute activations anew in the backward pass, block by block, instead of keeping them."""
-    if hasattr(tower, "set_grad_checkpointing"):
-        tower.set_grad_checkpointing(True)
+def enable_gradient_checkpointing(encoder: Any) -> None:
+    """Compute activations anew in the backward pass, block by block, instead of storing them."""
+    if hasattr(encoder, "set_grad_checkpointing"):
+        encoder.set_grad_checkpointing(True)
     else:
-        tower.model.gradient_checkpointing_enable({"use_reentrant": False})
+        encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def state(tower: nn.Module) -> dict[str, Tensor]:
-    """The adapters' tensors alone, by ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
-    found = {}
-    for name, layer in _lora_layers(tower).items():
+def lora_state_dict(encoder: nn.Module) -> dict[str, Tensor]:
+    """Return the adapters' tensors alone, ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
+    state = {}
+    for name, layer in _lora_layers(encoder).items():
         for factor in "AB":
             value = getattr(layer, f"lora_{factor}")
-            found[f"{name}.{factor}"] = (value[NAME].weight if isinstance(value, nn.ModuleDict) else value).detach()
-    return found
+            state[f"{name}.{factor}"] = (value[NAME].weight if isinstance(value, nn.ModuleDict) else value).detach()
+    return state
 
 
-def merge_parametrizations(tower: nn.Module) -> nn.Module:
-    """The tower that ``inject`` changed, plain again: its weights hold what the adapters have learnt."""
-    for name, adapter in _lora_layers(tower).items():
-        if isinstance(adapter, LoraParametrization):
-            parametrize.remove_parametrizations(*_read_weight(tower, name))
+def merge_parametrizations(encoder: nn.Module) -> nn.Module:
+    """Undo ``inject`` and leave what the adapters learned in the weights."""
+    for name, adapter in _lora_layers(encoder).items():
+        if target := _attention_weight(encoder, name):
+            parametrize.remove_parametrizations(*target)
             continue
         adapter.merge(safe_merge=True)
         above, _, last = name.rpartition(".")
-        setattr(tower.get_submodule(above), last, adapter.get_base_layer())
-    return tower
+        setattr(encoder.get_submodule(above), last, adapter.get_base_layer())
+    return encoder
 
 
-def save(tower: nn.Module, base: str, settings: LoraSettings, path: Path, head: Mapping[str, Tensor]) -> None:
-    """Write the adapters and a classifier's tensors; ``base`` is the sha256 of the bare tower's tensors."""
-    tensors = state(tower) | {f"{HEAD}{name}": value for name, value in head.items()}
-    about = json.dumps({"base": base, **settings.model_dump(mode="json")})
+def save(encoder: nn.Module, base: str, settings: LoraSettings, path: Path, head: Mapping[str, Tensor]) -> None:
+    """Write the adapters and a classifier's tensors; ``base`` is the sha256 of the bare encoder's tensors."""
+    tensors = lora_state_dict(encoder) | {f"{HEAD}{name}": value for name, value in head.items()}
+    metadata = json.dumps({"base": base, **settings.model_dump(mode="json")})
     with atomic_write(path) as part:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part, {ABOUT: about})
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, part, {METADATA_KEY: metadata})
 
 
-def load(tower: nn.Module, path: Path) -> nn.Module:
-    """The bare tower with the adapters that ``save`` wrote; InputError where they belong to another."""
-    settings, saved = _read(tower, path)
-    tower = inject(tower, settings, seed=0)
-    for name, value in state(tower).items():
+def load(encoder: nn.Module, path: Path) -> nn.Module:
+    """Add the adapters that ``save`` wrote to the bare encoder; InputError where they belong to another."""
+    settings, saved = _read(encoder, path)
+    encoder = inject(encoder, settings, seed=0)
+    for name, value in lora_state_dict(encoder).items():
         value.copy_(saved[name])
-    return tower
+    return encoder
 
 
 @torch.no_grad()
-def merge(tower: nn.Module, path: Path) -> nn.Module:
-    """The bare tower with what ``save`` wrote added to its weights: it computes no more than the base."""
-    settings, saved = _read(tower, path)
-    for name in target_modules(tower):
-        _weight(tower, name).add_(lora_delta(settings, saved[f"{name}.A"], saved[f"{name}.B"]))
-    return tower
+def merge(encoder: nn.Module, path: Path) -> nn.Module:
+    """Add what ``save`` wrote to the bare encoder's weights: it computes no more than the base."""
+    settings, saved = _read(encoder, path)
+    for name in target_modules(encoder):
+        _weight(encoder, name).add_(lora_delta(settings, saved[f"{name}.A"], saved[f"{name}.B"]))
+    return encoder
 
 
 def lora_delta(settings: LoraSettings, a: Tensor, b: Tensor) -> Tensor:
-    """What an adapter adds to a layer's weight (outputs, inputs)."""
+    """Return what an adapter adds to a layer's weight (outputs, inputs)."""
     return settings.alpha / settings.rank * (b @ a)
 
 
-def shapes(tower: nn.Module, rank: int) -> dict[str, tuple[int, int]]:
-    """Those of ``state`` for adapters on a bare tower."""
-    found = {}
-    for name in target_modules(tower):
-        outputs, inputs = _weight(tower, name).shape
-        found |= {f"{name}.A": (rank, inputs), f"{name}.B": (outputs, rank)}
-    return found
+def shapes(encoder: nn.Module, rank: int) -> dict[str, tuple[int, int]]:
+    """Return the shapes of ``lora_state_dict`` for adapters on a bare encoder."""
+    weights = {name: _weight(encoder, name).shape for name in target_modules(encoder)}
+    a = {f"{name}.A": (rank, inputs) for name, (_, inputs) in weights.items()}
+    return a | {f"{name}.B": (outputs, rank) for name, (outputs, _) in weights.items()}
 
 
 def read_head(path: Path) -> dict[str, Tensor]:
-    """The classifier's tensors in a file of adapters."""
+    """Return the classifier's tensors in a file of adapters."""
     _metadata(path)
     return {name.removeprefix(HEAD): value for name, value in checkpoints.read(path).items() if name.startswith(HEAD)}
 
@@ -150,50 +150,47 @@ def read_head(path: Path) -> dict[str, Tensor]:
 def _metadata(path: Path) -> dict[str, Any]:
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path), safe_open(path, "pt") as file:
-        about = (file.metadata() or {}).get(ABOUT)
-    if about is None:
+        text = (file.metadata() or {}).get(METADATA_KEY)
+    if text is None:
         raise InputError(f"{path}: no adapter: nothing says of which base")
-    return json.loads(about)
+    metadata: dict[str, Any] = json.loads(text)
+    return metadata
 
 
-def _read(tower: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]]:
-    """A file's adapters, which fit the bare tower."""
-    about = _metadata(path)
-    if checkpoints.state_dict_hash(tower) != about.pop("base"):
+def _read(encoder: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]]:
+    """Return a file's adapters; InputError unless they fit the bare encoder."""
+    metadata = _metadata(path)
+    if checkpoints.state_dict_hash(encoder) != metadata.pop("base"):
         raise InputError(f"{path}: an adapter of another base: its tower had other weights than this one")
-    settings = LoraSettings(**about)
+    settings = LoraSettings(**metadata)
     saved = {name: value for name, value in checkpoints.read(path).items() if not name.startswith(HEAD)}
-    checkpoints.load_strict(path, saved, shapes(tower, settings.rank))
+    checkpoints.load_strict(path, saved, shapes(encoder, settings.rank))
     return settings, saved
 
 
-def _lora_layers(tower: nn.Module) -> dict[str, nn.Module]:
-    """Of a tower with adapters, by the names of ``targets``: peft's layers, and what adds to weights that are read."""
-    found = {}
-    for name, layer in tower.named_modules():
+def _lora_layers(encoder: nn.Module) -> dict[str, Any]:
+    """Return peft's layers and the parametrizations of an encoder with adapters, by the names of its targets."""
+    layers: dict[str, Any] = {}
+    for name, layer in encoder.named_modules():
         if hasattr(layer, "lora_A") and not isinstance(layer, LoraParametrization):
-            found[name] = layer
-        for part in KEYS if _is_plain_linear(layer) else ():
-            place, weight = _read_weight(tower, f"{name}.{part}")
-            if parametrize.is_parametrized(place, weight):
-                found[f"{name}.{part}"] = place.parametrizations[weight][0]
-    return found
+            layers[name] = layer
+        for key in KEYS if isinstance(layer, nn.MultiheadAttention) else ():
+            module, weight = _attention_weight(encoder, f"{name}.{key}") or (layer, key)
+            if parametrize.is_parametrized(module, weight):
+                layers[f"{name}.{key}"] = module.parametrizations[weight][0]
+    return layers
 
 
-def _weight(tower: nn.Module, name: str) -> Tensor:
-    """Of one of a bare tower's targets."""
-    layer, weight = _read_weight(tower, name) or (tower.get_submodule(name), "weight")
-    return getattr(layer, weight)
+def _weight(encoder: nn.Module, name: str) -> Tensor:
+    module, weight = _attention_weight(encoder, name) or (encoder.get_submodule(name), "weight")
+    tensor: Tensor = getattr(module, weight)
+    return tensor
 
 
-def _read_weight(tower: nn.Module, name: str) -> tuple[nn.Module, str] | None:
-    """The module and the parameter of a target that is part of torch's own attention; None of any other."""
-    above, _, part = name.rpartition(".")
-    layer = tower.get_submodule(above)
-    if not _is_plain_linear(layer):
+def _attention_weight(encoder: nn.Module, name: str) -> tuple[nn.Module, str] | None:
+    """Return module and parameter of a target in torch's own attention; None for any other."""
+    above, _, key = name.rpartition(".")
+    layer = encoder.get_submodule(above)
+    if not isinstance(layer, nn.MultiheadAttention):
         return None
-    return (layer, "in_proj_weight") if part == "in_proj" else (layer.out_proj, "weight")
-
-
-def _is_plain_linear(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.MultiheadAttention)
+    return (layer, "in_proj_weight") if key == "in_proj" else (layer.out_proj, "weight")

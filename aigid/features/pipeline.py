@@ -1,4 +1,4 @@
-"""Reader -> encoder -> writer: images are decoded once, and every tower and view that lacks them is served."""
+"""The extraction loop, reader -> encoder -> writer: images are decoded once for all backbones and views."""
 
 import logging
 from collections import deque
@@ -8,188 +8,190 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from aigid.core import cache
+from aigid.core.cache import CacheEntry
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
-from aigid.features import row_cache
 from aigid.features.encoder import Backbone
+from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
+from aigid.features.row_cache import Keys, RowWriter
 
-PREFETCH_BYTES = 2**28  # of squares that wait for the encoder
+PREFETCH_BYTES = 2**28  # of inputs that wait for the encoder
 CPU_STREAMS = 4  # batches that a CPU encodes side by side
-LOG = logging.getLogger(__name__)
+Encode = Callable[[Backbone, Pixels], Callable[[], NDArray[np.float32]]]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class ExtractionTask:
-    """One tower in one view, and which of the manifest's rows it lacks.
+    """One backbone in one view, and the manifest's rows that it lacks.
 
-    Where ``asked`` is false, nobody waits for it: it is served because the images are decoded anyway.
+    A task that is not ``requested`` is served because its images are decoded anyway, and given up where it fails.
     """
 
     view: str
-    tower: Backbone
-    shelf: cache.CacheEntry
-    missing: np.ndarray  # (N,) bool
-    asked: bool = True
+    backbone: Backbone
+    entry: CacheEntry
+    missing: NDArray[np.bool_]  # (N,)
+    requested: bool = True
 
     @property
     def input(self) -> ViewSpec:
-        """What it wants to see of an image."""
-        settings = self.tower.settings
+        """The input to read for it."""
+        settings = self.backbone.settings
         return ViewSpec(self.view, settings.preprocess, settings.decode)
 
 
 @dataclass
 class StageTimer:
-    """Seconds that the loop spent waiting for each part."""
+    """Seconds that the loop spent waiting for each stage."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("reader", "encoder", "writer"), 0.0))
 
     @contextmanager
-    def on(self, part: str) -> Iterator[None]:
-        """Count the block's time."""
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
         start = perf_counter()
         try:
             yield
         finally:
-            self.seconds[part] += perf_counter() - start
+            self.seconds[stage] += perf_counter() - start
 
     def __str__(self) -> str:
         total = max(sum(self.seconds.values()), 1e-9)
-        return "waits for " + ", ".join(f"{part} {spent / total:.0%}" for part, spent in self.seconds.items())
+        return "waits for " + ", ".join(f"{stage} {spent / total:.0%}" for stage, spent in self.seconds.items())
 
 
-Encode = Callable[[Backbone, np.ndarray], Callable[[], np.ndarray]]
+class InFlightTask(NamedTuple):
+    """Samples of a task whose embeddings are being computed."""
 
-
-@dataclass(frozen=True)
-class InFlightTask:
-    """A block's embeddings of some samples, on their way."""
-
-    block: ExtractionTask
-    writer: row_cache.RowWriter
+    task: ExtractionTask
+    writer: RowWriter
     samples: list[DecodedImage]
-    embedded: Callable[[], np.ndarray]
+    embeddings: Callable[[], NDArray[np.float32]]
 
 
 def run(
-    blocks: Sequence[ExtractionTask], reader: Reader, paths: list[str], key: np.ndarray, workers: int
+    tasks: Sequence[ExtractionTask], reader: Reader, paths: list[str], key: Keys, workers: int
 ) -> list[DecodedImage]:
-    """Compute and cache what the blocks lack; the samples that failed, without their squares.
+    """Compute and cache what the tasks lack; returns the samples that failed, without their inputs.
 
-    InputError where an embedding does not fit into its dtype; but a block that nobody asked for is then given up.
-    Interrupted, it keeps what is finished, and says so.
+    InputError where an embedding does not fit into the dtype of a requested task. On an interruption all finished rows
+    stay in the cache.
     """
-    blocks = [block for block in blocks if block.missing.any()]
-    if not blocks:
+    tasks = [task for task in tasks if task.missing.any()]
+    if not tasks:
         return []
-    places = np.flatnonzero(np.any([block.missing for block in blocks], axis=0))
-    lanes = min(workers, CPU_STREAMS)
-    step = max(block.tower.batch * (lanes if block.tower.device.type == "cpu" else 1) for block in blocks)
-    num_bytes = sum(wanted.num_bytes for wanted in {block.input for block in blocks})
-    ahead = max(min(4 * step, PREFETCH_BYTES // num_bytes), workers)
-    samples = reader.samples(_requests(blocks, places, paths, key), workers, ahead)
-    failed, done = [], 0
+    indices = np.flatnonzero(np.any([task.missing for task in tasks], axis=0))
+    streams = min(workers, CPU_STREAMS)
+    step = max(task.backbone.batch * (streams if task.backbone.device.type == "cpu" else 1) for task in tasks)
+    num_bytes = sum(3 * spec.preprocess.size**2 for spec in {task.input for task in tasks})
+    prefetch = max(min(4 * step, PREFETCH_BYTES // num_bytes), workers)
+    samples = reader.samples(_requests(tasks, indices, paths, key), workers, prefetch)
+    failures: list[DecodedImage] = []
+    done = 0
     try:
         with (
-            tqdm(total=len(places), unit="image", disable=None) as bar,
+            tqdm(total=len(indices), unit="image", disable=None) as bar,
             closing(samples),
-            _encoding(lanes, max(workers // lanes, 1)) as encode,
-            closing(_loop(blocks, samples, step, encode, bar)) as rounds,
+            _cpu_streams(streams, max(workers // streams, 1)) as encode,
+            closing(_loop(tasks, samples, step, encode, bar)) as rounds,
         ):
-            for found in rounds:
-                failed += [replace(sample, squares={}) for sample in found if sample.status != OK]
-                done += len(found)
+            for batch in rounds:
+                failures += [replace(sample, inputs={}) for sample in batch if sample.status != OK]
+                done += len(batch)
     except KeyboardInterrupt:
-        told = f"stopped: about {done} of {len(places)} images are in the cache; the same call goes on from there"
-        raise KeyboardInterrupt(told) from None
-    return failed
+        message = f"stopped: about {done} of {len(indices)} images are in the cache; the same call goes on from there"
+        raise KeyboardInterrupt(message) from None
+    return failures
 
 
 @contextmanager
-def _encoding(lanes: int, threads: int) -> Iterator[Encode]:
-    """A tower and squares to what waits for their embeddings: on a CPU ``lanes`` batches at once, of ``threads`` each.
+def _cpu_streams(streams: int, threads: int) -> Iterator[Encode]:
+    """Yield a function that starts to encode a batch: on a CPU ``streams`` at once, with ``threads`` each.
 
-    A small tower's products are too small to be shared by threads.
+    A small network's products are too small to be shared by threads.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    pool = ThreadPoolExecutor(lanes)
+    pool = ThreadPoolExecutor(streams)
+
+    def encode(backbone: Backbone, inputs: Pixels) -> Callable[[], NDArray[np.float32]]:
+        on_cpu = backbone.device.type == "cpu"
+        return pool.submit(backbone.encode, inputs).result if on_cpu else backbone.encode_async(inputs)
+
     try:
-        yield (
-            lambda tower, squares: (
-                pool.submit(tower.encode, squares).result if tower.device.type == "cpu" else tower.submit(squares)
-            )
-        )
+        yield encode
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
 def _loop(
-    blocks: list[ExtractionTask], samples: Iterator[DecodedImage], step: int, encode: Encode, bar: tqdm
+    tasks: list[ExtractionTask], samples: Iterator[DecodedImage], step: int, encode: Encode, bar: "tqdm[Any]"
 ) -> Iterator[list[DecodedImage]]:
-    """The samples, ``step`` at a time, when they are on their way; one round is encoded while the next is read."""
-    waiting, given_up, underway = StageTimer(), set(), deque()
+    """Yield the samples, ``step`` at a time, once submitted; one round is encoded while the next is read."""
+    timer, failures = StageTimer(), set[ExtractionTask]()
+    in_flight: deque[InFlightTask] = deque()
     with ExitStack() as stack:
-        writers = [stack.enter_context(row_cache.RowWriter(block.shelf, block.tower.computes_on)) for block in blocks]
+        writers = [stack.enter_context(RowWriter(task.entry, task.backbone.device_info)) for task in tasks]
         while True:
-            with waiting.on("reader"):
-                found = list(islice(samples, step))
-            before = len(underway)
-            for block, writer in zip(blocks, writers, strict=True):
-                good = [sample for sample in found if sample.status == OK and block.missing[sample.place]]
-                for message in filter(None, (sample.refused.get(block.input) for sample in good)):
-                    _fail(block, message, given_up)
-                for part in [] if block in given_up else _parts(good, block.tower.batch):
-                    with waiting.on("encoder"):
-                        squares = np.stack([sample.squares[block.input] for sample in part])
-                        underway.append(InFlightTask(block, writer, part, encode(block.tower, squares)))
+            with timer.measure("reader"):
+                batch = list(islice(samples, step))
+            before = len(in_flight)
+            for task, writer in zip(tasks, writers, strict=True):
+                ok = [sample for sample in batch if sample.status == OK and task.missing[sample.index]]
+                for message in filter(None, (sample.errors.get(task.input) for sample in ok)):
+                    _fail(task, message, failures)
+                size = task.backbone.batch
+                for start in range(0, 0 if task in failures else len(ok), size):
+                    part = ok[start : start + size]
+                    with timer.measure("encoder"):
+                        inputs = np.stack([sample.inputs[task.input] for sample in part])
+                        in_flight.append(InFlightTask(task, writer, part, encode(task.backbone, inputs)))
             for _ in range(before):
-                _finish(underway.popleft(), waiting, given_up)
-            if not found:
+                _finish(in_flight.popleft(), timer, failures)
+            if not batch:
                 return
-            bar.set_postfix_str(str(waiting), refresh=False)
-            bar.update(len(found))
-            yield found
-
-
-def _parts(samples: list[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:
-    return (samples[start : start + size] for start in range(0, len(samples), size))
+            bar.set_postfix_str(str(timer), refresh=False)
+            bar.update(len(batch))
+            yield batch
 
 
 def _requests(
-    blocks: list[ExtractionTask], places: np.ndarray, paths: list[str], key: np.ndarray
+    tasks: list[ExtractionTask], indices: NDArray[np.intp], paths: list[str], key: Keys
 ) -> Iterator[ReadRequest]:
-    for place in places.tolist():
-        wanted = dict.fromkeys(block.input for block in blocks if block.missing[place])
-        yield ReadRequest(place, paths[place], key[place].decode(), tuple(wanted))
+    for index in indices.tolist():
+        specs = dict.fromkeys(task.input for task in tasks if task.missing[index])
+        yield ReadRequest(index, paths[index], key[index].decode(), tuple(specs))
 
 
-def _finish(job: InFlightTask, waiting: StageTimer, given_up: set[ExtractionTask]) -> None:
-    """Wait for a job, and hand its rows to the writer."""
-    block = job.block
-    with waiting.on("encoder"):
-        embedded = job.embedded()
-    dtype, largest = block.tower.settings.dtype, np.abs(embedded).max()
+def _finish(job: InFlightTask, timer: StageTimer, failures: set[ExtractionTask]) -> None:
+    """Wait for embeddings and write them."""
+    task = job.task
+    with timer.measure("encoder"):
+        embeddings = job.embeddings()
+    dtype, largest = task.backbone.settings.dtype, np.abs(embeddings).max()
     if not largest <= np.finfo(dtype).max:
-        _fail(block, f"view {block.view}: an embedding reaches {largest:g}, more than {dtype} holds", given_up)
-        return
-    with waiting.on("writer"):
-        for sample, row in zip(job.samples, embedded.astype(dtype), strict=True):
+        message = f"view {task.view}: an embedding reaches {largest:g}, more than {dtype} holds"
+        return _fail(task, message, failures)
+    with timer.measure("writer"):
+        for sample, row in zip(job.samples, embeddings.astype(dtype), strict=True):
             job.writer.add(sample.sha256.encode(), row)
+    return None
 
 
-def _fail(block: ExtractionTask, message: str, given_up: set[ExtractionTask]) -> None:
-    """InputError; or one line, where nobody waits for the block."""
-    if block.asked:
+def _fail(task: ExtractionTask, message: str, failures: set[ExtractionTask]) -> None:
+    """Raise InputError for a requested task; warn once of any other."""
+    if task.requested:
         raise InputError(message)
-    if block not in given_up:
-        LOG.warning("%s is not computed alongside: %s", block.tower.settings.model, message)
-        given_up.add(block)
+    if task not in failures:
+        logger.warning("%s is not computed alongside: %s", task.backbone.settings.model, message)
+        failures.add(task)

@@ -1,14 +1,18 @@
-"""From an image of any size to the square that a backbone was trained on, exactly as its authors do it."""
+"""Image preprocessing for backbones: decode, resize and crop as each model's authors do."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from aigid.core.params import Settings
+from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
 
+Pixels = NDArray[np.uint8]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 MEAN_STD_05 = (0.5, 0.5, 0.5)
 INTERPOLATIONS = {
@@ -21,8 +25,8 @@ INTERPOLATIONS = {
 class Preprocess(Settings):
     """How an image becomes a backbone's input; ``mean`` and ``std`` are per channel on the scale 0 to 1.
 
-    ``resize``: ``shortest`` scales the shorter side and cuts the centre (CLIP); ``squash`` ignores the aspect ratio
-    (SigLIP); ``none`` cuts the centre and pads with black (UniversalFakeDetect's validation).
+    ``resize``: ``shortest`` scales the shorter side and crops the center (CLIP); ``squash`` ignores the aspect ratio
+    (SigLIP); ``none`` crops the center and pads with black (UniversalFakeDetect's validation).
     """
 
     size: Annotated[int, Field(ge=8, le=2048)]
@@ -32,31 +36,85 @@ class Preprocess(Settings):
     std: tuple[float, float, float] = CLIP_STD
 
 
-def resample(image: np.ndarray, scaled: tuple[int, int], interpolation: str) -> np.ndarray:
-    """(H, W, 3) uint8 to the (width, height) ``scaled``, by Pillow."""
-    return np.asarray(Image.fromarray(image).resize(scaled, INTERPOLATIONS[interpolation]))
+def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:
+    """Resize (H, W, 3) uint8 to ``size`` (width, height) with Pillow."""
+    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATIONS[interpolation]))
 
 
 def resize_and_crop(
-    image: np.ndarray, how: Preprocess, resample: Callable[[np.ndarray, tuple[int, int], str], np.ndarray] = resample
-) -> np.ndarray:
-    """(H, W, 3) uint8 to (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
+    image: Pixels, preprocess: Preprocess, resample: Callable[[Pixels, tuple[int, int], str], Pixels] = resample
+) -> Pixels:
+    """Return (H, W, 3) uint8 as (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
     height, width = image.shape[:2]
-    if how.resize == "squash":
-        scaled = (how.size, how.size)
-    elif how.resize == "shortest":
+    size, scaled = preprocess.size, (width, height)
+    if preprocess.resize == "squash":
+        scaled = (size, size)
+    elif preprocess.resize == "shortest":
         short = min(height, width)
-        scaled = (int(how.size * width / short), int(how.size * height / short))
-    else:
-        scaled = (width, height)
+        scaled = (int(size * width / short), int(size * height / short))
     if scaled != (width, height):
-        image = resample(image, scaled, how.interpolation)
-    return _centre(image, how.size)
-
-
-def _centre(image: np.ndarray, size: int) -> np.ndarray:
+        image = resample(image, scaled, preprocess.interpolation)
     pads = [(max(size - side, 0) // 2, (max(size - side, 0) + 1) // 2) for side in image.shape[:2]]
     if any(map(any, pads)):
         image = np.pad(image, [*pads, (0, 0)])
     top, left = (round((side - size) / 2.0) for side in image.shape[:2])
     return image[top : top + size, left : left + size]
+
+
+class DecodeBackend(NamedTuple):
+    """Functions from bytes to pixels (H, W, 3) uint8, or ImageError, and from pixels to (S, S, 3) uint8."""
+
+    decode: Callable[[bytes], Pixels]
+    to_square: Callable[[Pixels, Preprocess], Pixels]
+
+
+def _decode_fast(content: bytes) -> Pixels:
+    """Decode plain JPEGs with libjpeg-turbo, to Pillow's bytes; all else, and what fails, as ``exact`` does."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    if not is_plain_jpeg(content):
+        return decode(content)
+    try:
+        pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    except RuntimeError:
+        return decode(content)
+    image: Pixels = pixels.permute(1, 2, 0).numpy()
+    return decode(content) if has_flat_tail(image) else image
+
+
+def _resample_fast(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:
+    """Resize with torch, the two passes in Pillow's order.
+
+    Values differ from Pillow's by at most 1; where the scale is below 2, by 2 in a few of a million values.
+    """
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional
+
+    if interpolation == "nearest":
+        return resample(image, size, interpolation)
+    (height, width), (new_width, new_height), mode = image.shape[:2], size, InterpolationMode(interpolation)
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
+    if _vertical_pass_first() and height - new_height > max(0, 2 * (width - new_width)):
+        pixels = functional.resize(pixels, [new_height, width], mode, antialias=True)
+    pixels = functional.resize(pixels, [new_height, new_width], mode, antialias=True)
+    result: Pixels = pixels.permute(1, 2, 0).numpy()
+    return result
+
+
+@cache
+def _vertical_pass_first() -> bool:
+    """Return whether Pillow resizes the height first where it shrinks over twice as much as the width (Pillow 13).
+
+    Values are rounded to bytes between the passes, so their order shows.
+    """
+    tall = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 8, 3)).astype(np.uint8))
+    both, first = tall.resize((6, 10), Image.Resampling.BICUBIC), tall.resize((8, 10), Image.Resampling.BICUBIC)
+    return both == first.resize((6, 10), Image.Resampling.BICUBIC)
+
+
+DECODE_BACKENDS = {
+    "exact": DecodeBackend(decode, resize_and_crop),
+    "fast": DecodeBackend(_decode_fast, lambda image, preprocess: resize_and_crop(image, preprocess, _resample_fast)),
+}

@@ -1,4 +1,4 @@
-"""From a manifest row to the towers' inputs: read once, decode once, every view and size that is wanted."""
+"""Read each image of a manifest once, decode it once, and prepare it for every view and backbone."""
 
 import hashlib
 from collections import deque
@@ -12,51 +12,42 @@ import numpy as np
 from aigid.core.embeddings import OK
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
-from aigid.features.decoding import DECODE_BACKENDS
-from aigid.features.preprocess import Preprocess
+from aigid.features.preprocess import DECODE_BACKENDS, Pixels, Preprocess
 from aigid.images.errors import ImageError
 from aigid.images.formats import read_bytes
 
-FILE_CHANGED = "changed"  # not the file that the manifest was made from
+FILE_CHANGED = "changed"  # status of a file whose sha256 is not the manifest's
 
 
 class ViewSpec(NamedTuple):
-    """What a tower wants to see of an image."""
+    """A view of an image, and how a backbone decodes and preprocesses it."""
 
     view: str
     preprocess: Preprocess
     decode: str = "exact"
 
-    @property
-    def num_bytes(self) -> int:
-        """Of its square."""
-        return 3 * self.preprocess.size**2
-
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """A manifest row, the ``sha256`` that its file must have, and what is wanted of it."""
+    """A manifest row, the ``sha256`` that its file must have, and the inputs to prepare."""
 
-    place: int
+    index: int
     path: str
     sha256: str
-    wanted: tuple[ViewSpec, ...]
+    view_specs: tuple[ViewSpec, ...]
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """What a request gave: an (S, S, 3) uint8 square for each input, or the reason why there is none.
+    """The (S, S, 3) uint8 inputs of a request, or a status and message; ``errors`` explains views that do not fit."""
 
-    ``refused`` says why a tower cannot take a view of a whole image.
-    """
-
-    place: int
+    index: int
     path: str
     sha256: str
     status: str = OK
     message: str = ""
-    squares: dict[ViewSpec, np.ndarray] = field(default_factory=dict)
-    refused: dict[ViewSpec, str] = field(default_factory=dict)
+    inputs: dict[ViewSpec, Pixels] = field(default_factory=dict)
+    errors: dict[ViewSpec, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,28 +59,28 @@ class Reader:
 
     root: AnyPath
     seed: int
-    pixels: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pixels: Mapping[str, Pixels] = field(default_factory=dict)
 
     def read(self, request: ReadRequest) -> DecodedImage:
-        """One image; it never fails but by a status."""
-        known = (request.place, request.path, request.sha256)
+        """Read one image; failures are returned as a status, never raised."""
+        row, specs = (request.index, request.path, request.sha256), request.view_specs
         try:
             images = self._decode(request)
         except ImageError as error:
-            return DecodedImage(*known, error.status, error.message)
-        sample = DecodedImage(*known)
-        for view, how in dict.fromkeys((wanted.view, wanted.decode) for wanted in request.wanted):
-            seen = views.apply(view, images[how], request.sha256, self.seed)[0]
-            for wanted in (wanted for wanted in request.wanted if (wanted.view, wanted.decode) == (view, how)):
-                if why := _too_small(seen, images[how], wanted):
-                    sample.refused[wanted] = why
+            return DecodedImage(*row, error.status, error.message)
+        sample = DecodedImage(*row)
+        for view, decode in dict.fromkeys((spec.view, spec.decode) for spec in specs):
+            viewed = views.apply(view, images[decode], request.sha256, self.seed)[0]
+            for spec in (spec for spec in specs if (spec.view, spec.decode) == (view, decode)):
+                if message := _too_small(viewed, images[decode], spec):
+                    sample.errors[spec] = message
                 else:
-                    sample.squares[wanted] = DECODE_BACKENDS[how].to_square(seen, wanted.preprocess)
+                    sample.inputs[spec] = DECODE_BACKENDS[decode].to_square(viewed, spec.preprocess)
         return sample
 
-    def _decode(self, request: ReadRequest) -> dict[str, np.ndarray]:
-        """Return the pixels by decode backend, whose pixels are the same."""
-        backends = {view.decode for view in request.wanted}
+    def _decode(self, request: ReadRequest) -> dict[str, Pixels]:
+        """Return the pixels by decode backend; all backends give the same."""
+        backends = {spec.decode for spec in request.view_specs}
         if request.sha256 in self.pixels:
             return dict.fromkeys(backends, self.pixels[request.sha256])
         content = read_bytes(self.root / request.path)
@@ -98,27 +89,27 @@ class Reader:
             raise ImageError(FILE_CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
         return {backend: DECODE_BACKENDS[backend].decode(content) for backend in backends}
 
-    def samples(self, requests: Iterable[ReadRequest], workers: int, ahead: int) -> Iterator[DecodedImage]:
-        """The samples in order; threads read at most the next ``ahead`` meanwhile."""
-        waiting: deque[Future[DecodedImage]] = deque()
+    def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Iterator[DecodedImage]:
+        """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
+        pending: deque[Future[DecodedImage]] = deque()
         pool = ThreadPoolExecutor(workers)
         try:
             for request in requests:
-                waiting.append(pool.submit(self.read, request))
-                if len(waiting) >= ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(self.read, request))
+                if len(pending) >= prefetch:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _too_small(seen: np.ndarray, image: np.ndarray, wanted: ViewSpec) -> str:
-    """Why a tower that does not resize cannot take a view that shrinks an image below its input; or nothing.
+def _too_small(viewed: np.ndarray, image: np.ndarray, spec: ViewSpec) -> str:
+    """Return why a backbone that does not resize cannot take a view that shrinks an image below its input, or "".
 
-    Its black frame would tell the view apart. An image that is small by itself is framed, as its authors do.
+    The black padding would give the view away. An image that is small by itself is padded, as its authors do.
     """
-    (height, width), size = seen.shape[:2], wanted.preprocess.size
-    if wanted.preprocess.resize != "none" or min(height, width) >= min(size, *image.shape[:2]):
+    (height, width), size = viewed.shape[:2], spec.preprocess.size
+    if spec.preprocess.resize != "none" or min(height, width) >= min(size, *image.shape[:2]):
         return ""
-    return f"view {wanted.view} gives {width} x {height}, and the backbone takes {size} x {size} without resizing"
+    return f"view {spec.view} gives {width} x {height}, and the backbone takes {size} x {size} without resizing"

@@ -1,19 +1,23 @@
-"""The row cache: embeddings by tower, view and image, in shards that exist only when whole.
+"""Embeddings cached by backbone, view and image, and shared between machines through a bucket, ``$AIGID_ROWS``.
 
-``$AIGID_CACHE/embeddings/<tower and view>/<sha256 of the file>.safetensors`` holds ``key`` (n, 64) uint8, the images'
-sha256 in hex, and ``rows`` (n, D). A shard is named by the hash of its bytes, so damage shows, and several processes
-may add shards at once: a row that stands in two of them stands there twice the same. With ``$AIGID_ROWS`` other
-machines have it, too, and theirs are here (``aigid.features.remote_cache``).
+A shard ``$AIGID_CACHE/embeddings/<backbone and view>/<sha256 of the file>.safetensors`` is named by its bytes and never
+changes: damage shows, several processes may add shards at once, and to share it is to copy it.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -27,132 +31,144 @@ from aigid.core.cache import (
     memory_map,
     quarantine,
     read_metadata,
+    write_lock,
 )
 from aigid.core.errors import InputError
-from aigid.core.files import cache_folder
-from aigid.features import remote_cache
+from aigid.core.files import atomic_write, cache_folder, num_workers
+from aigid.core.paths import RemotePath, as_path
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
-SHARD_SECONDS = 300  # a slow tower's shard is closed after that long, so that a kill loses no more
+SHARD_SECONDS = 300  # after which a slow backbone's shard is closed, so that a kill loses no more
 CACHE_KIND = "embeddings"
+ENV_VAR = "AIGID_ROWS"
+Keys = NDArray[np.bytes_]
 logger = logging.getLogger(__name__)
 
 
 class KeyIndex:
     """The images of a manifest, for looking them up in shards; several rows may be the same image."""
 
-    def __init__(self, key: np.ndarray) -> None:
-        self.distinct, self.places = np.unique(key, return_inverse=True)
+    def __init__(self, key: Keys) -> None:
+        self.distinct, self.indices = np.unique(key, return_inverse=True)
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def find(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which of ``key`` (n,) are wanted, and where each of those stands in ``distinct``."""
+    def find(self, key: Keys) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return which of ``key`` (n,) are in the manifest, and the index of each of those in ``distinct``."""
         at = np.minimum(np.searchsorted(self.distinct, key), len(self.distinct) - 1)
-        wanted = np.flatnonzero(self.distinct[at] == key)
-        return wanted, at[wanted]
+        matches = np.flatnonzero(self.distinct[at] == key)
+        return matches, at[matches]
 
 
 class CachedEmbeddings:
-    """The rows of a shelf that belong to a manifest: where each one stands, and nothing of it in memory."""
+    """The cached rows of a manifest: where each one lies; the rows themselves stay on disk."""
 
-    def __init__(self, shelf: CacheEntry, keys: KeyIndex) -> None:
-        self.shelf = shelf
+    def __init__(self, entry: CacheEntry, keys: KeyIndex) -> None:
+        self.entry = entry
         self._keys = keys
-        self._shards: list[Path] = []
-        self._seen: set[Path] = set()
+        self._shards: dict[Path, int] = {}
         self._shard = np.full(len(keys.distinct), -1, np.int32)
         self._row = np.zeros(len(keys.distinct), np.int32)
         self.update()
 
     def update(self) -> None:
-        """Look at the shards that are new; a damaged one is set aside, so that its rows count as missing.
-
-        Others' are fetched before, and those that others lack are sent.
-        """
-        theirs = remote_cache.download(self.shelf.folder, SHARDS) if self.shelf.shared else set()
-        for path in self.shelf.shards():
-            if path in self._seen:
+        """Index new shards: download remote ones first, quarantine damaged ones, upload those the remote lacks."""
+        remote_names = download(self.entry.folder, SHARDS) if self.entry.shared else set()
+        for path in self.entry.shards():
+            if path in self._shards:
                 continue
             status = path.stat()
             key = _verified_keys(path, status.st_size, status.st_mtime_ns)
             if key is None:
                 quarantine(path)
                 continue
-            self._seen.add(path)
-            wanted, at = self._keys.find(key)
-            self._shard[at], self._row[at] = len(self._shards), wanted
-            self._shards.append(path)
-            if self.shelf.shared and path.name not in theirs:
-                remote_cache.upload(path)
+            matches, at = self._keys.find(key)
+            self._shard[at], self._row[at] = len(self._shards), matches
+            self._shards[path] = len(self._shards)
+            if self.entry.shared and path.name not in remote_names:
+                upload(path)
 
     @property
-    def have(self) -> np.ndarray:
-        """(N,) bool: the manifest's rows that are cached."""
-        return (self._shard >= 0)[self._keys.places]
+    def cached_mask(self) -> NDArray[np.bool_]:
+        """The manifest's rows that are cached, (N,) bool."""
+        mask: NDArray[np.bool_] = (self._shard >= 0)[self._keys.indices]
+        return mask
 
-    def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Put the cached ones of the manifest's rows ``start`` to ``stop`` into ``out`` (stop - start, D)."""
-        places = self._keys.places[start:stop]
-        shard, row = self._shard[places], self._row[places]
+    def read(self, start: int, stop: int, out: NDArray[np.floating]) -> None:
+        """Copy the cached ones of the manifest's rows ``start`` to ``stop`` into ``out`` (stop - start, D)."""
+        indices = self._keys.indices[start:stop]
+        shard, row, paths = self._shard[indices], self._row[indices], list(self._shards)
         for number in np.unique(shard[shard >= 0]):
-            here = np.flatnonzero(shard == number)
-            out[here] = memory_map(self._shards[number], "rows")[row[here]]
+            rows = np.flatnonzero(shard == number)
+            out[rows] = memory_map(paths[number], "rows")[row[rows]]
 
 
 class RowWriter(ShardWriter):
-    """Writes the shards of computed rows; where rows are shared, others get one while the next is filled."""
+    """Writes shards of computed rows; each is uploaded while the next one is filled."""
 
     def __init__(self, entry: CacheEntry, computed_on: str = "", clock: Callable[[], float] = monotonic) -> None:
-        self._send = remote_cache.Uploader()
-        send = self._send if entry.shared else lambda path: None
-        metadata, limits = {"computed_on": computed_on}, {"max_rows": SHARD_ROWS, "max_seconds": SHARD_SECONDS}
-        super().__init__(entry, **limits, metadata=metadata, written=send, clock=clock)
+        self._pool = ThreadPoolExecutor(1)
+        self._uploads: deque[Future[None]] = deque()
+        super().__init__(
+            entry,
+            max_rows=SHARD_ROWS,
+            max_seconds=SHARD_SECONDS,
+            metadata={"computed_on": computed_on},
+            written=self._upload,
+            clock=clock,
+        )
+
+    def _upload(self, path: Path) -> None:
+        """Upload a shard of a shared entry in the background; InputError where one before it failed."""
+        while self._uploads and self._uploads[0].done():
+            self._uploads.popleft().result()
+        if self.entry.shared:
+            self._uploads.append(self._pool.submit(upload, path))
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        self._send.close()
+        with self._pool:
+            for running in self._uploads:
+                running.result()
 
 
-def open_entry(about: dict[str, object], made_by: dict[str, object], root: Path | None = None) -> CacheEntry:
-    """The shelf of a tower and view; ``about`` holds all that decides its rows, and is written beside them.
+def open_entry(
+    metadata: Mapping[str, object], provenance: Mapping[str, object], root: Path | None = None
+) -> CacheEntry:
+    """Return the cache entry of a backbone and view; ``metadata`` holds all that decides its rows.
 
-    ``made_by``, the settings of the tower that is first to fill the shelf, is written too but decides nothing. A
-    shelf below a ``root`` of its own, in place of ``$AIGID_CACHE``, is shared with nobody.
+    ``provenance``, the settings of the backbone that fills it first, is recorded too but decides nothing. An entry
+    below a ``root``, in place of ``$AIGID_CACHE``, is not shared.
     """
-    folder = entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION} | about, {"made_by": made_by}, root)
+    folder = entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION, **metadata}, {"made_by": provenance}, root)
     version = read_metadata(folder / METADATA_FILE).get("schema_version")
     if version != SCHEMA_VERSION:
-        reads = f"schema version {version}, this code reads {SCHEMA_VERSION}"
-        raise InputError(f"cache {folder}: {reads}; remove it, or let $AIGID_CACHE name another folder")
+        message = f"schema version {version}, this code reads {SCHEMA_VERSION}"
+        raise InputError(f"cache {folder}: {message}; remove it, or let $AIGID_CACHE name another folder")
     return CacheEntry(folder, shared=root is None)
 
 
 def warn_other_versions() -> None:
-    """One line for the shelves that another version of this code wrote, and that are passed over."""
+    """Warn once of cache entries that another schema version wrote, which are ignored."""
     versions = [read_metadata(path).get("schema_version") for path in embeddings_folder().glob(f"*/{METADATA_FILE}")]
-    others = sorted({str(version) for version in versions if version != SCHEMA_VERSION})
-    if others:
-        reads = f"schema version {', '.join(others)}, this code reads {SCHEMA_VERSION}"
-        logger.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), reads)
+    if others := {str(version) for version in versions if version != SCHEMA_VERSION}:
+        message = f"schema version {', '.join(sorted(others))}, this code reads {SCHEMA_VERSION}"
+        logger.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), message)
 
 
 def embeddings_folder() -> Path:
-    """The folder of the shelves."""
+    """Return the folder of all entries."""
     return cache_folder() / CACHE_KIND
 
 
 @lru_cache(maxsize=256)
-def _verified_keys(path: Path, size: int, mtime_ns: int) -> np.ndarray | None:
+def _verified_keys(path: Path, size: int, mtime_ns: int) -> Keys | None:
     """Return the keys of a shard, read once as long as it is unchanged; None where it is damaged."""
     content = verify_shard(path)
     return None if content is None else content[0].copy()
 
 
-def verify_shard(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """``key`` (n,) S64 and ``rows`` (n, D) of a shard, or None where it is not what was written."""
+def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating]] | None:
+    """Return ``key`` (n,) S64 and ``rows`` (n, D) of a shard, or None where it is damaged."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
         return None
@@ -161,3 +177,53 @@ def verify_shard(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     except SafetensorError:
         return None
     return arrays["key"].reshape(-1).view(KEY), arrays["rows"]
+
+
+def download(folder: Path, pattern: str) -> set[str]:
+    """Fetch the remote files that an entry's ``folder`` lacks; returns the names of all remote ones.
+
+    A file that was cut short or changed is ignored, and its rows are computed.
+    """
+    remote = remote_entry(folder)
+    if remote is None:
+        return set()
+    with _remote_errors(), ThreadPoolExecutor(num_workers()) as pool:
+        names = {name for name in remote.files() if fnmatch(name, pattern) and "/" not in name}
+        missing = [name for name in names if not (folder / name).exists()]
+        list(pool.map(lambda name: _fetch(remote / name, folder / name), missing))
+    return names
+
+
+def _fetch(remote: RemotePath, path: Path) -> None:
+    content = remote.read_bytes()
+    if hashlib.sha256(content).hexdigest() != path.stem:
+        logger.warning("%s is damaged: passed over", remote)
+        return
+    with write_lock(), atomic_write(path) as part:
+        part.write_bytes(content)
+
+
+def upload(path: Path) -> None:
+    """Copy a file of an entry to the bucket, if there is one."""
+    if (remote := remote_entry(path.parent)) is not None:
+        with _remote_errors():
+            (remote / path.name).write_bytes(path.read_bytes())
+
+
+def remote_entry(folder: Path) -> RemotePath | None:
+    """Return where an entry is shared, or None without ``$AIGID_ROWS``."""
+    text = os.environ.get(ENV_VAR)
+    if not text:
+        return None
+    root = as_path(text)
+    if not isinstance(root, RemotePath):
+        raise InputError(f"{ENV_VAR}={text}: want an address (s3://...); a folder that all see can be $AIGID_CACHE")
+    return root / folder.name
+
+
+@contextmanager
+def _remote_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{ENV_VAR}={os.environ[ENV_VAR]}: {error.strerror}") from None

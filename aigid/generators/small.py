@@ -1,4 +1,4 @@
-"""The parts that the small generators share: convolutions that halve, double and keep the resolution."""
+"""The demo's small generators and their discriminator; all map images in [-1, 1] to fakes of them."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class Residual(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, 3, H, W) -> (B, latent, H/f, W/f), f = 2**depth; three channels start as the shrunken photograph."""
+    """(B, 3, H, W) -> (B, latent, H/f, W/f), f = 2**depth; three channels start as the downscaled image."""
 
     def __init__(self, width: int, latent: int, depth: int) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Decoder(nn.Module):
 
 
 def downsample(channels_in: int, channels_out: int) -> nn.Module:
-    """Half the resolution by a strided convolution."""
+    """Return a strided convolution that halves the resolution."""
     return nn.Conv2d(channels_in, channels_out, 4, stride=2, padding=1)
 
 
 def upsample(channels_in: int, channels_out: int, mode: str) -> nn.Module:
-    """Twice the resolution: ``transposed``, ``shuffle``, or ``nearest`` / ``bilinear`` and a convolution."""
+    """Return layers that double the resolution: ``transposed``, ``shuffle``, or ``nearest`` / ``bilinear`` and conv."""
     if mode == "transposed":
         return nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1)
     if mode == "shuffle":
@@ -62,54 +62,50 @@ def upsample(channels_in: int, channels_out: int, mode: str) -> nn.Module:
     return nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), nn.Conv2d(channels_in, channels_out, 3, padding=1))
 
 
-# The critic of the adversarial generators: one judgement per patch (PatchGAN, Isola et al. 2017).
-
-
 class Discriminator(nn.Module):
-    """High where a patch looks like a photograph's; (B, 3, H, W) -> (B, 1, H/4, W/4)."""
+    """PatchGAN (Isola et al., 2017): high where a patch looks real; (B, 3, H, W) -> (B, 1, H/4, W/4)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            downsample(3, width),
-            nn.LeakyReLU(0.2),
-            downsample(width, width),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(width, 1, 3, padding=1),
-        )
+        first, second = downsample(3, width), downsample(width, width)
+        last = nn.Conv2d(width, 1, 3, padding=1)
+        self.body = nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), last)
 
-    def objective(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Hinge loss (Lim and Ye 2017)."""
+    def loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the hinge loss (Lim and Ye, 2017)."""
         return (1 - self(real)).relu().mean() + (1 + self(fake)).relu().mean()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
 
 
-# Autoencoders that differ in how they up-sample: bilinear, transposed GAN, pixel-shuffle GAN.
+class _Reconstruction(nn.Module):
+    """A generator that is trained to reconstruct, with an L1 loss."""
+
+    adversarial = 0.0
+
+    def loss(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        fake = self(real)
+        return fake, functional.l1_loss(fake, real)
 
 
-class Autoencoder(nn.Module):
-    """Encodes to a quarter of the resolution; ``adversarial`` > 0 makes it a GAN, trained against a patch critic."""
+class Autoencoder(_Reconstruction):
+    """Encodes to a quarter of the resolution; ``adversarial`` > 0 makes it a GAN with a patch discriminator."""
 
     def __init__(self, width: int, mode: str, latent: int = 16, depth: int = 2, adversarial: float = 0.0) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, mode)
         self.adversarial = adversarial
 
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        fake = self(real)
-        return fake, functional.l1_loss(fake, real)
-
     def forward(self, real: Tensor) -> Tensor:
         return self.decoder(self.encoder(real))
 
 
-# Convolutional VAE with a nearest-neighbour decoder (Kingma and Welling 2014; the shape of Stable Diffusion's).
-
-
 class Vae(nn.Module):
-    """Encodes to a diagonal normal at a quarter of the resolution and decodes a sample of it."""
+    """Convolutional VAE (Kingma and Welling, 2014): samples a diagonal normal at a quarter of the resolution.
+
+    Its decoder upsamples by nearest neighbors, as Stable Diffusion's.
+    """
 
     adversarial = 0.0
 
@@ -118,7 +114,7 @@ class Vae(nn.Module):
         self.encoder, self.decoder = Encoder(width, 2 * latent, depth), Decoder(width, latent, depth, "nearest")
         self.kl_weight = kl_weight
 
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, real: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(real).chunk(2, dim=1)
         log_variance = log_variance - 6
         fake = self.decoder(mean + torch.exp(log_variance / 2) * torch.randn_like(mean))
@@ -126,42 +122,37 @@ class Vae(nn.Module):
         return fake, functional.l1_loss(fake, real) + self.kl_weight * kl
 
     def forward(self, real: Tensor) -> Tensor:
-        return self.objective(real)[0]
+        return self.loss(real)[0]
 
 
-# VQ-VAE (van den Oord et al. 2017) with finite scalar quantisation as its codebook (Mentzer et al. 2024).
+class VqVae(_Reconstruction):
+    """VQ-VAE (van den Oord et al., 2017) with finite scalar quantization (Mentzer et al., 2024).
 
-
-class VqVae(nn.Module):
-    """Rounds each latent value to one of ``levels`` (odd) and decodes by transposed convolutions."""
-
-    adversarial = 0.0
+    Rounds each latent value to one of ``levels`` (odd) and decodes by transposed convolutions.
+    """
 
     def __init__(self, width: int, latent: int = 12, depth: int = 2, levels: int = 17) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, "transposed")
         self.half = levels // 2
 
-    def quantise(self, z: Tensor) -> Tensor:
-        """Codes in [-1, 1]; the gradient passes the rounding unchanged (straight-through)."""
+    def quantize(self, z: Tensor) -> Tensor:
+        """Return codes in [-1, 1]; the gradient passes the rounding unchanged (straight-through)."""
         bounded = self.half * z.clamp(-1, 1)
         return (bounded + (bounded.round() - bounded).detach()) / self.half
 
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        fake = self(real)
-        return fake, functional.l1_loss(fake, real)
-
     def forward(self, real: Tensor) -> Tensor:
-        return self.decoder(self.quantise(self.encoder(real)))
-
-
-# Small diffusion model (Ho et al. 2020), used image to image: add some noise, then denoise (Meng et al. 2022).
+        return self.decoder(self.quantize(self.encoder(real)))
 
 
 class Diffusion(nn.Module):
-    """Predicts the noise of level sigma in (0, ``start``]; sampling walks ``num_levels`` steps down from ``start``."""
+    """Small diffusion model (Ho et al., 2020), used image to image (Meng et al., 2022): adds some noise and denoises.
+
+    Predicts the noise of level sigma in (0, ``start``]; sampling walks ``num_levels`` steps down from ``start``.
+    """
 
     adversarial = 0.0
+    levels: Tensor
 
     def __init__(self, width: int, start: float = 0.06, num_levels: int = 3) -> None:
         super().__init__()
@@ -170,12 +161,12 @@ class Diffusion(nn.Module):
         self.register_buffer("levels", start * torch.linspace(1, 0, num_levels + 1))
 
     def noise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The predicted standard-normal noise in ``x`` (B, 3, H, W) at levels ``sigma`` (B, 1, 1, 1)."""
+        """Return the predicted standard-normal noise in ``x`` (B, 3, H, W) at levels ``sigma`` (B, 1, 1, 1)."""
         folded = functional.pixel_unshuffle(x, 2)
         level = sigma.expand(len(x), 1, *folded.shape[2:])
         return functional.pixel_shuffle(self.leave(self.body(self.enter(torch.cat([folded, level], dim=1)))), 2)
 
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(self, real: Tensor) -> tuple[Tensor, Tensor]:
         sigma = self.levels[0] * torch.rand(len(real), 1, 1, 1)
         noise = torch.randn_like(real)
         x = real + sigma * noise
@@ -183,7 +174,7 @@ class Diffusion(nn.Module):
         return x - sigma * predicted, functional.mse_loss(predicted, noise)
 
     def forward(self, real: Tensor) -> Tensor:
-        """Ancestral sampling: from level s to t, jump to t**2/s and add noise of variance t**2 - (t**2/s)**2."""
+        """Sample ancestrally: from level s to t, jump to t**2/s and add noise of variance t**2 - (t**2/s)**2."""
         x = real + self.levels[0] * torch.randn_like(real)
         for s, t in zip(self.levels[:-1], self.levels[1:], strict=True):
             direction = self.noise(x, s.expand(len(x), 1, 1, 1))
@@ -191,11 +182,8 @@ class Diffusion(nn.Module):
         return x
 
 
-# SRGAN-like up-sampler (Ledig et al. 2017): halves a photograph and restores it by pixel shuffle.
-
-
-class SuperResolution(nn.Module):
-    """A residual on the bicubic enlargement of the photograph at half its resolution."""
+class SuperResolution(_Reconstruction):
+    """SRGAN-like (Ledig et al., 2017): halves an image, and adds a residual to its bicubic enlargement."""
 
     adversarial = 0.005
 
@@ -204,10 +192,6 @@ class SuperResolution(nn.Module):
         self.body = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1), Residual(width), Residual(width), upsample(width, 3, "shuffle")
         )
-
-    def objective(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        fake = self(real)
-        return fake, functional.l1_loss(fake, real)
 
     def forward(self, real: Tensor) -> Tensor:
         small = functional.interpolate(real, scale_factor=0.5, mode="bicubic", antialias=True)

@@ -1,79 +1,66 @@
-"""Train a small generator on tiles of photographs, and let it reconstruct a photograph; torch is imported late."""
+"""Train a small generator on tiles of real images, and reconstruct images with it."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import Field
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from aigid.core import seeding
-from aigid.core.files import atomic_write, cache_folder, sha256
-from aigid.core.params import Settings
+from aigid.core.cache import entry_path
+from aigid.core.files import atomic_write, sha256
+from aigid.generators import GeneratorTrainingSettings, StepSettings
+from aigid.generators.small import Autoencoder, Diffusion, Discriminator, SuperResolution, Vae, VqVae
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-HERE = Path(__file__).parent
-
-
-class StepSettings(Settings):
-    """How many steps of which size."""
-
-    steps: int = Field(300, ge=1)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(0.003, gt=0)
-
-
-class GeneratorTrainingSettings(StepSettings):
-    """How a small generator is trained."""
-
-    seed: int = 0
-    width: int = Field(32, ge=1)  # channels in a generator
+CACHE_KIND = "demo_generators"
+Tiles = NDArray[np.uint8]
+G = TypeVar("G", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What is fixed in a training; the defaults are those of the small generators."""
 
-    critic: bool = True  # of the settings' width; made even for a generator that heeds none: it takes random numbers
     hflip: bool = True
     betas: tuple[float, float] = (0.9, 0.99)
     warmup_fraction: float = 0.1
-    # Sums of floats depend on it, and layers this small gain nothing from a second thread; None leaves it as it is.
+    # Sums of floats depend on it, and layers this small gain nothing from a second thread; None changes nothing.
     num_threads: int | None = 1
 
 
-def build(name: str, width: int) -> "nn.Module":
-    """Return an untrained generator: it maps (B, 3, H, W) in [-1, 1] to its fakes.
-
-    It has ``objective(real) -> (fake, loss)`` and the weight ``adversarial`` of a critic's opinion in that loss.
-    """
-    from aigid.generators.small import Autoencoder, Diffusion, SuperResolution, Vae, VqVae
-
+def build(name: str, width: int) -> nn.Module:
+    """Return an untrained generator that maps (B, 3, H, W) in [-1, 1] to its fakes, for ``train``."""
     if name == "bilinear":
         return Autoencoder(width, "bilinear")
     if name == "dcgan":
         return Autoencoder(width, "transposed", adversarial=0.003)
-    return {"diffusion": Diffusion, "srgan": SuperResolution, "vae": Vae, "vqvae": VqVae}[name](width)
+    classes: dict[str, Callable[[int], nn.Module]]
+    classes = {"diffusion": Diffusion, "srgan": SuperResolution, "vae": Vae, "vqvae": VqVae}
+    return classes[name](width)
 
 
-def fit(name: str, tiles: np.ndarray, settings: GeneratorTrainingSettings) -> "nn.Module":
-    """Return the generator ``name``, trained on ``tiles`` (N, S, S, 3) uint8, from the cache where it is there.
+def fit(name: str, tiles: Tiles, settings: GeneratorTrainingSettings) -> nn.Module:
+    """Return the generator ``name`` trained on ``tiles`` (N, S, S, 3) uint8, from the cache where it is there.
 
-    The tiles, the settings, the code of this package and PyTorch's version decide the weights; a damaged file counts
-    as missing.
+    Tiles, settings, the code of this package and PyTorch's version decide the weights; a damaged file counts as
+    missing.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    path = cache_folder() / "demo_generators" / f"{_cache_key(name, tiles, settings)}.safetensors"
+    metadata = {
+        "generator": name,
+        "settings": settings.model_dump(include=set(GeneratorTrainingSettings.model_fields)),
+        "tiles": hashlib.sha256(tiles.tobytes()).hexdigest(),
+        "code": [sha256(file) for file in sorted(Path(__file__).parent.glob("*.py"))],
+        "torch": torch.__version__,
+    }
+    path = entry_path(CACHE_KIND, metadata) / "weights.safetensors"
     try:
         weights = load_file(path)
     except (OSError, SafetensorError):
@@ -89,58 +76,44 @@ def fit(name: str, tiles: np.ndarray, settings: GeneratorTrainingSettings) -> "n
 
 
 def train(
-    make: Callable[[], "nn.Module"],
-    tiles: np.ndarray,
-    settings: StepSettings,
-    *key: str | int,
-    recipe: Recipe = Recipe(),
-) -> "nn.Module":
-    """Train a module as of ``build`` on ``tiles`` (N, S, S, 3) uint8; ``key`` seeds all chance."""
-    import torch
+    build: Callable[[], G], tiles: Tiles, settings: StepSettings, *key: str | int, recipe: Recipe = Recipe()
+) -> G:
+    """Train a module on ``tiles`` (N, S, S, 3) uint8; ``key`` seeds all random numbers.
 
-    from aigid.generators.small import Discriminator
-
+    It has ``loss(real) -> (fake, loss)``, and ``adversarial``, the weight of a discriminator in that loss. With
+    ``GeneratorTrainingSettings`` a discriminator is built even where it is not used: it takes random numbers.
+    """
     with deterministic(*key, num_threads=recipe.num_threads):
-        generator = make().to(memory_format=torch.channels_last)
-        critic = Discriminator(settings.width).to(memory_format=torch.channels_last) if recipe.critic else None
-        improve = _optimizer_step(generator, settings, recipe)
-        improve_critic = _optimizer_step(critic, settings, recipe) if critic is not None else None
+        generator: Any = build().to(memory_format=torch.channels_last)
+        step = _optimizer_and_schedule(generator, settings, recipe)
+        if isinstance(settings, GeneratorTrainingSettings):
+            discriminator = Discriminator(settings.width).to(memory_format=torch.channels_last)
+            step_discriminator = _optimizer_and_schedule(discriminator, settings, recipe)
         pixels = torch.from_numpy(tiles).permute(0, 3, 1, 2)
         for _ in range(settings.steps):
             real = _sample_batch(pixels, settings.batch_size, recipe.hflip)
-            fake, loss = generator.objective(real)
+            fake, loss = generator.loss(real)
             if generator.adversarial:
-                loss = loss - generator.adversarial * critic(fake).mean()
-            improve(loss)
+                loss = loss - generator.adversarial * discriminator(fake).mean()
+            step(loss)
             if generator.adversarial:
-                improve_critic(critic.objective(real, fake.detach()))
-    return generator
+                step_discriminator(discriminator.loss(real, fake.detach()))
+        trained: G = generator
+    return trained
 
 
-def reconstruct(generator: "nn.Module", image: np.ndarray, *key: str | int) -> np.ndarray:
+def reconstruct(generator: nn.Module, image: NDArray[np.uint8], *key: str | int) -> NDArray[np.uint8]:
     """Return a generator's version of an image (H, W, 3) uint8; H and W lose what exceeds a multiple of four."""
-    import torch
-
     height, width = (side // 4 * 4 for side in image.shape[:2])
     with torch.no_grad(), deterministic("demo remake", type(generator).__name__, *key, num_threads=1):
         fake = generator(_normalize(torch.tensor(image[None, :height, :width]).permute(0, 3, 1, 2)))[0]
-    return ((fake.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
-
-
-def _cache_key(name: str, tiles: np.ndarray, settings: GeneratorTrainingSettings) -> str:
-    import torch
-
-    facts = {field: getattr(settings, field) for field in ("seed", "width", "steps", "batch_size", "learning_rate")}
-    code = [sha256(file) for file in sorted(HERE.glob("*.py"))]
-    identity = [hashlib.sha256(tiles.tobytes()).hexdigest(), (name, facts), code, torch.__version__]
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    pixels: NDArray[np.uint8] = ((fake.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return pixels
 
 
 @contextmanager
 def deterministic(*key: str | int, num_threads: int | None) -> Iterator[None]:
-    """Random numbers that depend on the key alone, sums that do not depend on the machine's cores."""
-    import torch
-
+    """Let random numbers depend on ``key`` alone, and float sums not on the number of cores."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seeding.derive_seed(*key))
@@ -151,33 +124,29 @@ def deterministic(*key: str | int, num_threads: int | None) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def _optimizer_step(net: "nn.Module", settings: StepSettings, recipe: Recipe) -> Callable[["Tensor"], None]:
+def _optimizer_and_schedule(network: nn.Module, settings: StepSettings, recipe: Recipe) -> Callable[[Tensor], None]:
     """Return a function that takes one step down a loss: Adam, its rate warmed up and annealed to nothing."""
-    import torch
-
-    adam = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=recipe.betas)
-    rate = torch.optim.lr_scheduler.OneCycleLR(
+    adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=recipe.betas)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
         adam, settings.learning_rate, total_steps=settings.steps + 1, pct_start=recipe.warmup_fraction
     )
 
-    def step(loss: "Tensor") -> None:
+    def step(loss: Tensor) -> None:
         adam.zero_grad()
         loss.backward()
         adam.step()
-        rate.step()
+        schedule.step()
 
     return step
 
 
-def _normalize(pixels: "Tensor") -> "Tensor":
+def _normalize(pixels: Tensor) -> Tensor:
     """Map uint8 to float32 in [-1, 1]."""
     return pixels.float() / 127.5 - 1
 
 
-def _sample_batch(pixels: "Tensor", size: int, hflip: bool) -> "Tensor":
-    """Draw tiles, flipped together or not, laid out channels last (several times faster)."""
-    import torch
-
+def _sample_batch(pixels: Tensor, size: int, hflip: bool) -> Tensor:
+    """Sample tiles, flipped together or not, channels last (several times faster)."""
     batch = _normalize(pixels[torch.randint(len(pixels), (size,))])
     if hflip and torch.rand(()) < 0.5:
         batch = batch.flip(-1)

@@ -38,7 +38,7 @@ class ExtractedSamples(Samples):
 
     @property
     def messages(self) -> dict[int, str]:
-        return {sample.place: sample.message for sample in self.extraction.failed}
+        return {sample.index: sample.message for sample in self.extraction.failed}
 
     def embeddings(self, view: str, indices: np.ndarray) -> np.ndarray:
         """Return (n, D) float32."""

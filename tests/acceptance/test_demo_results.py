@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from aigid.core import manifest, params
 from aigid.detectors.registry import get_detector, names
 from aigid.detectors.samples import open_dataset
-from aigid.features import text
 from aigid.features.backbones import backbone_settings
+from aigid.features.loaders.open_clip import load_text_encoder
 
 pytestmark = pytest.mark.acceptance
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,8 @@ def test_shuffled_training_labels_teach_nothing(detector):
     table = manifest.read(ROOT / f"data/manifests/{settings.dataset}.csv")
     dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.dataset}.h5"])
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
-    tower = {"tower": text.load(backbone_settings(settings.backbone), settings.backbone)} if detector == "occ" else {}
+    backbone = backbone_settings(settings.backbone)
+    tower = {"tower": load_text_encoder(backbone, settings.backbone)} if detector == "occ" else {}
     aurocs = []
     for seed in range(5):
         rng = np.random.default_rng(seed)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from aigid.aligned import engine, generator
-from aigid.aligned.cache import ArrayCache
+from aigid.aligned import engine
 from aigid.aligned.engine import FakeBatcher
-from aigid.aligned.generator import AlignSettings
+from aigid.aligned.generator import AlignSettings, load_generator
+from aigid.core.cache import CacheEntry
 from aigid.core.errors import InputError
 from tests.helpers.makers import autoencoder, pictures
 
@@ -29,8 +29,8 @@ def order(tmp_path, monkeypatch):
         Image.fromarray(picture).save(tmp_path / f"images/{number}.png")
     autoencoder().save_pretrained(tmp_path / "vae")
     settings = AlignSettings(domain="vae", weights=str(tmp_path / "vae"))
-    fakes = FakeBatcher(generator.load_generator(settings), settings, torch.device("cpu"))
-    return {"settings": settings, "root": tmp_path / "images", "about": fakes.about, "shelf": fakes.shelf,
+    fakes = FakeBatcher(load_generator(settings), settings, torch.device("cpu"))
+    return {"settings": settings, "root": tmp_path / "images", "metadata": fakes.metadata, "entry": fakes.entry,
             "aigid": version("aigid")}  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def other_seed(order, _):
     ("fault", "told"),
     [
         (lambda *_: {"aigid": "0.0.1"}, r"has aigid \S+, this machine 0\.0\.1"),
-        (lambda *_: {"shelf": ArrayCache(Path("/nosuch"))}, r"does not see /nosuch; \$AIGID_CACHE must be a folder .*"),
+        (lambda *_: {"entry": CacheEntry(Path("/nosuch"))}, r"does not see /nosuch; \$AIGID_CACHE must be a folder .*"),
         (other_weights, "its maker of vae is not that of this machine"),
         (other_seed, "its maker of vae is not that of this machine"),
     ],
@@ -78,7 +78,7 @@ def test_it_fills_the_shelf_that_it_is_given_and_counts(order, tmp_path):
     found = made(order, ["0.png", "broken.png", "1.png"])
     assert found[["num", "made"]].to_numpy().tolist() == [[3, 2]]
     assert list(json.loads(found["unread"][0])) == ["broken.png"]
-    fakes = list(order["shelf"].folder.glob("*/*.png"))
+    fakes = list(order["entry"].folder.glob("*/*.png"))
     assert len(fakes) == 2
     assert np.asarray(Image.open(fakes[0])).shape == (32, 40, 3)
     assert made(order, [f"{number}.png" for number in range(NUM)])["made"].tolist() == [1]

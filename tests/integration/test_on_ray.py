@@ -31,12 +31,12 @@ from aigid.core import manifest
 from aigid.features import ray_actor
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-on_ray.ROWS = 8
+ray_actor.ROWS = 8
 root, out = map(Path, sys.argv[1:])
 table = manifest.read(root / "m.csv")
-found = extract(table, root, resolve("tiny_clip"), ["clean", "jpeg65"], on="ray")
+found = extract(table, root, backbone_settings("tiny_clip"), ["clean", "jpeg65"], engine="ray")
 found.write(out)
-print([(sample.place, str(sample.status)) for sample in found.failed])
+print([(sample.index, str(sample.status)) for sample in found.failed])
 """
 
 
@@ -72,9 +72,9 @@ def test_rows_say_which_blocks_lack_them():
     rows = ray_actor.missing_rows(
         blocks, [f"{k}.png" for k in range(20)], np.array([f"{k:064}" for k in range(20)], "S64")
     )
-    assert 7 not in set(rows["place"])
+    assert 7 not in set(rows["index"])
     bits = np.unpackbits(np.stack([np.frombuffer(it, np.uint8) for it in rows["missing"]]), axis=1)[:, :11]
-    np.testing.assert_array_equal(bits, lacking[:, rows["place"]].T)
+    np.testing.assert_array_equal(bits, lacking[:, rows["index"]].T)
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +140,13 @@ def test_an_address_without_a_cluster_is_one_line(images, tmp_path):
 def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, told):
     tower = Backbone(backbone_settings("tiny_clip"), torch.device("cpu"))
     shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
-    task = ray_actor._task(ExtractionTask("clean", tower, shelf, np.ones(1, bool)))
+    task = ray_actor.RemoteTask.from_task(ExtractionTask("clean", tower, shelf, np.ones(1, bool)))
     aigid = fault.pop("aigid", version("aigid"))
     filler = ray_actor.ExtractionActor([task], tmp_path, 0, aigid, 1)
     with pytest.raises(InputError, match=told):
-        filler._tower(dataclasses.replace(task, **fault))
+        filler.backbone(dataclasses.replace(task, **fault))
     assert (
-        ray_actor.ExtractionActor([task], tmp_path, 0, version("aigid"), 1)._tower(task).fingerprint
+        ray_actor.ExtractionActor([task], tmp_path, 0, version("aigid"), 1).backbone(task).fingerprint
         == tower.fingerprint
     )
 
@@ -157,18 +157,21 @@ def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, 
     key = table["sha256"].to_numpy().astype(cache.KEY)
     shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
     block = ExtractionTask("clean", tower, shelf, np.ones(NUM, bool))
-    task = dataclasses.replace(ray_actor._task(block), folder=tmp_path / "of another machine" / shelf.folder.name)
+    task = dataclasses.replace(
+        ray_actor.RemoteTask.from_task(block), folder=tmp_path / "of another machine" / shelf.folder.name
+    )
     rows = ray_actor.missing_rows([block], table["path"].tolist(), key)
     ray_actor.ExtractionActor([task], images, 0, version("aigid"), 1)(rows)
     assert not shelf.shards()
-    assert row_cache.CachedEmbeddings(shelf, row_cache.KeyIndex(key)).have.sum() == NUM - 1
+    assert row_cache.CachedEmbeddings(shelf, row_cache.KeyIndex(key)).cached_mask.sum() == NUM - 1
 
 
 @pytest.mark.slow
 def test_what_a_worker_refuses_arrives_in_its_own_words(images, tmp_path):
     """A cache that the workers do not see, as on a machine that does not mount it."""
     fault = (
-        "made = on_ray._task\non_ray._task = lambda block: dataclasses.replace(made(block), folder=Path('/nosuch'))\n"
+        "make = ray_actor.RemoteTask.from_task\n"
+        "ray_actor.RemoteTask.from_task = lambda task: dataclasses.replace(make(task), folder=Path('/nosuch'))\n"
     )
     driver = start(
         images, tmp_path / "ray.h5", code=f"import dataclasses\n{RUN}".replace("root, out", f"{fault}root, out")

@@ -11,7 +11,7 @@ import yaml
 from dvc.repo import Repo
 from networkx import DiGraph, ancestors, descendants
 
-from aigid.aligned.fit import AlignedSettings, VaeSettings
+from aigid.aligned.generator import AlignedSettings, VaeSettings
 from aigid.cli import preset
 from aigid.core import params
 from aigid.data.audit.audit import AuditSettings

@@ -8,7 +8,7 @@ from aigid.cli.main import main
 from aigid.core import cache
 from aigid.core.cache import CORRUPT_SUFFIX
 from aigid.core.errors import InputError
-from aigid.features import remote_cache
+from aigid.features import row_cache
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from tests.helpers import noise
@@ -31,7 +31,7 @@ def rows(request, monkeypatch):
         request.getfixturevalue("s3").create_bucket(Bucket="rows")
     filesystem = fsspec.filesystem(request.param)
     address = f"{request.param}://rows/{request.node.name.partition('[')[0]}"
-    monkeypatch.setenv(remote_cache.ENV_VAR, address)
+    monkeypatch.setenv(row_cache.ENV_VAR, address)
     yield address, filesystem
     filesystem.rm(address, recursive=True)
 
@@ -55,14 +55,14 @@ def test_what_one_machine_has_computed_no_other_computes(images, rows, monkeypat
     found = found_by("c", images, monkeypatch)
     assert found.num_computed == 0
     found.write(tmp_path / "shared.h5")
-    monkeypatch.delenv(remote_cache.ENV_VAR)
+    monkeypatch.delenv(row_cache.ENV_VAR)
     found_by("alone", images, monkeypatch).write(tmp_path / "alone.h5")
     assert (tmp_path / "shared.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
 
 
 def test_what_was_not_sent_is_sent_next_time(images, rows, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.delenv(remote_cache.ENV_VAR)
+        patch.delenv(row_cache.ENV_VAR)
         found_by("a", images, patch)
     assert found_by("a", images, monkeypatch).num_computed == 0
     assert found_by("b", images, monkeypatch).num_computed == 0
@@ -95,7 +95,7 @@ def test_a_shard_damaged_there_is_passed_over_and_one_damaged_here_fetched(image
     ],
 )
 def test_an_address_where_nothing_can_be_shared(address, told, images, s3, monkeypatch, tmp_path):
-    monkeypatch.setenv(remote_cache.ENV_VAR, address)
+    monkeypatch.setenv(row_cache.ENV_VAR, address)
     call = ["extract", images[0] / "m.csv", "--root", images[0], "--backbone", "tiny_clip", "--out", tmp_path / "e.h5"]
     done = CliRunner().invoke(main, list(map(str, call)))
     assert done.exit_code == 2
@@ -105,7 +105,7 @@ def test_an_address_where_nothing_can_be_shared(address, told, images, s3, monke
 
 def test_a_bucket_that_one_may_not_use(images, s3, monkeypatch):
     s3.create_bucket(Bucket="secret")
-    monkeypatch.setenv(remote_cache.ENV_VAR, "s3://secret/rows")
+    monkeypatch.setenv(row_cache.ENV_VAR, "s3://secret/rows")
     monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)  # from here on, keys are checked
     with pytest.raises(InputError, match="AIGID_ROWS=s3://secret/rows: Permission denied"):
         found_by("a", images, monkeypatch)
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_sent_are_kept(images, monkeypatch):
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setenv(remote_cache.ENV_VAR, "memory://kept")
+    monkeypatch.setenv(row_cache.ENV_VAR, "memory://kept")
     with monkeypatch.context() as patch:
         patch.setattr(type(fsspec.filesystem("memory")), "pipe_file", refuse)
         with pytest.raises(InputError, match="AIGID_ROWS=memory://kept: Permission denied"):
@@ -124,5 +124,5 @@ def test_rows_that_cannot_be_sent_are_kept(images, monkeypatch):
 
 
 def test_without_an_address_nothing_is_shared(tmp_path):
-    assert remote_cache.download(tmp_path, cache.SHARDS) == set()
-    remote_cache.upload(tmp_path / "no file")
+    assert row_cache.download(tmp_path, cache.SHARDS) == set()
+    row_cache.upload(tmp_path / "no file")

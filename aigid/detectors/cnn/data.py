@@ -109,7 +109,7 @@ class ChannelDataset:
             read = self._reader.samples(requests, num_workers(), 4 * self.batch)
             for samples in batches(read, self.batch):
                 failed |= {sample.sha256: str(sample.status) for sample in samples if sample.status != embeddings.OK}
-                good = {sample.sha256: sample.squares[spec] for sample in samples if sample.status == embeddings.OK}
+                good = {sample.sha256: sample.inputs[spec] for sample in samples if sample.status == embeddings.OK}
                 for channel, writer in writers.items():
                     for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
                         writer.add(key, picture)

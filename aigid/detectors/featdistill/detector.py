@@ -91,7 +91,7 @@ class FeatDistill(ImageDetector):
         result = predict(
             self, images, samples.root, views, samples.seed, self._loader, samples.pixels, samples.cache_root
         )
-        messages = {sample.place: sample.message for sample in result.failed}
+        messages = {sample.index: sample.message for sample in result.failed}
         return Scores(result.status, {view: result.scores[view][ENSEMBLE] for view in views}, messages)
 
     def fingerprints(self, samples: Samples) -> list[str]:
@@ -185,7 +185,7 @@ def predict(
             cache_root=cache_root,
         )
         status = np.where(status == embeddings.OK, np.array(extraction.status, dtype=object), status)
-        failed |= {sample.place: sample for sample in extraction.failed}
+        failed |= {sample.index: sample for sample in extraction.failed}
         for view, rows in extraction.views.items():
             scores[view][name] = member.probabilities(rows)
     for view_scores in scores.values():

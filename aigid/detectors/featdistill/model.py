@@ -107,6 +107,6 @@ def without_head(settings: BackboneSettings) -> BackboneSettings:
 
 
 def _rename_keys(expert: Expert, name: str, to: bool = False) -> str:
-    internal, public = (f"{checkpoints.ENCODER_PREFIX}{part}" for part in vit.normalized_tokens(expert.vision_encoder))
+    internal, public = (f"{checkpoints.ENCODER_PREFIX}{part}" for part in vit.parameter_prefix(expert.vision_encoder))
     before, after = (internal, public) if to else (public, internal)
     return after + name.removeprefix(before) if name.startswith(before) and not name.startswith(HEAD_FILE) else name

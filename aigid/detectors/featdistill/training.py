@@ -96,7 +96,7 @@ def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
     if settings.lora:
         lora.inject(expert.vision_encoder, settings.lora, seed)
     if settings.gradient_checkpointing:
-        lora.lora_state_dict(expert.vision_encoder)
+        lora.enable_gradient_checkpointing(expert.vision_encoder)
 
 
 def training_task(

@@ -50,7 +50,7 @@ def build(settings: ExpertSettings, seed: int) -> Expert:
     encoder = load_encoder(base)
     sha256 = checkpoints.state_dict_hash(encoder)
     if settings.gradient_checkpointing:
-        lora.lora_state_dict(encoder)
+        lora.enable_gradient_checkpointing(encoder)
     expert = Expert(lora.inject(encoder, settings.lora, seeding.derive_seed("sef lora", seed)), base.preprocess, sha256)
     draw = torch.Generator().manual_seed(seeding.derive_seed("sef head", seed))
     nn.init.normal_(expert.head.weight, std=0.02, generator=draw)

@@ -1,45 +1,53 @@
-"""CLIP towers through open_clip."""
+"""CLIP through open_clip: image encoders, and text encoders whose prompts can be learned."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from open_clip.factory import _find_checkpoint_in_dir
-from torch import nn
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor, nn
+from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.features import checkpoints
-from aigid.features.backbones import BackboneSettings
+from aigid.features.backbones import BackboneSettings, ConcatSettings
 
 
 def architecture(model: str) -> dict[str, Any]:
-    """The configuration of an architecture that open_clip knows by name."""
-    config = open_clip.get_model_config(model)
+    """Return the configuration of an architecture that open_clip knows by name."""
+    config: dict[str, Any] | None = open_clip.get_model_config(model)
     if config is None:
         raise InputError(f"open_clip knows no model {model!r}")
     return config
 
 
 def load(settings: BackboneSettings) -> nn.Module:
-    """The image tower: normalised (B, 3, S, S) to its projection (B, D), not L2-normalised.
+    """Return the image encoder: normalized (B, 3, S, S) to its projection (B, D), not L2-normalized.
 
     ``weights`` is a file of open_clip's state dict (``.safetensors``, ``.pt``, ``.bin``), or a folder with
     ``open_clip_config.json`` as its ``push_to_hf_hub`` writes it.
     """
     if settings.pool == "mean":
         raise InputError(f"{settings.model}: pool: mean is for transformers' towers; want own or before_projection")
-    model = load_clip(settings)
+    visual: nn.Module = load_clip(settings).visual
     if settings.pool == "before_projection":
-        model.visual.proj = None
-    return model.visual
+        visual.proj = None
+    return visual
 
 
 def load_clip(settings: BackboneSettings) -> nn.Module:
-    """Both towers."""
+    """Return the whole CLIP, image and text encoder."""
     if settings.weights is not None:
         return _from_file(settings, Path(settings.weights))
-    return _pretrained(settings) if settings.config is None else _from_config(settings)
+    if settings.config is not None:
+        return _from_config(settings)
+    known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
+    source = (known.get("hf_hub") or known.get("url") or "").rstrip("/")
+    with checkpoints.hub_errors(f"{settings.model} {settings.pretrained}", f"open_clip_model.safetensors of {source}"):
+        return open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
 
 
 def _from_config(settings: BackboneSettings) -> nn.Module:
@@ -48,26 +56,18 @@ def _from_config(settings: BackboneSettings) -> nn.Module:
         return open_clip.CLIP(**settings.config)
 
 
-def _pretrained(settings: BackboneSettings) -> nn.Module:
-    known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
-    wanted = (known.get("hf_hub") or known.get("url") or "").rstrip("/")
-    with checkpoints.hub_errors(f"{settings.model} {settings.pretrained}", f"open_clip_model.safetensors of {wanted}"):
-        return open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
-
-
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     file = path
     with checkpoints.checkpoint_errors(path):
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
-            found = _find_checkpoint_in_dir(path)
-            file = Path(found) if found else None
+            file = Path(_find_checkpoint_in_dir(path) or path)
         elif settings.config is not None:
             model = _from_config(settings)
         else:
             model = open_clip.create_model(settings.model, load_weights=False)
-    if file is None:
+    if file.is_dir():
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
     if checkpoints.has_head(file):
         keys = model.visual.load_state_dict(checkpoints.strip_prefix(checkpoints.read(file)), strict=False)
@@ -79,3 +79,38 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
         raise InputError(f"weights {file}: in transformers' format; name its folder, which holds config.json too")
     checkpoints.check(file, [key for key in keys.missing_keys if key.startswith("visual.")], keys.unexpected_keys)
     return model
+
+
+class TextEncoder:
+    """The frozen text encoder of a CLIP, in float32 on the CPU, entered by token embeddings."""
+
+    def __init__(self, clip: open_clip.CLIP) -> None:
+        self.clip = clip.eval().requires_grad_(False).float()
+        self.context_length, self.dim = clip.context_length, clip.text_projection.shape[1]
+        self.scale = float(clip.logit_scale.exp())
+        self._tokenizer = SimpleTokenizer()
+
+    def embed(self, words: Sequence[str]) -> list[Tensor]:
+        """Return the token embeddings (n, W) of the start, of every word, and of the full stop and the end.
+
+        A random encoder may know fewer tokens than CLIP; their ids then begin again at 0.
+        """
+        t = self._tokenizer
+        token_ids = [[t.sot_token_id], *map(t.encode, words), [*t.encode("."), t.eot_token_id]]
+        return [self.clip.token_embedding(torch.tensor(ids) % self.clip.vocab_size) for ids in token_ids]
+
+    def encode(self, prompts: Tensor, eot_positions: Sequence[int]) -> Tensor:
+        """Map prompts (P, L, W) that end at ``eot_positions`` (P,) to text embeddings (P, D) of length 1."""
+        x = self.clip.transformer(prompts + self.clip.positional_embedding, attn_mask=self.clip.attn_mask)
+        x = self.clip.ln_final(x)[torch.arange(len(x)), torch.tensor(eot_positions)]
+        return functional.normalize(x @ self.clip.text_projection, dim=1)
+
+
+def load_text_encoder(settings: BackboneSettings | ConcatSettings, name: str) -> TextEncoder:
+    """Return the text encoder of a backbone called ``name``; InputError where it has none."""
+    if isinstance(settings, ConcatSettings) or settings.library != "open_clip":
+        raise InputError(f"backbone {name!r}: has no text tower of open_clip's CLIP")
+    clip = load_clip(settings)
+    if not isinstance(clip, open_clip.CLIP):
+        raise InputError(f"backbone {name!r}: its text tower is a {type(clip).__name__}, not CLIP's own")
+    return TextEncoder(clip)

@@ -23,10 +23,9 @@ from aigid.core import manifest
 from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.generators.autoencoder_training import train_vae
-from aigid.generators.srgan import SuperResolution
-from aigid.generators.srgan_training import train_super_resolution
-from aigid.generators.training import GeneratorTrainingSettings
+from aigid.generators import GeneratorTrainingSettings
+from aigid.generators.autoencoder_kl import train_vae
+from aigid.generators.srgan import SuperResolution, train_super_resolution
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
 from tests.helpers.makers import autoencoder, pictures
@@ -201,7 +200,7 @@ def test_ray_makes_the_same_pairs(domain, weights, tmp_path):
     """With as many threads to a product, of which its last bits depend on some CPUs."""
     pytest.importorskip("ray")
     folder = dataset(tmp_path, mixture(12) | {"broken.png": b"no image"})
-    code = "from aigid.aligned import engine; on_ray.ROWS = 4; from aigid.cli.main import main; main()"
+    code = "from aigid.aligned import engine; engine.ROWS = 4; from aigid.cli.main import main; main()"
     for engine in ("local", "ray"):
         call = ["align", "m.csv", "--root", "images", "--domain", domain, "--weights", weights[domain]]
         env = os.environ | {"AIGID_CACHE": str(tmp_path / f"cache-{engine}"), "AIGID_RAY_ACTORS": "2"}

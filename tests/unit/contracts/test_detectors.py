@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle, registry

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 from pydantic import Field
 
-from aigid.aligned.fit import AlignedSettings, VaeSettings
+from aigid.aligned.generator import AlignedSettings, VaeSettings
 from aigid.cli.main import main as cli
 from aigid.core import params
 from aigid.core.errors import InputError

@@ -71,7 +71,7 @@ def test_a_cache_of_before_is_read_and_written_alike(kind, tmp_path, monkeypatch
             np.zeros((3, 2), "f2"),
         )
         found.read(0, 3, out)
-        assert found.have.all()
+        assert found.cached_mask.all()
         writer = row_cache.RowWriter(CacheEntry(folder), "cpu")
     else:
         assert entry_path(kind, identity) == folder

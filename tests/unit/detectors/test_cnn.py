@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
-from aigid.aligned.fit import VaeSettings, obtain_autoencoder
+from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.params import validate

@@ -11,8 +11,8 @@ from torch.nn import functional
 from aigid.core.errors import InputError
 from aigid.detectors.occ import OccClip, OccSettings, Prompts, learning_rate_at, loss
 from aigid.detectors.samples import LabeledEmbeddings
-from aigid.features import text
 from aigid.features.backbones import backbone_settings
+from aigid.features.loaders.open_clip import load_text_encoder
 from tests.helpers.texts import Texts
 
 NAMES = np.array(["real", "a", "b"])
@@ -85,14 +85,14 @@ def test_texts_are_those_of_open_clip():
     """Of a tower with CLIP's whole vocabulary, whose prompt is made of real tokens."""
     config = backbone_settings("tiny_clip").config
     wider = config | {"text_cfg": config["text_cfg"] | {"vocab_size": 49408}}
-    tower = text.load(backbone_settings("tiny_clip", {"config": wider}), "tiny_clip")
+    tower = load_text_encoder(backbone_settings("tiny_clip", {"config": wider}), "tiny_clip")
     start, word, end = tower.embed(("fake",))
     prompt = functional.pad(torch.cat([start, word, end]), (0, 0, 0, 4))
     tokens = open_clip.tokenize(["fake."], context_length=8)
     assert (tokens[0] > 0).sum() == 4
     prompt[4:] = tower.clip.token_embedding(tokens[0, 4:])
     torch.testing.assert_close(tower.encode(prompt[None], [3]), tower.clip.encode_text(tokens, normalize=True))
-    small = text.load(backbone_settings("tiny_clip"), "tiny_clip").embed(("real", "fake"))
+    small = load_text_encoder(backbone_settings("tiny_clip"), "tiny_clip").embed(("real", "fake"))
     assert not torch.equal(small[1], small[2])
 
 
@@ -112,4 +112,4 @@ def test_what_it_refuses():
     with pytest.raises(InputError, match="split train: no generated images"):
         OccClip.fit(settings(), reals, reals, 0, Texts(6))
     with pytest.raises(InputError, match="backbone 'tiny_siglip': has no text tower"):
-        text.load(backbone_settings("tiny_siglip"), "tiny_siglip")
+        load_text_encoder(backbone_settings("tiny_siglip"), "tiny_siglip")

@@ -73,13 +73,13 @@ def test_it_sits_on_attention_and_perceptron_of_every_block(name, layers):
     adapted = lora.inject(net, LORA, seed=0)
     learning = {name for name, value in adapted.named_parameters() if value.requires_grad}
     assert all("lora_" in name for name in learning)
-    assert sum(value.numel() for value in lora.state(adapted).values()) == sum(4 * (a + b) for a, b in shapes)
+    assert sum(value.numel() for value in lora.lora_state_dict(adapted).values()) == sum(4 * (a + b) for a, b in shapes)
 
 
 def test_it_starts_as_dda_does():
-    state = lora.state(lora.inject(tower(), LoraSettings(), seed=0))
-    again = lora.state(lora.inject(tower(), LoraSettings(), seed=0))
-    other = lora.state(lora.inject(tower(), LoraSettings(), seed=1))
+    state = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=0))
+    again = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=0))
+    other = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=1))
     for name, value in state.items():
         assert torch.equal(value, again[name])
         if name.endswith("B"):
@@ -94,7 +94,7 @@ def test_the_scale_is_alpha_over_rank(tmp_path):
     bare, how = tower(), LoraSettings(rank=8, alpha=1)
     adapted = trained(lora.inject(tower(), how, seed=0))
     lora.save(adapted, checkpoints.state_dict_hash(bare), how, tmp_path / "a.safetensors", {})
-    state = lora.state(adapted)
+    state = lora.lora_state_dict(adapted)
     change = state["blocks.0.mlp.fc1.B"] @ state["blocks.0.mlp.fc1.A"] / 8
     merged = lora.merge(tower(), tmp_path / "a.safetensors").blocks[0].mlp.fc1.weight
     torch.testing.assert_close(merged, bare.blocks[0].mlp.fc1.weight + change)
@@ -147,7 +147,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name):
     for checkpointing in (False, True):
         net = trained(lora.inject(tower(name), LORA, seed=0)).train()
         if checkpointing:
-            lora.lora_state_dict(net)
+            lora.enable_gradient_checkpointing(net)
         net(PIXELS).square().sum().backward()
         found.append([value.grad for value in net.parameters() if value.requires_grad])
     assert all(value is not None for value in found[1])

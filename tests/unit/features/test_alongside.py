@@ -13,7 +13,7 @@ from PIL import Image
 
 from aigid.cli.main import main
 from aigid.core import embeddings, manifest
-from aigid.features import decoding
+from aigid.features import preprocess
 from aigid.features.backbones import BackboneSettings, backbone_settings, components, other_backbones
 from aigid.features.extract import extract
 from stages.extract import main as stage
@@ -43,18 +43,18 @@ def images(tmp_path):
 def decoded(monkeypatch):
     """The number of decodings so far."""
     count = []
-    exact = decoding.DECODE_BACKENDS["exact"]
+    exact = preprocess.DECODE_BACKENDS["exact"]
     counted = exact._replace(decode=lambda content: count.append(1) or exact.decode(content))
-    monkeypatch.setitem(decoding.DECODE_BACKENDS, "exact", counted)
+    monkeypatch.setitem(preprocess.DECODE_BACKENDS, "exact", counted)
     return count
 
 
 def test_the_others_find_their_rows(images, decoded, monkeypatch, tmp_path):
     root, table = images
     views = ["clean", "jpeg65"]
-    together = extract(table, root, FIRST, views, alongside=[SECOND])
+    together = extract(table, root, FIRST, views, co_extract=[SECOND])
     assert len(decoded) == 9
-    after = extract(table, root, SECOND, views, alongside=[FIRST])
+    after = extract(table, root, SECOND, views, co_extract=[FIRST])
     assert len(decoded) == 10  # the damaged one, once more
     assert (together.num_computed, after.num_computed) == (9, 1)
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "another"))
@@ -68,14 +68,14 @@ def test_the_others_find_their_rows(images, decoded, monkeypatch, tmp_path):
 def test_only_images_that_are_decoded_anyway(images, decoded):
     root, table = images
     extract(table[:4], root, FIRST)
-    extract(table[:6], root, FIRST, alongside=[SECOND])
+    extract(table[:6], root, FIRST, co_extract=[SECOND])
     assert extract(table[:6], root, SECOND).num_computed == 5  # 5.jpg was served, 4.jpg is damaged
 
 
 def test_one_that_cannot_be_loaded_stops_nothing(images, caplog):
     root, table = images
     gone = FIRST.model_copy(update={"weights": "nowhere.pt", "config": None})
-    assert extract(table, root, FIRST, alongside=[gone]).num_computed == 9
+    assert extract(table, root, FIRST, co_extract=[gone]).num_computed == 9
     assert "tiny is not computed alongside: weights nowhere.pt: no such file or folder" in caplog.text
 
 

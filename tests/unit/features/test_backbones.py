@@ -147,7 +147,7 @@ def test_tiny_towers_and_their_joint():
 def test_mean_pooling_is_the_mean_of_the_tokens():
     backbone = Backbone(settings("transformers", config=SIGLIP, pool="mean"), CPU)
     with torch.inference_mode():
-        hidden = backbone.tower.model(pixel_values=normalised(images())).last_hidden_state.numpy()
+        hidden = backbone.network.model(pixel_values=normalised(images())).last_hidden_state.numpy()
     np.testing.assert_allclose(backbone.encode(images()), hidden.mean(axis=1), atol=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_before_the_projection(tmp_path):
     own = Backbone(settings("open_clip", config=CLIP), CPU)
     before = Backbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
     assert (own.dim, before.dim) == (24, 32)
-    np.testing.assert_allclose(before.encode(images()) @ own.tower.proj.numpy(), own.encode(images()), atol=1e-5)
+    np.testing.assert_allclose(before.encode(images()) @ own.network.proj.numpy(), own.encode(images()), atol=1e-5)
     assert before.fingerprint != own.fingerprint
     with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
         Backbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)

@@ -26,10 +26,10 @@ def test_rows_are_found_in_any_order_and_twice(tmp_path):
     shelf.add(key(*range(7)), values[:7])
     wanted = [19, 3, 8, 3, 99, 0, 12]
     rows = row_cache.CachedEmbeddings(shelf, row_cache.KeyIndex(key(*wanted)))
-    assert rows.have.tolist() == [False, True, False, True, False, True, False]
+    assert rows.cached_mask.tolist() == [False, True, False, True, False, True, False]
     shelf.add(key(*range(5, 20)), values[5:])
     rows.update()
-    assert rows.have.tolist() == [True, True, True, True, False, True, True]
+    assert rows.cached_mask.tolist() == [True, True, True, True, False, True, True]
     out = np.full((4, 3), np.nan, np.float16)
     rows.read(2, 6, out)
     np.testing.assert_array_equal(out, [values[8], values[3], [np.nan] * 3, values[0]])
@@ -104,7 +104,7 @@ def test_a_cache_that_only_others_may_write(monkeypatch, caplog):
         try:
             assert row_cache.CachedEmbeddings(
                 row_cache.open_entry(ABOUT, {}), row_cache.KeyIndex(key(1, 2, 3))
-            ).have.tolist() == [True, True, False]
+            ).cached_mask.tolist() == [True, True, False]
             with pytest.raises(InputError, match=r"Permission denied; \$AIGID_CACHE names another folder"):
                 shelf.require_writable()
             with pytest.raises(InputError, match="Permission denied"):

@@ -10,8 +10,7 @@ from PIL import Image
 from skimage import data
 
 sys.path.append(str(Path(__file__).parents[2] / "data"))
-from aigid.features.decoding import DECODE_BACKENDS
-from aigid.features.preprocess import Preprocess
+from aigid.features.preprocess import DECODE_BACKENDS, Preprocess
 from aigid.images.decode import is_plain_jpeg
 from aigid.images.errors import ImageError
 from tests.helpers.hostile import bombs, encode, exif, frauds, mutated, picture, png, with_segment

@@ -67,7 +67,7 @@ def test_the_batch_is_halved_until_it_fits(fake, most, batch):
 def test_no_room_for_one_image_is_one_line(fake):
     backbone = fake()
     backbone = Backbone(SETTINGS, CPU)
-    backbone.tower.most = 0
+    backbone.network.most = 0
     with pytest.raises(InputError, match="tiny: cpu has too little memory for one image at a time"):
         backbone.encode(images(3))
 
@@ -75,15 +75,15 @@ def test_no_room_for_one_image_is_one_line(fake):
 def test_half_precision_is_computed_again_where_it_overflows(fake):
     fake(times=1e4)
     backbone = Backbone(SETTINGS, CPU, batch=4, half=True)
-    assert backbone.computes_on == "cpu float16"
+    assert backbone.device_info == "cpu float16"
     dark = np.zeros((6, 32, 32, 3), np.uint8)  # about -1.8 after normalisation: 18,000
     bright = np.full((6, 32, 32, 3), 255, np.uint8)
     np.testing.assert_allclose(backbone.encode(dark), expected(dark) * 1e4, rtol=2e-3)
-    assert backbone.tower.sizes == []
+    assert backbone.network.sizes == []
     backbone._narrow.weight.data *= 10
-    backbone.tower.weight.data *= 10
+    backbone.network.weight.data *= 10
     np.testing.assert_allclose(backbone.encode(bright), expected(bright) * 1e5, rtol=1e-5)
-    assert set(backbone.tower.kinds) == {torch.float32}
+    assert set(backbone.network.kinds) == {torch.float32}
     assert set(backbone._narrow.kinds) == {torch.float16}
 
 
@@ -108,7 +108,7 @@ def test_an_embedding_does_not_depend_on_its_company():
 def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
     backbone = Backbone(SETTINGS, CPU, 8)
     one, other = images(8), 255 - images(8)
-    first, second = backbone.submit(one), backbone.submit(other)
+    first, second = backbone.encode_async(one), backbone.encode_async(other)
     np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(images(8)))
     np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - images(8)))
     np.testing.assert_array_equal(one, images(8))
@@ -147,7 +147,7 @@ def test_batches(monkeypatch):
 
 
 def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
-    monkeypatch.setattr(encoder, "_found", lambda backbone: 256)
+    monkeypatch.setattr(encoder, "_measure_batch_size", lambda backbone: 256)
     backbone = SimpleNamespace(device=torch.device("cuda"))
     for asked, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
         encoder.choose_batch_size(backbone, asked, 10**6, largest)

@@ -20,7 +20,7 @@ KEY = np.array([f"{n:064x}" for n in range(40)], "S64")
 class Tower:
     """The square's first value times ``times``; notes the sizes it was given."""
 
-    computes_on, dim, batch, device = "test", 1, 4, torch.device("cpu")
+    device_info, dim, batch, device = "test", 1, 4, torch.device("cpu")
 
     def __init__(self, times=1.0, size=8):
         self.settings = SETTINGS.model_copy(
@@ -39,19 +39,20 @@ class Reader:
     def __init__(self, bad=(), stop=None, refuse=()):
         self.bad, self.stop, self.refuse, self.wanted = bad, stop, refuse, {}
 
-    def samples(self, requests, workers, ahead):
+    def samples(self, requests, workers, prefetch):
         for request in requests:
-            self.wanted[request.place] = request.wanted
-            if request.place == self.stop:
+            self.wanted[request.index] = request.view_specs
+            if request.index == self.stop:
                 raise KeyboardInterrupt
-            known = (request.place, request.path, request.sha256)
-            if request.place in self.bad:
+            known = (request.index, request.path, request.sha256)
+            if request.index in self.bad:
                 yield DecodedImage(*known, "truncated", "too short")
                 continue
-            squares = {
-                want: np.full((want.preprocess.size,) * 2 + (3,), request.place, np.uint8) for want in request.wanted
+            inputs = {
+                want: np.full((want.preprocess.size,) * 2 + (3,), request.index, np.uint8)
+                for want in request.view_specs
             }
-            yield DecodedImage(*known, squares=squares, refused=dict.fromkeys(self.refuse, "too small"))
+            yield DecodedImage(*known, inputs=inputs, errors=dict.fromkeys(self.refuse, "too small"))
 
 
 def block(tower, folder, missing=None, **how):
@@ -76,8 +77,8 @@ def test_towers_get_what_they_lack_and_each_image_is_asked_for_once(tmp_path):
     first, second = Tower(1), Tower(2, size=16)
     reader = Reader(bad=(3, 8))
     failed = run([block(first, tmp_path / "a", odd), block(second, tmp_path / "b")], reader)
-    assert [sample.place for sample in failed] == [3, 8]
-    assert all(not sample.squares for sample in failed)
+    assert [sample.index for sample in failed] == [3, 8]
+    assert all(not sample.inputs for sample in failed)
     assert list(reader.wanted) == list(range(len(KEY)))
     assert [len(reader.wanted[n]) for n in (0, 1)] == [1, 2]
     n = np.arange(len(KEY), dtype=float)
@@ -121,7 +122,7 @@ def test_a_processor_encodes_two_batches_at_once_with_a_thread_each(tmp_path):
 def test_what_nobody_asked_for_is_given_up(tmp_path, caplog):
     large = Tower(1e4)
     asked = block(Tower(), tmp_path / "a")
-    failed = run([asked, block(large, tmp_path / "b", asked=False)], Reader())
+    failed = run([asked, block(large, tmp_path / "b", requested=False)], Reader())
     assert failed == []
     assert not np.isnan(cached(tmp_path / "a")).any()
     assert caplog.text.count("fake is not computed alongside: view clean: an embedding reaches") == 1
@@ -131,7 +132,7 @@ def test_what_nobody_asked_for_is_given_up(tmp_path, caplog):
 
 
 def test_a_view_that_a_tower_refuses(tmp_path, caplog):
-    asked, other = block(Tower(), tmp_path / "a"), block(Tower(size=16), tmp_path / "b", asked=False)
+    asked, other = block(Tower(), tmp_path / "a"), block(Tower(size=16), tmp_path / "b", requested=False)
     run([asked, other], Reader(refuse=[other.input]))
     assert "not computed alongside: too small" in caplog.text
     with pytest.raises(InputError, match=r"^too small$"):
@@ -141,7 +142,7 @@ def test_a_view_that_a_tower_refuses(tmp_path, caplog):
 def test_the_waiting_is_told_by_part():
     waiting = pipeline.StageTimer()
     for part, spent in (("reader", 0.04), ("encoder", 0.01)):
-        with waiting.on(part):
+        with waiting.measure(part):
             time.sleep(spent)
     assert str(waiting).startswith("waits for reader ")
     assert waiting.seconds["reader"] > waiting.seconds["encoder"] > waiting.seconds["writer"] == 0

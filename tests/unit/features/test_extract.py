@@ -136,7 +136,9 @@ def test_a_changed_image_has_no_row(images):
 
 def test_values_that_float16_cannot_hold_are_refused(images, monkeypatch):
     root, table = images
-    monkeypatch.setattr(Backbone, "submit", lambda self, batch: lambda: np.full((len(batch), 32), 1e5, np.float32))
+    monkeypatch.setattr(
+        Backbone, "encode_async", lambda self, batch: lambda: np.full((len(batch), 32), 1e5, np.float32)
+    )
     with pytest.raises(InputError, match="an embedding reaches 100000, more than float16 holds"):
         extract(table, root, SETTINGS)
     wide = extract(table, root, SETTINGS.model_copy(update={"dtype": "float32"}))

@@ -105,7 +105,7 @@ def test_swapped_rows_are_found_by_computing_them_again(dataset):
 
 
 def test_another_schema_and_a_changed_description_are_named(dataset):
-    first, second = (entry.shelf.folder / core_cache.METADATA_FILE for entry in cache_admin.entries())
+    first, second = (entry.folder / core_cache.METADATA_FILE for entry in cache_admin.entries())
     first.write_text(json.dumps(json.loads(first.read_text()) | {"schema_version": 99}))
     second.write_text(json.dumps(json.loads(second.read_text()) | {"seed": 7}))
     done = verify(dataset)
@@ -127,8 +127,8 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
     manifest.write(listed, dataset / "m.csv")
     assert ": changed: sha256" in verify(dataset).stderr or ": missing" in verify(dataset).stderr
     for entry in cache_admin.entries():
-        about = entry.about | {"made_by": entry.about["made_by"] | {"weights": "nowhere.pt"}}
-        (entry.shelf.folder / core_cache.METADATA_FILE).write_text(json.dumps(about))
+        about = entry.metadata | {"made_by": entry.metadata["made_by"] | {"weights": "nowhere.pt"}}
+        (entry.folder / core_cache.METADATA_FILE).write_text(json.dumps(about))
     done = verify(dataset)
     assert done.exit_code == 1
     assert "cannot be computed again: weights nowhere.pt: no such file or folder" in done.stderr

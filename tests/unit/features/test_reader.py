@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from aigid.degradations import views
-from aigid.features import decoding as decoding_module
+from aigid.features import preprocess as preprocess_module
 from aigid.features.preprocess import Preprocess, resize_and_crop
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
 from aigid.images.decode import decode
@@ -39,23 +39,23 @@ def test_every_input_of_one_image(root):
     asked = request(root, "a.jpg", *wanted)
     sample = Reader(root, 3).read(asked)
     assert sample.status == "ok"
-    assert sample.squares.keys() == set(wanted)
+    assert sample.inputs.keys() == set(wanted)
     image = decode(root / "a.jpg")
     for view, how, decoding in wanted:
         expected = resize_and_crop(views.apply(view, image, asked.sha256, 3)[0], how)
-        difference = np.abs(sample.squares[view, how, decoding].astype(int) - expected).max()
+        difference = np.abs(sample.inputs[view, how, decoding].astype(int) - expected).max()
         assert difference == 0 if decoding == "exact" else difference <= 1
 
 
 def test_an_image_is_decoded_once(root, monkeypatch):
 
     calls = []
-    counted = decoding_module.DECODE_BACKENDS["exact"]._replace(
+    counted = preprocess_module.DECODE_BACKENDS["exact"]._replace(
         decode=lambda content: calls.append(1) or decode(content)
     )
-    monkeypatch.setitem(decoding_module.DECODE_BACKENDS, "exact", counted)
+    monkeypatch.setitem(preprocess_module.DECODE_BACKENDS, "exact", counted)
     wanted = [ViewSpec(view, how) for view in ("clean", "jpeg65", "blur3") for how in (SMALL, LARGE)]
-    assert len(Reader(root, 0).read(request(root, "a.jpg", *wanted)).squares) == 6
+    assert len(Reader(root, 0).read(request(root, "a.jpg", *wanted)).inputs) == 6
     assert calls == [1]
 
 
@@ -65,7 +65,7 @@ def test_failures_are_statuses(root):
     assert reader.read(request(root, "none.jpg", ViewSpec("clean", SMALL))).status == "missing"
     changed = reader.read(ReadRequest(0, "a.jpg", "0" * 64, (ViewSpec("clean", SMALL),)))
     assert changed.status == "changed"
-    assert not changed.squares
+    assert not changed.inputs
 
 
 def test_a_view_that_a_tower_cannot_take(root):
@@ -73,10 +73,10 @@ def test_a_view_that_a_tower_cannot_take(root):
     resizing = ViewSpec("lr64", Preprocess(size=256))
     sample = Reader(root, 0).read(request(root, "a.jpg", fixed, resizing))
     assert sample.status == "ok"
-    assert sample.squares.keys() == {resizing}
-    assert sample.refused == {fixed: "view lr64 gives 224 x 224, and the backbone takes 256 x 256 without resizing"}
+    assert sample.inputs.keys() == {resizing}
+    assert sample.errors == {fixed: "view lr64 gives 224 x 224, and the backbone takes 256 x 256 without resizing"}
     larger_than_the_image = ViewSpec("clean", Preprocess(size=400, resize="none"))
-    assert not Reader(root, 0).read(request(root, "a.jpg", larger_than_the_image)).refused
+    assert not Reader(root, 0).read(request(root, "a.jpg", larger_than_the_image)).errors
 
 
 def test_order_and_bound(root, monkeypatch):
@@ -85,11 +85,11 @@ def test_order_and_bound(root, monkeypatch):
 
     def slow(self, asked):
         with lock:
-            read.append(asked.place)
-        return asked.place
+            read.append(asked.index)
+        return asked.index
 
     monkeypatch.setattr(Reader, "read", slow)
-    samples = Reader(root, 0).samples((ReadRequest(n, "", "", ()) for n in range(50)), workers=4, ahead=7)
+    samples = Reader(root, 0).samples((ReadRequest(n, "", "", ()) for n in range(50)), workers=4, prefetch=7)
     assert next(samples) == 0
     assert len(read) <= 7
     assert list(samples) == list(range(1, 50))
@@ -97,7 +97,7 @@ def test_order_and_bound(root, monkeypatch):
 
 def test_closing_leaves_no_thread(root, monkeypatch):
     before = threading.active_count()
-    samples = Reader(root, 0).samples((ReadRequest(n, "x", "", ()) for n in range(50)), workers=4, ahead=7)
+    samples = Reader(root, 0).samples((ReadRequest(n, "x", "", ()) for n in range(50)), workers=4, prefetch=7)
     next(samples)
     samples.close()
     assert threading.active_count() == before

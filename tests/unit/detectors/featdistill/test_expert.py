@@ -45,7 +45,7 @@ def test_sizes_are_the_published(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_full_size_expert_runs_forward_and_back(name):
     made = experts.build(full_size(name))
-    lora.lora_state_dict(made.vision_encoder)
+    lora.enable_gradient_checkpointing(made.vision_encoder)
     made.train()
     size = full_size(name).backbone.preprocess.size
     answer = made.answer(torch.randn(1, 3, size, size), (-1,))
@@ -117,7 +117,7 @@ def test_saving_memory_changes_no_gradient(kind):
     for saves in (False, True):
         made = experts.build(expert(kind)).train()
         if saves:
-            lora.lora_state_dict(made.vision_encoder)
+            lora.enable_gradient_checkpointing(made.vision_encoder)
         torch.manual_seed(0)
         answer = made.answer(torch.ones(2, 3, 16, 16).cumsum(dim=3), (-1,))
         (answer.logits[:, 0].mean() + answer.tokens[0].square().mean()).backward()
