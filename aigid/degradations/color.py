@@ -8,8 +8,9 @@ from PIL import Image, ImageEnhance
 from aigid.degradations.pixels import Pixels, RngOrNone, from_pil, luma, to_float, to_uint8
 
 # Linear sRGB to XYZ over the white point (IEC 61966-2-1), so that white is (1, 1, 1).
-XYZ = np.float32(
-    ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+XYZ = np.array(
+    ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)),
+    np.float32,
 )
 XYZ /= XYZ.sum(axis=1, keepdims=True)
 RGB = np.linalg.inv(XYZ)
@@ -32,7 +33,7 @@ def change_lightness(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -
 
 def _mix(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
     # einsum, unlike BLAS, gives the same bytes for any number of threads.
-    return np.einsum("hwc,dc->hwd", values, matrix)
+    return np.asarray(np.einsum("hwc,dc->hwd", values, matrix))
 
 
 def _cube_root(values: np.ndarray) -> np.ndarray:
@@ -110,4 +111,4 @@ def color_jitter(
 
 
 def _lookup_table(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
-    return to_uint8(curve(np.arange(256) / 255))[image]
+    return np.asarray(to_uint8(curve(np.arange(256) / 255))[image])

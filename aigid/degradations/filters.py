@@ -56,7 +56,7 @@ def disk(radius: float) -> np.ndarray:
     """Return a kernel (2 ceil(radius) + 1,) * 2 whose weight falls from 1 to 0 at radius - 1/2 to radius + 1/2."""
     y, x = _grid(ceil(radius))
     kernel = np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 def line(half: int, angle: float) -> np.ndarray:
@@ -65,7 +65,7 @@ def line(half: int, angle: float) -> np.ndarray:
     along = np.clip(x * cos(radians(angle)) - y * sin(radians(angle)), -half, half)
     distance = np.hypot(x - along * cos(radians(angle)), y + along * sin(radians(angle)))
     kernel = np.clip(1 - distance, 0, 1)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 def _grid(half: int) -> np.ndarray:

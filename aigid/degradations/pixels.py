@@ -1,30 +1,31 @@
 """Conversions between bytes and the unit scale on which operators compute, and operators that change the size."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-Pixels: TypeAlias = np.ndarray  # (H, W, 3) uint8, RGB
-Plane: TypeAlias = np.ndarray  # (H, W) float32
+Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3), RGB
+Floats: TypeAlias = NDArray[np.float32]
 RngOrNone: TypeAlias = np.random.Generator | None  # deterministic operators ignore it
 
-LUMA = np.float32((0.299, 0.587, 0.114))  # ITU-R BT.601
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
 
 
-def to_float(image: Pixels) -> np.ndarray:
+def to_float(image: Pixels) -> Floats:
     """Return (H, W, 3) float32 in [0, 1]."""
-    return image.astype(np.float32) / np.float32(255)
+    return np.asarray(image.astype(np.float32) / np.float32(255))
 
 
-def to_uint8(values: np.ndarray) -> np.ndarray:
+def to_uint8(values: NDArray[Any]) -> NDArray[Any]:
     """Return uint8 of unit values, clipped to [0, 1] and rounded to the nearest of 256 levels."""
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def luma(values: np.ndarray) -> Plane:
+def luma(values: NDArray[Any]) -> Floats:
     """Return the brightness of unit RGB, (H, W) float32."""
-    return values[..., 0] * LUMA[0] + values[..., 1] * LUMA[1] + values[..., 2] * LUMA[2]
+    return np.asarray(values[..., 0] * LUMA[0] + values[..., 1] * LUMA[1] + values[..., 2] * LUMA[2])
 
 
 def from_pil(image: Image.Image) -> Pixels:
@@ -32,7 +33,7 @@ def from_pil(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def shift(values: np.ndarray, dy: int, dx: int) -> np.ndarray:
+def shift(values: NDArray[Any], dy: int, dx: int) -> NDArray[Any]:
     """Move ``values`` down by ``dy`` and right by ``dx`` pixels; the edge is repeated."""
     rows = np.clip(np.arange(values.shape[0]) - dy, 0, values.shape[0] - 1)
     columns = np.clip(np.arange(values.shape[1]) - dx, 0, values.shape[1] - 1)

@@ -7,7 +7,7 @@ import numpy as np
 from aigid.core.errors import InputError
 from aigid.degradations.operators import AppliedOperator, apply_operators
 from aigid.degradations.pixels import Pixels
-from aigid.degradations.sampling import Chain, Levels, Linear, Mixture, Policy, Sample, Uniform, Whole, fixed
+from aigid.degradations.sampling import Chain, Levels, Linear, Mixture, Policy, Ranges, Sample, Uniform, Whole, fixed
 
 # The official training pipeline of NTIRE 2026. Blur radii and shifts in px; noise on the unit scale.
 NTIRE_BASIC = Sample(
@@ -39,33 +39,28 @@ NTIRE_BASIC = Sample(
 )
 
 # The released code of FeatDistill: 19 operators, 15 levels, all equally likely.
-FEATDISTILL_EXTRA = Sample(
-    groups={
-        name: {name: ranges}
-        for name, ranges in {
-            "jpeg_blockiness": {"quality": Linear(40, 5)},
-            "compression_ringing": {"threshold": Linear(0.05, 0.3)},
-            "gif_quantization": {"colors": Linear(128, 16)},
-            "color_banding": {"bits": Linear(7, 3)},
-            "pixel_shuffle": {"share": Linear(0.01, 0.1)},
-            "motion_blur": {"half": Linear(2, 10), "angle": Uniform(0, 360)},  # kernels of 5 to 21 px
-            "defocus_blur": {"radius": Linear(1.0, 5.0)},
-            "poisson": {"peak": Linear(100.0, 10.0)},
-            "speckle": {"variance": Linear(0.01, 0.15)},
-            "iso": {"sensitivity": Linear(400, 6400)},
-            "film_grain": {"deviation": Linear(0.02, 0.15)},
-            "salt_and_pepper": {"density": Linear(0.005, 0.05)},
-            "color_bleed": {"distance": Linear(1, 6)},
-            "light_leak": {"strength": Linear(0.1, 0.6), "angle": Uniform(0, 360)},
-            "fading": {"strength": Linear(0.1, 0.6)},
-            "digital_glitch": {"amount": Linear(0.05, 0.25)},
-            "water_drops": {"amount": Linear(0.1, 0.8)},
-            "night_vision": {"strength": Linear(0.2, 1.0)},
-            "ghosting": {"dx": Linear(2, 15), "alpha": Linear(0.1, 0.4)},
-        }.items()
-    },
-    weights=(1,) * 15,
-)
+_FEATDISTILL: dict[str, Ranges] = {
+    "jpeg_blockiness": {"quality": Linear(40, 5)},
+    "compression_ringing": {"threshold": Linear(0.05, 0.3)},
+    "gif_quantization": {"colors": Linear(128, 16)},
+    "color_banding": {"bits": Linear(7, 3)},
+    "pixel_shuffle": {"share": Linear(0.01, 0.1)},
+    "motion_blur": {"half": Linear(2, 10), "angle": Uniform(0, 360)},  # kernels of 5 to 21 px
+    "defocus_blur": {"radius": Linear(1.0, 5.0)},
+    "poisson": {"peak": Linear(100.0, 10.0)},
+    "speckle": {"variance": Linear(0.01, 0.15)},
+    "iso": {"sensitivity": Linear(400, 6400)},
+    "film_grain": {"deviation": Linear(0.02, 0.15)},
+    "salt_and_pepper": {"density": Linear(0.005, 0.05)},
+    "color_bleed": {"distance": Linear(1, 6)},
+    "light_leak": {"strength": Linear(0.1, 0.6), "angle": Uniform(0, 360)},
+    "fading": {"strength": Linear(0.1, 0.6)},
+    "digital_glitch": {"amount": Linear(0.05, 0.25)},
+    "water_drops": {"amount": Linear(0.1, 0.8)},
+    "night_vision": {"strength": Linear(0.2, 1.0)},
+    "ghosting": {"dx": Linear(2, 15), "alpha": Linear(0.1, 0.4)},
+}
+FEATDISTILL_EXTRA = Sample(groups={name: {name: ranges} for name, ranges in _FEATDISTILL.items()}, weights=(1,) * 15)
 
 # UniversalFakeDetect's training augmentation.
 UFD = Chain(((0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})), (0.5, ("jpeg", {"quality": Whole(30, 100)}))))

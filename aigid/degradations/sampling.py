@@ -4,7 +4,7 @@ The names of classes and fields stand in the definitions of views, which are par
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -47,7 +47,7 @@ Ranges: TypeAlias = dict[str, Range]  # by parameter
 class Chain(NamedTuple):
     """Stages ``(probability, (operator, ranges), ...)`` in order; of several operators one acts, all equally likely."""
 
-    stages: tuple[tuple, ...] = ()
+    stages: tuple[tuple[Any, ...], ...] = ()
 
     def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
         sampled: list[AppliedOperator] = []
@@ -108,10 +108,12 @@ def fixed(operator: str, **parameters: int | float) -> Chain:
 
 
 def _choice(options: Sequence[T], rng: np.random.Generator) -> T:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
-def _parameters(ranges: Ranges, rng: np.random.Generator, level: int = 1, num_levels: int = 1) -> dict:
+def _parameters(
+    ranges: Ranges, rng: np.random.Generator, level: int = 1, num_levels: int = 1
+) -> dict[str, int | float]:
     return {name: _value(range_, rng, level, num_levels) for name, range_ in ranges.items()}
 
 

@@ -45,7 +45,7 @@ def pixel_jitter(image: Pixels, deviation: float, rng: np.random.Generator) -> P
     height, width = image.shape[:2]
     positions = np.mgrid[:height, :width] + np.float32(deviation) * rng.standard_normal((2, height, width), np.float32)
     planes = [map_coordinates(image[..., c], positions, np.float32, order=1, mode="nearest") for c in range(3)]
-    return np.rint(np.stack(planes, axis=2)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack(planes, axis=2)).astype(np.uint8))
 
 
 def pixel_shuffle(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:

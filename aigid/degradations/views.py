@@ -67,7 +67,7 @@ def apply(name: str, image: Pixels, sha256: str, seed: int) -> tuple[Pixels, lis
     return apply_operators(sampled, image, seeding.numpy_generator("noise", name, seed, sha256)), sampled
 
 
-def to_dict(name: str) -> dict:
+def to_dict(name: str) -> dict[str, object]:
     """Return a view as JSON: equal definitions, seeds and hashes give equal bytes (with equal library versions)."""
     return {"view": name, "revision": CACHE_VERSION, "policy": _to_json(get_view(name))}
 

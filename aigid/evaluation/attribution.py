@@ -48,7 +48,8 @@ def predicted_generators(images: pd.DataFrame) -> NDArray[np.str_]:
     if len(names) < 2:
         columns = ", ".join(PREFIX + name for name in names)
         raise InputError(f"attribution needs a column class_<name> per class; found {columns or 'none'}")
-    return np.array(names)[images[[PREFIX + name for name in names]].to_numpy().argmax(axis=1)]
+    index = images[[PREFIX + name for name in names]].to_numpy().argmax(axis=1)
+    return np.asarray(np.array(names)[index])
 
 
 def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test") -> Attribution:

@@ -49,7 +49,7 @@ def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
         return corners
     length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x[corners])) + np.abs(np.diff(y[corners])))])
     steps = np.linspace(0, length[-1], points)
-    return corners[np.unique(np.searchsorted(length, steps).clip(max=len(corners) - 1))]
+    return np.asarray(corners[np.unique(np.searchsorted(length, steps).clip(max=len(corners) - 1))])
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def ufd(test: pd.DataFrame) -> dict[str, float]:
     sets = _by_test_set(_view(test, CLEAN))
     for generator, part in sets:
         part = part.sort_values("path")
-        reals, fakes = classification.ufd_subsample(*(part.loc[part["label"] == y, "score"].tolist() for y in (0, 1)))
+        scores = {label: part.loc[part["label"] == label, "score"].tolist() for label in (0, 1)}
+        reals, fakes = classification.ufd_subsample(scores[0], scores[1])
         ranking = rank([0] * len(reals) + [1] * len(fakes), reals + fakes)
         oracle = classification.ufd_threshold(reals, fakes)
         values[f"ap_{generator}"] = classification.average_precision(ranking)

@@ -102,7 +102,7 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
 
 
 def _logits(scores: Floats) -> Floats:
-    return logit(np.clip(scores, EPS, 1 - EPS))
+    return np.asarray(logit(np.clip(scores, EPS, 1 - EPS)))
 
 
 def _log_odds(scores: Floats) -> Floats:
@@ -153,12 +153,12 @@ def _fit_isotonic(scores: Floats, labels: Floats) -> Parameters:
 
 def _linear(scores: Floats, parameters: Parameters) -> Floats:
     slope, offset = [*parameters["weights"], 0.0][:2]
-    return expit(slope * _logits(scores) + offset)
+    return np.asarray(expit(slope * _logits(scores) + offset))
 
 
 def _beta(scores: Floats, parameters: Parameters) -> Floats:
     weights = np.array(parameters["weights"])
-    return expit(_log_odds(scores) @ weights[:2] + weights[2])
+    return np.asarray(expit(_log_odds(scores) @ weights[:2] + weights[2]))
 
 
 def _isotonic_steps(scores: Floats, parameters: Parameters) -> Floats:

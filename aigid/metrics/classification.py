@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+Array = NDArray[Any]
 UFD_SAMPLE, UFD_FALLBACK = 1000, 100  # images a class
 
 
@@ -140,7 +142,7 @@ def precision_at(ranking: Ranking, threshold: float, prevalence: float) -> float
     return true_positives / positives if positives else None
 
 
-def macro_f1(labels: NDArray, predicted: NDArray) -> float:
+def macro_f1(labels: Array, predicted: Array) -> float:
     """Return the mean of F1 over the classes that occur in either (N,) array."""
     classes = np.union1d(labels, predicted)
     true_positives = np.array([np.sum((labels == c) & (predicted == c)) for c in classes])

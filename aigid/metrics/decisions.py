@@ -17,7 +17,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.calibration import Calibrator
-from aigid.metrics.classification import Floats, Ranking, fake_accuracy, rank, rank_rows
+from aigid.metrics.classification import Array, Floats, Ranking, fake_accuracy, rank, rank_rows
 from aigid.metrics.summary import ANY, FAKES, REALS, MetricValues, missing_reason
 
 REAL, UNCERTAIN, GENERATED = "real", "uncertain", "generated"
@@ -48,7 +48,7 @@ class OperatingPoint:
     num_real: int
 
 
-def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: NDArray | None = None) -> OperatingPoint:
+def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: Array | None = None) -> OperatingPoint:
     """Return the lowest threshold whose FPR on these validation images is at most ``fpr``, with its confidence bound.
 
     The true FPR above the (k + 1)-th highest of n reals is Beta(k + 1, n - k) distributed; ``fpr_bound`` is its

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.special import ndtr, ndtri, stdtrit
 
-from aigid.metrics.classification import Floats, auroc, rank
+from aigid.metrics.classification import Array, Floats, auroc, rank
 
 CONFIDENCE = 0.95
 N_BOOTSTRAP, MIN_DRAWS, MAX_SAMPLED_ROWS = 1000, 200, 200_000_000
@@ -49,7 +49,7 @@ class BootstrapSample:
 
 
 def population(
-    labels: NDArray, scores: NDArray, parts: NDArray | None = None, groups: NDArray | None = None
+    labels: Array, scores: Array, parts: Array | None = None, groups: Array | None = None
 ) -> BootstrapSample:
     """Build the sample of rows (N,) of reals (label 0) and fakes (label 1), in any order.
 
@@ -91,7 +91,7 @@ def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int
 
 
 def auroc_intervals(
-    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, n_bootstrap: int = 500
+    labels: Array, scores: Array, groups: Array, seed: int, parts: Array | None = None, n_bootstrap: int = 500
 ) -> dict[str, Interval]:
     """Return the AUROC of each part's fakes against all reals, by the part's name (``""`` without ``parts``)."""
     result = {}
@@ -101,7 +101,7 @@ def auroc_intervals(
 
 
 def auroc_interval(
-    labels: NDArray, runs: NDArray, groups: NDArray, seed: int, parts: NDArray | None = None, n_bootstrap: int = 500
+    labels: Array, runs: Array, groups: Array, seed: int, parts: Array | None = None, n_bootstrap: int = 500
 ) -> tuple[Interval, list[float]]:
     """Return the mean AUROC over parts and over ``runs`` (S, N) of scores, and that of each run.
 
@@ -114,7 +114,7 @@ def auroc_interval(
 
 
 def _auroc_draws(
-    labels: NDArray, scores: NDArray, groups: NDArray, seed: int, parts: NDArray | None, n_bootstrap: int
+    labels: Array, scores: Array, groups: Array, seed: int, parts: Array | None, n_bootstrap: int
 ) -> dict[str, tuple[float, Floats, NDArray[np.bool_]]]:
     """Return, by part, its AUROC, that of each draw (n_bootstrap,), and its rows (N,)."""
     names = np.full(len(labels), "") if parts is None else parts
@@ -150,26 +150,26 @@ def interval(draws: Floats, num: int, level: float = CONFIDENCE) -> tuple[float,
 
 def perfect_auroc_lower_bound(num: int, level: float = CONFIDENCE) -> float:
     """Return the lower bound of an AUROC of 1 on ``num`` independent pairs, all in order (Clopper and Pearson 1934)."""
-    return ((1 - level) / 2) ** (1 / num)
+    return float(((1 - level) / 2) ** (1 / num))
 
 
-def group_names(images: pd.DataFrame) -> NDArray:
+def group_names(images: pd.DataFrame) -> Array:
     """Return the group of each row (N,), ``""`` where it has none."""
     return images["group"].to_numpy(str) if "group" in images else np.full(len(images), "")
 
 
-def number_clusters(groups: NDArray) -> Ints:
+def number_clusters(groups: Array) -> Ints:
     """Return the cluster of each row (N,): rows of one group name are one, ``""`` is alone."""
     alone = np.array([f"\0{index}" for index in range(len(groups))])
     return np.unique(np.where(groups == "", alone, groups), return_inverse=True)[1]
 
 
-def num_independent(labels: NDArray, groups: NDArray) -> int:
+def num_independent(labels: Array, groups: Array) -> int:
     """Return the number of clusters of the smaller class of rows (N,), ``""`` being alone."""
     return min(len(np.unique(number_clusters(groups[labels == label]))) for label in (0, 1))
 
 
-def wilson_interval(hits: NDArray, groups: NDArray | None = None, level: float = CONFIDENCE) -> tuple[float, float]:
+def wilson_interval(hits: Array, groups: Array | None = None, level: float = CONFIDENCE) -> tuple[float, float]:
     """Return Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, at their effective sample size."""
     mean, num = float(np.mean(hits)), effective_sample_size(hits, groups)
     z2 = ndtri((1 + level) / 2) ** 2
@@ -178,7 +178,7 @@ def wilson_interval(hits: NDArray, groups: NDArray | None = None, level: float =
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
-def effective_sample_size(hits: NDArray, groups: NDArray | None = None) -> float:
+def effective_sample_size(hits: Array, groups: Array | None = None) -> float:
     """Return the number of independent images that determine the mean of ``hits`` (N,) of 0 and 1 as well.
 
     Images of one group agree with each other; N is divided by the design effect, the variance between groups over
@@ -243,6 +243,6 @@ class _Statistics:
             }
         return {name: np.where(num_real > 0, value, np.nan) for name, value in draws.items()}
 
-    def _sum(self, values: NDArray) -> NDArray:
+    def _sum(self, values: Array) -> Array:
         """Sum over the fakes of each part, (b, C)."""
         return np.add.reduceat(values, self.starts, axis=1, dtype=np.result_type(values.dtype, np.int64))

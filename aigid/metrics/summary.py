@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,5 +100,5 @@ def worst_group_metrics(details: pd.DataFrame, view: str) -> MetricValues:
     }
 
 
-def _value_or(value: np.generic, reason: str) -> MetricValue:
-    return reason if pd.isna(value) else value.item()
+def _value_or(value: Any, reason: str) -> MetricValue:
+    return reason if pd.isna(value) else np.asarray(value).item()

@@ -102,7 +102,7 @@ def _metrics(name: str, results: Results) -> list[str]:
     result = results[name]
     headline = summary_tables.headline_table(results).set_index("detector").loc[name]
     intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
-    parts = [intro, pipe_table(headline.rename_axis("metric").rename("value").reset_index())]
+    parts = [intro, pipe_table(pd.DataFrame({"metric": headline.index, "value": headline.to_numpy()}))]
     if len(table := false_positives_per_1000(result.metrics)):
         parts += ["### False accusations to expect", FALSE_POSITIVES, pipe_table(table)]
     lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(results) if line.startswith(name)]

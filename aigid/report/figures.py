@@ -9,13 +9,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from aigid.core.files import atomic_write
 from aigid.evaluation.comparison import CONTROLS, Results, non_controls
 from aigid.evaluation.evaluate import EvaluationResult
 
-PALETTE = [color for color in mpl.color_sequences["tab10"] if len({round(part, 2) for part in color}) > 1]
+PALETTE = [color for color in mpl.color_sequences["tab10"] if len(set(np.round(to_rgb(color), 2))) > 1]
 MAX_LEGEND_INSIDE = 4  # names in a legend within the axes of curves; more stand outside
 HONEST = "honest scores keep to the diagonal"
 DIAGONAL: dict[str, Any] = {"color": "0.7", "linewidth": 1, "linestyle": "--"}
@@ -42,25 +43,25 @@ def metric_bars(results: Results) -> Figure:
 
 def roc(results: Results) -> Figure:
     """Plot the ROC curve of every detector over the diagonal of chance."""
-    axes = _unit_axes("reals called generated (FPR)", "fakes found (TPR)")
+    figure, axes = _unit_axes("reals called generated (FPR)", "fakes found (TPR)")
     axes.plot([0, 1], [0, 1], **DIAGONAL)
     _curves(axes, results, "roc", ("fpr", "tpr"), "auroc", "lower right")
-    return axes.figure
+    return figure
 
 
 def precision_recall(results: Results) -> Figure:
     """Plot the precision-recall curve of every detector."""
-    axes = _unit_axes("fakes found (recall)", "precision")
+    figure, axes = _unit_axes("fakes found (recall)", "precision")
     _curves(axes, non_controls(results), "pr", ("recall", "precision"), "ap", "lower left")
-    return axes.figure
+    return figure
 
 
 def reliability(results: Results, curve: str = "reliability", metric: str = "ece") -> Figure:
     """Plot the share of fakes among images of one score, over that score; calibrated scores keep to the diagonal."""
-    axes = _unit_axes("mean score in bin", "share generated in bin")
+    figure, axes = _unit_axes("mean score in bin", "share generated in bin")
     axes.plot([0, 1], [0, 1], **DIAGONAL)
     _curves(axes, non_controls(results), curve, ("score", "share"), metric, "upper left", marker="o", markersize=4)
-    return axes.figure
+    return figure
 
 
 def calibrated(results: Results) -> Figure:
@@ -155,11 +156,12 @@ def _severity(view: str, first: set[str]) -> tuple[bool, str, int]:
     return view not in first, letters, number if letters == "blur" else -number
 
 
-def _unit_axes(x: str, y: str) -> Axes:
-    axes = Figure(figsize=(5.2, 5.2), layout="constrained").subplots()
+def _unit_axes(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+    axes = figure.subplots()
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
-    return axes
+    return figure, axes
 
 
 def _curves(
@@ -176,7 +178,7 @@ def _curves(
         legend = {"loc": loc} if num <= MAX_LEGEND_INSIDE else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
         axes.legend(title=title, frameon=False, fontsize=8, title_fontsize=8, **legend)
         if num > MAX_LEGEND_INSIDE:
-            axes.figure.set_size_inches(7.2, 5.2)
+            axes.figure.set_size_inches(7.2, 5.2)  # type: ignore[union-attr]
 
 
 def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> Figure:

@@ -5,12 +5,12 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aigid.core.paths import AnyPath
 from aigid.evaluation.comparison import Results
 from aigid.evaluation.results import Section
 from aigid.images.decode import decode
@@ -97,8 +97,8 @@ def _titled(tables: Mapping[str, pd.DataFrame]) -> Iterator[str]:
 def _worst_errors(results: Results, thumbnails: Mapping[str, str]) -> Iterator[str]:
     """Yield the most wrongly scored images; one that several detectors get wrong stands once."""
     rows = summary_tables.worst_errors_table(results)
-    for path, errors in rows[rows["path"].isin(list(thumbnails))].groupby("path", sort=False):
-        generator = errors["generator"].iloc[0]
+    for name, errors in rows[rows["path"].isin(list(thumbnails))].groupby("path", sort=False):
+        path, generator = str(name), errors["generator"].iloc[0]
         scores = "; ".join(f"{detector} {score}" for detector, score in errors[["detector", "score"]].to_numpy())
         image = f'<img alt="{escape(path)}" src="{thumbnails[path]}">'
         caption = f"{escape('photograph' if generator == 'real' else generator)}<br>{escape(scores)}"
@@ -129,7 +129,7 @@ def _cell(cell: object) -> str:
     return f"<td>{escape(str(cell))}</td>"
 
 
-def data_uris(paths: Iterable[str], root: AnyPath) -> dict[str, str]:
+def data_uris(paths: Iterable[str], root: Path) -> dict[str, str]:
     """Return a ``data:`` address of a thumbnail of each image below ``root`` that can be read, by path."""
     uris = {}
     for path in dict.fromkeys(paths):

@@ -8,7 +8,6 @@ from platform import python_version
 import pandas as pd
 
 from aigid.core.files import write_text
-from aigid.core.paths import AnyPath
 from aigid.evaluation import results as results_on_disk
 from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import EvaluationResult
@@ -35,7 +34,7 @@ def write(
     run_info: Mapping[str, str] | None = None,
     differences: Mapping[str, pd.DataFrame] | None = None,
     sections: Mapping[str, Section] | None = None,
-    images: Mapping[str, AnyPath] | None = None,
+    images: Mapping[str, Path] | None = None,
 ) -> None:
     """Write ``index.html``, ``table.md``, ``table.tex`` and ``figures/`` into ``out``, from the results in ``root``.
 

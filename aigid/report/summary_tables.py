@@ -1,6 +1,7 @@
 """Tables for readers: the detectors of one dataset side by side, every cell already text."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -186,7 +187,7 @@ def _numbers(results: Results, titles: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _population(counts: Mapping[str, int]) -> str:
+def _population(counts: Mapping[str, Any]) -> str:
     groups, images = counts["num_groups"], counts["num_real"] + counts["num_fake"]
     independent = f", {groups} independent" if groups < images else ""
     return f"{counts['num_real']} + {counts['num_fake']} images{independent}"
