@@ -18,9 +18,9 @@ def to_float(image: Pixels) -> Floats:
     return np.asarray(image.astype(np.float32) / np.float32(255))
 
 
-def to_uint8(values: NDArray[Any]) -> NDArray[Any]:
+def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint8 of unit values, clipped to [0, 1] and rounded to the nearest of 256 levels."""
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
 
 
 def luma(values: NDArray[Any]) -> Floats:
