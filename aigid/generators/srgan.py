@@ -54,6 +54,8 @@ def _leaky(x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
+    """``x + f(x)`` without normalization."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
@@ -79,6 +81,8 @@ class Srgan(nn.Module):
 
 
 class ResidualBlockBN(nn.Module):
+    """``x + f(x)`` with batch normalization."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         first, second = (nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(2))
@@ -89,6 +93,8 @@ class ResidualBlockBN(nn.Module):
 
 
 class PixelShuffleUpsample(nn.Module):
+    """Doubles the resolution."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.upsample_block = nn.Sequential(nn.Conv2d(width, 4 * width, 3, padding=1), nn.PixelShuffle(2), nn.PReLU())
