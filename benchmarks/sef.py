@@ -26,10 +26,10 @@ from aigid.detectors.sef import model, training
 from aigid.detectors.sef.data import Pairs, open_pairs
 from aigid.detectors.sef.detector import DOMAINS, Sef
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
-from aigid.experiments import sef, sef_gradients
+from aigid.experiments import sef
 from aigid.experiments.sef import TestSet
 from aigid.features import lora
-from benchmarks import record
+from benchmarks import record, sef_gradients
 
 MIX = "naive mix"
 RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice the steps": EXPERTS["both"]}

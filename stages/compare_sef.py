@@ -28,22 +28,14 @@ def main(
     known = {domain: manifest.read(pairs / domain / "pairs/manifest.csv") for domain in EXPERTS["both"]}
     files = {f"held-out {name}": (table, f"aligned_{name}.h5") for name, table in known.items()}
     files["unseen generators"] = (unseen, f"{dataset}.h5")
-    from aigid.detectors.sef.training import training_rows
     from aigid.experiments import sef  # torch, once the inputs are known to be good
 
     detector = load(folder).detector
     sides = {of: {name: open_dataset(table, [embeddings / of / file]) for name, (table, file) in files.items()}
              for of in ("experts", "both")}  # fmt: skip
     test_sets = {name: sef.build_test_set([side[name] for side in sides.values()]) for name in files}
-    train = training_rows(
-        [sides["experts"][f"held-out {name}"] for name in known], "train", detector.settings.fusion.views
-    )
-    names = {name: "naive mix" if name == "both" else name for name in EXPERTS}
-    paths = {label: experts / f"{name}.safetensors" for name, label in names.items()}
-    methods = sef.expert_scorers(detector, train, paths, seed)
-    scores = {of: {name: [verdict(x)] for name, (_, x) in test_sets.items()} for of, verdict in methods.items()}
-    table = sef.table({name: rows for name, (rows, _) in test_sets.items()}, scores, seed)
-    tables.write(table, out / "comparison.csv")
+    train = [sides["experts"][f"held-out {name}"] for name in known]
+    tables.write(sef.compare(detector, train, test_sets, experts, seed), out / "comparison.csv")
     figures.save(sef.gate_weights(detector, test_sets), out / "gate.png")
     figures.save(sef.sample_images(detector, unseen, dataset_root(dataset)), out / "maps.png")
 

@@ -17,11 +17,11 @@ from aigid.experiments.cross_generator import CrossingSettings, cross_generator_
 @click.option("--embeddings", type=Path, multiple=True, required=True, help="Several stand side by side.")
 @click.option("--out", type=Path, required=True, help="The table, .csv.")
 def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: Path) -> None:
-    kind = get_detector(detector)
-    settings, seed = params.load_section(detector, kind.Settings), params.load_section("seed", int)
+    detector_class = get_detector(detector)
+    settings, seed = params.load_section(detector, detector_class.Settings), params.load_section("seed", int)
     max_images = params.load_section("crossing", CrossingSettings).max_images
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
-    tables.write(cross_generator_auroc(kind, settings, dataset, max_images, seed), out)
+    tables.write(cross_generator_auroc(detector_class, settings, dataset, max_images, seed), out)
 
 
 if __name__ == "__main__":

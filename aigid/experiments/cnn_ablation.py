@@ -16,7 +16,7 @@ SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "freq
 
 
 def channel_sets(settings: CnnSettings, ablation: AblationSettings) -> dict[str, CnnSettings]:
-    """What is trained to see what each channel is worth, by name."""
+    """Return the settings of the networks to compare, by their channels."""
     return {
         " ".join(channels): settings.model_copy(update={"channels": channels, "epochs": ablation.epochs})
         for channels in SETS
@@ -26,12 +26,12 @@ def channel_sets(settings: CnnSettings, ablation: AblationSettings) -> dict[str,
 def ablate(
     variants: Mapping[str, CnnSettings], manifest: pd.DataFrame, root: Path, vae: Path, seed: int
 ) -> pd.DataFrame:
-    """One row a variant: ``network``, its ``val_f1_macro``, and on the test split ``auroc``, ``acc``, ``f1_macro``.
+    """Return a row a variant: ``network``, its ``val_f1_macro``, and on test ``auroc``, ``acc``, ``f1_macro``.
 
     The test rows are those of generators that train has.
     """
     return pd.DataFrame(
-        [{"network": name} | _measure(how, manifest, root, vae, seed) for name, how in variants.items()]
+        [{"network": name} | _measure(settings, manifest, root, vae, seed) for name, settings in variants.items()]
     )
 
 
@@ -44,10 +44,10 @@ def _measure(settings: CnnSettings, manifest: pd.DataFrame, root: Path, vae: Pat
     y = encode_labels(names[known], detector.classes, "test")
     samples, _ = source.samples(test[known], y, "clean")
     p = detector.probabilities(samples)
-    found = p.argmax(axis=1)
+    predicted = p.argmax(axis=1)
     return {
         "val_f1_macro": float(log["val_f1_macro"].max()),
         "auroc": float(roc_auc_score(samples.y > 0, 1 - p[:, 0])),
-        "acc": float((found == samples.y).mean()),
-        "f1_macro": float(f1_score(samples.y, found, average="macro")),
+        "acc": float((predicted == samples.y).mean()),
+        "f1_macro": float(f1_score(samples.y, predicted, average="macro")),
     }

@@ -12,7 +12,7 @@ CLEAN = "clean"
 
 
 def results_table(scores: Mapping[str, pd.DataFrame], manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """One row a name: ``auroc_clean`` and ``auroc_robust`` with 95 % intervals over whole groups, and the counts."""
+    """Return a row an expert: ``auroc_clean`` and ``auroc_robust`` with 95 % intervals over groups, and the counts."""
     digests = manifest.set_index("path")["sha256"]
     return pd.DataFrame(
         [{"expert": name, **degraded_metrics(split_by_hash(rows, digests), seed)} for name, rows in scores.items()]
@@ -20,7 +20,7 @@ def results_table(scores: Mapping[str, pd.DataFrame], manifest: pd.DataFrame, se
 
 
 def split_by_hash(scores: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
-    """The test images as NTIRE shows them: by their content half of them clean, each of the others in one other view.
+    """Return the test images as in NTIRE: half of them, chosen by content, clean, each other in one other view.
 
     ``scores`` has every image in every view; ``digests`` are the images' sha256 by path.
     """
@@ -32,14 +32,14 @@ def split_by_hash(scores: pd.DataFrame, digests: pd.Series) -> pd.DataFrame:
 
 
 def degraded_metrics(scores: pd.DataFrame, seed: int) -> dict[str, float]:
-    """All undistorted images together, and all distorted ones together; an image without a score is left out."""
-    found: dict[str, float] = {}
+    """Return AUROC and counts of all undistorted and of all distorted images; an image without a score is left out."""
+    result: dict[str, float] = {}
     known = scores[scores["score"].notna()]
     for name, part in (("clean", known[known["view"] == CLEAN]), ("robust", known[known["view"] != CLEAN])):
         value, low, high = _auroc(part, seed)
-        found |= {f"auroc_{name}": value, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
-        found |= {f"num_{kind}_{name}": int((part["label"] == y).sum()) for kind, y in (("real", 0), ("fake", 1))}
-    return found
+        result |= {f"auroc_{name}": value, f"auroc_{name}_low": low, f"auroc_{name}_high": high}
+        result |= {f"num_{kind}_{name}": int((part["label"] == y).sum()) for kind, y in (("real", 0), ("fake", 1))}
+    return result
 
 
 def _auroc(part: pd.DataFrame, seed: int) -> tuple[float, float, float]:

@@ -6,19 +6,23 @@ All see the same pairs; a row of the table is one method on held-out fakes of on
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
 from aigid.core import seeding
 from aigid.core.embeddings import OK
-from aigid.detectors.samples import LabeledEmbeddings, Samples
+from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples
 from aigid.detectors.sef.detector import DOMAINS, Sef, fit_head
 from aigid.detectors.sef.model import Expert, p_generated
+from aigid.detectors.sef.settings import EXPERTS
+from aigid.detectors.sef.training import training_rows
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
 from aigid.images.decode import decode
@@ -26,34 +30,46 @@ from aigid.metrics import intervals
 
 COLUMNS = ["method", "tested_on", "auroc", "low", "high", "lowest_seed", "highest_seed", "num_seeds"]
 
-Floats = np.ndarray
 ScoreFunction = Callable[[Floats], Floats]  # features of all experts (N, K x D) to P(generated) (N,)
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Reals and fakes (N,) that nothing learnt from; ``parts`` are the fakes' generators."""
+    """Real and generated images (N,) that nothing was trained on; ``parts`` are the generators."""
 
-    labels: Floats
-    parts: Floats
-    groups: Floats
+    labels: NDArray[np.int64]
+    parts: NDArray[Any]
+    groups: NDArray[Any]
 
 
-def build_test_set(sides: Sequence[Samples]) -> tuple[TestSet, Floats]:
-    """The readable test images of a dataset, and the features of their clean view, those of all ``sides`` together."""
-    table = sides[0].table
-    readable = np.all([side.status == OK for side in sides], axis=0)
-    places = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
-    rows = table.iloc[places]
-    found = TestSet(rows["label"].to_numpy(), rows["generator"].to_numpy(str), intervals.group_names(rows))
-    return found, np.concatenate([side.embeddings("clean", places) for side in sides], axis=1)
+def build_test_set(domains: Sequence[Samples]) -> tuple[TestSet, Floats]:
+    """Return the readable test images of a dataset, and the features of their clean view from all ``domains``."""
+    table = domains[0].table
+    readable = np.all([domain.status == OK for domain in domains], axis=0)
+    indices = np.flatnonzero((table["split"] == "test").to_numpy() & readable)
+    rows = table.iloc[indices]
+    test_set = TestSet(rows["label"].to_numpy(), rows["generator"].to_numpy(str), intervals.group_names(rows))
+    return test_set, np.concatenate([domain.embeddings("clean", indices) for domain in domains], axis=1)
+
+
+def compare(
+    detector: Sef, domains: Sequence[Samples], test_sets: Mapping[str, tuple[TestSet, Floats]], experts: Path, seed: int
+) -> pd.DataFrame:
+    """Return the `table` of all methods; ``domains`` trained the gate, ``experts`` is the folder of the experts."""
+    train = training_rows(domains, "train", detector.settings.fusion.views)
+    paths = {"naive mix" if name == "both" else name: experts / f"{name}.safetensors" for name in EXPERTS}
+    methods = expert_scorers(detector, train, paths, seed)
+    scores = {method: {name: [score(x)] for name, (_, x) in test_sets.items()} for method, score in methods.items()}
+    return table({name: rows for name, (rows, _) in test_sets.items()}, scores, seed)
 
 
 def expert_scorers(
     gate: Sef, train: LabeledEmbeddings, experts: Mapping[str, Path], seed: int
 ) -> dict[str, ScoreFunction]:
-    """Every method by name. ``train``, which the gate learnt from, holds the features of both domains' experts; those
-    that a verdict is asked about hold the features of all ``experts``, in their order, the domains' first.
+    """Return the score functions of all methods by name.
+
+    ``train``, which the gate was trained on, holds the features of both domains' experts; what is scored holds those of
+    all ``experts``, in their order, the domains' first.
     """
     width, num = train.widths[0], sum(train.widths)
 
@@ -75,39 +91,36 @@ def expert_scorers(
     }
 
 
-def evaluate(exam: TestSet, scores: Sequence[Floats], seed: int) -> dict[str, float]:
+def evaluate(test_set: TestSet, scores: Sequence[Floats], seed: int) -> dict[str, float]:
     """Return AUROC, the mean over generators and over seeds, whose ``scores`` (N,) these are, with its 95 % interval.
 
-    The interval tells of the images that were drawn, the lowest and highest seed of the training's chance.
+    The interval is over images, the lowest and highest seed show the variance of training.
     """
     seed = seeding.derive_seed("sef comparison", seed)
-    found, values = intervals.auroc_interval(exam.labels, np.stack(scores), exam.groups, seed, exam.parts)
+    result, values = intervals.auroc_interval(test_set.labels, np.stack(scores), test_set.groups, seed, test_set.parts)
     spread = {"lowest_seed": min(values), "highest_seed": max(values), "num_seeds": len(values)}
-    return {"auroc": found.value, "low": found.low, "high": found.high, **spread}
+    return {"auroc": result.value, "low": result.low, "high": result.high, **spread}
 
 
 def table(
-    exams: Mapping[str, TestSet], scores: Mapping[str, Mapping[str, Sequence[Floats]]], seed: int
+    test_sets: Mapping[str, TestSet], scores: Mapping[str, Mapping[str, Sequence[Floats]]], seed: int
 ) -> pd.DataFrame:
-    """``COLUMNS``, one row for each method and exam; ``scores`` by method and exam, an array for each seed."""
+    """Return ``COLUMNS``, a row for each method and test set; ``scores`` by method and test set, an array a seed."""
     rows = [
-        {"method": method, "tested_on": name, **evaluate(exams[name], found, seed)}
-        for method, by_exam in scores.items()
-        for name, found in by_exam.items()
+        {"method": method, "tested_on": name, **evaluate(test_sets[name], values, seed)}
+        for method, by_test_set in scores.items()
+        for name, values in by_test_set.items()
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-# Looking inside: where each expert looks, and which expert the gate trusts with which generator.
-
-
 def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
-    """How much each place speaks for "generated", (N, S, S) float32 in [0, 1] (Selvaraju et al., ICCV 2017).
+    """Return how much each pixel speaks for "generated", (N, S, S) float32 in [0, 1] (Selvaraju et al., ICCV 2017).
 
     The activations are the patches' tokens before the last block, as what leaves it counts by its class token alone.
     """
     seen: list[Tensor] = []
-    watch = _last_block(expert.encoder).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    watch = _last_block(expert.encoder).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     pixels = normalize(
         np.stack([resize_and_crop(image, expert.preprocess) for image in images]), expert.preprocess, expert.device
     )
@@ -126,41 +139,42 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sample_images(detector: Sef, table: pd.DataFrame, root: Path) -> Figure:
-    """Where both experts look at one photograph of the test split, and at what each generator makes of its kind."""
+    """Plot where both experts look at one real test image and one of each generator."""
     rows = table[table["split"] == "test"].drop_duplicates("generator").sort_values(["label", "generator"])
     images = [decode(root / path) for path in rows["path"]]
     return grad_cam_figure(images, rows["generator"].tolist(), dict(zip(DOMAINS, detector.experts(), strict=True)))
 
 
 def grad_cam_figure(images: Sequence[np.ndarray], names: Sequence[str], experts: Mapping[str, Expert]) -> Figure:
-    """A column for each image, below it what each expert looks at."""
+    """Plot a column for each image, below it what each expert looks at."""
     figure = Figure(figsize=(1.3 * len(images) + 0.6, 1.35 * (1 + len(experts)) + 0.3), layout="constrained")
     axes = figure.subplots(1 + len(experts), len(images), squeeze=False)
     for column, (image, name) in enumerate(zip(images, names, strict=True)):
         axes[0, column].imshow(image)
         axes[0, column].set_title(name, fontsize=8)
     for row, (domain, expert) in enumerate(experts.items(), start=1):
-        for column, found in enumerate(grad_cam(expert, images)):
+        for column, heatmap in enumerate(grad_cam(expert, images)):
             axes[row, column].imshow(images[column].mean(axis=2), cmap="gray")
-            axes[row, column].imshow(found, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+            axes[row, column].imshow(heatmap, cmap="inferno", alpha=0.6, vmin=0, vmax=1)
         axes[row, 0].set_ylabel(f"expert {domain}", fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     return figure
 
 
-def gate_weights(detector: Sef, exams: Mapping[str, tuple[TestSet, np.ndarray]]) -> Figure:
-    """``trust`` of the experts' features of several exams; an aligned fake is named by its domain."""
+def gate_weights(detector: Sef, test_sets: Mapping[str, tuple[TestSet, Floats]]) -> Figure:
+    """Plot the gate's weights for several test sets; an aligned fake is named by its domain."""
     width = len(DOMAINS) * detector.head.width
-    weights = np.concatenate([detector.gate(x[:, :width])[:, 0] for _, x in exams.values()])
+    weights = np.concatenate([detector.gate(x[:, :width])[:, 0] for _, x in test_sets.values()])
     names = [
-        np.where(exam.labels == 0, "real", np.char.add(f"{name}: ", exam.parts)) for name, (exam, _) in exams.items()
+        np.where(rows.labels == 0, "real", np.char.add(f"{name}: ", rows.parts))
+        for name, (rows, _) in test_sets.items()
     ]
     return gate_weight_figure(weights, np.concatenate(names), DOMAINS[0])
 
 
 def gate_weight_figure(weights: np.ndarray, generators: np.ndarray, expert: str) -> Figure:
-    """The gate's weight of one expert (N,) for the images of each generator: mean, median, quartiles, 5 to 95 %."""
+    """Plot the gate's weight of one expert (N,) for the images of each generator: mean, quartiles, 5 to 95 %."""
     names = sorted(set(generators), key=lambda name: (name != "real", name))
     figure = Figure(figsize=(6.4, 0.45 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
@@ -178,6 +192,8 @@ def gate_weight_figure(weights: np.ndarray, generators: np.ndarray, expert: str)
     return figure
 
 
-def _last_block(tower: nn.Module) -> nn.Module:
-    stacks = [module for module in tower.modules() if isinstance(module, nn.ModuleList | nn.Sequential) and len(module)]
+def _last_block(network: nn.Module) -> nn.Module:
+    stacks = [
+        module for module in network.modules() if isinstance(module, nn.ModuleList | nn.Sequential) and len(module)
+    ]
     return max(stacks, key=lambda stack: sum(value.numel() for value in stack.parameters()))[-1]

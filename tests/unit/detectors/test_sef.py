@@ -22,10 +22,11 @@ from aigid.detectors.sef import data, model, training
 from aigid.detectors.sef.data import open_pairs
 from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
-from aigid.experiments import sef, sef_gradients
+from aigid.experiments import sef
 from aigid.features import checkpoints
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
+from benchmarks import sef_gradients
 from tests.helpers.together import together, train_in_child
 
 EXPERT = ExpertSettings(
