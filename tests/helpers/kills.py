@@ -23,7 +23,7 @@ from aigid.core import files
 from aigid.features import row_cache
 from aigid.features.backbones import BACKBONES
 from aigid.features.reader import Reader
-from tests.helpers.towers import SIGLIP
+from tests.helpers.tiny_models import SIGLIP
 
 FOLDER = Path(sys.argv[1])
 KILLS = 20

@@ -15,7 +15,8 @@ from aigid.aligned.engine import FakeBatcher
 from aigid.aligned.generator import AlignSettings, load_generator
 from aigid.core.cache import CacheEntry
 from aigid.core.errors import InputError
-from tests.helpers.makers import autoencoder, pictures
+from tests.helpers.images import crops
+from tests.helpers.tiny_models import autoencoder
 
 NUM = 3
 
@@ -25,7 +26,7 @@ def order(tmp_path, monkeypatch):
     """What the driver sends with the photographs, by name, once its own shelf is there."""
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
     (tmp_path / "images").mkdir()
-    for number, picture in enumerate(pictures(NUM, 32, 40)):
+    for number, picture in enumerate(crops(NUM, 32, 40)):
         Image.fromarray(picture).save(tmp_path / f"images/{number}.png")
     autoencoder().save_pretrained(tmp_path / "vae")
     settings = AlignSettings(domain="vae", weights=str(tmp_path / "vae"))

@@ -10,14 +10,14 @@ import yaml
 from click.testing import CliRunner
 
 from aigid.cli.main import main
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def images(tmp_path):
-    noise.images(tmp_path, 20)
+    noise_folder(tmp_path, 20)
     return tmp_path
 
 

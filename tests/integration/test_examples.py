@@ -3,11 +3,10 @@
 import sys
 
 import h5py
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
+from tests.helpers.images import grain_folder
 from tests.helpers.workspace import ROOT, copy, run
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.diff"))
@@ -27,17 +26,8 @@ def patched(request, tmp_path):
 
 def images(folder):
     """Smooth ones in ``camera``, grainy ones in ``grain``."""
-    rng, rows = np.random.default_rng(0), []
-    for number in range(24):
-        fake = number % 2
-        path = folder / ("grain" if fake else "camera") / f"{number:02}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        grain = rng.normal(0, 25 if fake else 8, (40, 40, 3)) + rng.integers(60, 200, 3)
-        Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(path)
-        split = ("train", "train", "val", "test")[number // 2 % 4]
-        row = {"path": str(path.relative_to(folder)), "label": fake, "generator": "grain" if fake else "real"}
-        rows.append(row | {"split": split})
-    pd.DataFrame(rows).to_csv(folder / "m.csv", index=False)
+    rows = grain_folder(folder, 24, lambda number: f"{('camera', 'grain')[number % 2]}/{number:02}.png")
+    rows.to_csv(folder / "m.csv", index=False)
     return folder
 
 

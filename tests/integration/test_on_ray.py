@@ -20,7 +20,7 @@ from aigid.features import extract, pipeline, ray_actor, row_cache
 from aigid.features.backbones import backbone_settings
 from aigid.features.encoder import Backbone
 from aigid.features.pipeline import ExtractionTask
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM = 96
@@ -81,7 +81,7 @@ def test_rows_say_which_blocks_lack_them():
 def images(tmp_path_factory):
     """Images, one of them broken, and the file that the local engine makes of them."""
     root = tmp_path_factory.mktemp("images")
-    table = noise.images(root, NUM, 40)
+    table = noise_folder(root, NUM, 40)
     (root / "05.png").write_bytes(b"no image")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGID_CACHE", str(root / "cache-local"))

@@ -28,7 +28,7 @@ from aigid.features.extract import extract
 from aigid.images import hashing
 from aigid.images.errors import ImageError, Status
 from aigid.images.formats import read_bytes
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 NUM = 10
 LEFT_OUT = (".hidden/1_fake/a.png", "__MACOSX/1_fake/a.png", "test/gan/1_fake/.a.png", "notes.txt")
@@ -38,7 +38,7 @@ LEFT_OUT = (".hidden/1_fake/a.png", "__MACOSX/1_fake/a.png", "test/gan/1_fake/.a
 def folder(tmp_path_factory):
     """Images by class, one of them broken, and files that are none."""
     root = tmp_path_factory.mktemp("images")
-    noise.images(root, NUM)
+    noise_folder(root, NUM)
     for number in range(NUM):
         place = root / "test/gan" / ("0_real", "1_fake")[number % 2] / f"{number:02}.png"
         place.parent.mkdir(parents=True, exist_ok=True)

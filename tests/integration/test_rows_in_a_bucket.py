@@ -11,7 +11,7 @@ from aigid.core.errors import InputError
 from aigid.features import row_cache
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 NUM = 12
 
@@ -21,7 +21,7 @@ def images(tmp_path):
     """A folder of images, and their manifest."""
     root = tmp_path / "images"
     root.mkdir()
-    return root, noise.images(root, NUM)
+    return root, noise_folder(root, NUM)
 
 
 @pytest.fixture(params=["memory", "s3"])

@@ -28,7 +28,8 @@ from aigid.generators.autoencoder_kl import train_vae
 from aigid.generators.srgan import SuperResolution, train_super_resolution
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
-from tests.helpers.makers import autoencoder, pictures
+from tests.helpers.images import crops
+from tests.helpers.tiny_models import autoencoder
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,7 @@ def mixture(num):
     """Files of many formats, qualities and sizes, none of them a multiple of eight."""
     rng = np.random.default_rng(1)
     files = {}
-    for n, picture in enumerate(pictures(num, 75, 90)):
+    for n, picture in enumerate(crops(num, 75, 90)):
         picture = picture[: 60 + n % 15, : 70 + n % 3 * 7]
         quality, subsampling = int(rng.integers(50, 100)), ("4:4:4", "4:2:0", "4:2:2")[n % 3]
         match n % 5:
@@ -156,7 +157,7 @@ def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_
 @pytest.mark.parametrize("domain", ["vae", "gan"])
 def test_the_difference_has_no_border(domain, weights, tmp_path):
     """Outer pixels are no worse than twice the inner ones; a frame or a shift by a pixel would be worse by far."""
-    shapes = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(12, 70, 101))}
+    shapes = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(crops(12, 70, 101))}
     align(dataset(tmp_path, shapes), domain, weights[domain])
     outer, inner = [], []
     for record in records(tmp_path / "out"):
@@ -214,7 +215,7 @@ def test_ray_makes_the_same_pairs(domain, weights, tmp_path):
 
 
 def test_a_fake_does_not_depend_on_its_company(weights, tmp_path, monkeypatch):
-    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(5, 32, 32))}
+    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(crops(5, 32, 32))}
     monkeypatch.setenv("AIGID_BATCH", "4")
     align(dataset(tmp_path / "all", files), "vae", weights["vae"])
     together = content(tmp_path / "all/out")
@@ -229,7 +230,7 @@ def test_a_fake_does_not_depend_on_its_company(weights, tmp_path, monkeypatch):
 
 
 def test_what_was_aligned_is_not_aligned_again(weights, tmp_path, monkeypatch):
-    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(pictures(4, 40, 40))}
+    files = {f"{n}.png": file(picture, "PNG") for n, picture in enumerate(crops(4, 40, 40))}
     align(dataset(tmp_path, dict(list(files.items())[:3])), "gan", weights["gan"])
     first = content(tmp_path / "out")
     done = align(dataset(tmp_path, files), "gan", weights["gan"])
@@ -252,7 +253,7 @@ def test_what_was_aligned_is_not_aligned_again(weights, tmp_path, monkeypatch):
 
 def test_a_killed_alignment_goes_on_where_it_stopped(tmp_path, monkeypatch, request):
     autoencoder(block_out_channels=(16, 16, 16, 16)).save_pretrained(tmp_path / "vae")
-    files = {f"{n:02}.png": file(picture, "PNG") for n, picture in enumerate(pictures(16, 96, 96))}
+    files = {f"{n:02}.png": file(picture, "PNG") for n, picture in enumerate(crops(16, 96, 96))}
     dataset(tmp_path, files)
     command = [sys.executable, "-c", "from aigid.cli.main import main; main()", "align", "m.csv", "--root", "images",
                "--domain", "vae", "--weights", "vae", "--out", "out"]  # fmt: skip
@@ -280,7 +281,7 @@ def test_a_killed_alignment_goes_on_where_it_stopped(tmp_path, monkeypatch, requ
 
 
 def test_photographs_that_cannot_be_aligned_are_named(weights, tmp_path):
-    good, small = pictures(1, 40, 40)[0], pictures(1, 7, 40)[0]
+    good, small = crops(1, 40, 40)[0], crops(1, 7, 40)[0]
     files = {"good.png": file(good, "PNG"), "small.png": file(small, "PNG"), "text.jpg": b"no image"}
     dataset(tmp_path, files)
     done = align(tmp_path, "gan", weights["gan"])
@@ -310,7 +311,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
 
     dataset(tmp_path, {"a.png": b"no image"})
     refused("images: none of the manifest's 1 photographs can be aligned, such as a.png: not_an_image")
-    dataset(tmp_path, {"a.png": file(pictures(1, 40, 40)[0], "PNG")})
+    dataset(tmp_path, {"a.png": file(crops(1, 40, 40)[0], "PNG")})
     refused("unknown domain 'van'; known: gan, vae", domain="van")
     refused("no such file or folder", path="nowhere")
     (tmp_path / "full").mkdir()
@@ -320,7 +321,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
     dataset(tmp_path, {"a.png": b""}, label=1, generator="sdxl")
     refused("holds no photograph")
     autoencoder().save_pretrained(tmp_path / "random")
-    picture = pictures(1, 40, 40)[0]
+    picture = crops(1, 40, 40)[0]
     dataset(tmp_path, {"a.png": file(picture, "JPEG"), "a.png.jpg": file(picture, "JPEG")})
     refused("'train/fake/a.png.jpg': stands twice")
     assert not list(tmp_path.glob(".out*"))
@@ -330,7 +331,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
 
 
 def test_makers_are_trained_alike_each_time(weights, tmp_path):
-    lessons = np.stack(pictures(20, 32, 32))
+    lessons = np.stack(crops(20, 32, 32))
     settings = GeneratorTrainingSettings(steps=2, width=8, batch_size=2)
     for name in ("a", "b"):
         train_vae(lessons, settings, tmp_path / name / "vae")
@@ -343,7 +344,7 @@ def test_a_batch_beyond_the_memory(weights, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(SuperResolution, "forward", full)
-    dataset(tmp_path, {"a.png": file(pictures(1, 72, 80)[0], "PNG")})
+    dataset(tmp_path, {"a.png": file(crops(1, 72, 80)[0], "PNG")})
     done = align(tmp_path, "gan", weights["gan"])
     assert done.exit_code == 2
     assert "45 photographs of 80 x 72 px at once are too much for the memory of" in done.stderr

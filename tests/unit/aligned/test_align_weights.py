@@ -15,7 +15,8 @@ from aigid.core.errors import InputError
 from aigid.core.seeding import derive_seed
 from aigid.features.checkpoints import state_dict_hash
 from aigid.generators import autoencoder_kl, srgan
-from tests.helpers.makers import autoencoder, pictures
+from tests.helpers.images import crops
+from tests.helpers.tiny_models import autoencoder
 
 
 def settings(domain, path=None, **changes):
@@ -239,7 +240,7 @@ def test_an_esrgan_is_loaded_by_spandrel(tmp_path, spelling):
 
 def test_shrinking_is_antialiased_bicubic():
     """Pillow's bicubic, which rounds between its two passes."""
-    for picture in pictures(3, 48, 64):
+    for picture in crops(3, 48, 64):
         pillow = np.asarray(Image.fromarray(picture).resize((16, 12), Image.Resampling.BICUBIC)).astype(int)
         ours = srgan.downsample(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255)
         levels = 255 * ours[0].permute(1, 2, 0).numpy()

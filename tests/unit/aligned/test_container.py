@@ -11,7 +11,7 @@ from aigid.aligned import images
 from aigid.aligned.pairs import psnr
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
-from tests.helpers.makers import pictures
+from tests.helpers.images import crops
 
 
 def file(picture, *arguments, mode="RGB", **options):
@@ -23,7 +23,7 @@ def file(picture, *arguments, mode="RGB", **options):
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("quality", [5, 50, 83, 100])
 def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
-    picture, other = pictures(2, 32, 48)
+    picture, other = crops(2, 32, 48)
     source = read_header(file(picture, "JPEG", quality=quality, subsampling=subsampling, progressive=True))
     written = images.container_like(source, picture, "own")
     heads = [read_header(written.encode(pixels)) for pixels in (picture, other)]
@@ -40,7 +40,7 @@ def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
 
 
 def test_a_grey_photograph_makes_a_grey_fake():
-    picture, other = pictures(2, 32, 48)
+    picture, other = crops(2, 32, 48)
     for data in (file(picture, "JPEG", mode="L", quality=70), file(picture, "PNG", mode="L")):
         written = images.container_like(read_header(data), decode(data), "own")
         fake = written.encode(other)
@@ -51,7 +51,7 @@ def test_a_grey_photograph_makes_a_grey_fake():
 
 @pytest.mark.parametrize("kind", ["WEBP", "BMP", "PNG", "TIFF"])
 def test_other_formats_become_png(kind):
-    picture = pictures(1, 32, 48)[0]
+    picture = crops(1, 32, 48)[0]
     written = images.container_like(
         read_header(file(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))), picture, "own"
     )
@@ -62,7 +62,7 @@ def test_other_formats_become_png(kind):
 
 
 def test_a_jpeg_as_png_on_demand():
-    picture = pictures(1, 32, 48)[0]
+    picture = crops(1, 32, 48)[0]
     written = images.container_like(read_header(file(picture, "JPEG")), picture, "png")
     assert (decode(written.encode(picture)) == picture).all()
     assert written.name("a.jpg") == "a.jpg.png"
@@ -70,7 +70,7 @@ def test_a_jpeg_as_png_on_demand():
 
 def test_jpegs_that_pillow_would_not_write():
     """Four layers, and sixteen-bit tables, are brought to what it writes."""
-    picture = pictures(1, 32, 48)[0]
+    picture = crops(1, 32, 48)[0]
     cmyk = read_header(file(picture, "JPEG", mode="CMYK"))
     assert read_header(images.container_like(cmyk, picture, "own").encode(picture)).mode == "RGB"
     wide = replace(

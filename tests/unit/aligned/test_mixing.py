@@ -11,7 +11,7 @@ from aigid.aligned import images
 from aigid.degradations.filters import dct_mix, jpeg, match_jpeg_quality, pixel_mix
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
-from tests.helpers.makers import pictures
+from tests.helpers.images import crops
 
 
 def test_a_pixel_mix_by_hand():
@@ -24,7 +24,7 @@ def test_a_pixel_mix_by_hand():
 
 @pytest.mark.parametrize("share", [0.0, 0.37, 0.8])
 def test_a_dct_mix_is_that_of_the_transforms(share):
-    photograph, fake = pictures(2, 40, 56)
+    photograph, fake = crops(2, 40, 56)
     first, second = (dctn(image.astype(float), axes=(0, 1), norm="ortho") for image in (photograph, fake))
     slow = np.rint(np.clip(idctn(share * first + (1 - share) * second, axes=(0, 1), norm="ortho"), 0, 255))
     assert np.abs(slow - dct_mix(photograph, fake, share)).max() <= 1  # where half a level is rounded either way
@@ -32,13 +32,13 @@ def test_a_dct_mix_is_that_of_the_transforms(share):
 
 
 def test_a_mix_keeps_its_brightness():
-    photograph, fake = pictures(2, 64, 64)
+    photograph, fake = crops(2, 64, 64)
     wanted = 0.6 * fake.mean() + 0.4 * photograph.mean()
     assert pixel_mix(photograph, fake, 0.6).mean() == pytest.approx(wanted, abs=0.05)
 
 
 def test_quality_alignment():
-    fake = pictures(1, 48, 48)[0]
+    fake = crops(1, 48, 48)[0]
     assert (match_jpeg_quality(fake, 100) == fake).all()
     assert (match_jpeg_quality(fake, 70) == jpeg(fake, 70)).all()
     assert (match_jpeg_quality(fake, None) == jpeg(fake, 96)).all()
@@ -49,7 +49,7 @@ def test_quality_alignment():
 
 def test_a_photograph_compressed_twice_alike_is_as_if_once():
     """Why both members may be encoded: the photograph's own tables on its own grid change next to nothing."""
-    for picture in pictures(3, 64, 96):
+    for picture in crops(3, 64, 96):
         for options in ({"quality": 60, "subsampling": "4:4:4"}, {"quality": 88, "subsampling": "4:2:0"}):
             buffer = BytesIO()
             Image.fromarray(picture).save(buffer, "JPEG", **options)

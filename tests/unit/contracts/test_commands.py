@@ -18,7 +18,7 @@ from aigid.detectors import bundle
 from aigid.features.backbones import backbone_settings
 from aigid.importers import linear
 from aigid.importers.base import ImportRequest
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 NO_MANIFEST = ("nowhere.csv", "--root", "images")
 REFUSED = {  # by command: a call that names what is not there, and what the one line names
@@ -61,7 +61,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images with their manifest, a scores file and a bundle, which no test changes."""
     folder, rng = tmp_path_factory.mktemp("material"), np.random.default_rng(0)
     (folder / "images").mkdir()
-    table = noise.images(folder / "images", 8).assign(split=["val", "test"] * 4, label=[0, 0, 1, 1] * 2)
+    table = noise_folder(folder / "images", 8).assign(split=["val", "test"] * 4, label=[0, 0, 1, 1] * 2)
     table["generator"] = np.where(table["label"], "a", "real")
     manifest.write(table, folder / "m.csv")
     scores = table[["path", "label", "generator", "split"]].assign(view="clean", score=rng.random(8))

@@ -25,8 +25,7 @@ from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
 from tests.helpers import demo_experts
 from tests.helpers.embeddings import write_embeddings
-from tests.helpers.texts import Texts
-from tests.helpers.tiny_models import VAE
+from tests.helpers.tiny_models import VAE, Texts
 
 SHORT = {"epochs": 20, "learning_rate": 0.01, "batch_size": 16}
 FUSION = {"width": 4, "hidden": 4, "weight_decay": 0.01, **SHORT}

@@ -13,7 +13,7 @@ from aigid.detectors.occ import OccClip, OccSettings, Prompts, learning_rate_at,
 from aigid.detectors.samples import LabeledEmbeddings
 from aigid.features.backbones import backbone_settings
 from aigid.features.loaders.open_clip import load_text_encoder
-from tests.helpers.texts import Texts
+from tests.helpers.tiny_models import Texts
 
 NAMES = np.array(["real", "a", "b"])
 

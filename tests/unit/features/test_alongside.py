@@ -5,7 +5,6 @@ from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -17,7 +16,8 @@ from aigid.features import preprocess
 from aigid.features.backbones import BackboneSettings, backbone_settings, components, other_backbones
 from aigid.features.extract import extract
 from stages.extract import main as stage
-from tests.helpers.towers import SIGLIP
+from tests.helpers.images import unlabeled
+from tests.helpers.tiny_models import SIGLIP
 
 FIRST = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
 SECOND = FIRST.model_copy(update={"seed": 1, "preprocess": FIRST.preprocess.model_copy(update={"size": 64})})
@@ -34,8 +34,7 @@ def images(tmp_path):
         small = Image.fromarray(rng.integers(0, 256, (12, 16, 3)).astype(np.uint8))
         small.resize((160 - n, 120 + n)).save(root / f"{n}.jpg", quality=85 + n)
     (root / "4.jpg").write_bytes((root / "4.jpg").read_bytes()[:300])
-    table = pd.DataFrame({"path": [f"{n}.jpg" for n in range(9)], "label": 0, "generator": "real", "split": "test"})
-    manifest.write(manifest.validate(table, "table"), tmp_path / "m.csv")
+    manifest.write(unlabeled([f"{n}.jpg" for n in range(9)]), tmp_path / "m.csv")
     return root, manifest.read(tmp_path / "m.csv")
 
 

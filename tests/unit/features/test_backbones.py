@@ -14,7 +14,8 @@ from aigid.features import checkpoints
 from aigid.features.backbones import BACKBONES, BackboneSettings, ConcatSettings, backbone_settings
 from aigid.features.encoder import Backbone
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
-from tests.helpers.towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
+from tests.helpers.images import random_images
+from tests.helpers.tiny_models import CLIP, CLIP_VISION, DINOV2, SIGLIP
 
 CPU = torch.device("cpu")
 
@@ -45,12 +46,12 @@ def test_a_configuration_and_a_seed_make_a_tower(library, config, dim):
     other = Backbone(settings(library, config=config, seed=6), CPU)
     assert first.dim == dim
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    embedded = first.encode(images())
+    embedded = first.encode(random_images())
     assert embedded.shape == (3, dim)
     assert embedded.dtype == np.float32
-    np.testing.assert_array_equal(embedded, again.encode(images()))
-    np.testing.assert_allclose(embedded[1:2], first.encode(images()[1:2]), atol=1e-5)
-    assert not np.allclose(embedded, other.encode(images()))
+    np.testing.assert_array_equal(embedded, again.encode(random_images()))
+    np.testing.assert_allclose(embedded[1:2], first.encode(random_images()[1:2]), atol=1e-5)
+    assert not np.allclose(embedded, other.encode(random_images()))
 
 
 def test_an_open_clip_checkpoint_gives_the_librarys_embedding(tmp_path):
@@ -62,8 +63,8 @@ def test_an_open_clip_checkpoint_gives_the_librarys_embedding(tmp_path):
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
     backbone = Backbone(settings("open_clip", weights=str(folder)), CPU)
     with torch.inference_mode():
-        expected = model.encode_image(normalised(images())).numpy()
-    np.testing.assert_allclose(backbone.encode(images()), expected, atol=1e-5)
+        expected = model.encode_image(normalised(random_images())).numpy()
+    np.testing.assert_allclose(backbone.encode(random_images()), expected, atol=1e-5)
     same = Backbone(settings("open_clip", weights=str(folder)), CPU)
     assert same.fingerprint == backbone.fingerprint
 
@@ -82,8 +83,8 @@ def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, 
     model.save_pretrained(tmp_path)
     backbone = Backbone(settings("transformers", weights=str(tmp_path)), CPU)
     with torch.inference_mode():
-        expected = model(normalised(images()))[output].numpy()
-    np.testing.assert_allclose(backbone.encode(images()), expected, atol=1e-5)
+        expected = model(normalised(random_images()))[output].numpy()
+    np.testing.assert_allclose(backbone.encode(random_images()), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -147,15 +148,16 @@ def test_tiny_towers_and_their_joint():
 def test_mean_pooling_is_the_mean_of_the_tokens():
     backbone = Backbone(settings("transformers", config=SIGLIP, pool="mean"), CPU)
     with torch.inference_mode():
-        hidden = backbone.network.model(pixel_values=normalised(images())).last_hidden_state.numpy()
-    np.testing.assert_allclose(backbone.encode(images()), hidden.mean(axis=1), atol=1e-5)
+        hidden = backbone.network.model(pixel_values=normalised(random_images())).last_hidden_state.numpy()
+    np.testing.assert_allclose(backbone.encode(random_images()), hidden.mean(axis=1), atol=1e-5)
 
 
 def test_before_the_projection(tmp_path):
     own = Backbone(settings("open_clip", config=CLIP), CPU)
     before = Backbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
     assert (own.dim, before.dim) == (24, 32)
-    np.testing.assert_allclose(before.encode(images()) @ own.network.proj.numpy(), own.encode(images()), atol=1e-5)
+    projected = before.encode(random_images()) @ own.network.proj.numpy()
+    np.testing.assert_allclose(projected, own.encode(random_images()), atol=1e-5)
     assert before.fingerprint != own.fingerprint
     with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
         Backbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)

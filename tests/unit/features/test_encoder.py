@@ -11,7 +11,8 @@ from aigid.core.errors import InputError
 from aigid.features import encoder
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import Backbone
-from tests.helpers.towers import CLIP, SIGLIP, images
+from tests.helpers.images import random_images
+from tests.helpers.tiny_models import CLIP, SIGLIP
 
 CPU = torch.device("cpu")
 SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
@@ -56,11 +57,11 @@ def test_the_batch_is_halved_until_it_fits(fake, most, batch):
     tower = fake(most=most)
     backbone = Backbone(SETTINGS, CPU)
     backbone.batch = 16
-    np.testing.assert_allclose(backbone.encode(images(21)), expected(images(21)), atol=1e-5)
+    np.testing.assert_allclose(backbone.encode(random_images(21)), expected(random_images(21)), atol=1e-5)
     assert backbone.batch == batch
     settled = tower.sizes[-(21 // batch) :]
     assert set(settled) == {batch}
-    backbone.encode(images(3))
+    backbone.encode(random_images(3))
     assert tower.sizes[-1] == batch  # what did not fit is not tried again
 
 
@@ -69,7 +70,7 @@ def test_no_room_for_one_image_is_one_line(fake):
     backbone = Backbone(SETTINGS, CPU)
     backbone.network.most = 0
     with pytest.raises(InputError, match="tiny: cpu has too little memory for one image at a time"):
-        backbone.encode(images(3))
+        backbone.encode(random_images(3))
 
 
 def test_half_precision_is_computed_again_where_it_overflows(fake):
@@ -92,7 +93,7 @@ def test_half_precision_is_near(library, config):
     settings = SETTINGS.model_copy(update={"library": library, "config": config})
     wide, half = Backbone(settings, CPU, 4), Backbone(settings, CPU, 4, half=True)
     assert wide.fingerprint == half.fingerprint
-    a, b = wide.encode(images(7)), half.encode(images(7))
+    a, b = wide.encode(random_images(7)), half.encode(random_images(7))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert np.abs(a - b).max() > 0
     assert (1 - cosine).max() < 1e-4
@@ -100,26 +101,26 @@ def test_half_precision_is_near(library, config):
 
 def test_an_embedding_does_not_depend_on_its_company():
     backbone = Backbone(SETTINGS, CPU, 16)
-    together = backbone.encode(images(16))
+    together = backbone.encode(random_images(16))
     for n in range(16):
-        np.testing.assert_array_equal(backbone.encode(images(16)[n:])[0], together[n])
+        np.testing.assert_array_equal(backbone.encode(random_images(16)[n:])[0], together[n])
 
 
 def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
     backbone = Backbone(SETTINGS, CPU, 8)
-    one, other = images(8), 255 - images(8)
+    one, other = random_images(8), 255 - random_images(8)
     first, second = backbone.encode_async(one), backbone.encode_async(other)
-    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(images(8)))
-    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - images(8)))
-    np.testing.assert_array_equal(one, images(8))
+    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(random_images(8)))
+    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - random_images(8)))
+    np.testing.assert_array_equal(one, random_images(8))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 64])
 def test_an_embedding_depends_on_the_batch_by_rounding_alone(size):
     """By none on many CPUs; those with AMX multiply matrices of four images' rows otherwise than of sixteen's."""
     tower = backbone_settings("tiny_clip")
-    together = Backbone(tower, CPU, 16).encode(images(9))
-    np.testing.assert_allclose(Backbone(tower, CPU, size).encode(images(9)), together, rtol=0, atol=1e-6)
+    together = Backbone(tower, CPU, 16).encode(random_images(9))
+    np.testing.assert_allclose(Backbone(tower, CPU, size).encode(random_images(9)), together, rtol=0, atol=1e-6)
 
 
 def test_the_way_of_decoding_is_in_the_fingerprint():

@@ -3,12 +3,11 @@
 import hashlib
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from aigid.core import embeddings, manifest
+from aigid.core import embeddings
 from aigid.core.errors import InputError
 from aigid.degradations import views
 from aigid.features.backbones import BackboneSettings, ConcatSettings
@@ -16,7 +15,8 @@ from aigid.features.encoder import Backbone
 from aigid.features.extract import extract
 from aigid.features.preprocess import resize_and_crop
 from aigid.images.decode import decode
-from tests.helpers.towers import SIGLIP
+from tests.helpers.images import unlabeled
+from tests.helpers.tiny_models import SIGLIP
 
 SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
 
@@ -33,8 +33,7 @@ def images(tmp_path):
     (root / "03.png").write_bytes((root / "03.png").read_bytes()[:200])
     (root / "06.png").write_text("<html></html>")
     (root / "10.png").unlink()
-    table = pd.DataFrame({"path": [f"{n:02}.png" for n in range(11)], "label": 0, "generator": "real", "split": "test"})
-    return root, manifest.validate(table, "table")
+    return root, unlabeled([f"{n:02}.png" for n in range(11)])
 
 
 def test_rows_are_the_manifests(images, tmp_path):

@@ -11,12 +11,12 @@ from aigid.core import manifest
 from aigid.features.backbones import backbone_settings
 from aigid.features.estimate import estimate
 from aigid.features.extract import extract
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 
 @pytest.fixture
 def images(tmp_path):
-    noise.images(tmp_path, 30)
+    noise_folder(tmp_path, 30)
     return tmp_path
 
 

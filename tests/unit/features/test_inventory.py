@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -15,7 +14,8 @@ from aigid.core import manifest
 from aigid.features import cache_admin, row_cache
 from aigid.features.backbones import BackboneSettings
 from aigid.features.extract import extract
-from tests.helpers.towers import SIGLIP, images
+from tests.helpers.images import random_images, unlabeled
+from tests.helpers.tiny_models import SIGLIP
 
 SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
 
@@ -25,10 +25,9 @@ def dataset(tmp_path):
     """Six images, their manifest, and a cache that holds them in two views."""
     root = tmp_path / "images"
     root.mkdir()
-    for n, pixels in enumerate(images(6)):
+    for n, pixels in enumerate(random_images(6)):
         Image.fromarray(pixels).save(root / f"{n}.png")
-    table = pd.DataFrame({"path": [f"{n}.png" for n in range(6)], "label": 0, "generator": "real", "split": "test"})
-    manifest.write(manifest.validate(table, "table"), tmp_path / "m.csv")
+    manifest.write(unlabeled([f"{n}.png" for n in range(6)]), tmp_path / "m.csv")
     extract(manifest.read(tmp_path / "m.csv"), root, SETTINGS, ["clean", "jpeg65"])
     return tmp_path
 
@@ -118,7 +117,7 @@ def test_another_schema_and_a_changed_description_are_named(dataset):
 
 
 def test_an_image_that_changed_and_weights_that_are_gone(dataset):
-    Image.fromarray(255 - images(1)[0]).save(dataset / "images/0.png")
+    Image.fromarray(255 - random_images(1)[0]).save(dataset / "images/0.png")
     table = manifest.read(dataset / "m.csv")
     done = verify(dataset)
     assert "10 rows computed again; faults: 0" in done.stdout  # the changed one is not in the cache

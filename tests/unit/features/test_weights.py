@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from aigid.core.errors import InputError
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import Backbone
-from tests.helpers.towers import CLIP, CLIP_VISION, DINOV2, SIGLIP, images
+from tests.helpers.images import random_images
+from tests.helpers.tiny_models import CLIP, CLIP_VISION, DINOV2, SIGLIP
 
 QUICK = CLIP | {"quick_gelu": True, "vision_cfg": CLIP["vision_cfg"] | {"mlp_ratio": 2.0}}
 
@@ -73,13 +74,17 @@ def clip(tmp_path):
 def test_both_libraries_embed_alike(clip, tmp_path, pool):
     folder, state = clip
     save_file(state, tmp_path / "clip.safetensors")
-    ours = backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK, pool=pool).encode(images(8)).astype(float)
-    theirs = backbone("transformers", folder, pool=pool).encode(images(8)).astype(float)
+    ours = (
+        backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK, pool=pool)
+        .encode(random_images(8))
+        .astype(float)
+    )
+    theirs = backbone("transformers", folder, pool=pool).encode(random_images(8)).astype(float)
     cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     assert (1 - cosine < 1e-6).all()
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1), rtol=1e-5)
     plain = backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK | {"quick_gelu": False}, pool=pool)
-    assert not np.allclose(plain.encode(images(8)), theirs, rtol=1e-3)  # the activation is told apart
+    assert not np.allclose(plain.encode(random_images(8)), theirs, rtol=1e-3)  # the activation is told apart
 
 
 def test_every_format_of_open_clip_is_one_tower(clip, tmp_path):
@@ -127,7 +132,7 @@ def test_the_tower_of_a_whole_clip(tmp_path):
     assert folder.fingerprint == file.fingerprint == asked_of_open_clip.fingerprint
     projection = model.visual_projection.weight.detach().numpy()
     before = backbone("transformers", tmp_path, pool="before_projection")
-    np.testing.assert_allclose(before.encode(images()) @ projection.T, folder.encode(images()), atol=1e-5)
+    np.testing.assert_allclose(before.encode(random_images()) @ projection.T, folder.encode(random_images()), atol=1e-5)
 
 
 def test_keys_that_do_not_fit_are_named_and_counted(clip, tmp_path):

@@ -18,7 +18,7 @@ from aigid.images.decode import decode
 from aigid.importers import dda
 from aigid.importers.base import ImportRequest, get_importer
 from aigid.prediction.predict import Predictor
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 WIDTH, DEPTH, HEADS, PATCH, GRID, SIDE = 24, 2, 2, 8, 7, 4  # positions of 7 x 7 patches, images of 4 x 4
 CONFIG = {"img_size": SIDE * PATCH, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
@@ -103,7 +103,7 @@ def bring(path):
 def test_logits_are_those_of_the_published_form(saved, tmp_path):
     done = CliRunner().invoke(main, ["import", "dda", "--weights", str(saved), "--out", str(tmp_path / "bundle")])
     assert done.exit_code == 0, done.stderr
-    table = noise.images(tmp_path, 6)
+    table = noise_folder(tmp_path, 6)
     bundle = Predictor(tmp_path / "bundle")
     images = np.stack([decode(tmp_path / path) for path in table["path"]])
     expected = logits(checkpoint(), images)
@@ -119,7 +119,7 @@ def test_logits_are_those_of_the_published_form(saved, tmp_path):
 
 def test_the_bare_tower_is_another_backbone(saved, tmp_path):
     bundles.save(bring(saved), tmp_path / "bundle")
-    table = noise.images(tmp_path, 2)
+    table = noise_folder(tmp_path, 2)
     extract(table, tmp_path, backbone_settings("mine", TINY)).write(tmp_path / "e.h5")
     with pytest.raises(InputError, match="made by another backbone, weights or preprocessing"):
         score(bundles.load(tmp_path / "bundle"), open_dataset(table, [tmp_path / "e.h5"]))

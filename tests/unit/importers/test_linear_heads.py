@@ -16,7 +16,7 @@ from aigid.features.extract import extract
 from aigid.importers import linear
 from aigid.importers.base import ImportRequest, get_importer
 from aigid.prediction.predict import Predictor
-from tests.helpers import noise
+from tests.helpers.images import noise_folder
 
 SHARED = Path(__file__).resolve().parents[4] / "shared/weights"
 PREFIX = "model.classification_head.fc."
@@ -78,7 +78,7 @@ def test_what_they_refuse(tmp_path):
 
 def test_a_head_scores_cached_embeddings_of_its_backbone_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
-    table = noise.images(tmp_path, 6)
+    table = noise_folder(tmp_path, 6)
     torch.save({"weight": torch.randn(1, 192), "bias": torch.zeros(1)}, tmp_path / "head.pth")
     head = linear.LinearHead("a paper", ["MIT"], "a head", "", 192, "tiny_clip")
     probe = head.load(tmp_path / "head.pth")

@@ -1,9 +1,6 @@
 """One bundle for all tests of prediction."""
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from aigid.core import manifest
 from aigid.detectors import bundle as bundles
@@ -12,6 +9,7 @@ from aigid.detectors.samples import open_dataset
 from aigid.detectors.scoring import score, validate
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
+from tests.helpers.images import grain_folder
 
 NUM = 48
 
@@ -22,15 +20,8 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     patch = pytest.MonkeyPatch()
     patch.setenv("AIGID_CACHE", str(folder / "cache"))
-    rng, rows = np.random.default_rng(0), []
-    (folder / "images").mkdir()
-    for number in range(NUM):
-        fake, path = number % 2, f"{number:02}.png"
-        grain = rng.normal(0, 25 if fake else 8, (40, 40, 3)) + rng.integers(60, 200, 3)
-        Image.fromarray(grain.clip(0, 255).astype(np.uint8)).save(folder / "images" / path)
-        split = ("train", "train", "val", "test")[number // 2 % 4]
-        rows.append((path, fake, "noise" if fake else "real", split))
-    manifest.write(pd.DataFrame(rows, columns=["path", "label", "generator", "split"]), folder / "m.csv")
+    rows = grain_folder(folder / "images", NUM, "{:02}.png".format)
+    manifest.write(rows, folder / "m.csv")
     table = manifest.read(folder / "m.csv")
     extract(table, folder / "images", backbone_settings("tiny_clip")).write(folder / "e.h5")
     dataset = open_dataset(table, [folder / "e.h5"])

@@ -82,7 +82,7 @@ def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tm
     scored = score(model, dataset).set_index("path")
     for found in aigid.load(tmp_path / "svm").predict([folder / "images" / name for name in expected.index]):
         row = scored.loc[found.path.rsplit("/", 1)[-1]]
-        assert found.details["classes"] == pytest.approx({it: row[f"class_{it}"] for it in ("real", "noise")}, abs=1e-6)
+        assert found.details["classes"] == pytest.approx({it: row[f"class_{it}"] for it in ("real", "grain")}, abs=1e-6)
         assert found.score == pytest.approx(1 - found.details["classes"]["real"], abs=1e-6)
 
 
