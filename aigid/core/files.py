@@ -21,7 +21,8 @@ from aigid.core.paths import AnyPath, as_path, is_remote
 if TYPE_CHECKING:
     import torch
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file any more
 
 

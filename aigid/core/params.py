@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -73,7 +73,7 @@ def validate(value: object, model: type[T], name: str) -> T:
         raise InputError(f"{key}: {first['msg']}{got}") from None
 
 
-def read(path: Path) -> dict:
+def read(path: Path) -> dict[str, Any]:
     """Return all sections of a file; InputError where it is missing, no YAML, or has a key of an earlier version."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from pyarrow import ArrowException, parquet, types
 
 from aigid.core.errors import InputError
-from aigid.core.paths import AnyPath, as_path, is_remote
+from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images.errors import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
@@ -81,8 +81,8 @@ class Tar:
     def read(self, name: str) -> bytes:
         offset, size = self._spans[name]
         _check_size(size)
-        if is_remote(self.path):
-            return as_path(self.path).read_bytes(offset, offset + size)
+        if isinstance(remote := as_path(self.path), RemotePath):
+            return remote.read_bytes(offset, offset + size)
         with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
             return os.pread(file.fileno(), size, offset)
 
@@ -108,7 +108,7 @@ class Parquet:
         self.path = path
         file = parquet.ParquetFile(_readable(path))
         self._columns = [field.name for field in file.schema_arrow if _holds_images(field.type)]
-        self._ends = []
+        self._ends: list[int] = []
         for group in range(file.num_row_groups):
             self._ends.append((self._ends or [0])[-1] + file.metadata.row_group(group).num_rows)
 

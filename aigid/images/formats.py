@@ -5,7 +5,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import ImageFile
@@ -19,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.core.errors import InputError
-from aigid.core.paths import AnyPath, as_path, is_remote
+from aigid.core.paths import AnyPath, RemotePath, as_path
 from aigid.images import archives
 from aigid.images.errors import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, is_member
 
@@ -67,17 +66,20 @@ def open_file(path: AnyPath | str) -> BinaryIO:
     if is_member(path):
         return BytesIO(archives.read(path))
     try:
-        if is_remote(path):
-            return BytesIO(as_path(path).read_bytes(max_bytes=MAX_BYTES))
-        status = Path(path).stat()
+        file = as_path(path)
+        if isinstance(file, RemotePath):
+            return BytesIO(file.read_bytes(max_bytes=MAX_BYTES))
+        status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
             raise ImageError(Status.NOT_A_FILE, f"is a {kinds.get(stat.S_IFMT(status.st_mode), 'device')}")
         if status.st_size > MAX_BYTES:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
-        return Path(path).open("rb", buffering=2**14)
+        return file.open("rb", buffering=2**14)
     except OSError as error:
-        raise ImageError(STATUS_BY_ERRNO.get(error.errno, Status.UNREADABLE), error.strerror or str(error)) from None
+        raise ImageError(
+            STATUS_BY_ERRNO.get(error.errno or 0, Status.UNREADABLE), error.strerror or str(error)
+        ) from None
     except InputError:
         raise
     except ValueError as error:  # a NUL or a lone surrogate in the name

@@ -27,7 +27,13 @@ LUMINANCE = np.fromstring(
 ZIGZAG = np.argsort(
     [r * 8 + c for r, c in sorted(np.ndindex(8, 8), key=lambda p: (sum(p), p[0] if sum(p) % 2 else p[1]))]
 ).tolist()
-SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
+SUBSAMPLINGS: dict[tuple[float, float], str] = {
+    (1, 1): "4:4:4",
+    (2, 1): "4:2:2",
+    (2, 2): "4:2:0",
+    (4, 1): "4:1:1",
+    (1, 2): "4:4:0",
+}
 Fields = dict[str, Any]  # of a Header
 
 
@@ -201,7 +207,7 @@ def _subsampling(components: bytes) -> str:
     if len(factors) != 3 or factors[1] != factors[2]:
         return ""
     across, down = factors[0][0] / max(factors[1][0], 1), factors[0][1] / max(factors[1][1], 1)
-    return SUBSAMPLINGS.get((across, down), f"{across:g}x{down:g}")  # type: ignore[call-overload]
+    return SUBSAMPLINGS.get((across, down), f"{across:g}x{down:g}")
 
 
 @lru_cache(maxsize=4096)
