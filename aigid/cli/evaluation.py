@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("files", metavar="SCORES...", type=FILE, nargs=-1, required=True)
 @click.option(
-    "--columns", "columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
+    "--columns", "rename_columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
 )
 @click.option(
     "--by", multiple=True, metavar="COLUMN", help="Detail by a further column, or with --root by size or compression."
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def evaluate(
     ctx: click.Context,
     files: tuple[Path, ...],
-    columns: tuple[str, ...],
+    rename_columns: tuple[str, ...],
     by: tuple[str, ...],
     root: AnyPath | None,
     protocol: str | None,
@@ -69,33 +69,33 @@ def evaluate(
 
     options = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
     settings = validate(options, decisions.EvaluationSettings, "aigid evaluate")
-    wanted = protocols.find(protocol) if protocol else None
-    mapping = dict(_pair(text) for text in columns)
+    requested = protocols.find(protocol) if protocol else None
+    mapping = dict(_pair(text) for text in rename_columns)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
     frames = {name: scores.read(path, mapping) for name, path in zip(_names(files), files, strict=True)}
-    found, published = {}, {}
+    evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
             frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
-            numbers = wanted.apply(frame) if wanted else {}
-            found[name] = evaluate(_with_strata(frame, root, by), seed, strata=list(by), settings=settings)
+            numbers = requested.apply(frame) if requested else {}
+            evaluated[name] = evaluate(_with_strata(frame, root, by), seed, strata=list(by), settings=settings)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         published[name] = numbers
-        found[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
-        found[name].run_info.update(_run_info(path, protocol, calibrator))
+        evaluated[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
+        evaluated[name].run_info.update(_run_info(path, protocol, calibrator))
     differences, refused = comparison.compare_all(frames, seed)
     if out:
-        _write(out, found, differences, refused, root, protocols.section(protocol, published) if protocol else None)
+        _write(out, evaluated, differences, refused, root, protocols.section(protocol, published) if protocol else None)
         if protocol == "defactify":
             _submit(out, frames)
-    _print(found, differences, refused, as_json)
-    ctx.exit(1 if any(judgement.metrics["num_unreadable"] for judgement in found.values()) else 0)
+    _print(evaluated, differences, refused, as_json)
+    ctx.exit(1 if any(result.metrics["num_unreadable"] for result in evaluated.values()) else 0)
 
 
 def _write(
     out: Path,
-    found: dict[str, EvaluationResult],
+    evaluated: dict[str, EvaluationResult],
     differences: pd.DataFrame,
     refused: list[str],
     root: AnyPath | None,
@@ -104,13 +104,13 @@ def _write(
     from aigid.evaluation import results
     from aigid.report import report
 
-    for name, judgement in found.items():
-        results.write(judgement, out, name, "scores")
-    facts = {"command": shlex.join(["aigid", *sys.argv[1:]])}
+    for name, result in evaluated.items():
+        results.write(result, out, name, "scores")
+    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     sections = {} if protocol is None else {"Protocol": protocol}
     images = {} if root is None else {"scores": root}
-    wanted, differences = [(name, "scores") for name in found], {"scores": differences}
-    report.write(out, out / "report", wanted, refused, facts, differences, sections, images)
+    pairs, differences = [(name, "scores") for name in evaluated], {"scores": differences}
+    report.write(out, out / "report", pairs, refused, run_info, differences, sections, images)
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
@@ -123,20 +123,22 @@ def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
             print_status(f"{name}: no answer file: {error}")
 
 
-def _print(found: dict[str, EvaluationResult], differences: pd.DataFrame, refused: list[str], as_json: bool) -> None:
+def _print(
+    evaluated: dict[str, EvaluationResult], differences: pd.DataFrame, refused: list[str], as_json: bool
+) -> None:
     from aigid.core.console import console
     from aigid.report import formatting
 
     if as_json:
-        documents = {name: judgement.metrics for name, judgement in found.items()}
-        click.echo(json.dumps(documents if len(found) > 1 else next(iter(documents.values())), allow_nan=False))
-        for name, judgement in found.items():
-            for key, reason in judgement.missing_metrics.items():
+        documents = {name: result.metrics for name, result in evaluated.items()}
+        click.echo(json.dumps(documents if len(evaluated) > 1 else next(iter(documents.values())), allow_nan=False))
+        for name, result in evaluated.items():
+            for key, reason in result.missing_metrics.items():
                 print_status(f"{name}: no {key}: {reason}")
-            for line in judgement.warnings:
+            for line in result.warnings:
                 print_status(f"{name}: warning: {line}")
     else:
-        formatting.show(found, console(), differences)
+        formatting.show(evaluated, console(), differences)
     for line in refused:
         print_status(f"not compared: {line}")
 
@@ -144,9 +146,9 @@ def _print(found: dict[str, EvaluationResult], differences: pd.DataFrame, refuse
 def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
     from aigid.core.files import sha256
 
-    facts = {"sha256 of the scores": sha256(path)}
-    facts |= {"protocol": protocol} if protocol else {}
-    return facts | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
+    run_info = {"sha256 of the scores": sha256(path)}
+    run_info |= {"protocol": protocol} if protocol else {}
+    return run_info | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
 
 
 def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...]) -> pd.DataFrame:

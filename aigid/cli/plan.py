@@ -44,11 +44,11 @@ def plan(
 
     if len(names) > 1 and weights:
         raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
-    made = [backbone_settings(name, {"weights": weights} if weights else {}) for name in names]
+    backbones = [backbone_settings(name, {"weights": weights} if weights else {}) for name in names]
     known = {}
-    for name, settings in zip(names, made, strict=True):
+    for name, settings in zip(names, backbones, strict=True):
         parts = components(settings)
-        known |= {name if len(parts) == 1 else f"{name}, part {number}": it for number, it in enumerate(parts, 1)}
+        known |= {name if len(parts) == 1 else f"{name}, part {number}": part for number, part in enumerate(parts, 1)}
     table = manifest.read(manifest_path)
     from aigid.features.estimate import estimate  # torch, once the call is known to be good
 
@@ -80,7 +80,7 @@ def _show(found: "ExtractionEstimate", measured: bool) -> None:
     if found.hours is None or not found.images:
         print_status("every row is in the cache: the file needs only to be put together")
         return
-    how = "measured here" if measured else "as given"
-    print_status(f"{found.images:,} images to read, at {found.rate:,.1f} a second and machine ({how}):")
-    told = [f"{found.hours / machines:,.2f} h on {machines}" for machines in MACHINE_COUNTS]
-    print_status(f"{', '.join(told)}, as far as storage keeps up")
+    source = "measured here" if measured else "as given"
+    print_status(f"{found.images:,} images to read, at {found.rate:,.1f} a second and machine ({source}):")
+    forecasts = [f"{found.hours / machines:,.2f} h on {machines}" for machines in MACHINE_COUNTS]
+    print_status(f"{', '.join(forecasts)}, as far as storage keeps up")

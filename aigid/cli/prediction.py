@@ -153,7 +153,7 @@ def import_detector(
     from aigid.detectors import bundle
     from aigid.importers.base import ImportRequest, get_importer
 
-    made = get_importer(detector)(ImportRequest(model, weights, fake_labels, backbone))
+    imported = get_importer(detector)(ImportRequest(model, weights, fake_labels, backbone))
     out = out or Path("data/models", detector)
-    bundle.save(made, out)
-    print_status(f"{out}: {made.origin.source}; calibrated: false, as no validation images came with it")
+    bundle.save(imported, out)
+    print_status(f"{out}: {imported.origin.source}; calibrated: false, as no validation images came with it")

@@ -26,8 +26,8 @@ ENTRY = re.compile(r"((?:^#.*\n)*)^([\w.]+)(:.*\n(?: +.*\n)*)", re.M)  # the com
 
 def preset_names() -> list[str]:
     """Return the known presets."""
-    found = {file.name.removesuffix(".yaml") for file in files("aigid").joinpath("presets").iterdir()}
-    return sorted(found - INCOMPLETE)
+    names = {file.name.removesuffix(".yaml") for file in files("aigid").joinpath("presets").iterdir()}
+    return sorted(names - INCOMPLETE)
 
 
 def text(name: str) -> str:
@@ -77,15 +77,15 @@ def _load(body: str) -> CommentedMap:
 def _overlaid(body: str, overlay: dict[str, Any], values: list[CommentedMap]) -> str:
     """Return the text of a section of the base with an overlay's values; as it is where none differs."""
     section = _load(body)
-    name, own = next(iter(section.items()))
+    name, settings = next(iter(section.items()))
     for key in ("dataset", "backbone"):
-        if isinstance(own, dict) and key in own and key in overlay:
-            own[key] = overlay[key]
+        if isinstance(settings, dict) and key in settings and key in overlay:
+            settings[key] = overlay[key]
     for key in overlay.get("remove", ()):
         if key == name:
             section[name] = CommentedMap()
         elif key.startswith(f"{name}."):
-            del own[key.removeprefix(f"{name}.")]
+            del settings[key.removeprefix(f"{name}.")]
     for entry in values:
         _set(section, entry)
     if section == yaml.safe_load(body):

@@ -22,7 +22,7 @@ from aigid.generators import GeneratorTrainingSettings
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
 # of a stereo pair, whose right half shows the same scene again.
-PHOTOGRAPHS = {
+SOURCE_IMAGES = {
     "astronaut": ("skimage", "data/astronaut.png", "camera"),
     "chelsea": ("skimage", "data/chelsea.png", "camera"),
     "china": ("sklearn", "datasets/images/china.jpg", "camera"),
@@ -33,7 +33,7 @@ PHOTOGRAPHS = {
     "retina": ("skimage", "data/retina.jpg", "fundus_camera"),
     "rocket": ("skimage", "data/rocket.jpg", "camera"),
 }
-Name = Literal[*PHOTOGRAPHS]
+Name = Literal[*SOURCE_IMAGES]
 GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae"]
 COLUMNS = ["path", "label", "generator", "split", "source", "group"]
 
@@ -69,11 +69,11 @@ class SourceImage:
 
 def load_source_images() -> list[SourceImage]:
     """The colour photographs of the installed packages, by name; nothing is downloaded."""
-    found = []
-    for name, (package, file, source) in PHOTOGRAPHS.items():
+    images = []
+    for name, (package, file, source) in SOURCE_IMAGES.items():
         with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
-            found.append(SourceImage(name, np.array(image.convert("RGB")), source))
-    return found
+            images.append(SourceImage(name, np.array(image.convert("RGB")), source))
+    return images
 
 
 def extract_tiles(image: np.ndarray, photograph: SourceImage, settings: DemoSettings) -> np.ndarray:
@@ -110,9 +110,11 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
         raise InputError(f"{root}: not empty; the demo dataset wants a folder of its own")
     known = {photograph.name: photograph for photograph in load_source_images()}
     splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
-    lessons = np.concatenate([extract_tiles(photograph.image, photograph, settings) for photograph in splits["train"]])
+    train_tiles = np.concatenate(
+        [extract_tiles(photograph.image, photograph, settings) for photograph in splits["train"]]
+    )
     names = ["real", *settings.seen, *settings.unseen]
-    make = partial(_make, lessons=lessons, splits=splits, settings=settings, root=root)
+    make = partial(_make, train_tiles=train_tiles, splits=splits, settings=settings, root=root)
     with ProcessPoolExecutor(min(num_workers(), len(names)), get_context("spawn")) as pool:
         made = tqdm(pool.map(make, names), "demo", len(names), unit="generator", disable=None)
         rows = [row for rows in made for row in rows]
@@ -120,12 +122,12 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
 
 
 def _make(
-    name: str, lessons: np.ndarray, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
+    name: str, train_tiles: np.ndarray, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
     """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
     from aigid.generators import training  # torch, once the settings are known to be good
 
-    generator, rows = None if name == "real" else training.fit(name, lessons, settings), []
+    generator, rows = None if name == "real" else training.fit(name, train_tiles, settings), []
     for split in ["test"] if name in settings.unseen else splits:
         for photograph in splits[split]:
             image = photograph.image
