@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.detectors import bundle
-from aigid.features.backbones import backbone_settings
 from aigid.importers import linear
 from aigid.importers.base import ImportRequest
 from tests.helpers.images import noise_folder
@@ -67,9 +66,8 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scores = table[["path", "label", "generator", "split"]].assign(view="clean", score=rng.random(8))
     scores.to_csv(folder / "scores.csv", index=False)
     torch.save({"weight": torch.ones(1, 192), "bias": torch.zeros(1)}, folder / "head.pth")
-    head, request = linear.head(folder / "head.pth", "a head", "", 192), ImportRequest(weights=folder / "head.pth")
-    model = linear.write_bundle(head, request, backbone_settings("tiny_clip"), "a paper", ["MIT"])
-    bundle.save(model, folder / "bundle")
+    head = linear.LinearHead("a paper", ["MIT"], "a head", "", 192, "tiny_clip")
+    bundle.save(head.import_detector(ImportRequest(weights=folder / "head.pth")), folder / "bundle")
     return folder
 
 
