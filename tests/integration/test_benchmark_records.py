@@ -11,7 +11,15 @@ from rich.table import Table
 from benchmarks import record
 
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARIES = {"__init__", "record", "loops", "pictures", "extract_gpu", "extract_storage"}  # print no table of their own
+LIBRARIES = {
+    "__init__",
+    "record",
+    "loops",
+    "pictures",
+    "extract_gpu",
+    "extract_storage",
+    "sef_gradients",
+}  # print no table of their own
 
 
 def test_a_table_is_printed_and_written_with_its_provenance(tmp_path, capsys) -> None:

@@ -104,7 +104,7 @@ def _components(name: str, material: Material) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     match name:
         case "occ":
-            return {"tower": Texts(8)}
+            return {"text_encoder": Texts(8)}
         case "sef":
             for domain in ("vae", "gan"):
                 (folder / f"{domain}.safetensors").write_bytes(domain.encode())

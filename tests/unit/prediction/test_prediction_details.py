@@ -49,7 +49,8 @@ def test_the_map_shows_what_the_score_comes_from(tmp_path):
     assert drops.shape == (8, 8)
     assert np.argwhere(drops > 0.1).tolist() == [[1, 3]]
     explanation.write(image, drops, "reddest", tmp_path / "map.png")
-    assert Image.open(tmp_path / "map.png").size == (1350, 600)
+    with Image.open(tmp_path / "map.png") as drawn_map:
+        assert drawn_map.size == (1350, 600)
 
 
 def saved(path, text=(), **options):
@@ -171,7 +172,8 @@ def test_stable_and_explain_on_the_command_line(bundle, tmp_path, monkeypatch):
     found = json.loads(done.stdout)
     assert set(found["stability"]["scores"]) == {"clean", *verdict.DELIVERY_VIEWS}
     assert found["stability"]["scores"]["clean"] == found["score"]
-    assert Image.open(found["map"]).format == "PNG"
+    with Image.open(found["map"]) as drawn_map:
+        assert drawn_map.format == "PNG"
     assert len(fsspec.filesystem("memory").find("explained")) == 1 + len(
         verdict.DELIVERY_VIEWS
     )  # of the covered ones none

@@ -81,7 +81,7 @@ def test_the_ablation_in_a_report(tmp_path):
         {"channels": "rgb", "validation F1": "0.500", "AUROC": "0.750", "accuracy": "0.400", "F1": "0.300"}
     ]
     tables.write(pd.DataFrame([row | {"acc": "x"}]), tmp_path / "cnn.csv")
-    with pytest.raises(InputError, match=r"cnn\.csv: could not convert string to float: 'x'"):
+    with pytest.raises(InputError, match=r"cnn\.csv: column acc: could not convert string to float: 'x'"):
         studies.read(tmp_path / "cnn.csv", studies.ABLATION)
 
 
