@@ -152,7 +152,7 @@ def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict
 
 
 def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...]) -> pd.DataFrame:
-    """The rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
+    """Return the rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
     missing = {"size", "compression"} & set(by) - set(frame.columns)
     if root is None or not missing:
         return frame
@@ -164,7 +164,7 @@ def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...])
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:
-    """What tells score files apart: their stems, or else their folders."""
+    """Return what tells score files apart: their stems, or else their folders."""
     for names in ([path.stem for path in files], [path.parent.name for path in files]):
         if len(set(names)) == len(files):
             return names

@@ -76,7 +76,7 @@ def extract(
 
 
 def _check_out(out: str, names: tuple[str, ...]) -> dict[str, Path]:
-    """The file of each backbone."""
+    """Return the file of each backbone."""
     if len(names) > 1 and BACKBONE not in out:
         raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
     paths = {name: Path(out.replace(BACKBONE, name)) for name in names}
@@ -87,7 +87,7 @@ def _check_out(out: str, names: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _check_part(part: str) -> tuple[int, int]:
-    """The first row of a part, and how far it is to the next."""
+    """Return the first row of a part and the step to its next."""
     number, _, of = part.partition("/")
     if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
         raise InputError(f"--part {part!r}: want K/N with K from 1 to N, such as 3/16")

@@ -11,7 +11,7 @@ class Root(click.Path):
     """A folder, here or by its address."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> AnyPath:
-        """A Path, or an Address."""
+        """Return a path, local or remote."""
         return as_path(value) if is_remote(value) else super().convert(value, param, ctx)
 
 

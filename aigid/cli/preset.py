@@ -118,7 +118,7 @@ def _block_style(node: Any) -> Any:
 
 
 def _missing_datasets(index: dict[str, dict[str, Any]]) -> list[str]:
-    """What is expected of each dataset that is not there, and where it is published."""
+    """Return what is expected of each missing dataset, and where it is published."""
     lines = []
     for dataset, settings in index.items():
         try:

@@ -68,7 +68,7 @@ class SourceImage:
 
 
 def load_source_images() -> list[SourceImage]:
-    """The colour photographs of the installed packages, by name; nothing is downloaded."""
+    """Return the color photographs of the installed packages, by name; nothing is downloaded."""
     images = []
     for name, (package, file, source) in SOURCE_IMAGES.items():
         with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
@@ -77,7 +77,7 @@ def load_source_images() -> list[SourceImage]:
 
 
 def extract_tiles(image: np.ndarray, photograph: SourceImage, settings: DemoSettings) -> np.ndarray:
-    """The squares of ``image`` that lie where ``photograph`` is tiled, (N, S, S, 3) uint8."""
+    """Return the squares of ``image`` that lie where ``photograph`` is tiled, (N, S, S, 3) uint8."""
     size = settings.tile_size
     return np.stack([image[y : y + size, x : x + size] for y, x in tile_positions(photograph, settings)])
 

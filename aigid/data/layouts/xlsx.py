@@ -49,7 +49,7 @@ def _parse(book: ZipFile, part: str) -> ElementTree.Element:
 
 
 def _first_sheet(book: ZipFile) -> str:
-    """The part that holds the first sheet: the workbook names a relation, the relation names the part."""
+    """Return the part that holds the first sheet: the workbook names a relation, the relation names the part."""
     name = next(_parse(book, "xl/workbook.xml").iterfind(".//{*}sheet")).attrib[RELATION]
     relations = _parse(book, "xl/_rels/workbook.xml.rels")
     target = next(each.attrib["Target"] for each in relations if each.attrib["Id"] == name)
@@ -63,7 +63,7 @@ def _shared_strings(book: ZipFile) -> list[str]:
 
 
 def _cells(row: ElementTree.Element, strings: list[str]) -> list[str]:
-    """The row's texts, each at the column that its reference (``B7``) names, else after the one before."""
+    """Return the row's texts, each at the column that its reference (``B7``) names, else after the one before."""
     cells: list[str] = []
     for cell in row.iterfind("{*}c"):
         place = _column(cell.get("r", "")) or len(cells)
@@ -85,6 +85,6 @@ def _column(reference: str) -> int:
 
 
 def _text(item: ElementTree.Element) -> str:
-    """The text of a string or an inline cell, whose runs may differ in style; not its phonetic hints."""
+    """Return the text of a string or an inline cell, whose runs may differ in style; not its phonetic hints."""
     plain = item.findtext("{*}t") or item.findtext("{*}is/{*}t")
     return plain or "".join(run.findtext("{*}t", "") for run in item.iterfind(".//{*}r"))
