@@ -87,7 +87,7 @@ def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
 
     for folder in folders:
         if not (folder / "model.json").is_file():
-            raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others'")
+            raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
     if out:
         tables.check_suffix(out)
         if len(folders) > 1:

@@ -164,7 +164,7 @@ def grad_cam_figure(images: Sequence[np.ndarray], names: Sequence[str], experts:
 
 def gate_weights(detector: Sef, test_sets: Mapping[str, tuple[TestSet, Floats]]) -> Figure:
     """Plot the gate's weights for several test sets; an aligned fake is named by its domain."""
-    width = len(DOMAINS) * detector.head.width
+    width = sum(detector.head.widths)
     weights = np.concatenate([detector.gate(x[:, :width])[:, 0] for _, x in test_sets.values()])
     names = [
         np.where(rows.labels == 0, "real", np.char.add(f"{name}: ", rows.parts))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -336,6 +337,13 @@ def test_pictures_show_every_image_and_generator(domains, trained):
     assert len(sef.grad_cam_figure(images, list("abc"), experts).axes) == 9
     axes = sef.gate_weight_figure(np.linspace(0, 1, 6), np.array(["real", "b"] * 3), "vae").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["real", "b"]
+
+
+def test_the_gates_weights_are_drawn_by_generator():
+    detector = SimpleNamespace(head=SimpleNamespace(widths=[2, 2]), gate=lambda x: np.tile(x[:, :1], (1, 2)))
+    rows = sef.TestSet(np.array([0, 1]), np.array(["real", "b"]), np.arange(2))
+    axes = sef.gate_weights(detector, {"demo": (rows, np.full((2, 6), 0.25))}).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["real", "demo: b"]
 
 
 def test_what_it_refuses(domains, trained, tmp_path, caplog):
