@@ -12,6 +12,12 @@ def cache(monkeypatch, tmp_path):
     monkeypatch.delenv("AIGID_ROWS", raising=False)
 
 
+@pytest.fixture
+def cache_outside(cache, monkeypatch, tmp_path_factory):
+    """Keep ``$AIGID_CACHE`` out of ``tmp_path``, too, where that folder is the dataset."""
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def _s3_server():
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)

@@ -14,6 +14,7 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.core.files import dataset_root, write_text
 from aigid.data.index import LAYOUTS
@@ -50,8 +51,9 @@ def text(name: str) -> str:
 def write(name: str, path: Path) -> list[str]:
     """Write a preset to ``path`` and return what changed, a line for each key."""
     new = text(name)
-    before = _flatten(_before(path)) if path.is_file() else {}
-    after = _flatten(yaml.safe_load(new))
+    document = yaml.safe_load(new)
+    before = _flatten(params.read_any_version(path)) if path.is_file() else {}
+    after = _flatten(document)
     write_text(path, new)
     changes = [
         f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
@@ -61,19 +63,8 @@ def write(name: str, path: Path) -> list[str]:
     return [
         f"{path}: preset {name}",
         *(changes or ["nothing changed"]),
-        *_missing_datasets(yaml.safe_load(new)["index"]),
+        *_missing_datasets(document["index"]),
     ]
-
-
-def _before(path: Path) -> dict[str, Any]:
-    """Return the file that is replaced, whose keys may be of an earlier version; InputError where it is no mapping."""
-    try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(sections, dict):
-        raise InputError(f"{path}: want sections, found {type(sections).__name__}")
-    return sections
 
 
 def _file(name: str) -> str:

@@ -74,15 +74,23 @@ def validate(value: object, model: type[T], name: str) -> T:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return all sections of a file; InputError where it is missing, no YAML, or has a key of an earlier version."""
+    """Return all sections of a file; InputError as ``read_any_version``, and for a key of an earlier version."""
+    document = read_any_version(path)
+    for old, new in renamed(document):
+        raise InputError(f"{path}: {old} was renamed to {new}")
+    return document
+
+
+def read_any_version(path: Path) -> dict[str, Any]:
+    """Return all sections of a file, whose keys may be of an earlier version; InputError where it holds none."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `aigid preset demo` writes one") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    for old, new in renamed(document):
-        raise InputError(f"{path}: {old} was renamed to {new}")
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: want sections, found {type(document).__name__}")
     return document
 
 

@@ -162,4 +162,6 @@ def test_a_stage_refuses_an_old_key_and_a_preset_replaces_it(tmp_path, monkeypat
     done = CliRunner().invoke(cli, ["preset", "demo"])
     assert done.exit_code == 0
     assert "gendet.teacher.lr: 0.001 -> (none)" in done.output
+    (tmp_path / "params.yaml").write_text("")
+    assert CliRunner().invoke(cli, ["preset", "demo"]).exit_code == 0
     assert "\n    lr:" not in (tmp_path / "params.yaml").read_text()

@@ -8,19 +8,9 @@ import pytest
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.data.index import IndexSettings, build_manifest
+from tests.helpers.folders import plant
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def tree(root, *paths):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(path.encode())
-    return root
+pytestmark = pytest.mark.usefixtures("cache_outside")
 
 
 def rows(table, *columns):
@@ -28,7 +18,7 @@ def rows(table, *columns):
 
 
 def test_realfake_reads_folders(tmp_path):
-    tree(
+    plant(
         tmp_path,
         "train/progan/car/0_real/a.b.PNG",
         "train/progan/car/1_fake/a.jpg",
@@ -53,8 +43,8 @@ def test_realfake_reads_folders(tmp_path):
 
 
 def test_cifake_holds_out_validation_by_name(tmp_path):
-    tree(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("REAL", "FAKE") for n in range(1000)))
-    tree(tmp_path, "test/REAL/0.jpg", "test/FAKE/0 (2).jpg", "train/other/0.jpg", "stray.jpg")
+    plant(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("REAL", "FAKE") for n in range(1000)))
+    plant(tmp_path, "test/REAL/0.jpg", "test/FAKE/0 (2).jpg", "train/other/0.jpg", "stray.jpg")
     table, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2), seed=0)
     counts = table.groupby(["split", "generator"]).size()
     assert counts["test"].to_dict() == {"real": 1, "sd14": 1}
@@ -70,7 +60,7 @@ def test_cifake_holds_out_validation_by_name(tmp_path):
 
 
 def test_csv_names_images(tmp_path):
-    tree(tmp_path, "a.png", "b.png")
+    plant(tmp_path, "a.png", "b.png")
     (tmp_path / "labels.csv").write_text("filename,typ\n./a.png,real\nb.png,firefly\n")
     table, _ = build_manifest(tmp_path, IndexSettings(layout="csv"), seed=0)
     assert rows(table, "path", "label", "generator", "split") == [
@@ -88,14 +78,14 @@ def test_csv_names_images(tmp_path):
 def test_a_group_is_held_out_whole(tmp_path):
     lines = [f"{n}.png,{n % 2},{'real' if n % 2 == 0 else 'x'},train,g{n // 4}" for n in range(400)]
     (tmp_path / "m.csv").write_text("\n".join(["path,label,generator,split,group", *lines]))
-    tree(tmp_path, *(f"{n}.png" for n in range(400)))
+    plant(tmp_path, *(f"{n}.png" for n in range(400)))
     table, _ = build_manifest(tmp_path, IndexSettings(layout="csv", val=0.3), seed=0)
     assert set(table["split"]) == {"train", "val"}
     assert (table.groupby("group")["split"].nunique() == 1).all()
 
 
 def test_a_file_that_cannot_be_read_keeps_its_row(tmp_path):
-    tree(tmp_path, "0_real/a.png", "1_fake/b.png")
+    plant(tmp_path, "0_real/a.png", "1_fake/b.png")
     (tmp_path / "1_fake/gone.png").symlink_to(tmp_path / "nowhere.png")
     table, unreadable = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
     assert unreadable == ["1_fake/gone.png"]
@@ -107,7 +97,7 @@ def test_folders_that_are_no_dataset(tmp_path):
         build_manifest(tmp_path / "nowhere", IndexSettings(layout="realfake"), seed=0)
     with pytest.raises(InputError, match="no image found"):
         build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
-    tree(tmp_path, "1_fake/a.png")
+    plant(tmp_path, "1_fake/a.png")
     with pytest.raises(InputError, match="one class only: all 1 images are generated"):
         build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
     with pytest.raises(InputError, match=r"unknown layout 'real'; known: bfree_online, chameleon, .*, csv, realfake"):
@@ -139,7 +129,7 @@ def test_names_that_are_not_utf8_travel(tmp_path):
 
 
 def test_what_is_left_out_is_counted(tmp_path):
-    tree(tmp_path, "0_real/a.png", "1_fake/b.png", "docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT")
+    plant(tmp_path, "0_real/a.png", "1_fake/b.png", "docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT")
     lines = []
     table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, log=lines.append)
     assert table["path"].tolist() == ["0_real/a.png", "1_fake/b.png"]
@@ -154,7 +144,7 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 
 def test_files_that_are_no_files_keep_their_rows(tmp_path):
-    tree(tmp_path, "0_real/a.png", "1_fake/b.png")
+    plant(tmp_path, "0_real/a.png", "1_fake/b.png")
     os.mkfifo(tmp_path / "1_fake/pipe.png")
     (tmp_path / "1_fake/self.png").symlink_to(tmp_path / "1_fake/self.png")
     (tmp_path / "1_fake/folder.png").mkdir()
@@ -164,7 +154,7 @@ def test_files_that_are_no_files_keep_their_rows(tmp_path):
 
 
 def test_train_can_give_test_and_val(tmp_path):
-    tree(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("0_real", "1_fake") for n in range(500)))
+    plant(tmp_path, *(f"train/{kind}/{n:04}.jpg" for kind in ("0_real", "1_fake") for n in range(500)))
     table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake", val=0.2, test=0.2), seed=0)
     counts = table.groupby("split").size()
     assert 150 < counts["test"] < 250  # 200 expected, standard deviation 12.6

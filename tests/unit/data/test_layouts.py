@@ -7,6 +7,7 @@ import pytest
 from aigid.core.errors import InputError
 from aigid.data.index import LAYOUTS, IndexSettings, build_manifest
 from aigid.data.layouts.base import scan
+from tests.helpers.folders import plant
 
 # layout -> {file: (label, generator, split, source or group), or None where the layout leaves it out}
 TREES = {
@@ -106,17 +107,7 @@ TREES = {
 TREES_OF = {layout: [path for path, row in rows.items() if row] for layout, rows in TREES.items()}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def plant(root, *paths):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(os.fsencode(path))
-    return root
+pytestmark = pytest.mark.usefixtures("cache_outside")
 
 
 @pytest.mark.parametrize("layout", TREES)

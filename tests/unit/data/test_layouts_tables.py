@@ -1,7 +1,6 @@
 """Layouts whose labels stand in tables: CSV by header, Excel, and Parquet with the images inside."""
 
 import hashlib
-import os
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -15,19 +14,9 @@ from pyarrow import parquet
 from aigid.core.errors import InputError
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.layouts import xlsx
+from tests.helpers.folders import plant
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-def plant(root, *paths):
-    for path in paths:
-        file = root / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(os.fsencode(path))
-    return root
+pytestmark = pytest.mark.usefixtures("cache_outside")
 
 
 def found(root, layout, *columns):
