@@ -51,12 +51,13 @@ def test_shuffled_training_labels_teach_nothing(detector):
     table = manifest.read(ROOT / f"data/manifests/{settings.dataset}.csv")
     dataset = open_dataset(table, [ROOT / f"data/embeddings/{settings.backbone}/{settings.dataset}.h5"])
     train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
-    backbone = backbone_settings(settings.backbone)
-    tower = {"tower": load_text_encoder(backbone, settings.backbone)} if detector == "occ" else {}
+    encoder = {}
+    if detector == "occ":
+        encoder["text_encoder"] = load_text_encoder(backbone_settings(settings.backbone), settings.backbone)
     aurocs = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        fitted = get_detector(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed, **tower)
+        fitted = get_detector(detector).fit(settings, shuffled(train, rng), shuffled(val, rng), seed, **encoder)
         aurocs.append(roc_auc_score(test.y, fitted.p_generated(test.x)))
     assert abs(np.mean(aurocs) - 0.5) <= 0.08, aurocs
 
