@@ -12,7 +12,7 @@ from rich.table import Table
 from aigid.core import embeddings
 from aigid.degradations import views
 from aigid.features import row_cache
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.extract import extract
 from benchmarks import extract as speed
 from benchmarks import pictures
@@ -23,7 +23,7 @@ ROWS, BATCH, BATCHES = 100_000, 256, 200
 def store_and_cache(folder: Path) -> Table:
     """krow/s of putting a file together, and of random batches of its rows."""
     settings = speed.tower(32)
-    backbone = Backbone(settings, torch.device("cpu"))
+    backbone = TorchBackbone(settings, torch.device("cpu"))
     about = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
     rng = np.random.default_rng(0)
     keys = [rng.bytes(32).hex() for _ in range(ROWS)]

@@ -20,7 +20,7 @@ from aigid.degradations import operators, policies
 from aigid.detectors.bundle import load
 from aigid.detectors.featdistill.data import select_rows
 from aigid.detectors.featdistill.detector import FeatDistill, mean_probability
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.preprocess import resize_and_crop
 from aigid.images import decode as pictures
 from aigid.metrics.classification import auroc, rank
@@ -34,7 +34,7 @@ class Judge:
 
     def __init__(self, detector: FeatDistill, y: np.ndarray) -> None:
         device = choose_device(device_name())
-        self.members = {name: (it, Backbone(it.backbone(), device, 64)) for name, it in detector.members.items()}
+        self.members = {name: (it, TorchBackbone(it.backbone(), device, 64)) for name, it in detector.members.items()}
         self.y = y
 
     def __call__(self, images: Sequence[np.ndarray]) -> float:

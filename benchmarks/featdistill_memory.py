@@ -24,7 +24,7 @@ from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.detector import MAX_STREAM_BATCH
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings
-from aigid.features.encoder import Backbone, load_encoder
+from aigid.features.encoder import TorchBackbone, load_encoder
 from benchmarks import record
 
 EXPERTS = ("featdistill_siglip", "featdistill_siglip", "featdistill_clip", "featdistill_clip")
@@ -105,7 +105,7 @@ def measured(batch: int, streamed: bool) -> float:
     torch.cuda.reset_peak_memory_stats()
     kept = []
     for name in EXPERTS:
-        backbone = Backbone(bare(name), torch.device("cuda"), batch)
+        backbone = TorchBackbone(bare(name), torch.device("cuda"), batch)
         size = backbone.settings.preprocess.size
         backbone.encode(np.zeros((batch, size, size, 3), np.uint8))
         kept = [] if streamed else [*kept, backbone]

@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 
 from aigid.features.backbones import BackboneSettings, backbone_settings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.loaders import open_clip
 from benchmarks import record
 
@@ -58,7 +58,7 @@ def main(out: Path) -> None:
         "tower", "batch", "torch, images/s", "OpenVINO / torch", "1 - cos", title=f"median of {ROUNDS} rounds"
     )
     for name, settings in towers().items():
-        tower = Backbone(settings, torch.device("cpu")).network
+        tower = TorchBackbone(settings, torch.device("cpu")).network
         for batch in (1, 64 if name.startswith("tiny") else 8):
             size = settings.preprocess.size
             pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))

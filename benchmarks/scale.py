@@ -58,9 +58,9 @@ def fill(manifest: Path, seed: int = 0) -> None:
     from aigid.degradations import views
     from aigid.features import row_cache
     from aigid.features.backbones import backbone_settings
-    from aigid.features.encoder import Backbone
+    from aigid.features.encoder import TorchBackbone
 
-    tower = Backbone(backbone_settings(TOWER), torch.device("cpu"))
+    tower = TorchBackbone(backbone_settings(TOWER), torch.device("cpu"))
     about = {"tower": tower.fingerprint, "view": views.to_dict("clean"), "seed": 0}
     shelf = row_cache.open_entry(about, tower.settings.model_dump(mode="json"))
     key = manifests.read(manifest)["sha256"].to_numpy().astype(cache.KEY)

@@ -1,13 +1,20 @@
-"""Backbone settings, and the known backbones by name; nothing is loaded."""
+"""Backbone settings, and the known backbones by name or address; nothing is loaded but the records of a library."""
 
+import hashlib
+import json
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from importlib import import_module
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import BeforeValidator, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from aigid.core.errors import InputError
+from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings, validate
-from aigid.features.preprocess import MEAN_STD_05, Preprocess
+from aigid.features.preprocess import MEAN_STD_05, Pixels, Preprocess
 
 
 class LoraSettings(Settings):
@@ -17,35 +24,78 @@ class LoraSettings(Settings):
     alpha: Annotated[float, Field(gt=0)] = 1.0
 
 
-class BackboneSettings(Settings):
-    """All that decides the embeddings of one frozen backbone."""
+Library = Literal["open_clip", "transformers", "timm", "onnx"]
+Pool = Literal["own", "before_projection", "cls", "mean", "cls_mean"]
+LARGEST_BATCH = 256  # images; beyond, a GPU gains nothing
+ADDRESSES = {"open_clip": "MODEL/TAG", "timm": "NAME", "hf": "REPO[@REVISION]", "onnx": "FILE"}
 
-    library: Literal["open_clip", "transformers", "timm"]
+
+class BackboneSettings(Settings):
+    """All that decides the embeddings of one frozen backbone.
+
+    ``layers`` are blocks of a transformer, or stages of a convolutional network, counted from 0 or from the end: of each
+    its output is pooled, and they stand side by side. Without them ``cls`` and ``mean`` are of the tokens after the last norm.
+    """
+
+    library: Library
     model: str  # the library's name of the architecture, or the hub's repository
-    pretrained: str | None = None  # open_clip's tag of the weights
+    pretrained: str | None = None  # open_clip's tag of the weights, or a name of aigid/features/weights.py
     revision: str | None = None  # of the hub's repository; None takes its newest
     weights: str | None = None  # a local file or folder in the library's format, instead of the hub
     config: dict[str, Any] | None = None  # build from this; without ``weights``, random ones come from ``seed``
     seed: int = 0
     adapter: str | None = None  # a file of LoRA adapters that were trained on these weights; they are merged
     high_pass: bool = False  # take the mean off each random patch filter, as forensic networks do (Bayar & Stamm, 2016)
-    # The architecture's embedding, what CLIP projects it from, or (transformers) the mean of the last hidden states.
-    pool: Literal["own", "before_projection", "mean"] = "own"
-    preprocess: Preprocess
+    layers: Annotated[list[int | str], Field(min_length=1)] | None = None  # a str names a tensor of an ONNX graph
+    # The library's own embedding; what CLIP projects it from; the class token, the mean of the others, or both.
+    pool: Pool = "own"
+    output: str | None = None  # of an ONNX graph: its output that is the embedding, or that holds the tokens
+    preprocess: Preprocess  # where it is not given, the library's own record of the model
     decode: Literal["exact", "fast"] = "exact"  # a key of DECODE_BACKENDS in aigid/features/preprocess.py
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"  # of a CPU; auto: bfloat16 where it is fast
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Accept a name of ``BACKBONES`` or an address; take a missing ``preprocess`` from the library's record."""
+        section = named(value) if isinstance(value, str) else value
+        if isinstance(section, dict) and "preprocess" not in section and section.get("library") in Library.__args__:
+            loader = import_module(f"aigid.features.loaders.{section['library']}")
+            return section | {"preprocess": loader.preprocess_record(section)}
+        return section
 
-def display_name(part: Any) -> Any:
-    """Return a specification, or what ``BACKBONES`` has by that name."""
-    return BACKBONES[part] if isinstance(part, str) and part in BACKBONES else part
+    @model_validator(mode="after")
+    def _layers_are_pooled(self) -> Self:
+        if self.layers is not None and self.pool not in ("cls", "mean", "cls_mean"):
+            raise ValueError(f"layers: want pool: cls, mean or cls_mean, not {self.pool}")
+        if self.output is not None and self.library != "onnx":
+            raise ValueError(f"output: is for library: onnx, not {self.library}")
+        return self
+
+
+def named(name: str) -> dict[str, Any]:
+    """Return the section of a name of ``BACKBONES`` or of an address, such as ``timm:NAME``; InputError otherwise."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    scheme, _, rest = name.partition(":")
+    if scheme not in ADDRESSES or not rest:
+        addresses = ", ".join(f"{scheme}:{form}" for scheme, form in ADDRESSES.items())
+        raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}; or an address: {addresses}")
+    if scheme == "open_clip":
+        model, _, tag = rest.rpartition("/")
+        return {"library": "open_clip", "model": model or tag, "pretrained": tag if model else None}
+    if scheme == "hf":
+        repository, _, revision = rest.partition("@")
+        return {"library": "transformers", "model": repository, "revision": revision or None}
+    return {"library": "timm", "model": rest} if scheme == "timm" else {"library": "onnx", "model": rest, "weights": rest}
 
 
 class ConcatSettings(Settings):
     """Several backbones that see the same image; their embeddings are concatenated."""
 
     library: Literal["joint"]
-    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(display_name)]], Field(min_length=2)]
+    parts: Annotated[list[BackboneSettings], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves it to each
     dtype: Literal["float16", "float32"] = "float16"
 
@@ -82,6 +132,26 @@ def _tiny_siglip(width: int) -> dict[str, Any]:
 
 
 BACKBONES: dict[str, dict[str, Any]] = {
+    # Pretrained encoders that packages of the Python index carry: no hub is needed.
+    "clip_vit_b16_int8": {
+        "library": "onnx",
+        "model": "openai/clip-vit-base-patch16",
+        "pretrained": "clip_vit_b16_int8",
+        "output": "image_embeds",
+        "preprocess": {"size": 224},
+    },
+    "clip_vit_b16_dequantized": {  # the same weights in torch: for training, tokens, and GPUs
+        "library": "transformers",
+        "model": "openai/clip-vit-base-patch16",
+        "pretrained": "clip_vit_b16_int8",
+        "preprocess": {"size": 224},
+    },
+    "efficientnet_lite0": {
+        "library": "timm",
+        "model": "tf_efficientnet_lite0",
+        "pretrained": "efficientnet_lite0",
+        "preprocess": {"size": 224, "crop_fraction": 0.875, "mean": MEAN_STD_05, "std": MEAN_STD_05},
+    },
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
     "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
     "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
@@ -122,13 +192,74 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
-def backbone_settings(name: str, changes: dict[str, Any] | None = None) -> BackboneSettings | ConcatSettings:
-    """Return the settings of a backbone by name, with changes; a name not in ``BACKBONES`` needs all of them."""
+def backbone_settings(name: str, changes: dict[str, Any] | str | None = None) -> BackboneSettings | ConcatSettings:
+    """Return the settings of a backbone by name or address, with changes; any other name needs all of them.
+
+    ``changes`` may be another backbone's name or address, which ``name`` then stands for.
+    """
+    if isinstance(changes, str):
+        return backbone_settings(changes)
     changes = changes or {}
-    if name not in BACKBONES and "library" not in changes:
-        raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
-    model = ConcatSettings if changes.get("library") == "joint" else BackboneSettings
-    return validate(BACKBONES.get(name, {}) | changes, model, f"backbones.{name}")
+    section = changes if name not in BACKBONES and "library" in changes else named(name) | changes
+    model = ConcatSettings if section.get("library") == "joint" else BackboneSettings
+    return validate(section, model, f"backbones.{name}")
+
+
+def fingerprint(settings: BackboneSettings, weights_sha256: str) -> str:
+    """Return the fingerprint of the backbone whose tensors have this sha256.
+
+    Settings that came later count only where they are used, so that embeddings of before keep their key.
+    """
+    source = {"pretrained", "revision", "weights", "adapter", "seed"}
+    metadata = settings.model_dump(mode="json", exclude=source)
+    for name in ("layers", "output", "precision"):
+        if metadata[name] == BackboneSettings.model_fields[name].default:
+            del metadata[name]
+    if metadata["preprocess"]["crop_fraction"] == 1:
+        del metadata["preprocess"]["crop_fraction"]
+    return hashlib.sha256(json.dumps([metadata, weights_sha256], sort_keys=True).encode()).hexdigest()
+
+
+class Backbone(Protocol):
+    """One frozen encoder: square uint8 images in, embeddings of width ``dim`` out, equal in any company.
+
+    ``encode`` of a ``threaded`` backbone is called by several threads at once; any other uses the machine's cores itself.
+    """
+
+    settings: BackboneSettings
+    dim: int
+    batch: int  # images to hand over at a time
+    threaded: bool
+    weights_sha256: str
+    weights_files: dict[str, str]  # sha256 by name
+
+    @property
+    def device_info(self) -> str:
+        """Device and precision, for the record."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
+
+    def choose_batch(self, requested: int | None, num_images: int, largest: int) -> None:
+        """Set the batch to ``requested``, else to what suits the device, up to ``largest``."""
+
+    def encode(self, images: Pixels) -> NDArray[np.float32]:
+        """Embed (N, S, S, 3) uint8 as (N, D), not L2-normalized; InputError where one image is too much memory."""
+
+    def encode_async(self, images: Pixels) -> Callable[[], NDArray[np.float32]]:
+        """Start ``encode`` and return a function that waits for its embeddings."""
+
+
+def open_backbone(settings: BackboneSettings, batch: int | None = None) -> Backbone:
+    """Load a backbone onto this machine's device; an ONNX one without torch."""
+    if settings.library == "onnx":
+        from aigid.features.loaders.onnx import OnnxBackbone
+
+        return OnnxBackbone(settings)
+    from aigid.features.encoder import TorchBackbone
+
+    return TorchBackbone(settings, choose_device(device_name()), batch or 1)
 
 
 def components(settings: BackboneSettings | ConcatSettings) -> list[BackboneSettings]:

@@ -98,18 +98,16 @@ def mismatched_rows(
 
 def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], NDArray[np.float32] | str]:
     """Return a function that embeds the image at a path as the entry's backbone does, or says why it cannot."""
-    from aigid.core.files import choose_device, device_name
     from aigid.core.params import validate
     from aigid.degradations import views
-    from aigid.features.backbones import BackboneSettings
-    from aigid.features.encoder import Backbone
+    from aigid.features.backbones import BackboneSettings, open_backbone
     from aigid.features.reader import Reader, ReadRequest, ViewSpec
 
     view = entry.metadata["view"]["view"]
     if json.loads(json.dumps(views.to_dict(view))) != entry.metadata["view"]:
         raise InputError(f"view {view} was defined otherwise")
     settings = validate(entry.metadata.get("made_by"), BackboneSettings, "made_by")
-    backbone = Backbone(settings, choose_device(device_name()))
+    backbone = open_backbone(settings)
     if backbone.fingerprint != entry.metadata["tower"]:
         raise InputError(f"the weights of {settings.model} are others than those that filled it")
     reader = Reader(root, entry.metadata["seed"])

@@ -16,15 +16,14 @@ from aigid.core import cache, embeddings, files, ray
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
-from aigid.features import encoder, pipeline, ray_actor, row_cache
-from aigid.features.backbones import BackboneSettings, ConcatSettings, components
-from aigid.features.encoder import Backbone
+from aigid.features import pipeline, ray_actor, row_cache
+from aigid.features.backbones import LARGEST_BATCH, Backbone, BackboneSettings, ConcatSettings, components, open_backbone
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader
 from aigid.images.hashing import hash_files
 
-RECORDED_VERSIONS = ("numpy", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
+RECORDED_VERSIONS = ("numpy", "onnxruntime", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 READ_ROWS = 4096  # rows that are in memory at once when a file is put together
 logger = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class ExtractionResult:
 class EncoderLoader:
     """Loads backbones, each once; ``largest`` bounds the batch sizes that are measured on CUDA."""
 
-    def __init__(self, largest: int = encoder.LARGEST) -> None:
+    def __init__(self, largest: int = LARGEST_BATCH) -> None:
         self._loaded: dict[str, Backbone] = {}
         self._largest = largest
 
@@ -80,8 +79,8 @@ class EncoderLoader:
         """Return the backbone, with a batch size for so many images."""
         name = settings.model_dump_json()
         if name not in self._loaded:
-            self._loaded[name] = Backbone(settings, files.choose_device(files.device_name()))
-        encoder.choose_batch_size(self._loaded[name], files.batch_size(), num_images, self._largest)
+            self._loaded[name] = open_backbone(settings)
+        self._loaded[name].choose_batch(files.batch_size(), num_images, self._largest)
         return self._loaded[name]
 
 

@@ -1,6 +1,7 @@
 """The extraction loop, reader -> encoder -> writer: images are decoded once for all backbones and views."""
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +12,13 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from aigid.core.cache import CacheEntry
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
-from aigid.features.encoder import Backbone
+from aigid.features.backbones import Backbone
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
 from aigid.features.row_cache import Keys, RowWriter
@@ -91,7 +91,7 @@ def run(
         return []
     indices = np.flatnonzero(np.any([task.missing for task in tasks], axis=0))
     streams = min(workers, CPU_STREAMS)
-    step = max(task.backbone.batch * (streams if task.backbone.device.type == "cpu" else 1) for task in tasks)
+    step = max(task.backbone.batch * (streams if task.backbone.threaded else 1) for task in tasks)
     num_bytes = sum(3 * spec.preprocess.size**2 for spec in {task.input for task in tasks})
     prefetch = max(min(4 * step, PREFETCH_BYTES // num_bytes), workers)
     samples = reader.samples(_requests(tasks, indices, paths, key), workers, prefetch)
@@ -119,19 +119,17 @@ def _cpu_streams(streams: int, threads: int) -> Iterator[Encode]:
 
     A small network's products are too small to be shared by threads.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     pool = ThreadPoolExecutor(streams)
 
     def encode(backbone: Backbone, inputs: Pixels) -> Callable[[], NDArray[np.float32]]:
-        on_cpu = backbone.device.type == "cpu"
-        return pool.submit(backbone.encode, inputs).result if on_cpu else backbone.encode_async(inputs)
+        return pool.submit(backbone.encode, inputs).result if backbone.threaded else backbone.encode_async(inputs)
 
-    try:
+    with ExitStack() as stack:
+        if torch := sys.modules.get("torch"):  # an ONNX backbone needs none
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(threads)
+        stack.callback(pool.shutdown, cancel_futures=True)
         yield encode
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _loop(

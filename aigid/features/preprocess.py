@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
 
@@ -31,9 +32,30 @@ class Preprocess(Settings):
 
     size: Annotated[int, Field(ge=8, le=2048)]
     resize: Literal["shortest", "squash", "none"] = "shortest"
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the resized side that the crop keeps (timm's crop_pct)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
+
+
+def parse_record(record: dict[str, Any], source: object) -> dict[str, Any]:
+    """Return the preprocessing of a ``preprocessor_config.json`` of transformers; InputError for what it cannot be."""
+    size, crop = record.get("size", {}), record.get("crop_size") if record.get("do_center_crop") else None
+    sides = {"height": size, "width": size, "shortest_edge": size} if isinstance(size, int) else size
+    final = crop if isinstance(crop, int) else (crop or sides).get("height", sides.get("shortest_edge"))
+    resized = sides.get("shortest_edge", sides.get("height"))
+    names = {number: name for name, number in INTERPOLATIONS.items()}
+    interpolation = names.get(record.get("resample", Image.Resampling.BILINEAR))
+    if not final or not resized or interpolation is None or not record.get("do_normalize", True):
+        raise InputError(f"{source}: a preprocessing that is not known here: {record}")
+    return {
+        "size": final,
+        "resize": "shortest" if crop or isinstance(size, int) or "shortest_edge" in sides else "squash",
+        "crop_fraction": final / resized,
+        "interpolation": interpolation,
+        "mean": record["image_mean"],
+        "std": record["image_std"],
+    }
 
 
 def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:
@@ -47,11 +69,12 @@ def resize_and_crop(
     """Return (H, W, 3) uint8 as (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
     height, width = image.shape[:2]
     size, scaled = preprocess.size, (width, height)
+    resized = int(size / preprocess.crop_fraction)
     if preprocess.resize == "squash":
-        scaled = (size, size)
+        scaled = (resized, resized)
     elif preprocess.resize == "shortest":
         short = min(height, width)
-        scaled = (int(size * width / short), int(size * height / short))
+        scaled = (int(resized * width / short), int(resized * height / short))
     if scaled != (width, height):
         image = resample(image, scaled, preprocess.interpolation)
     pads = [(max(size - side, 0) // 2, (max(size - side, 0) + 1) // 2) for side in image.shape[:2]]

@@ -14,7 +14,7 @@ from aigid.core.files import choose_device, device_name
 from aigid.core.paths import AnyPath
 from aigid.features import pipeline, row_cache
 from aigid.features.backbones import BackboneSettings
-from aigid.features.encoder import Backbone
+from aigid.features.backbones import Backbone, open_backbone
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.reader import DecodedImage, Reader
 
@@ -63,7 +63,7 @@ class ExtractionActor:
         if task.fingerprint not in self._backbones:
             shared = None if row_cache.remote_entry(task.folder) else task.folder / cache.METADATA_FILE
             ray.check_same_environment(self.aigid, shared)
-            backbone = Backbone(task.settings, choose_device(device_name()), task.batch)
+            backbone = open_backbone(task.settings, task.batch)
             if backbone.fingerprint != task.fingerprint:
                 message = f"its weights of {task.settings.model} are not those of this machine"
                 raise InputError(f"{ray.worker_info()}: {message}")

@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.probe import LinearProbe
-from aigid.features import checkpoints, encoder, lora
-from aigid.features.backbones import BackboneSettings, LoraSettings, backbone_settings
+from aigid.features import checkpoints, lora
+from aigid.features.backbones import BackboneSettings, LoraSettings, backbone_settings, fingerprint
 from aigid.features.loaders import timm
 from aigid.importers import linear
 from aigid.importers.base import ImportRequest
@@ -66,7 +66,7 @@ def import_detector(request: ImportRequest) -> Bundle:
     net.load_state_dict(merged, assign=True)
     backbone = settings.model_copy(update={"weights": ENCODER_FILE}).model_dump(mode="json")
     origin = Provenance([backbone], licences=LICENCES, source=SOURCE)
-    fingerprints = [encoder.fingerprint(settings, checkpoints.state_dict_hash(net))]
+    fingerprints = [fingerprint(settings, checkpoints.state_dict_hash(net))]
     detector = Dda(*linear.load_numbers(state, HEAD), lambda: merged)
     return Bundle("dda", detector, {"weights": path.name}, fingerprints, origin)
 

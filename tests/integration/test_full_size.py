@@ -11,7 +11,7 @@ from torchvision.transforms import CenterCrop
 from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
 
 from aigid.features.backbones import backbone_settings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.loaders import open_clip as through_open_clip
 from aigid.features.loaders import transformers as through_transformers
 from aigid.features.preprocess import resize_and_crop
@@ -91,7 +91,7 @@ def test_preprocessing_is_the_librarys(name, photograph):
 
 @pytest.mark.acceptance
 def test_the_largest_runs():
-    backbone = Backbone(built("siglip_so400m_14_384"), torch.device("cpu"))
+    backbone = TorchBackbone(built("siglip_so400m_14_384"), torch.device("cpu"))
     embedded = backbone.encode(np.stack([resize_and_crop(data.chelsea(), backbone.settings.preprocess)]))
     assert embedded.shape == (1, 1152)
     assert np.isfinite(embedded).all()

@@ -18,7 +18,7 @@ from aigid.core import cache, manifest, ray
 from aigid.core.errors import InputError
 from aigid.features import extract, pipeline, ray_actor, row_cache
 from aigid.features.backbones import backbone_settings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.pipeline import ExtractionTask
 from tests.helpers.images import noise_folder
 
@@ -138,7 +138,7 @@ def test_an_address_without_a_cluster_is_one_line(images, tmp_path):
     ],
 )
 def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, told):
-    tower = Backbone(backbone_settings("tiny_clip"), torch.device("cpu"))
+    tower = TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu"))
     shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
     task = ray_actor.RemoteTask.from_task(ExtractionTask("clean", tower, shelf, np.ones(1, bool)))
     aigid = fault.pop("aigid", version("aigid"))
@@ -153,7 +153,7 @@ def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, 
 
 def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_ROWS", "memory://of-workers")
-    tower, table = Backbone(backbone_settings("tiny_clip"), torch.device("cpu")), manifest.read(images / "m.csv")
+    tower, table = TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu")), manifest.read(images / "m.csv")
     key = table["sha256"].to_numpy().astype(cache.KEY)
     shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
     block = ExtractionTask("clean", tower, shelf, np.ones(NUM, bool))

@@ -12,7 +12,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import choose_device
 from aigid.features import checkpoints
 from aigid.features.backbones import BACKBONES, BackboneSettings, ConcatSettings, backbone_settings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 from tests.helpers.images import random_images
 from tests.helpers.tiny_models import CLIP, CLIP_VISION, DINOV2, SIGLIP
@@ -40,10 +40,10 @@ def normalised(batch):
 )
 def test_a_configuration_and_a_seed_make_a_tower(library, config, dim):
     torch.manual_seed(1)
-    first = Backbone(settings(library, config=config, seed=5), CPU)
+    first = TorchBackbone(settings(library, config=config, seed=5), CPU)
     torch.manual_seed(2)
-    again = Backbone(settings(library, config=config, seed=5), CPU)
-    other = Backbone(settings(library, config=config, seed=6), CPU)
+    again = TorchBackbone(settings(library, config=config, seed=5), CPU)
+    other = TorchBackbone(settings(library, config=config, seed=6), CPU)
     assert first.dim == dim
     assert first.fingerprint == again.fingerprint != other.fingerprint
     embedded = first.encode(random_images())
@@ -61,11 +61,11 @@ def test_an_open_clip_checkpoint_gives_the_librarys_embedding(tmp_path):
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": {}}))
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
-    backbone = Backbone(settings("open_clip", weights=str(folder)), CPU)
+    backbone = TorchBackbone(settings("open_clip", weights=str(folder)), CPU)
     with torch.inference_mode():
         expected = model.encode_image(normalised(random_images())).numpy()
     np.testing.assert_allclose(backbone.encode(random_images()), expected, atol=1e-5)
-    same = Backbone(settings("open_clip", weights=str(folder)), CPU)
+    same = TorchBackbone(settings("open_clip", weights=str(folder)), CPU)
     assert same.fingerprint == backbone.fingerprint
 
 
@@ -81,7 +81,7 @@ def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, 
     torch.manual_seed(0)
     model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config)).eval()
     model.save_pretrained(tmp_path)
-    backbone = Backbone(settings("transformers", weights=str(tmp_path)), CPU)
+    backbone = TorchBackbone(settings("transformers", weights=str(tmp_path)), CPU)
     with torch.inference_mode():
         expected = model(normalised(random_images()))[output].numpy()
     np.testing.assert_allclose(backbone.encode(random_images()), expected, atol=1e-5)
@@ -99,7 +99,7 @@ def test_no_network_is_one_line_that_names_what_is_wanted(name, wanted, monkeypa
     monkeypatch.setattr(checkpoints.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(checkpoints.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before: ") as caught:
-        Backbone(backbone_settings(name), CPU)
+        TorchBackbone(backbone_settings(name), CPU)
     assert wanted in str(caught.value)
     assert "`--weights` or `weights:` names a local copy" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -114,7 +114,7 @@ def test_weights_that_are_not_there(library, tmp_path):
     model = "ViT-B-32" if library == "open_clip" else "org/name"
     wanted = BackboneSettings(library=library, model=model, preprocess={"size": 32}, **changes)
     with pytest.raises(InputError, match=r"weights .*nowhere: no such file or folder") as caught:
-        Backbone(wanted, CPU)
+        TorchBackbone(wanted, CPU)
     assert "\n" not in str(caught.value)
 
 
@@ -140,26 +140,26 @@ def test_devices():
 def test_tiny_towers_and_their_joint():
     both = backbone_settings("both", {"library": "joint", "parts": ["tiny_clip", "tiny_siglip"]})
     assert both.parts == [backbone_settings("tiny_clip"), backbone_settings("tiny_siglip")]
-    assert [Backbone(part, CPU).dim for part in both.parts] == [192, 192]
+    assert [TorchBackbone(part, CPU).dim for part in both.parts] == [192, 192]
     with pytest.raises(InputError, match=r"backbones\.both\.parts\.0: .*'tiny_clpi'"):
         backbone_settings("both", {"library": "joint", "parts": ["tiny_clpi", "tiny_siglip"]})
 
 
 def test_mean_pooling_is_the_mean_of_the_tokens():
-    backbone = Backbone(settings("transformers", config=SIGLIP, pool="mean"), CPU)
+    backbone = TorchBackbone(settings("transformers", config=SIGLIP, pool="mean"), CPU)
     with torch.inference_mode():
         hidden = backbone.network.model(pixel_values=normalised(random_images())).last_hidden_state.numpy()
     np.testing.assert_allclose(backbone.encode(random_images()), hidden.mean(axis=1), atol=1e-5)
 
 
 def test_before_the_projection(tmp_path):
-    own = Backbone(settings("open_clip", config=CLIP), CPU)
-    before = Backbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
+    own = TorchBackbone(settings("open_clip", config=CLIP), CPU)
+    before = TorchBackbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
     assert (own.dim, before.dim) == (24, 32)
     projected = before.encode(random_images()) @ own.network.proj.numpy()
     np.testing.assert_allclose(projected, own.encode(random_images()), atol=1e-5)
     assert before.fingerprint != own.fingerprint
     with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
-        Backbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)
+        TorchBackbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)
     with pytest.raises(InputError, match="pool: mean is for transformers' towers"):
-        Backbone(settings("open_clip", config=CLIP, pool="mean"), CPU)
+        TorchBackbone(settings("open_clip", config=CLIP, pool="mean"), CPU)

@@ -10,7 +10,7 @@ from torch import nn
 from aigid.core.errors import InputError
 from aigid.features import encoder
 from aigid.features.backbones import BackboneSettings, backbone_settings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from tests.helpers.images import random_images
 from tests.helpers.tiny_models import CLIP, SIGLIP
 
@@ -55,7 +55,7 @@ def expected(pixels):
 @pytest.mark.parametrize(("most", "batch"), [(5, 4), (1, 1), (16, 16)])
 def test_the_batch_is_halved_until_it_fits(fake, most, batch):
     tower = fake(most=most)
-    backbone = Backbone(SETTINGS, CPU)
+    backbone = TorchBackbone(SETTINGS, CPU)
     backbone.batch = 16
     np.testing.assert_allclose(backbone.encode(random_images(21)), expected(random_images(21)), atol=1e-5)
     assert backbone.batch == batch
@@ -67,7 +67,7 @@ def test_the_batch_is_halved_until_it_fits(fake, most, batch):
 
 def test_no_room_for_one_image_is_one_line(fake):
     backbone = fake()
-    backbone = Backbone(SETTINGS, CPU)
+    backbone = TorchBackbone(SETTINGS, CPU)
     backbone.network.most = 0
     with pytest.raises(InputError, match="tiny: cpu has too little memory for one image at a time"):
         backbone.encode(random_images(3))
@@ -75,7 +75,7 @@ def test_no_room_for_one_image_is_one_line(fake):
 
 def test_half_precision_is_computed_again_where_it_overflows(fake):
     fake(times=1e4)
-    backbone = Backbone(SETTINGS, CPU, batch=4, half=True)
+    backbone = TorchBackbone(SETTINGS, CPU, batch=4, half=True)
     assert backbone.device_info == "cpu float16"
     dark = np.zeros((6, 32, 32, 3), np.uint8)  # about -1.8 after normalisation: 18,000
     bright = np.full((6, 32, 32, 3), 255, np.uint8)
@@ -91,7 +91,7 @@ def test_half_precision_is_computed_again_where_it_overflows(fake):
 @pytest.mark.parametrize(("library", "config"), [("open_clip", CLIP), ("transformers", SIGLIP)])
 def test_half_precision_is_near(library, config):
     settings = SETTINGS.model_copy(update={"library": library, "config": config})
-    wide, half = Backbone(settings, CPU, 4), Backbone(settings, CPU, 4, half=True)
+    wide, half = TorchBackbone(settings, CPU, 4), TorchBackbone(settings, CPU, 4, half=True)
     assert wide.fingerprint == half.fingerprint
     a, b = wide.encode(random_images(7)), half.encode(random_images(7))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
@@ -100,18 +100,18 @@ def test_half_precision_is_near(library, config):
 
 
 def test_an_embedding_does_not_depend_on_its_company():
-    backbone = Backbone(SETTINGS, CPU, 16)
+    backbone = TorchBackbone(SETTINGS, CPU, 16)
     together = backbone.encode(random_images(16))
     for n in range(16):
         np.testing.assert_array_equal(backbone.encode(random_images(16)[n:])[0], together[n])
 
 
 def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
-    backbone = Backbone(SETTINGS, CPU, 8)
+    backbone = TorchBackbone(SETTINGS, CPU, 8)
     one, other = random_images(8), 255 - random_images(8)
     first, second = backbone.encode_async(one), backbone.encode_async(other)
-    np.testing.assert_array_equal(first(), Backbone(SETTINGS, CPU, 8).encode(random_images(8)))
-    np.testing.assert_array_equal(second(), Backbone(SETTINGS, CPU, 8).encode(255 - random_images(8)))
+    np.testing.assert_array_equal(first(), TorchBackbone(SETTINGS, CPU, 8).encode(random_images(8)))
+    np.testing.assert_array_equal(second(), TorchBackbone(SETTINGS, CPU, 8).encode(255 - random_images(8)))
     np.testing.assert_array_equal(one, random_images(8))
 
 
@@ -119,13 +119,13 @@ def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
 def test_an_embedding_depends_on_the_batch_by_rounding_alone(size):
     """By none on many CPUs; those with AMX multiply matrices of four images' rows otherwise than of sixteen's."""
     tower = backbone_settings("tiny_clip")
-    together = Backbone(tower, CPU, 16).encode(random_images(9))
-    np.testing.assert_allclose(Backbone(tower, CPU, size).encode(random_images(9)), together, rtol=0, atol=1e-6)
+    together = TorchBackbone(tower, CPU, 16).encode(random_images(9))
+    np.testing.assert_allclose(TorchBackbone(tower, CPU, size).encode(random_images(9)), together, rtol=0, atol=1e-6)
 
 
 def test_the_way_of_decoding_is_in_the_fingerprint():
-    exact = Backbone(SETTINGS, CPU)
-    fast = Backbone(SETTINGS.model_copy(update={"decode": "fast"}), CPU)
+    exact = TorchBackbone(SETTINGS, CPU)
+    fast = TorchBackbone(SETTINGS.model_copy(update={"decode": "fast"}), CPU)
     assert exact.weights_sha256 == fast.weights_sha256
     assert exact.fingerprint != fast.fingerprint
 
@@ -138,7 +138,7 @@ def test_batches(monkeypatch):
     )  # 10 MB each, half of 2 GB
     assert encoder.largest_that_fits(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == encoder.LARGEST
     assert encoder.largest_that_fits(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
-    backbone = Backbone(SETTINGS, CPU)
+    backbone = TorchBackbone(SETTINGS, CPU)
     for asked, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
         encoder.choose_batch_size(backbone, asked, num_images)
         assert backbone.batch == want

@@ -11,7 +11,7 @@ from aigid.core import embeddings
 from aigid.core.errors import InputError
 from aigid.degradations import views
 from aigid.features.backbones import BackboneSettings, ConcatSettings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from aigid.features.extract import extract
 from aigid.features.preprocess import resize_and_crop
 from aigid.images.decode import decode
@@ -43,7 +43,7 @@ def test_rows_are_the_manifests(images, tmp_path):
     assert found.status[6] == "not_an_image"
     assert found.status[10] == "missing"
     assert [sample.path for sample in found.failed] == ["03.png", "06.png", "10.png"]
-    backbone = Backbone(SETTINGS, torch.device("cpu"))
+    backbone = TorchBackbone(SETTINGS, torch.device("cpu"))
     for n in (0, 1, 2, 4, 5, 7, 8, 9):
         content = (root / f"{n:02}.png").read_bytes()
         assert found.status[n] == "ok"
@@ -136,7 +136,7 @@ def test_a_changed_image_has_no_row(images):
 def test_values_that_float16_cannot_hold_are_refused(images, monkeypatch):
     root, table = images
     monkeypatch.setattr(
-        Backbone, "encode_async", lambda self, batch: lambda: np.full((len(batch), 32), 1e5, np.float32)
+        TorchBackbone, "encode_async", lambda self, batch: lambda: np.full((len(batch), 32), 1e5, np.float32)
     )
     with pytest.raises(InputError, match="an embedding reaches 100000, more than float16 holds"):
         extract(table, root, SETTINGS)

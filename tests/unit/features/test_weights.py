@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from aigid.core.errors import InputError
 from aigid.features.backbones import BackboneSettings
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from tests.helpers.images import random_images
 from tests.helpers.tiny_models import CLIP, CLIP_VISION, DINOV2, SIGLIP
 
@@ -24,7 +24,7 @@ def backbone(library, path, **changes):
     settings = BackboneSettings(
         library=library, model="tiny", weights=str(path), preprocess={"size": 32}, dtype="float32", **changes
     )
-    return Backbone(settings, torch.device("cpu"))
+    return TorchBackbone(settings, torch.device("cpu"))
 
 
 def refusal(library, path, **changes):

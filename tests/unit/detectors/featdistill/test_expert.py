@@ -10,7 +10,7 @@ from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.detector import lazy_member
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import lora
-from aigid.features.encoder import Backbone
+from aigid.features.encoder import TorchBackbone
 from tests.helpers.demo_experts import TOWERS, expert
 
 PUBLISHED = {  # millions of parameters of tower and head, patch tokens, their width
@@ -81,7 +81,7 @@ def test_an_expert_is_a_backbone(kind, tmp_path):
     save_file({name: it.contiguous() for name, it in experts.state_dict(made).items()}, tmp_path / "one.safetensors")
     member = lazy_member(expert(kind), tmp_path / "one.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
-    backbone = Backbone(member.backbone(), torch.device("cpu"))
+    backbone = TorchBackbone(member.backbone(), torch.device("cpu"))
     embeddings = backbone.encode(images)
     how = expert(kind).backbone.preprocess
     pixels = torch.from_numpy(images / 255.0).permute(0, 3, 1, 2)
