@@ -36,7 +36,7 @@ class BackboneSettings(Settings):
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
 
-def display_name(part: Any) -> Any:
+def resolve_name(part: Any) -> Any:
     """Return a specification, or what ``BACKBONES`` has by that name."""
     return BACKBONES[part] if isinstance(part, str) and part in BACKBONES else part
 
@@ -45,7 +45,7 @@ class ConcatSettings(Settings):
     """Several backbones that see the same image; their embeddings are concatenated."""
 
     library: Literal["joint"]
-    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(display_name)]], Field(min_length=2)]
+    parts: Annotated[list[Annotated[BackboneSettings, BeforeValidator(resolve_name)]], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves it to each
     dtype: Literal["float16", "float32"] = "float16"
 
@@ -107,7 +107,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "featdistill_siglip": _siglip("google/siglip-so400m-patch14-384", 384)
     | {"preprocess": {"size": 384, "mean": MEAN_STD_05, "std": MEAN_STD_05}},
-    # Random weights: they show the machinery, not the papers' accuracy.
+    # Random weights, for tests and the preset `tiny`.
     "tiny_clip": _tiny_clip(192),
     "tiny_siglip": _tiny_siglip(192),
     "tiny_clip_64": _tiny_clip(64),
@@ -127,8 +127,10 @@ def backbone_settings(name: str, changes: dict[str, Any] | None = None) -> Backb
     changes = changes or {}
     if name not in BACKBONES and "library" not in changes:
         raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}")
-    model = ConcatSettings if changes.get("library") == "joint" else BackboneSettings
-    return validate(BACKBONES.get(name, {}) | changes, model, f"backbones.{name}")
+    values, title = BACKBONES.get(name, {}) | changes, f"backbones.{name}"
+    if values.get("library") == "joint":
+        return validate(values, ConcatSettings, title)
+    return validate(values, BackboneSettings, title)
 
 
 def components(settings: BackboneSettings | ConcatSettings) -> list[BackboneSettings]:

@@ -168,7 +168,7 @@ def _library_of_checkpoint(settings: BackboneSettings) -> BackboneSettings:
 def load_encoder(settings: BackboneSettings) -> nn.Module:
     """Return the network on the CPU, normalized (B, 3, S, S) to (B, D), with its adapter merged."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
-        raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
+        raise InputError(f"{settings.model}: high_pass is for encoders of random weights, built from a config")
     network: nn.Module = import_module(f"aigid.features.loaders.{settings.library}").load(settings)
     if settings.high_pass:
         patches = next(module for module in network.modules() if isinstance(module, nn.Conv2d))

@@ -22,7 +22,7 @@ def vit_parts(encoder: Any) -> VitParts:
     """Return the parts of an encoder of open_clip or transformers; InputError where it is no such transformer."""
     if hasattr(encoder, "transformer") and hasattr(encoder, "ln_post"):
         return VitParts(encoder.transformer.resblocks, encoder.ln_post, 1)
-    model = getattr(encoder, "model", None)
+    model: Any = getattr(encoder, "model", None)
     model = getattr(model, "vision_model", model)
     if hasattr(model, "post_layernorm"):
         return VitParts(model.encoder.layers, model.post_layernorm, int(hasattr(model.embeddings, "class_embedding")))

@@ -31,10 +31,12 @@ def load(settings: BackboneSettings) -> nn.Module:
     ``open_clip_config.json`` as its ``push_to_hf_hub`` writes it.
     """
     if settings.pool == "mean":
-        raise InputError(f"{settings.model}: pool: mean is for transformers' towers; want own or before_projection")
-    visual: nn.Module = load_clip(settings).visual
+        raise InputError(f"{settings.model}: pool: mean is for transformers' encoders; want own or before_projection")
+    visual = load_clip(settings).get_submodule("visual")
     if settings.pool == "before_projection":
-        visual.proj = None
+        if "proj" not in dict(visual.named_parameters(recurse=False)):
+            raise InputError(f"{settings.model}: pool: before_projection: it has no linear projection; want own")
+        visual.register_parameter("proj", None)
     return visual
 
 
@@ -43,34 +45,37 @@ def load_clip(settings: BackboneSettings) -> nn.Module:
     if settings.weights is not None:
         return _from_file(settings, Path(settings.weights))
     if settings.config is not None:
-        return _from_config(settings)
+        return _from_config(settings.config, settings.seed)
     known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
     source = (known.get("hf_hub") or known.get("url") or "").rstrip("/")
     with checkpoints.hub_errors(f"{settings.model} {settings.pretrained}", f"open_clip_model.safetensors of {source}"):
-        return open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
+        model: nn.Module = open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
+        return model
 
 
-def _from_config(settings: BackboneSettings) -> nn.Module:
+def _from_config(config: dict[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return open_clip.CLIP(**settings.config)
+        torch.manual_seed(seed)
+        model: nn.Module = open_clip.CLIP(**config)
+        return model
 
 
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
-    file = path
+    file, model = path, nn.Module()
     with checkpoints.checkpoint_errors(path):
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
             file = Path(_find_checkpoint_in_dir(path) or path)
         elif settings.config is not None:
-            model = _from_config(settings)
+            model = _from_config(settings.config, settings.seed)
         else:
             model = open_clip.create_model(settings.model, load_weights=False)
     if file.is_dir():
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
     if checkpoints.has_head(file):
-        keys = model.visual.load_state_dict(checkpoints.strip_prefix(checkpoints.read(file)), strict=False)
+        state = checkpoints.strip_prefix(checkpoints.read(file))
+        keys = model.get_submodule("visual").load_state_dict(state, strict=False)
         checkpoints.check(file, keys.missing_keys, keys.unexpected_keys)
         return model
     with checkpoints.checkpoint_errors(file):
@@ -109,8 +114,8 @@ class TextEncoder:
 def load_text_encoder(settings: BackboneSettings | ConcatSettings, name: str) -> TextEncoder:
     """Return the text encoder of a backbone called ``name``; InputError where it has none."""
     if isinstance(settings, ConcatSettings) or settings.library != "open_clip":
-        raise InputError(f"backbone {name!r}: has no text tower of open_clip's CLIP")
+        raise InputError(f"backbone {name!r}: has no text encoder of open_clip's CLIP")
     clip = load_clip(settings)
     if not isinstance(clip, open_clip.CLIP):
-        raise InputError(f"backbone {name!r}: its text tower is a {type(clip).__name__}, not CLIP's own")
+        raise InputError(f"backbone {name!r}: its text encoder is a {type(clip).__name__}, not CLIP's own")
     return TextEncoder(clip)

@@ -37,13 +37,16 @@ def build(settings: BackboneSettings, pretrained: bool = False) -> nn.Module:
         options |= {"global_pool": "avg", "fc_norm": False}
     if settings.config is not None:
         return VisionTransformer(**settings.config, **options)
-    return timm.create_model(settings.model, pretrained=pretrained, img_size=settings.preprocess.size, **options)
+    options |= {"pretrained": pretrained, "img_size": settings.preprocess.size}
+    return timm.create_model(settings.model, **options)
 
 
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path):
         network = build(settings)
+        if not isinstance(network, VisionTransformer):
+            raise InputError(f"weights {path}: {settings.model} is no vision transformer of timm")
         state = checkpoint_filter_fn(checkpoints.read(path), network)
         state = {name: value for name, value in state.items() if not name.startswith("head.")}
         checkpoints.load_strict(path, state, checkpoints.shapes(network))

@@ -49,7 +49,8 @@ class PooledModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         outputs = self.model(pixel_values=pixels)
-        return outputs.last_hidden_state.mean(dim=1) if self.output is None else outputs[self.output]
+        embeddings: Tensor = outputs.last_hidden_state.mean(dim=1) if self.output is None else outputs[self.output]
+        return embeddings
 
 
 def architecture(model: str) -> dict[str, Any]:

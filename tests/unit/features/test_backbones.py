@@ -161,5 +161,5 @@ def test_before_the_projection(tmp_path):
     assert before.fingerprint != own.fingerprint
     with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
         Backbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)
-    with pytest.raises(InputError, match="pool: mean is for transformers' towers"):
+    with pytest.raises(InputError, match="pool: mean is for transformers' encoders"):
         Backbone(settings("open_clip", config=CLIP, pool="mean"), CPU)
