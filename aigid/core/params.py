@@ -69,6 +69,8 @@ def validate(value: object, model: type[T], name: str) -> T:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join([name, *map(str, first["loc"])])
+        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+            raise InputError(f"{key}: {cause}") from None
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise InputError(f"{key}: {first['msg']}{got}") from None
 

@@ -1,4 +1,4 @@
-"""Backbone settings, and the known backbones by name or address; nothing is loaded but the records of a library."""
+"""What decides a backbone's embeddings, and what every backbone gives."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ from pydantic import Field, model_validator
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings, validate
-from aigid.features.preprocess import MEAN_STD_05, Pixels, Preprocess
+from aigid.features.preprocess import Pixels, Preprocess
+from aigid.features.registry import BACKBONES, named
 
 
 class LoraSettings(Settings):
@@ -27,14 +28,14 @@ class LoraSettings(Settings):
 Library = Literal["open_clip", "transformers", "timm", "onnx"]
 Pool = Literal["own", "before_projection", "cls", "mean", "cls_mean"]
 LARGEST_BATCH = 256  # images; beyond, a GPU gains nothing
-ADDRESSES = {"open_clip": "MODEL/TAG", "timm": "NAME", "hf": "REPO[@REVISION]", "onnx": "FILE"}
 
 
 class BackboneSettings(Settings):
     """All that decides the embeddings of one frozen backbone.
 
-    ``layers`` are blocks of a transformer, or stages of a convolutional network, counted from 0 or from the end: of each
-    its output is pooled, and they stand side by side. Without them ``cls`` and ``mean`` are of the tokens after the last norm.
+    ``layers`` are blocks of a transformer or stages of a convolutional network, counted from 0 or from the end: the
+    output of each is pooled, and they stand side by side. Without them ``cls`` and ``mean`` are of the tokens after the
+    last norm.
     """
 
     library: Library
@@ -74,23 +75,6 @@ class BackboneSettings(Settings):
         return self
 
 
-def named(name: str) -> dict[str, Any]:
-    """Return the section of a name of ``BACKBONES`` or of an address, such as ``timm:NAME``; InputError otherwise."""
-    if name in BACKBONES:
-        return BACKBONES[name]
-    scheme, _, rest = name.partition(":")
-    if scheme not in ADDRESSES or not rest:
-        addresses = ", ".join(f"{scheme}:{form}" for scheme, form in ADDRESSES.items())
-        raise InputError(f"unknown backbone {name!r}; known: {', '.join(BACKBONES)}; or an address: {addresses}")
-    if scheme == "open_clip":
-        model, _, tag = rest.rpartition("/")
-        return {"library": "open_clip", "model": model or tag, "pretrained": tag if model else None}
-    if scheme == "hf":
-        repository, _, revision = rest.partition("@")
-        return {"library": "transformers", "model": repository, "revision": revision or None}
-    return {"library": "timm", "model": rest} if scheme == "timm" else {"library": "onnx", "model": rest, "weights": rest}
-
-
 class ConcatSettings(Settings):
     """Several backbones that see the same image; their embeddings are concatenated."""
 
@@ -98,98 +82,6 @@ class ConcatSettings(Settings):
     parts: Annotated[list[BackboneSettings], Field(min_length=2)]
     decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves it to each
     dtype: Literal["float16", "float32"] = "float16"
-
-
-def _clip(model: str, size: int) -> dict[str, Any]:
-    return {"library": "open_clip", "model": model, "pretrained": "openai", "preprocess": {"size": size}}
-
-
-def _siglip(model: str, size: int) -> dict[str, Any]:
-    preprocess = {"size": size, "resize": "squash", "mean": MEAN_STD_05, "std": MEAN_STD_05}
-    return {"library": "transformers", "model": model, "preprocess": preprocess}
-
-
-def _tiny_clip(width: int) -> dict[str, Any]:
-    vision = {"image_size": 32, "patch_size": 4, "width": width, "layers": 2, "head_width": 64, "mlp_ratio": 2.0}
-    text = {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1}
-    return {
-        "library": "open_clip",
-        "model": "tiny",
-        "config": {"embed_dim": width, "vision_cfg": vision | {"pool_type": "avg"}, "text_cfg": text},
-        "high_pass": True,
-        "preprocess": {"size": 32},
-    }
-
-
-def _tiny_siglip(width: int) -> dict[str, Any]:
-    shape = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": width // 64}
-    config = {"image_size": 32, "patch_size": 4} | shape | {"intermediate_size": 2 * width}
-    return _siglip("tiny", 32) | {
-        "config": {"model_type": "siglip_vision_model"} | config,
-        "high_pass": True,
-        "pool": "mean",
-    }
-
-
-BACKBONES: dict[str, dict[str, Any]] = {
-    # Pretrained encoders that packages of the Python index carry: no hub is needed.
-    "clip_vit_b16_int8": {
-        "library": "onnx",
-        "model": "openai/clip-vit-base-patch16",
-        "pretrained": "clip_vit_b16_int8",
-        "output": "image_embeds",
-        "preprocess": {"size": 224},
-    },
-    "clip_vit_b16_dequantized": {  # the same weights in torch: for training, tokens, and GPUs
-        "library": "transformers",
-        "model": "openai/clip-vit-base-patch16",
-        "pretrained": "clip_vit_b16_int8",
-        "preprocess": {"size": 224},
-    },
-    "efficientnet_lite0": {
-        "library": "timm",
-        "model": "tf_efficientnet_lite0",
-        "pretrained": "efficientnet_lite0",
-        "preprocess": {"size": 224, "crop_fraction": 0.875, "mean": MEAN_STD_05, "std": MEAN_STD_05},
-    },
-    "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
-    "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
-    "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
-    "clip_vit_l14_336_before_projection": _clip("ViT-L-14-336-quickgelu", 336) | {"pool": "before_projection"},
-    "dinov2_vit_l14": {
-        "library": "transformers",
-        "model": "facebook/dinov2-large",
-        "preprocess": {"size": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
-    },
-    "dinov2_vit_l14_dda": {  # by CLIP's mean and std, and no resizing: the base of DDA's LoRA
-        "library": "timm",
-        "model": "vit_large_patch14_dinov2.lvd142m",
-        "preprocess": {"size": 336, "resize": "none"},
-        "dtype": "float32",
-    },
-    "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
-    "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
-    # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a center crop instead of a squashed image.
-    "featdistill_clip": {
-        "library": "transformers",
-        "model": "openai/clip-vit-large-patch14",
-        "preprocess": {"size": 224},
-    },
-    "featdistill_siglip": _siglip("google/siglip-so400m-patch14-384", 384)
-    | {"preprocess": {"size": 384, "mean": MEAN_STD_05, "std": MEAN_STD_05}},
-    # Random weights: they show the machinery, not the papers' accuracy.
-    "tiny_clip": _tiny_clip(192),
-    "tiny_siglip": _tiny_siglip(192),
-    "tiny_clip_64": _tiny_clip(64),
-    "tiny_siglip_64": _tiny_siglip(64),
-    "tiny_vit": {
-        "library": "timm",
-        "model": "tiny",
-        "config": {"img_size": 32, "patch_size": 8, "embed_dim": 96, "depth": 2, "num_heads": 3, "mlp_ratio": 2.0},
-        "high_pass": True,
-        "preprocess": {"size": 32, "resize": "none"},
-    },
-}
 
 
 def backbone_settings(name: str, changes: dict[str, Any] | str | None = None) -> BackboneSettings | ConcatSettings:
@@ -223,7 +115,7 @@ def fingerprint(settings: BackboneSettings, weights_sha256: str) -> str:
 class Backbone(Protocol):
     """One frozen encoder: square uint8 images in, embeddings of width ``dim`` out, equal in any company.
 
-    ``encode`` of a ``threaded`` backbone is called by several threads at once; any other uses the machine's cores itself.
+    ``encode`` of a ``threaded`` backbone is called by several threads at once; any other uses all cores itself.
     """
 
     settings: BackboneSettings

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigid.core.errors import InputError
-from aigid.features import checkpoints, weights
+from aigid.features import checkpoints, vit, weights
 from aigid.features.backbones import LARGEST_BATCH, BackboneSettings, fingerprint
 from aigid.features.preprocess import Pixels, Preprocess
 
@@ -26,8 +26,8 @@ class TorchBackbone:
 
     It always encodes ``batch`` images at a time, the last ones padded: a matrix product's last bits depend on its size,
     and an embedding must not depend on batch composition. Where the device has too little memory, ``batch`` is halved.
-    With ``half`` it computes in float16, and again in float32 what overflows. A CPU computes in bfloat16, whose noise is that
-    of recompressing the image, only where ``precision`` says so.
+    With ``half`` it computes in float16, and again in float32 what overflows. A CPU computes in bfloat16, whose noise
+    is that of recompressing the image, only where ``precision`` says so.
     """
 
     def __init__(
@@ -57,7 +57,80 @@ class TorchBackbone:
         return f"{self.device.type} {'float16' if self.half else self.settings.precision}"
 
     @property
-    def normalize(images: Pixels, preprocess: Preprocess, device: torch.device) -> Tensor:
+    def fingerprint(self) -> str:
+        """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
+        return fingerprint(self.settings, self.weights_sha256)
+
+    def choose_batch(self, requested: int | None, num_images: int, largest: int) -> None:
+        """Set the batch as ``choose_batch_size`` says."""
+        choose_batch_size(self, requested, num_images, largest)
+
+    def encode(self, images: Pixels) -> Embeddings:
+        """Embed (N, S, S, 3) uint8 as (N, D), not L2-normalized; InputError where one image is too much memory."""
+        return self.encode_async(images)()
+
+    def encode_async(self, images: Pixels) -> Pending:
+        """Start ``encode`` and return a function that waits for its embeddings; asynchronous on CUDA alone."""
+        jobs = self._start_batches(images, self.half)
+        return lambda: np.concatenate([self._finish(*job) for job in jobs])
+
+    def _start_batches(self, images: Pixels, half: bool) -> list[tuple[Pixels, Pending]]:
+        jobs, start = [], 0
+        while start < len(images):
+            batch = images[start : start + self.batch]
+            try:
+                jobs.append((batch, self._start(batch, half)))
+            except torch.OutOfMemoryError:
+                self._halve_batch()
+            else:
+                start += len(batch)
+        return jobs
+
+    @torch.inference_mode()
+    def _start(self, images: Pixels, half: bool) -> Pending:
+        """Embed at most ``batch`` images, padded, without waiting."""
+        num = len(images)
+        if missing := max(self.batch, self._min_batch) - num:
+            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+        pixels = torch.from_numpy(images)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        pixels = self._normalize(pixels.to(self.device).permute(0, 3, 1, 2))
+        if half:
+            return _copy_to_host(self._narrow(pixels.half())[:num].float())
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            return _copy_to_host(self.network(pixels)[:num].float())
+
+    def _normalize(self, pixels: Tensor) -> Tensor:
+        """Map (B, 3, S, S) uint8 to float32, channels-last on CUDA, where convolutions gain by it; a CPU's lose.
+
+        A CPU reuses one buffer per thread: page faults of new ones took most of the time.
+        """
+        if self.device.type != "cpu":
+            return (pixels.float() - self._mean) / self._std
+        buffer: Tensor | None = getattr(self._thread, "buffer", None)
+        if buffer is None or buffer.shape != pixels.shape:
+            buffer = self._thread.buffer = torch.empty(pixels.shape)
+        return buffer.copy_(pixels).sub_(self._mean).div_(self._std)
+
+    def _finish(self, images: Pixels, pending: Pending) -> Embeddings:
+        embeddings = pending()
+        if not self.half or np.isfinite(embeddings).all():
+            return embeddings
+        self.network.to(self.device)
+        return np.concatenate([again() for _, again in self._start_batches(images, half=False)])
+
+    def _halve_batch(self) -> None:
+        if self.batch == self._min_batch == 1:
+            raise InputError(f"{self.settings.model}: {self.device} has too little memory for one image at a time")
+        if self.batch == 1:
+            self._min_batch = 1
+        self.batch = max(self.batch // 2, 1)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def normalize(images: Pixels, preprocess: Preprocess, device: torch.device) -> Tensor:
     """Map (N, S, S, 3) uint8 to a network's training input, (N, 3, S, S) float32, channels-last in memory."""
     mean, std = _mean_std(preprocess, device)
     pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
@@ -93,7 +166,7 @@ def _library_of_checkpoint(settings: BackboneSettings) -> BackboneSettings:
 
 
 def _resolve_precision(settings: BackboneSettings, device: torch.device) -> BackboneSettings:
-    """Decide ``precision: auto``: bfloat16 on a CPU that multiplies it in hardware, else float32; GPUs have their own."""
+    """Decide ``precision: auto``: bfloat16 on a CPU that multiplies it in hardware, else float32."""
     fast = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     precision = ("bfloat16" if fast else "float32") if settings.precision == "auto" else settings.precision
     return settings.model_copy(update={"precision": precision if device.type == "cpu" else "float32"})
@@ -102,7 +175,7 @@ def _resolve_precision(settings: BackboneSettings, device: torch.device) -> Back
 def load_encoder(settings: BackboneSettings) -> nn.Module:
     """Return the network on the CPU, normalized (B, 3, S, S) to (B, D), with its adapter merged."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
-        raise InputError(f"{settings.model}: high_pass is for towers of random weights, built from a config")
+        raise InputError(f"{settings.model}: high_pass is for encoders of random weights, built from a config")
     network: nn.Module = import_module(f"aigid.features.loaders.{settings.library}").load(settings)
     if settings.high_pass:
         patches = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
@@ -112,6 +185,8 @@ def load_encoder(settings: BackboneSettings) -> nn.Module:
         from aigid.features import lora
 
         network = lora.merge(network, Path(settings.adapter))
+    if settings.pool not in ("own", "before_projection"):
+        vit.FeatureHooks(network, settings.layers, settings.pool)
     return network
 
 
@@ -120,7 +195,9 @@ MEMORY_FRACTION = 0.5  # of the free memory
 CPU_BATCH, CPU_BATCH_LARGE, LARGE = 16, 4, 20_000_000  # images; of a network of at least LARGE parameters
 
 
-def choose_batch_size(backbone: TorchBackbone, requested: int | None, num_images: int, largest: int = LARGEST_BATCH) -> None:
+def choose_batch_size(
+    backbone: TorchBackbone, requested: int | None, num_images: int, largest: int = LARGEST_BATCH
+) -> None:
     """Set a backbone's batch: ``requested``, else on CUDA what fits, up to ``largest``, on a CPU by its parameters.
 
     A CPU's is the same for any number of images, as on some CPUs a product's last bits depend on it; others are at most

@@ -17,7 +17,14 @@ from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features import pipeline, ray_actor, row_cache
-from aigid.features.backbones import LARGEST_BATCH, Backbone, BackboneSettings, ConcatSettings, components, open_backbone
+from aigid.features.backbones import (
+    LARGEST_BATCH,
+    Backbone,
+    BackboneSettings,
+    ConcatSettings,
+    components,
+    open_backbone,
+)
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader

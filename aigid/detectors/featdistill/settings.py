@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from aigid.core.params import Settings
 from aigid.degradations.policies import POLICIES
-from aigid.features.backbones import BackboneSettings, LoraSettings, display_name
+from aigid.features.backbones import BackboneSettings, LoraSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +31,7 @@ def _check_layers(settings: BackboneSettings) -> BackboneSettings:
 class ExpertSettings(Settings):
     """One expert; the paper's differ in pairs by nothing that it states, ours by their seed."""
 
-    backbone: Annotated[BackboneSettings, BeforeValidator(display_name), AfterValidator(_check_layers)]
+    backbone: Annotated[BackboneSettings, AfterValidator(_check_layers)]
     seed: int
     lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
     gradient_checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory

@@ -1,15 +1,14 @@
 """Image encoders in ONNX, run by ONNX Runtime; torch is not needed.
 
-On a CPU images run one at a time, each in a thread of its own: a graph with dynamic quantization scales its activations by
+On a CPU images run one at a time, as many as there are threads: a graph with dynamic quantization scales activations by
 the whole batch, and a product's last bits depend on its size, but an embedding must not depend on its company.
 """
 
-import itertools
 import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +26,6 @@ from aigid.features.preprocess import Pixels, parse_record
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 PROVIDER_VARIABLE = "AIGID_ONNX_PROVIDER"
-BLOCK_OUTPUTS = (  # the residual stream after block {}, as torch's exporter names it for transformers and timm
-    "/vision_model/encoder/layers.{}/Add_1_output_0",
-    "/encoder/layers.{}/Add_1_output_0",
-    "/encoder/layer.{}/Add_1_output_0",
-    "/blocks/blocks.{}/Add_1_output_0",
-)
 IMAGES_PER_THREAD, GPU_BATCH = 4, 32
 FLOAT, QUANTIZE = "tensor(float)", "DynamicQuantizeLinear"
 Floats = NDArray[np.float32]
@@ -53,8 +46,10 @@ class OnnxBackbone:
         self._layers, model = self._select_outputs()
         self._session = open_session(self.path, model, self.provider)
         self._input = _image_input(self._session, self.path, settings.preprocess.size)
-        self._outputs = [layer for layer in self._layers] or [self._embedding_output()]
-        mean, std = (np.array(values, np.float32) * 255 for values in (settings.preprocess.mean, settings.preprocess.std))
+        self._outputs = self._layers or [self._embedding_output()]
+        mean, std = (
+            np.array(values, np.float32) * 255 for values in (settings.preprocess.mean, settings.preprocess.std)
+        )
         self._mean, self._std = mean[:, None, None], std[:, None, None]
         self.batch = IMAGES_PER_THREAD * num_workers()
         self._pool = ThreadPoolExecutor(num_workers())
@@ -100,8 +95,11 @@ class OnnxBackbone:
             raise InputError(f"weights {self.path}: its batch is fixed to {fixed} images; export it with a free one")
         if fixed == 1:
             logger.warning("weights %s: its batch is fixed to one: images run one at a time", self.path)
-        quantized = any(QUANTIZE in node for node in _operators(self.path)) if self.provider != "cpu" else True
-        return 1 if fixed == 1 or quantized else GPU_BATCH
+        if fixed == 1 or self.provider == "cpu":
+            return 1
+        from aigid.features import onnx_graph
+
+        return 1 if QUANTIZE in onnx_graph.operators(self.path) else GPU_BATCH
 
     def _select_outputs(self) -> tuple[list[str], bytes | None]:
         """Return the tensors to read for ``layers``, and the model with these as its only outputs."""
@@ -115,9 +113,13 @@ class OnnxBackbone:
             return [], None
         import onnx
 
-        model = _read(self.path)
-        tensors = {name for node in model.graph.node for name in node.output}
-        names = [block_output(layer, tensors, self.path) for layer in settings.layers or [settings.output or ""]]
+        from aigid.features import onnx_graph
+
+        model = onnx_graph.read(self.path)
+        names = [
+            onnx_graph.block_output(layer, model.graph, self.path)
+            for layer in settings.layers or [settings.output or ""]
+        ]
         del model.graph.output[:]
         for name in names:
             model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
@@ -128,7 +130,9 @@ class OnnxBackbone:
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         if self.settings.output is not None:
             if self.settings.output not in outputs:
-                raise InputError(f"weights {self.path}: no output {self.settings.output!r}; it has {', '.join(outputs)}")
+                raise InputError(
+                    f"weights {self.path}: no output {self.settings.output!r}; it has {', '.join(outputs)}"
+                )
             return self.settings.output
         flat = [name for name, shape in outputs.items() if len(shape) == 2]
         if len(flat) != 1:
@@ -150,7 +154,9 @@ def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
     """Return the preprocessing by ``preprocessor_config.json`` beside the file, as transformers writes it."""
     record = Path(section.get("weights") or section["model"]).parent / "preprocessor_config.json"
     if not record.is_file():
-        raise InputError(f"{section['model']}: an ONNX graph does not say its preprocessing; put {record.name} beside it")
+        raise InputError(
+            f"{section['model']}: an ONNX graph does not say its preprocessing; put {record.name} beside it"
+        )
     return parse_record(json.loads(record.read_text(encoding="utf-8")), record)
 
 
@@ -167,8 +173,8 @@ def choose_provider() -> str:
 def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.InferenceSession:
     """Return a session of one thread, safe to be run from several; ``model`` stands in for the file's bytes.
 
-    Without AVX-512 VNNI or AVX-VNNI the products of uint8 and int8 saturate at 16 bits, silently: of real photographs CLIP's
-    embeddings had a cosine of 0.3 to 0.6 to the exact ones. ``session.x64quantprecision`` takes exact products there.
+    On a CPU without VNNI products of uint8 and int8 saturate at 16 bits, silently: of photographs, CLIP's embeddings
+    had a cosine of 0.3 to 0.6 to the exact ones. ``session.x64quantprecision`` takes exact products there.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -177,7 +183,9 @@ def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.
     try:
         return onnxruntime.InferenceSession(model or str(path), options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
-        raise InputError(f"weights {path}: not an ONNX model that can be run: {_one_line(error)}") from None
+        raise InputError(
+            f"weights {path}: not an ONNX model that can be run: {' '.join(str(error).split())[:200]}"
+        ) from None
 
 
 def pool_output(output: Floats, pool: str) -> Floats:
@@ -199,55 +207,6 @@ def pool_output(output: Floats, pool: str) -> Floats:
     return np.concatenate([parts[name] for name in pool.split("_")], axis=1)
 
 
-def block_output(layer: int | str, tensors: set[str], path: Path) -> str:
-    """Return the tensor of a block by its number, or by its own name; InputError where the graph has none."""
-    if isinstance(layer, str):
-        if layer not in tensors:
-            raise InputError(f"weights {path}: no tensor {layer!r}")
-        return layer
-    for pattern in BLOCK_OUTPUTS:
-        num_blocks = next(number for number in itertools.count() if pattern.format(number) not in tensors)
-        if -num_blocks <= layer < num_blocks:
-            return pattern.format(layer % num_blocks)
-        if num_blocks:
-            raise InputError(f"layer {layer}: the encoder has {num_blocks} blocks")
-    raise InputError(f"weights {path}: no numbered blocks are known in it; `layers` wants the names of tensors")
-
-
-def dequantized_state(path: Path) -> dict[str, Floats]:
-    """Return the float32 weights of a graph whose matrices ONNX Runtime quantized, by the names of their modules.
-
-    A matrix is ``(q - zero_point) * scale`` by output column, (inputs, outputs) in the graph and transposed here; it belongs
-    to the module that its ``MatMulInteger`` node is named after.
-    """
-    from onnx import numpy_helper
-
-    graph = _read(path).graph
-    initializers = {tensor.name: tensor for tensor in graph.initializer}
-    state = {
-        name: np.array(numpy_helper.to_array(tensor))
-        for name, tensor in initializers.items()
-        if name.rpartition(".")[2] in ("weight", "bias", "class_embedding")
-    }
-    for node in graph.node:
-        if node.op_type == "MatMulInteger":
-            stem = node.input[1].removesuffix("_quantized")
-            q, scale, zero = (
-                numpy_helper.to_array(initializers[name]).astype(np.float32)
-                for name in (node.input[1], f"{stem}_scale", node.input[3])
-            )
-            module = node.name.partition("/MatMul")[0].strip("/").replace("/", ".")
-            state[f"{module}.weight"] = np.ascontiguousarray(((q - zero) * scale).T)
-    return state
-
-
-def input_size(path: Path) -> int | None:
-    """Return the width and height in px that a graph's image input is fixed to; None where it is free."""
-    session = open_session(path, None, "cpu")
-    side = _image_input(session, path, None).shape[2]
-    return side if isinstance(side, int) else None
-
-
 def _image_input(session: onnxruntime.InferenceSession, path: Path, size: int | None) -> Any:
     """Return the one input, float32 (B, 3, S, S); InputError names what a graph has in its place."""
     inputs = session.get_inputs()
@@ -255,26 +214,8 @@ def _image_input(session: onnxruntime.InferenceSession, path: Path, size: int | 
     if len(inputs) != 1:
         raise InputError(f"weights {path}: {len(inputs)} inputs ({listed}); want one, of images")
     shape = inputs[0].shape
-    if inputs[0].type != FLOAT or len(shape) != 4 or isinstance(shape[1], int) and shape[1] != 3:
+    if inputs[0].type != FLOAT or len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
         raise InputError(f"weights {path}: its input is {listed}; want float32 images (B, 3, S, S)")
     if size is not None and any(isinstance(side, int) and side != size for side in shape[2:]):
         raise InputError(f"weights {path}: its input is {listed}; `preprocess` makes images of {size} px")
     return inputs[0]
-
-
-def _operators(path: Path) -> Iterator[str]:
-    yield from (node.op_type for node in _read(path).graph.node)
-
-
-def _read(path: Path) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx.load(str(path))
-    except (DecodeError, OSError) as error:
-        raise InputError(f"weights {path}: not an ONNX model: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

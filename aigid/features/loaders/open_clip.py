@@ -1,6 +1,7 @@
 """CLIP through open_clip: image encoders, and text encoders whose prompts can be learned."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch.nn import functional
 from aigid.core.errors import InputError
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings, ConcatSettings
+from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 
 
 def architecture(model: str) -> dict[str, Any]:
     """Return the configuration of an architecture that open_clip knows by name."""
     config: dict[str, Any] | None = open_clip.get_model_config(model)
     if config is None:
-        raise InputError(f"open_clip knows no model {model!r}")
+        near = get_close_matches(model, open_clip.list_models(), 5, 0.5)
+        raise InputError(f"open_clip knows no model {model!r}; near: {', '.join(near) or 'none'}")
     return config
 
 
@@ -30,12 +33,39 @@ def load(settings: BackboneSettings) -> nn.Module:
     ``weights`` is a file of open_clip's state dict (``.safetensors``, ``.pt``, ``.bin``), or a folder with
     ``open_clip_config.json`` as its ``push_to_hf_hub`` writes it.
     """
-    if settings.pool == "mean":
-        raise InputError(f"{settings.model}: pool: mean is for transformers' towers; want own or before_projection")
-    visual: nn.Module = load_clip(settings).visual
+    visual = load_clip(settings).get_submodule("visual")
     if settings.pool == "before_projection":
-        visual.proj = None
+        _remove_projection(visual, settings.model)
     return visual
+
+
+def _remove_projection(visual: Any, model: str) -> None:
+    """Make an encoder return what its linear projection is taken of; InputError where it has none."""
+    trunk, head = getattr(visual, "trunk", None), getattr(visual, "head", None)
+    if isinstance(getattr(trunk, "head", None), nn.Linear):  # timm's own classifier is the projection
+        trunk.reset_classifier(0)
+    elif isinstance(head, nn.Sequential) and len(head):
+        visual.head = nn.Sequential(*[part for name, part in head.named_children() if name == "pool"])
+    elif "proj" in dict(visual.named_parameters(recurse=False)):
+        visual.register_parameter("proj", None)
+    else:
+        raise InputError(f"{model}: pool: before_projection: it has no linear projection; want own")
+
+
+def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
+    """Return open_clip's record of a model's preprocessing."""
+    size = architecture(section["model"])["vision_cfg"]["image_size"]
+    record = open_clip.get_pretrained_cfg(section["model"], section.get("pretrained") or "")
+    if not record:
+        tags = open_clip.list_pretrained_tags_by_model(section["model"])
+        raise InputError(f"open_clip has no weights {section.get('pretrained')!r} of {section['model']}; known: {tags}")
+    return {
+        "size": size,
+        "resize": record.get("resize_mode") or "shortest",
+        "interpolation": record.get("interpolation") or "bicubic",
+        "mean": record.get("mean") or CLIP_MEAN,
+        "std": record.get("std") or CLIP_STD,
+    }
 
 
 def load_clip(settings: BackboneSettings) -> nn.Module:
@@ -43,34 +73,37 @@ def load_clip(settings: BackboneSettings) -> nn.Module:
     if settings.weights is not None:
         return _from_file(settings, Path(settings.weights))
     if settings.config is not None:
-        return _from_config(settings)
+        return _from_config(settings.config, settings.seed)
     known = open_clip.get_pretrained_cfg(settings.model, settings.pretrained or "") or {}
     source = (known.get("hf_hub") or known.get("url") or "").rstrip("/")
     with checkpoints.hub_errors(f"{settings.model} {settings.pretrained}", f"open_clip_model.safetensors of {source}"):
-        return open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
+        model: nn.Module = open_clip.create_model(settings.model, settings.pretrained, require_pretrained=True)
+        return model
 
 
-def _from_config(settings: BackboneSettings) -> nn.Module:
+def _from_config(config: dict[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return open_clip.CLIP(**settings.config)
+        torch.manual_seed(seed)
+        model: nn.Module = open_clip.CLIP(**config)
+        return model
 
 
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
-    file = path
+    file, model = path, nn.Module()
     with checkpoints.checkpoint_errors(path):
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
             file = Path(_find_checkpoint_in_dir(path) or path)
         elif settings.config is not None:
-            model = _from_config(settings)
+            model = _from_config(settings.config, settings.seed)
         else:
             model = open_clip.create_model(settings.model, load_weights=False)
     if file.is_dir():
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
     if checkpoints.has_head(file):
-        keys = model.visual.load_state_dict(checkpoints.strip_prefix(checkpoints.read(file)), strict=False)
+        state = checkpoints.strip_prefix(checkpoints.read(file))
+        keys = model.get_submodule("visual").load_state_dict(state, strict=False)
         checkpoints.check(file, keys.missing_keys, keys.unexpected_keys)
         return model
     with checkpoints.checkpoint_errors(file):
@@ -109,8 +142,8 @@ class TextEncoder:
 def load_text_encoder(settings: BackboneSettings | ConcatSettings, name: str) -> TextEncoder:
     """Return the text encoder of a backbone called ``name``; InputError where it has none."""
     if isinstance(settings, ConcatSettings) or settings.library != "open_clip":
-        raise InputError(f"backbone {name!r}: has no text tower of open_clip's CLIP")
+        raise InputError(f"backbone {name!r}: has no text encoder of open_clip's CLIP")
     clip = load_clip(settings)
     if not isinstance(clip, open_clip.CLIP):
-        raise InputError(f"backbone {name!r}: its text tower is a {type(clip).__name__}, not CLIP's own")
+        raise InputError(f"backbone {name!r}: its text encoder is a {type(clip).__name__}, not CLIP's own")
     return TextEncoder(clip)

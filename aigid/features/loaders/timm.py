@@ -1,27 +1,38 @@
-"""Vision transformers through timm, whose attention has one layer for query, key and value, as in DINOv2's own code."""
+"""Encoders of timm: vision transformers, with attention as in DINOv2's own code, and convolutional networks."""
 
+import inspect
+from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import nn
+from timm.models import eva, vision_transformer
+from torch import Tensor, nn
 
 from aigid.core.errors import InputError
-from aigid.features import checkpoints
+from aigid.features import checkpoints, weights
 from aigid.features.backbones import BackboneSettings
+
+CHECKPOINT_FILTERS: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {  # from the publishers' names to timm's
+    eva.Eva: eva.checkpoint_filter_fn,
+    vision_transformer.VisionTransformer: vision_transformer.checkpoint_filter_fn,
+}
+NUM_BATCHES = "num_batches_tracked"  # of batch norms: counts, no weights
+CLASSIFIERS = ("head.", "classifier.", "fc.")  # of a network that is taken without
 
 
 def load(settings: BackboneSettings) -> nn.Module:
     """Return the image encoder: normalized (B, 3, S, S) to timm's pooled features (B, D), DINOv2's class token.
 
-    ``weights`` is a file of timm's state dict, at the model's own image size or at the settings'.
+    ``weights`` is a file of timm's state dict or of the publisher's, at the model's own image size or at the settings'.
     """
     if settings.pool == "before_projection":
         raise InputError(f"{settings.model}: pool: before_projection: timm's have no projection; want own or mean")
-    if settings.weights is not None:
-        return _from_file(settings, Path(settings.weights))
+    path = weights.path_of(settings)
+    if path is not None:
+        return _from_file(settings, Path(path))
     if settings.config is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -31,21 +42,63 @@ def load(settings: BackboneSettings) -> nn.Module:
 
 
 def build(settings: BackboneSettings, pretrained: bool = False) -> nn.Module:
-    """Return the network with random or timm's pretrained weights."""
+    """Return the network with random or timm's pretrained weights; InputError for a model that timm does not know."""
     options: dict[str, Any] = {"num_classes": 0}
-    if settings.pool == "mean":
-        options |= {"global_pool": "avg", "fc_norm": False}
     if settings.config is not None:
-        return VisionTransformer(**settings.config, **options)
-    return timm.create_model(settings.model, pretrained=pretrained, img_size=settings.preprocess.size, **options)
+        if "img_size" in settings.config or "patch_size" in settings.config:
+            return vision_transformer.VisionTransformer(**settings.config, **options)
+        return timm.create_model(settings.model, **settings.config, **options)
+    _require_known(settings.model)
+    kind = inspect.signature(timm.model_entrypoint(settings.model)).return_annotation
+    if isinstance(kind, type) and "img_size" in inspect.signature(kind).parameters:
+        options["img_size"] = settings.preprocess.size
+    return timm.create_model(settings.model, pretrained=pretrained, **options)
+
+
+def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
+    """Return timm's record of a model's preprocessing."""
+    _require_known(section["model"])
+    record = timm.get_pretrained_cfg(section["model"])
+    if record is None:
+        raise InputError(f"timm has no weights of {section['model']}")
+    return {
+        "size": record.input_size[1],
+        "resize": {"center": "shortest", "squash": "squash"}.get(record.crop_mode, "shortest"),
+        "crop_fraction": record.crop_pct,
+        "interpolation": record.interpolation,
+        "mean": record.mean,
+        "std": record.std,
+    }
+
+
+def _require_known(model: str) -> None:
+    if not timm.is_model(model):
+        near = get_close_matches(model, timm.list_models() + timm.list_pretrained(), 5, 0.5)
+        raise InputError(f"timm knows no model {model!r}; near: {', '.join(near) or 'none'}")
 
 
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path):
         network = build(settings)
-        state = checkpoint_filter_fn(checkpoints.read(path), network)
-        state = {name: value for name, value in state.items() if not name.startswith("head.")}
-        checkpoints.load_strict(path, state, checkpoints.shapes(network))
-        network.load_state_dict(state)
+        state = checkpoints.read(path)
+        if filter_ := next((f for kind, f in CHECKPOINT_FILTERS.items() if isinstance(network, kind)), None):
+            state = filter_(state, network)
+        elif settings.pretrained in weights.WHEEL_FILES and settings.weights is None:
+            state = _in_order(state, network)
+        state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)}
+        checkpoints.load_strict(path, state, _shapes(network))
+        network.load_state_dict(state, strict=False)
     return network
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Return the shapes of all tensors that a checkpoint must hold."""
+    return {name: shape for name, shape in checkpoints.shapes(network).items() if not name.endswith(NUM_BATCHES)}
+
+
+def _in_order(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Name the tensors of another implementation of the same network, whose order is the same, as timm does."""
+    tensors = {name: value for name, value in state.items() if not name.endswith(NUM_BATCHES)}
+    names = [*_shapes(network), "classifier.weight", "classifier.bias"]
+    return dict(zip(names, tensors.values(), strict=True))

@@ -1,15 +1,18 @@
 """Image encoders of CLIP, DINOv2 and SigLIP through transformers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
 from aigid.core.errors import InputError
-from aigid.features import checkpoints
+from aigid.features import checkpoints, weights
 from aigid.features.backbones import BackboneSettings
+from aigid.features.preprocess import parse_record
 
 VISION_MODELS = {  # model_type: (class of the image encoder, its output that is the embedding)
     "clip": ("CLIPVisionModelWithProjection", "image_embeds"),
@@ -29,6 +32,10 @@ def _vision_config(model_type: str, width: int, size: int, heads: int, layers: i
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # the published configurations, for checkpoints that come as one file
     "facebook/dinov2-large": _vision_config("dinov2", 1024, 518, 16, 24),
+    "openai/clip-vit-base-patch16": {  # transformers' defaults for all else
+        "model_type": "clip_vision_model",
+        "patch_size": 16,
+    },
     "openai/clip-vit-large-patch14": _vision_config(
         "clip_vision_model", 1024, 224, 16, 24, intermediate_size=4096, projection_dim=768
     ),
@@ -42,14 +49,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {  # the published configurations, fo
 class PooledModel(nn.Module):
     """A transformers model's embedding: normalized (B, 3, S, S) to (B, D), not L2-normalized."""
 
-    def __init__(self, model: nn.Module, output: str | None) -> None:
+    def __init__(self, model: nn.Module, output: str) -> None:
         super().__init__()
         self.model = model
-        self.output = output  # None: the mean of the last hidden states
+        self.output = output
 
     def forward(self, pixels: Tensor) -> Tensor:
-        outputs = self.model(pixel_values=pixels)
-        return outputs.last_hidden_state.mean(dim=1) if self.output is None else outputs[self.output]
+        embeddings: Tensor = self.model(pixel_values=pixels)[self.output]
+        return embeddings
 
 
 def architecture(model: str) -> dict[str, Any]:
@@ -65,20 +72,21 @@ def load(settings: BackboneSettings) -> nn.Module:
     ``weights`` is a folder with ``config.json`` and ``model.safetensors``, or one file (``.safetensors``, ``.pt``,
     ``.bin``) that has ``config.json`` in its folder or belongs to ``config`` or to a known architecture.
     """
-    if settings.weights is None and settings.config is not None:
+    path = weights.path_of(settings)
+    if path is None and settings.config is not None:
         config = transformers.AutoConfig.for_model(**settings.config)
         kind, output = _model_class(config.model_type, settings.pool)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return PooledModel(kind(config), output)
-    if settings.weights is not None:
-        return _from_file(settings, Path(settings.weights))
+    if path is not None:
+        return _from_file(settings, Path(path))
     files = f"config.json and model.safetensors of {settings.model}"
     with checkpoints.hub_errors(settings.model, files + (f" at {settings.revision}" if settings.revision else "")):
         return _from_folder(settings.model, settings)
 
 
-def _model_class(model_type: str, pool: str) -> tuple[Any, str | None]:
+def _model_class(model_type: str, pool: str) -> tuple[Any, str]:
     if model_type not in VISION_MODELS:
         raise InputError(f"transformers model_type {model_type!r}; known: {', '.join(VISION_MODELS)}")
     name, output = VISION_MODELS[model_type]
@@ -86,7 +94,7 @@ def _model_class(model_type: str, pool: str) -> tuple[Any, str | None]:
         if output != "image_embeds":
             raise InputError(f"pool: before_projection: {model_type} has no projection; want own or mean")
         name, output = CLIP_VISION
-    return getattr(transformers, name), None if pool == "mean" else output
+    return getattr(transformers, name), output
 
 
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
@@ -100,8 +108,28 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
         config = transformers.AutoConfig.for_model(**settings.config or architecture(settings.model))
     kind, output = _model_class(config.model_type, settings.pool)
     config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
-    state = checkpoints.strip_prefix(checkpoints.read(path))
+    state = _dequantized(path) if path.suffix == ".onnx" else checkpoints.strip_prefix(checkpoints.read(path))
     return PooledModel(_load_strict(kind, path, None, config=config, state_dict=state), output)
+
+
+def _dequantized(path: Path) -> dict[str, Tensor]:
+    from aigid.features.onnx_graph import dequantized_state
+
+    return {name: torch.from_numpy(value) for name, value in dequantized_state(path).items()}
+
+
+def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the preprocessing by the repository's ``preprocessor_config.json``, or by that beside local weights."""
+    model, name = section["model"], "preprocessor_config.json"
+    local = Path(section.get("weights") or model)
+    if local.exists():
+        path = (local if local.is_dir() else local.parent) / name
+        if not path.is_file():
+            raise InputError(f"{local}: has no {name}; `preprocess` must say it")
+    else:
+        with checkpoints.hub_errors(model, f"{name} of {model}"):
+            path = Path(hf_hub_download(model, name, revision=section.get("revision")))
+    return parse_record(json.loads(path.read_text(encoding="utf-8")), f"{model}: {name}")
 
 
 def _from_folder(source: str, settings: BackboneSettings) -> nn.Module:

@@ -111,5 +111,5 @@ def test_what_it_refuses():
     reals = LabeledEmbeddings(np.zeros((3, 6), np.float32), np.zeros(3, np.int64), generators=np.array(["real"] * 3))
     with pytest.raises(InputError, match="split train: no generated images"):
         OccClip.fit(settings(), reals, reals, 0, Texts(6))
-    with pytest.raises(InputError, match="backbone 'tiny_siglip': has no text tower"):
+    with pytest.raises(InputError, match="backbone 'tiny_siglip': has no text encoder"):
         load_text_encoder(backbone_settings("tiny_siglip"), "tiny_siglip")

@@ -136,7 +136,7 @@ def test_batches(monkeypatch):
     assert (
         encoder.largest_that_fits(2 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == 64
     )  # 10 MB each, half of 2 GB
-    assert encoder.largest_that_fits(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == encoder.LARGEST
+    assert encoder.largest_that_fits(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == backbones.LARGEST_BATCH
     assert encoder.largest_that_fits(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
     backbone = TorchBackbone(SETTINGS, CPU)
     for asked, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):

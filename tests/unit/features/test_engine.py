@@ -20,7 +20,7 @@ KEY = np.array([f"{n:064x}" for n in range(40)], "S64")
 class Tower:
     """The square's first value times ``times``; notes the sizes it was given."""
 
-    device_info, dim, batch, device = "test", 1, 4, torch.device("cpu")
+    device_info, dim, batch, threaded = "test", 1, 4, True
 
     def __init__(self, times=1.0, size=8):
         self.settings = SETTINGS.model_copy(

@@ -1,0 +1,185 @@
+"""What every backbone promises, by name: width, preprocessing, determinism, and no setting that is passed over.
+
+Weights are random: of one block, or of full size on a device without memory.
+"""
+
+from functools import cache
+from itertools import combinations
+from typing import Any, get_args
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+from torch import nn
+from torchvision.transforms import CenterCrop
+from transformers import CLIPImageProcessorPil, SiglipImageProcessorPil
+
+from aigid.core.errors import InputError
+from aigid.features.backbones import BackboneSettings, ConcatSettings, backbone_settings
+from aigid.features.encoder import TorchBackbone, load_encoder
+from aigid.features.loaders import open_clip as open_clip_loader
+from aigid.features.loaders import timm as timm_loader
+from aigid.features.loaders import transformers as transformers_loader
+from aigid.features.preprocess import resize_and_crop
+from aigid.features.registry import BACKBONES
+
+# Millions of parameters and width of the embedding: open_clip's docs/model_profile.csv for CLIP and So400M (which
+# counts the same encoder), the sum of the layers for what is cut off, DINOv2's model card for ViT-L/14.
+PUBLISHED = {
+    "clip_vit_b16": (86.19, 512),
+    "clip_vit_l14": (303.97, 768),
+    "clip_vit_l14_336": (304.29, 768),
+    "clip_vit_l14_336_before_projection": (304.29 - 1024 * 768 / 1e6, 1024),
+    "featdistill_clip": (303.97, 768),
+    "featdistill_siglip": (428.23, 1152),
+    "siglip_b16": (92.88, 768),
+    "siglip_so400m_14_384": (428.23, 1152),
+    "dinov2_vit_l14": (304.37, 1024),
+    "dinov2_vit_l14_dda": (304.37 - 1024 * (37**2 - 24**2 + 1) / 1e6, 1024),  # positions for 336 px, and no mask token
+}
+TINY = {"tiny_clip": 192, "tiny_siglip": 192, "tiny_clip_64": 64, "tiny_siglip_64": 64, "tiny_vit": 96}
+WIDTHS = TINY | {name: width for name, (_, width) in PUBLISHED.items()}
+NAMES = [name for name in BACKBONES if BACKBONES[name]["library"] in ("open_clip", "transformers", "timm")]
+DINOV2 = {"patch_size": 14, "embed_dim": 1024, "num_heads": 16, "init_values": 1e-5}
+CPU = torch.device("cpu")
+POOLS = get_args(BackboneSettings.model_fields["pool"].annotation)
+
+
+def full_config(settings: BackboneSettings) -> dict[str, Any]:
+    library = open_clip_loader if settings.library == "open_clip" else transformers_loader
+    return settings.config or library.architecture(settings.model)
+
+
+def one_block(name: str, **changes: object) -> BackboneSettings:
+    """The settings of a backbone of random weights with a single block, for images of 4 x 4 patches."""
+    settings = backbone_settings(name, changes)
+    assert not isinstance(settings, ConcatSettings)
+    if settings.library == "timm":
+        config = settings.config or DINOV2
+        size = 4 * config["patch_size"]
+        config = config | {"depth": 1, "img_size": size}
+    elif settings.library == "open_clip":
+        config = full_config(settings)
+        vision, text = config["vision_cfg"], config["text_cfg"] | {"vocab_size": 16, "layers": 1}
+        size = 4 * vision["patch_size"]
+        config = config | {"vision_cfg": vision | {"layers": 1, "image_size": size}, "text_cfg": text}
+    else:
+        config = full_config(settings)
+        size = 4 * config.get("patch_size", 16)
+        config = config | {"num_hidden_layers": 1, "image_size": size}
+    preprocess = settings.preprocess.model_copy(update={"size": size})
+    return settings.model_copy(update={"config": config, "preprocess": preprocess})
+
+
+@cache
+def image(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
+
+
+def embed(settings: BackboneSettings) -> np.ndarray:
+    return TorchBackbone(settings, CPU).encode(image(settings.preprocess.size))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_rows_are_as_wide_as_published_and_decided_by_the_seed(name):
+    settings = one_block(name)
+    torch.manual_seed(1)
+    rows = embed(settings)
+    torch.manual_seed(2)
+    np.testing.assert_array_equal(embed(settings), rows)
+    assert rows.dtype == np.float32
+    assert rows.shape == (1, WIDTHS[name])
+    assert np.isfinite(rows).all()
+    assert not np.allclose(embed(settings.model_copy(update={"seed": 1})), rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pool_changes_the_rows_or_is_refused(name):
+    rows = {}
+    for pool in POOLS:
+        try:
+            rows[pool] = embed(one_block(name, pool=pool))
+        except InputError as error:
+            assert f"pool: {pool}" in str(error)  # noqa: PT017
+    assert backbone_settings(name).pool in rows
+    assert not any(np.array_equal(rows[a], rows[b]) for a, b in combinations(rows, 2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_cannot_honour_is_refused(name, tmp_path):
+    with pytest.raises(InputError, match=rf"backbones\.{name}\.dtype: .*'bfloat16'"):
+        backbone_settings(name, {"dtype": "bfloat16"})
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        load_encoder(backbone_settings(name, {"weights": str(tmp_path / "nowhere"), "high_pass": False}))
+    with pytest.raises(InputError, match="high_pass is for encoders of random weights"):
+        load_encoder(backbone_settings(name, {"weights": str(tmp_path), "high_pass": True}))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_sizes_are_the_published(name):
+    settings = backbone_settings(name)
+    with torch.device("meta"):
+        if settings.library == "timm":
+            encoder = timm_loader.build(settings).eval()
+        else:
+            encoder = load_encoder(settings.model_copy(update={"config": full_config(settings)})).eval()
+        embedding = encoder(torch.empty(1, 3, settings.preprocess.size, settings.preprocess.size))
+    millions, width = PUBLISHED[name]
+    assert sum(parameter.numel() for parameter in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.006)
+    assert embedding.shape == (1, width)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name.startswith("clip_")])
+def test_openais_weights_meet_quick_gelu(name):
+    settings = one_block(name)
+    assert open_clip.get_pretrained_cfg(settings.model, settings.pretrained)["quick_gelu"]
+    kinds = {type(module) for module in load_encoder(settings).modules()}
+    assert open_clip.transformer.QuickGELU in kinds
+    assert nn.GELU not in kinds
+
+
+IMAGES = {
+    "astronaut": data.astronaut()[:371, :],
+    "chelsea": data.chelsea(),  # 300 x 451
+    "coffee": data.coffee()[:, 1:],
+    "rocket": data.rocket()[3:, :],
+    "tall": data.astronaut()[:, 100:201],
+}
+PREPROCESSES = {backbone_settings(name).preprocess: name for name in NAMES}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("name", PREPROCESSES.values())
+def test_preprocessing_is_the_librarys(name, image):
+    pixels, preprocess = IMAGES[image], backbone_settings(name).preprocess
+    ours = resize_and_crop(pixels, preprocess)
+    if preprocess.resize == "none":
+        theirs = CenterCrop(preprocess.size)(torch.from_numpy(pixels.copy()).permute(2, 0, 1)).permute(1, 2, 0)
+        np.testing.assert_array_equal(ours, theirs)
+        return
+    mean, std = preprocess.mean, preprocess.std
+    transform = open_clip.image_transform(
+        preprocess.size, is_train=False, mean=mean, std=std, resize_mode=preprocess.resize, interpolation="bicubic"
+    )
+    normalized = transform(Image.fromarray(pixels)).permute(1, 2, 0)
+    np.testing.assert_allclose((ours / 255 - mean) / np.array(std), normalized, atol=1e-6)
+    plain = {"resample": 3, "do_rescale": False, "do_normalize": False}
+    if preprocess.resize == "squash":
+        processor = SiglipImageProcessorPil(size={"height": preprocess.size, "width": preprocess.size}, **plain)
+    else:  # transformers cuts an odd rest half a pixel away from where OpenAI and torchvision cut it
+        processor = CLIPImageProcessorPil(size={"shortest_edge": preprocess.size}, do_center_crop=False, **plain)
+    resized = torch.from_numpy(np.array(processor(Image.fromarray(pixels))["pixel_values"][0]))
+    np.testing.assert_array_equal(ours, CenterCrop(preprocess.size)(resized).permute(1, 2, 0))
+
+
+@pytest.mark.acceptance
+def test_the_largest_runs():
+    settings = backbone_settings("siglip_so400m_14_384")
+    backbone = TorchBackbone(settings.model_copy(update={"config": full_config(settings)}), CPU)
+    rows = backbone.encode(np.stack([resize_and_crop(data.chelsea(), settings.preprocess)]))
+    assert rows.shape == (1, 1152)
+    assert np.isfinite(rows).all()
+    assert rows.std() > 0
