@@ -33,6 +33,7 @@ experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detec
 aligned: STAGES = align train_sef embed_sef fuse_sef score@sef evaluate@sef compare_sef audit
 
 repro: env  ## what `dvc repro` alone does too, one stage after the other
+	$(BIN)/python -m aigid.core.params
 	$(BIN)/dvc repro describe
 	$(MAKE) --jobs=$(JOBS) $(BRANCHES)
 	$(BIN)/dvc repro

@@ -25,7 +25,7 @@ class CacheEntryInfo(CacheEntry):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def defect(self) -> str:
+    def error(self) -> str:
         """Why the rows cannot be trusted or read; "" for nothing."""
         name, version = self.folder.name, self.metadata.get("schema_version")
         if not self.metadata:
@@ -40,16 +40,16 @@ class CacheEntryInfo(CacheEntry):
         provenance = self.metadata.get("made_by", {})
         counts = [_num_rows(path) for path in self.shards()]
         return {
-            "shelf": self.folder.name,
+            "entry": self.folder.name,
             "backbone": f"{provenance.get('library', '?')} {provenance.get('model', '?')}",
-            "tower": str(self.metadata.get("tower", "?")),
+            "fingerprint": str(self.metadata.get("tower", "?")),
             "view": (self.metadata.get("view") or {}).get("view", "?"),
             "seed": self.metadata.get("seed"),
             "rows": sum(filter(None, counts)),
             "bytes": sum(path.stat().st_size for path in self.shards()),
             "shards": len(counts),
             "damaged": counts.count(None) + len(list(self.folder.glob(f"*{CORRUPT_SUFFIX}"))),
-            "fault": self.defect,
+            "error": self.error,
         }
 
 
