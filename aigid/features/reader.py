@@ -1,19 +1,18 @@
 """Read each image of a manifest once, decode it once, and prepare it for every view and backbone."""
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from aigid.core.embeddings import OK
+from aigid.core.files import map_ahead
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features.preprocess import DECODE_BACKENDS, Pixels, Preprocess
-from aigid.images.errors import ImageError
+from aigid.images import ImageError
 from aigid.images.formats import read_bytes
 
 FILE_CHANGED = "changed"  # status of a file whose sha256 is not the manifest's
@@ -91,17 +90,7 @@ class Reader:
 
     def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Iterator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
-        pending: deque[Future[DecodedImage]] = deque()
-        pool = ThreadPoolExecutor(workers)
-        try:
-            for request in requests:
-                pending.append(pool.submit(self.read, request))
-                if len(pending) >= prefetch:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return map_ahead(self.read, requests, workers, prefetch)
 
 
 def _too_small(viewed: np.ndarray, image: np.ndarray, spec: ViewSpec) -> str:
