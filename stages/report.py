@@ -8,8 +8,8 @@ import click
 from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, sha256
+from aigid.data.audit import read_audit
 from aigid.data.audit import report as audit_report
-from aigid.data.audit import schema
 from aigid.detectors.registry import names
 from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
@@ -25,7 +25,7 @@ from aigid.report import cards, report, studies
 def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     datasets, displayed = params.load_section("datasets", list[str]), params.load_section("thumbnails", list[str])
     detectors, sections = names(), {}
-    audits = {dataset: schema.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
+    audits = {dataset: read_audit(results / "audit" / f"{dataset}.json") for dataset in datasets}
     warnings = [line for dataset, audit in audits.items() for line in audit_report.summary_lines(audit, dataset)]
     for path in sorted(results.glob("crossing/*.csv")):
         table = studies.read(path, studies.CROSS_GENERATOR)

@@ -24,8 +24,8 @@ from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
+from aigid.images import ImageError, Status
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError, Status
 from aigid.images.formats import read_bytes
 from aigid.images.headers import Header, read_header
 

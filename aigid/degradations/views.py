@@ -16,8 +16,8 @@ from aigid.core.paths import AnyPath
 from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_operators, fixed
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import GENIMAGE_SIX, NYCU_AUG_0_TO_7, NYCU_SWEEP, POLICIES, UFD_SWEEP
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 from aigid.images.formats import read_bytes
 
 CACHE_VERSION = 1  # of the operators' bytes; raise it when any operator gives other bytes than before

@@ -1,4 +1,4 @@
-"""Errors of image files, by name."""
+"""Image files: decoding, formats, headers, archives, hashes, properties; and their errors by name."""
 
 import errno
 import re

@@ -1,11 +1,11 @@
-"""The records of an audit; their fields are the keys of its JSON document."""
+"""Does anything but the forgery tell generated images from real ones? An audit's records, the keys of its JSON."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from aigid.core import params
-from aigid.images.errors import Unreadable
+from aigid.images import Unreadable
 
 ALL_FEATURES = "all together"  # in place of a feature's name: the whole family
 
@@ -105,7 +105,7 @@ class Audit:
         return self.highest > self.limit
 
 
-def read(path: Path | str) -> Audit:
+def read_audit(path: Path | str) -> Audit:
     """Return the audit in a JSON file; InputError where it is none."""
     text = Path(path).read_text(encoding="utf-8")
     try:

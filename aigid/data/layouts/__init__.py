@@ -10,7 +10,7 @@ from zlib import crc32
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, RemotePath
-from aigid.images import archives, errors
+from aigid.images import MEMBER_SEPARATOR, archives
 
 SUFFIXES = {"avif", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "mpo"}
 SUFFIXES |= {"pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"}
@@ -104,7 +104,7 @@ def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> dict[str, str]
             if table or has_image_suffix(image):
                 if image in archived or image in tree.images:
                     raise InputError(f"{tree.root / path}: {name!r} also lies at {archived.get(image, image)}")
-                archived[image] = f"{path}{errors.MEMBER_SEPARATOR}{name}"
+                archived[image] = f"{path}{MEMBER_SEPARATOR}{name}"
     tree.images.extend(archived)
     tree.images.sort()
     return archived
