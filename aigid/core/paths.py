@@ -83,7 +83,8 @@ class RemotePath:
 
     def open(self, mode: str = "rb", **options: object) -> IO[Any]:
         with self._filesystem() as (filesystem, name):
-            return filesystem.open(name, mode, **options)
+            file: IO[Any] = filesystem.open(name, mode, **options)
+            return file
 
     def read_bytes(self, start: int = 0, stop: int | None = None, max_bytes: int | None = None) -> bytes:
         """Return the file's bytes, or those from ``start`` to before ``stop``; OSError if it has over ``max_bytes``."""

@@ -1,7 +1,7 @@
 """Read each image of a manifest once, decode it once, and prepare it for every view and backbone."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class Reader:
             raise ImageError(FILE_CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
         return {backend: DECODE_BACKENDS[backend].decode(content) for backend in backends}
 
-    def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Iterator[DecodedImage]:
+    def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
         return map_ahead(self.read, requests, workers, prefetch)
 
