@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -108,7 +108,7 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 
         yield from chain.from_iterable(pool.map(lambda part: [function(item) for item in part], batches))
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int) -> Iterator[R]:
+def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int) -> Generator[R]:
     """Yield ``function`` of each item in order; threads are at most ``ahead`` items ahead of the caller."""
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)

@@ -33,6 +33,7 @@ class Status(StrEnum):
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     OUT_OF_MEMORY = "out_of_memory"
+    CHANGED = "changed"  # its sha256 is not the manifest's
 
 
 STATUS_BY_ERRNO = {
