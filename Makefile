@@ -16,6 +16,7 @@ env: .venv/.installed
 	$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/aigid weights fetch clip_vit_b16_int8 efficientnet_lite0
 	touch $@
 
 lock:  ## resolve the dependencies of pyproject.toml anew
@@ -33,6 +34,7 @@ experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detec
 aligned: STAGES = align train_sef embed_sef fuse_sef score@sef evaluate@sef compare_sef audit
 
 repro: env  ## what `dvc repro` alone does too, one stage after the other
+	$(BIN)/python -m aigid.core.params
 	$(BIN)/dvc repro describe
 	$(MAKE) --jobs=$(JOBS) $(BRANCHES)
 	$(BIN)/dvc repro

@@ -22,7 +22,7 @@ from pyarrow import parquet
 from rich.table import Table
 
 from aigid.core import embeddings, manifest
-from aigid.images.errors import MEMBER_SEPARATOR
+from aigid.images import MEMBER_SEPARATOR
 from aigid.images.formats import read_bytes
 from benchmarks import pictures, record
 from benchmarks.extract import measure

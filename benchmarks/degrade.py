@@ -14,7 +14,7 @@ import skimage
 from PIL import Image
 from rich.table import Table
 
-from aigid.degradations import operators, policies, sampling
+from aigid.degradations import operators, policies
 from benchmarks import record
 
 SECONDS = 0.4  # of CPU time for each operator
@@ -56,7 +56,7 @@ def steps() -> dict[str, operators.AppliedOperator]:
     rng = np.random.default_rng(0)
     found = {name: {"operator": name, "parameters": parameters} for name, parameters in UNLEVELLED.items()}
     for name, policy in policies.POLICIES.items():
-        if isinstance(policy, sampling.Sample):
+        if isinstance(policy, operators.Sample):
             middle = (len(policy.weights) + 1) // 2
             for operator in (operator for group in policy.groups.values() for operator in group):
                 found[operator] = policies.at_level(name, operator, middle, rng)

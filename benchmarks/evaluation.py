@@ -12,8 +12,8 @@ import numpy as np
 from rich.table import Table
 from sklearn import metrics as sk
 
-from aigid.evaluation import evaluate
-from aigid.metrics import calibration, classification, intervals, summary
+from aigid.evaluation import breakdown
+from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.classification import rank
 from benchmarks import record
 
@@ -30,12 +30,12 @@ def simulate(num: int) -> tuple[np.ndarray, np.ndarray]:
 def everything(labels: np.ndarray, scores: np.ndarray) -> None:
     """All scalar metrics at three thresholds and all curves, from nothing."""
     ranking = rank(labels, scores)
-    summary.threshold_free_metrics(ranking)
+    breakdown.threshold_free_metrics(ranking)
     for name, cut in {"05": 0.5, "val": 0.4, "oracle": classification.max_accuracy_threshold(ranking)}.items():
-        summary.threshold_metrics(ranking, cut, name)
-    evaluate.roc(ranking)
-    evaluate.precision_recall(ranking)
-    calibration.reliability_curve(ranking, calibration.equal_width())
+        breakdown.threshold_metrics(ranking, cut, name)
+    classification.roc(ranking)
+    classification.precision_recall(ranking)
+    calibration.reliability_curve(ranking, calibration.EQUAL_WIDTH)
 
 
 def two_calls(labels: np.ndarray, scores: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from benchmarks import record
 
 STEPS = {  # and what each imports before the clock starts
     "index": "aigid.data.index",
-    "look up": "aigid.features.estimate, open_clip",
+    "look up": "aigid.features.cache_admin, open_clip",
     "assemble": "aigid.features.extract, open_clip",
     "evaluate": "aigid.evaluation.evaluate",
 }

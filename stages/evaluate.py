@@ -8,8 +8,8 @@ from aigid.core import params, scores
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
-from aigid.evaluation import attribution, protocols, results
-from aigid.evaluation.evaluate import evaluate
+from aigid.evaluation import attribution, protocols
+from aigid.evaluation.evaluate import evaluate, write_result
 from aigid.images import properties
 from aigid.metrics.decisions import EvaluationSettings
 
@@ -40,7 +40,7 @@ def main(detector: str, folder: Path, described: Path, out: Path) -> None:
             named = attribution.attribute(rows, result.view, seed)
             result.metrics.update(named.metrics)
             attribution.write(named, out, detector, dataset)
-        results.write(result, out, detector, dataset)
+        write_result(result, out, detector, dataset)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import click
 from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, sha256
+from aigid.data.audit import read_audit
 from aigid.data.audit import report as audit_report
-from aigid.data.audit import schema
 from aigid.detectors.registry import names
 from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
-from aigid.evaluation.results import Section, read, write_curves
+from aigid.evaluation.evaluate import Section, read_results, write_curves
 from aigid.report import cards, report, studies
 
 
@@ -25,7 +25,7 @@ from aigid.report import cards, report, studies
 def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     datasets, displayed = params.load_section("datasets", list[str]), params.load_section("thumbnails", list[str])
     detectors, sections = names(), {}
-    audits = {dataset: schema.read(results / "audit" / f"{dataset}.json") for dataset in datasets}
+    audits = {dataset: read_audit(results / "audit" / f"{dataset}.json") for dataset in datasets}
     warnings = [line for dataset, audit in audits.items() for line in audit_report.summary_lines(audit, dataset)]
     for path in sorted(results.glob("crossing/*.csv")):
         table = studies.read(path, studies.CROSS_GENERATOR)
@@ -42,7 +42,7 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     run_info = {"command": "dvc repro", "sha256 of params.yaml": sha256("params.yaml")}
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in displayed}
     cells = [*product((*detectors, *CONTROLS), datasets)]
-    by_cell = read(results, cells)
+    by_cell = read_results(results, cells)
     write_curves({cell: by_cell[cell] for cell in product(detectors, datasets)}, curves)
     report.write(results, out, cells, warnings, run_info, sections=sections, images=images)
     cards.write_ledger(results, out)

@@ -1,10 +1,13 @@
 """Generate fakes of real images in batches, here or on a Ray cluster, where the cache does not hold them."""
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
+from math import lcm
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +17,6 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from aigid.aligned import images
 from aigid.aligned.generator import AlignSettings, FakeGenerator, Pixels, load_generator
 from aigid.core import ray
 from aigid.core.cache import METADATA_FILE, CacheEntry, entry_path, logger
@@ -22,17 +24,54 @@ from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
+from aigid.images import ImageError, Status
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
+from aigid.images.formats import read_bytes
+from aigid.images.headers import Header, read_header
 
 CACHE_KIND = "aligned"
 REVISION = 1  # of the fakes' bytes; raise it when a generator gives others than before
 BASE_PIXELS = 64 * 64  # px of the images that make a batch; of larger ones it takes fewer
 BATCH = 64  # of these, unless $AIGID_BATCH says otherwise
 CHUNK = 256  # images that are read before the next ones are requested
+JPEG_BLOCK = 8  # px: a JPEG's, and the step of Stable Diffusion's latents
 ROWS = 256  # images that an actor gets at once
 Shape = tuple[int, ...]
-Item, T = TypeVar("Item"), TypeVar("T")
+Item = TypeVar("Item")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """The sha256 of a real image's file, its header, and its cropped pixels (H, W, 3) uint8."""
+
+    digest: str
+    header: Header
+    pixels: Pixels
+
+
+def read_cropped(path: AnyPath, size_multiple: int) -> SourceImage:
+    """Read an image cropped to multiples of 8 px and of ``size_multiple``; ImageError where nothing would be left."""
+    content = read_bytes(path)
+    pixels = crop(decode(content), lcm(JPEG_BLOCK, size_multiple))
+    return SourceImage(hashlib.sha256(content).hexdigest(), read_header(content), pixels)
+
+
+def crop(pixels: Pixels, multiple: int) -> Pixels:
+    """Return the middle (h, w, 3) of (H, W, 3), h and w multiples of ``multiple``, starting where a JPEG's block does.
+
+    The exact middle would start up to 3 px further on, and the grid of an old JPEG, which the image shows, would lie
+    elsewhere than the grid that its fake gets.
+    """
+    height, width = (side // multiple * multiple for side in pixels.shape[:2])
+    if not height or not width:
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise ImageError(Status.TOO_SMALL, f"{size} px, want at least {multiple} x {multiple}")
+    top, left = (
+        (side - cropped) // 2 // JPEG_BLOCK * JPEG_BLOCK
+        for side, cropped in zip(pixels.shape, (height, width), strict=False)
+    )
+    return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 
 
 class FakeBatcher:
@@ -74,7 +113,7 @@ class FakeBatcher:
     def _path(self, digest: str) -> Path:
         return self.entry.folder / digest[:2] / f"{digest}.png"
 
-    def add(self, image: images.SourceImage) -> None:
+    def add(self, image: SourceImage) -> None:
         """Request an image's fake, which is in the cache after ``flush``."""
         shape, pending = image.pixels.shape, self._pending[image.pixels.shape]
         if image.digest in pending or self.get(image.digest, shape) is not None:
@@ -118,9 +157,9 @@ def _batch_size(shape: Shape) -> int:
 def run_local(fakes: FakeBatcher, _: AlignSettings, root: AnyPath, paths: list[str]) -> dict[str, str]:
     """Generate the fakes of all images; returns path and reason of those that cannot be read."""
 
-    def read(path: str) -> images.SourceImage | ImageError:
+    def read(path: str) -> SourceImage | ImageError:
         try:
-            return images.read(root / path, fakes.generator.size_multiple)
+            return read_cropped(root / path, fakes.generator.size_multiple)
         except ImageError as error:
             return error
 

@@ -15,7 +15,7 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.generators.settings import GeneratorTrainingSettings, StepSettings
-from aigid.images.errors import ImageError
+from aigid.images import ImageError
 
 if TYPE_CHECKING:
     import torch

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from aigid.aligned import engine as engines
-from aigid.aligned import images
-from aigid.aligned.engine import FakeBatcher
+from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
 from aigid.core import manifest, ray
 from aigid.core.errors import InputError
@@ -24,11 +25,14 @@ from aigid.core.files import choose_device, device_name, engine_from_env, write_
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
 from aigid.images.decode import decode
+from aigid.images.headers import Header
 
 RECORD, SETTINGS, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 RECORDED_VERSIONS = ("diffusers", "numpy", "pillow", "spandrel", "torch")
 PSNR_RANGE = (15.0, 50.0)  # dB: where the median pair of a working generator lies; published ones reach 20 to 35
 PSNR_IDENTICAL = 100.0  # dB, of two equal images
+JPEG, PNG = (".jpg", ".jpeg"), (".png",)
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # that Pillow writes
 Pair = tuple[dict[str, Any], list[dict[str, Any]]]  # its line for the record, and its two rows for the manifest
 
 
@@ -46,6 +50,40 @@ class AlignmentReport:
         yield f"{len(self.psnr)} pairs, {self.num_made} fakes made anew; PSNR {median:.1f} dB ({low:.1f} to {high:.1f})"
         if not PSNR_RANGE[0] <= median <= PSNR_RANGE[1]:
             yield f"PSNR is not within {PSNR_RANGE[0]:g} to {PSNR_RANGE[1]:g} dB: are these the right weights?"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How both members of a pair are written: by the same encoder and settings, without metadata."""
+
+    suffixes: tuple[str, ...]  # of which the first is appended to a name that has none
+    mode: Literal["L", "RGB"]
+    options: dict[str, Any]
+
+    def name(self, path: str) -> str:
+        """Return the image's path, with a suffix appended where its own belongs to another format."""
+        return path if path.lower().endswith(self.suffixes) else path + self.suffixes[0]
+
+    def encode(self, pixels: Pixels) -> bytes:
+        """Return (H, W, 3) uint8 as a file; a gray one has the luma alone."""
+        buffer = BytesIO()
+        Image.fromarray(pixels).convert(self.mode).save(buffer, **self.options)
+        return buffer.getvalue()
+
+
+def container_like(header: Header, pixels: Pixels, kind: Literal["own", "png"]) -> Encoding:
+    """Return the encoding for an image with that header and pixels (H, W, 3): JPEG as JPEG, all else as PNG.
+
+    A JPEG is written by its own tables on its own grid, where its coefficients lie already, so that a second
+    compression changes next to nothing; its fake is compressed by the same. An image without color makes both members
+    gray, as a fake's faint color would give it away.
+    """
+    mode: Literal["L", "RGB"] = "RGB" if (pixels != pixels[..., :1]).any() else "L"
+    if header.format != "JPEG" or kind == "png":
+        return Encoding(PNG, mode, {"format": "PNG"})
+    tables = [np.minimum(table, 255).tolist() for table in header.quantization_tables[: 1 if mode == "L" else 2]]
+    subsampling = header.subsampling if header.subsampling in SUBSAMPLINGS else "4:2:0"
+    return Encoding(JPEG, mode, {"format": "JPEG", "qtables": tables, "subsampling": subsampling})
 
 
 def make_aligned_pairs(
@@ -94,11 +132,11 @@ def _replace_dir(out: Path) -> Iterator[Path]:
 
 
 def _write(row: dict[str, Any], root: AnyPath, out: Path, fakes: FakeBatcher, settings: AlignSettings) -> Pair:
-    image = images.read(root / row["path"], fakes.generator.size_multiple)
+    image = read_cropped(root / row["path"], fakes.generator.size_multiple)
     fake = fakes.get(image.digest, image.pixels.shape)
     if fake is None:
         raise InputError(f"{row['path']}: changed while it was aligned")
-    encoding = images.container_like(image.header, image.pixels, settings.container)
+    encoding = container_like(image.header, image.pixels, settings.container)
     content = {"real": encoding.encode(image.pixels), "fake": encoding.encode(fake)}
     paths = {kind: f"{row['split']}/{kind}/{encoding.name(row['path'])}" for kind in content}
     for kind, path in paths.items():  # no need to be atomic: the folder is

@@ -18,8 +18,7 @@ from aigid.core.paths import AnyPath
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aigid.evaluation.evaluate import EvaluationResult
-    from aigid.evaluation.results import Section
+    from aigid.evaluation.evaluate import EvaluationResult, Section
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -101,11 +100,11 @@ def _write(
     root: AnyPath | None,
     protocol: Section | None,
 ) -> None:
-    from aigid.evaluation import results
+    from aigid.evaluation.evaluate import write_result
     from aigid.report import report
 
     for name, result in evaluated.items():
-        results.write(result, out, name, "scores")
+        write_result(result, out, name, "scores")
     run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     sections = {} if protocol is None else {"Protocol": protocol}
     images = {} if root is None else {"scores": root}

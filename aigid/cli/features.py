@@ -116,15 +116,17 @@ def info(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(cache_folder()), **total, "entries": rows}))
         return
-    table = Table("backbone", "tower", "view", "seed", "rows", "MB", "shards", "damaged", title=str(cache_folder()))
-    for row in sorted(rows, key=lambda row: (row["backbone"], row["tower"], row["view"])):
+    table = Table(
+        "backbone", "fingerprint", "view", "seed", "rows", "MB", "shards", "damaged", title=str(cache_folder())
+    )
+    for row in sorted(rows, key=lambda row: (row["backbone"], row["fingerprint"], row["view"])):
         cells = [row["seed"], row["rows"], f"{row['bytes'] / 1e6:.1f}", row["shards"], row["damaged"]]
-        table.add_row(row["backbone"], row["tower"][:8], row["view"], *map(str, cells))
+        table.add_row(row["backbone"], row["fingerprint"][:8], row["view"], *map(str, cells))
     table.add_row("all", "", "", "", str(total["rows"]), f"{total['bytes'] / 1e6:.1f}", "", str(total["damaged"]))
     console().print(table)
     for row in rows:
-        if row["fault"]:
-            print_status(row["fault"])
+        if row["error"]:
+            print_status(row["error"])
 
 
 @cache.command(cls=ErrorHandlingCommand)
@@ -140,21 +142,21 @@ def verify(ctx: click.Context, root: AnyPath | None, manifest_path: Path | None,
 
     if (root is None) != (manifest_path is None):
         raise InputError("--root and --manifest go together")
-    entries, faults, again = cache_admin.entries(), [], 0
+    entries, errors, again = cache_admin.entries(), [], 0
     table = None if root is None else _with_sha256(manifest.read(manifest_path), root)
     for entry in entries:
-        found = [entry.defect] if entry.defect else list(cache_admin.damaged(entry))
-        if table is not None and not entry.defect:
+        messages = [entry.error] if entry.error else list(cache_admin.damaged(entry))
+        if table is not None and not entry.error:
             num_rows, differing = cache_admin.mismatched_rows(entry, table, root, sample, seed)
             again += num_rows
-            found += differing
-        for fault in found:
-            print_status(fault)
-        faults += found
+            messages += differing
+        for message in messages:
+            print_status(message)
+        errors += messages
     recomputed = "" if table is None else f", {again} rows computed again"
     shards = sum(len(entry.shards()) for entry in entries)
-    click.echo(f"{len(entries)} shelves, {shards} shards{recomputed}; faults: {len(faults)}")
-    ctx.exit(1 if faults else 0)
+    click.echo(f"{len(entries)} entries, {shards} shards{recomputed}; errors: {len(errors)}")
+    ctx.exit(1 if errors else 0)
 
 
 def _with_sha256(table: "DataFrame", root: AnyPath) -> "DataFrame":

@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.cli import data, evaluation, features, ntire, plan, prediction
+from aigid.cli import data, evaluation, features, ntire, plan, prediction, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,6 +23,7 @@ COMMANDS = (
     features.extract,
     features.cache,
     plan.plan,
+    weights.weights,
     evaluation.evaluate,
     ntire.ntire,
     prediction.predict,

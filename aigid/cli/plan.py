@@ -10,7 +10,7 @@ from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.paths import AnyPath
 
 if TYPE_CHECKING:
-    from aigid.features.estimate import ExtractionEstimate
+    from aigid.features.cache_admin import ExtractionEstimate
 
 
 MACHINE_COUNTS = (1, 4, 16, 64)
@@ -50,7 +50,7 @@ def plan(
         parts = components(settings)
         known |= {name if len(parts) == 1 else f"{name}, part {number}": part for number, part in enumerate(parts, 1)}
     table = manifest.read(manifest_path)
-    from aigid.features.estimate import estimate  # torch, once the call is known to be good
+    from aigid.features.cache_admin import estimate  # torch, once the call is known to be good
 
     found = estimate(table, root, known, views, seed, rate, sample)
     if as_json:

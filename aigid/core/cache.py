@@ -8,17 +8,18 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from aigid.core.errors import InputError
+from aigid.core.errors import os_errors
 from aigid.core.files import atomic_write, cache_folder, remove_stale_temporaries, write_json
 
 METADATA_FILE = "about.json"
@@ -37,7 +38,7 @@ def entry_path(
     ``extra`` is written too by whoever comes first, and decides nothing. ``root`` stands in for ``$AIGID_CACHE``.
     """
     folder = (root or cache_folder()) / kind / metadata_hash(metadata)
-    with write_lock():
+    with cache_errors():
         if not (folder / METADATA_FILE).exists():
             write_json(folder / METADATA_FILE, {**metadata, **(extra or {})})
     return folder
@@ -48,13 +49,9 @@ def metadata_hash(metadata: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:32]
 
 
-@contextmanager
-def write_lock() -> Iterator[None]:
-    """Turn an OSError into an InputError that names the variable of the cache."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cache {cache_folder()}: {error.strerror}; $AIGID_CACHE names another folder") from None
+def cache_errors() -> AbstractContextManager[None]:
+    """Turn an OSError within the context into an InputError that names the variable of the cache."""
+    return os_errors(f"cache {cache_folder()}", "; $AIGID_CACHE names another folder")
 
 
 @dataclass(frozen=True)
@@ -69,20 +66,19 @@ class CacheEntry:
         return sorted(self.folder.glob(SHARDS))
 
     def add(
-        self, key: np.ndarray, rows: np.ndarray, metadata: dict[str, str] | None = None, by_key: bool = False
+        self, key: NDArray[np.bytes_], rows: NDArray[Any], metadata: dict[str, str] | None = None, by_key: bool = False
     ) -> Path:
         """Write a shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes' hash or that of its keys alone."""
-        key = key.view(np.uint8).reshape(len(key), -1)
-        content = save({"key": key, "rows": rows}, metadata)
+        content = save({"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}, metadata)
         path = self.folder / f"{hashlib.sha256(key.tobytes() if by_key else content).hexdigest()}.safetensors"
-        with write_lock(), atomic_write(path) as part:
+        with cache_errors(), atomic_write(path) as part:
             part.write_bytes(content)
         return path
 
     def require_writable(self) -> None:
         """Raise InputError where no shard could be added; delete what killed writers left."""
         remove_stale_temporaries(self.folder, ".*.safetensors")
-        with write_lock(), tempfile.TemporaryFile(dir=self.folder):
+        with cache_errors(), tempfile.TemporaryFile(dir=self.folder):
             pass
 
 
@@ -107,7 +103,7 @@ class ShardWriter:
         self.entry, self.max_rows, self.max_bytes, self.max_seconds = entry, max_rows, max_bytes, max_seconds
         self.metadata, self.by_key, self.written, self._clock = metadata, by_key, written, clock
         self._key: list[bytes | str] = []
-        self._rows: list[np.ndarray] = []
+        self._rows: list[NDArray[Any]] = []
         self._opened = clock()
 
     def __enter__(self) -> Self:
@@ -116,7 +112,7 @@ class ShardWriter:
     def __exit__(self, *_: object) -> None:
         self.flush()
 
-    def add(self, key: bytes | str, row: np.ndarray) -> None:
+    def add(self, key: bytes | str, row: NDArray[Any]) -> None:
         if not self._key:
             self._opened = self._clock()
         self._key.append(key)
@@ -132,7 +128,7 @@ class ShardWriter:
             self._key, self._rows = [], []
 
 
-def read_metadata(path: Path) -> dict[str, object]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """Return a folder's metadata; empty where they cannot be read."""
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
@@ -141,14 +137,14 @@ def read_metadata(path: Path) -> dict[str, object]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def shard_header(path: Path) -> tuple[dict, int]:
+def shard_header(path: Path) -> tuple[dict[str, Any], int]:
     """Return a shard's table of contents and where its data start; ValueError, LookupError or OSError without one."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(length)), 8 + length
 
 
-def memory_map(path: Path, name: str) -> np.memmap:
+def memory_map(path: Path, name: str) -> NDArray[Any]:
     """Return an array of a shard, left on disk."""
     table, start = shard_header(path)
     entry = table[name]

@@ -18,6 +18,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 PIPE_WIDTH = 160  # columns without a terminal; Rich's default of 80 folds every table
 
 
+class UserError(click.ClickException):
+    """A line on stderr, and exit status 2."""
+
+    exit_code = 2
+
+
 class ErrorHandlingCommand(click.Command):
     """A click command that turns an InputError or OSError into one line and exit status 2, and Ctrl-C into 1."""
 
@@ -27,9 +33,7 @@ class ErrorHandlingCommand(click.Command):
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(str(interrupt) or "stopped") from None
         except (InputError, OSError) as error:
-            failure = click.ClickException(" ".join(str(error).split()))
-            failure.exit_code = 2
-            raise failure from error
+            raise UserError(" ".join(str(error).split())) from error
 
 
 def print_status(message: str) -> None:

@@ -6,7 +6,6 @@ its preprocessing and all else that decided the rows.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write
 
 SCHEMA_VERSION = 1
@@ -41,7 +40,8 @@ class EmbeddingFile:
     @property
     def ok(self) -> NDArray[np.bool_]:
         """(N,): the rows that hold an embedding."""
-        return self.status == OK
+        ok: NDArray[np.bool_] = self.status == OK
+        return ok
 
     def view(self, name: str) -> Rows:
         """Return a view (N, D), on disk until indexed; InputError that lists the known views."""
@@ -54,7 +54,7 @@ class EmbeddingFile:
 def create(
     path: Path | str,
     views: Mapping[str, tuple[int, str]],
-    key: Sequence[str] | NDArray[np.str_],
+    key: Sequence[str] | NDArray[np.str_ | np.bytes_],
     status: Sequence[str] | NDArray[np.str_],
     attributes: Mapping[str, object],
 ) -> Iterator[dict[str, "ViewWriter"]]:
@@ -67,7 +67,7 @@ def create(
     assert all(dtype in DTYPES for _, dtype in views.values())
     assert len(status) == len(key)
     with atomic_write(path) as part:
-        with _decode_error(path):
+        with os_errors(path):
             layout = _allocate(part, views, len(key), attributes)
         with part.open("r+b", buffering=0) as file:
             columns = {name: ViewWriter(Path(path), file, offset, dtype) for name, (offset, dtype) in layout.items()}
@@ -89,19 +89,10 @@ class ViewWriter:
         """Write ``rows`` from row ``start`` on."""
         assert rows.dtype == self.dtype.base
         self.file.seek(self.offset + start * self.dtype.itemsize)
-        left = memoryview(np.ascontiguousarray(rows)).cast("B")
-        with _decode_error(self.path):
+        left = np.ascontiguousarray(rows).data.cast("B")
+        with os_errors(self.path):
             while left:
                 left = left[self.file.write(left) :]
-
-
-@contextmanager
-def _decode_error(path: Path | str) -> Iterator[None]:
-    """Turn an OSError of the disk or of HDF5 into an InputError of one line."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: {os.strerror(error.errno) if error.errno else error}") from None
 
 
 def _allocate(

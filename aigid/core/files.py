@@ -7,9 +7,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -106,6 +106,21 @@ def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 
     batches = [items[start : start + batch] for start in range(0, len(items), batch)]
     with ThreadPoolExecutor(num_workers()) as pool:
         yield from chain.from_iterable(pool.map(lambda part: [function(item) for item in part], batches))
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int) -> Generator[R]:
+    """Yield ``function`` of each item in order; threads are at most ``ahead`` items ahead of the caller."""
+    pending: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def batch_size() -> int | None:

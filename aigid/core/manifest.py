@@ -20,7 +20,7 @@ def read(path: Path | str) -> pd.DataFrame:
 
 def write(manifest: pd.DataFrame, path: Path | str) -> None:
     """Check, sort by path and write (``.csv`` or ``.parquet``), atomically."""
-    extra = sorted(column for column in manifest if column.startswith("extra_"))
+    extra = sorted(column for column in manifest.columns if column.startswith("extra_"))
     columns = [*REQUIRED, *(column for column in OPTIONAL if column in manifest), *extra]
     tables.write(validate(manifest.sort_values("path"), str(path))[columns], path)
 
@@ -31,7 +31,7 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     Faults: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
     twice, a generator that contradicts its label, a ``group`` in two splits.
     """
-    for column in manifest:
+    for column in manifest.columns:
         if column not in REQUIRED + OPTIONAL and not column.startswith("extra_"):
             raise InputError(f"{name}: unknown column {column!r}; more columns are named extra_{column}")
     table = manifest.reset_index(drop=True)

@@ -40,6 +40,11 @@ RENAMED = {
     for section in line.partition(": ")[0].split()
     for key in line.partition(": ")[2].split()
 }
+RENAMED |= {  # in a section that was itself renamed
+    old.replace("featdistill.data", "featdistill.lessons"): new
+    for old, new in RENAMED.items()
+    if old.startswith("featdistill.data.")
+}
 
 
 class Settings(BaseModel):
@@ -76,10 +81,10 @@ def validate(value: object, model: type[T], name: str) -> T:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Return all sections of a file; InputError as ``read_any_version``, and for a key of an earlier version."""
+    """Return all sections of a file; InputError as ``read_any_version``, or naming all keys of earlier versions."""
     document = read_any_version(path)
-    for old, new in renamed(document):
-        raise InputError(f"{path}: {old} was renamed to {new}")
+    if lines := [f"{old} was renamed to {new}" for old, new in renamed(document)]:
+        raise InputError(f"{path}: {'; '.join(lines)}")
     return document
 
 
@@ -111,3 +116,9 @@ def _matches(value: object, pattern: list[str]) -> Iterator[list[str]]:
     elif isinstance(value, dict):
         for key in list(value) if pattern[0] == "*" else [pattern[0]] * (pattern[0] in value):
             yield from ([str(key), *rest] for rest in _matches(value[key], pattern[1:]))
+
+
+if __name__ == "__main__":  # before `dvc repro`, which names the one key that it misses
+    from aigid.core.console import ErrorHandlingCommand
+
+    ErrorHandlingCommand("params", callback=lambda: read(Path("params.yaml")))()

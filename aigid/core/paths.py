@@ -83,17 +83,21 @@ class RemotePath:
 
     def open(self, mode: str = "rb", **options: object) -> IO[Any]:
         with self._filesystem() as (filesystem, name):
-            return filesystem.open(name, mode, **options)
+            file: IO[Any] = filesystem.open(name, mode, **options)
+            return file
 
     def read_bytes(self, start: int = 0, stop: int | None = None, max_bytes: int | None = None) -> bytes:
         """Return the file's bytes, or those from ``start`` to before ``stop``; OSError if it has over ``max_bytes``."""
+        content = b""
         with self._filesystem() as (filesystem, name):
-            if stop is not None:
-                return filesystem.cat_file(name, start=start, end=stop) if start < stop else b""  # S3 would send all
-            with filesystem.open(name, "rb") as file:
-                if max_bytes is not None and (file.size or 0) > max_bytes:
-                    raise OSError(errno.EFBIG, f"{file.size} bytes, limit {max_bytes}")
-                return file.read()
+            if stop is None:
+                with filesystem.open(name, "rb") as file:
+                    if max_bytes is not None and (file.size or 0) > max_bytes:
+                        raise OSError(errno.EFBIG, f"{file.size} bytes, limit {max_bytes}")
+                    content = file.read()
+            elif start < stop:  # for nothing S3 would send all
+                content = filesystem.cat_file(name, start=start, end=stop)
+        return content
 
     def write_bytes(self, content: bytes) -> None:
         """Write the file; its folder is created where the one above exists."""

@@ -6,6 +6,7 @@ Ray restarts dead actors; their rows are recomputed. It is imported only when it
 ``$AIGID_RAY_CPUS`` (of each actor, fractions allowed) shape the pool.
 """
 
+import logging
 import os
 import re
 import socket
@@ -46,7 +47,7 @@ def choose(name: str, local: Callable[..., Any], on_ray: Callable[..., Any]) -> 
     return engines[name]
 
 
-def map_batches(actor: type, arguments: tuple, rows: pd.DataFrame, size: int) -> Iterator[dict]:
+def map_batches(actor: type, arguments: tuple[Any, ...], rows: pd.DataFrame, size: int) -> Iterator[dict[str, Any]]:
     """Yield the rows that actors return, in any order, for ``rows``, ``size`` at a time.
 
     An actor is called with a table and returns one, whose column ``num`` counts the rows that are done; it is built
@@ -100,7 +101,7 @@ def cluster() -> Iterator[ResourcePool]:
         os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster started here; 15 starves beside other work
         variables = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
         try:
-            ray.init(address, log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables})
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"RAY_ADDRESS={address}: no cluster there: {str(error).splitlines()[0]}") from None
     try:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,7 @@ def _check_labels(table: pd.DataFrame, name: str) -> None:
 
 def _check_scores(table: pd.DataFrame, name: str) -> None:
     failed = ~table["status"].isin(("", "ok")) if "status" in table else pd.Series(False, table.index)
-    for column in ["score", *(column for column in table if str(column).startswith("class_"))]:
+    for column in ["score", *(name for name in map(str, table.columns) if name.startswith("class_"))]:
         value = _numbers(table[column])
         blank = table[column].isna() | (table[column].astype("str") == "")
         tables.refuse(
@@ -106,7 +107,7 @@ def _numbers(column: pd.Series) -> pd.Series:
     return pd.Series(np.fromiter(map(_number, column), np.float64, len(column)), column.index)
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
     try:
         return LABEL_WORDS[word] if (word := str(value).lower()) in LABEL_WORDS else float(value)
     except (TypeError, ValueError):

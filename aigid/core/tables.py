@@ -88,7 +88,8 @@ def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
 def _read_csv(path: AnyPath) -> pd.DataFrame:
     with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         try:
-            rows, known = [], {}
+            rows: list[list[str]] = []
+            known: dict[str, str] = {}
             for row in filter(None, csv.reader(file, strict=True)):
                 if len(known) < INDEX_NAMES:
                     known.update(zip(row, row, strict=True))

@@ -9,8 +9,7 @@ from pydantic import Field
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.data.audit import audit
-from aigid.images import properties
-from aigid.images.errors import Unreadable
+from aigid.images import Unreadable, properties
 
 
 class PropertySettings(Settings):

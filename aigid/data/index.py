@@ -11,8 +11,7 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.layouts import defactify, folders, tables
-from aigid.data.layouts.base import Layout, layout_error, scan, unmatched_images, unpack_archives
+from aigid.data.layouts import Layout, defactify, folders, layout_error, scan, tables, unmatched_images, unpack_archives
 from aigid.images import archives
 from aigid.images.hashing import hash_files
 

@@ -5,9 +5,21 @@ from math import exp
 import numpy as np
 
 from aigid.core.errors import InputError
-from aigid.degradations.operators import AppliedOperator, apply_operators
+from aigid.degradations.operators import (
+    AppliedOperator,
+    Chain,
+    Levels,
+    Linear,
+    Mixture,
+    Policy,
+    Ranges,
+    Sample,
+    Uniform,
+    Whole,
+    apply_operators,
+    fixed,
+)
 from aigid.degradations.pixels import Pixels
-from aigid.degradations.sampling import Chain, Levels, Linear, Mixture, Policy, Ranges, Sample, Uniform, Whole, fixed
 
 # The official training pipeline of NTIRE 2026. Blur radii and shifts in px; noise on the unit scale.
 NTIRE_BASIC = Sample(

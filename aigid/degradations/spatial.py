@@ -1,18 +1,49 @@
-"""Operators that move pixels within the frame, and looks of old film and odd cameras.
+"""Operators that resize an image or move its pixels, and looks of old film and odd cameras.
 
 The sources of the looks publish ranges only; each docstring states the form used here.
 """
 
 from math import cos, radians, sin
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates, sobel, uniform_filter1d
 
-from aigid.degradations.pixels import Pixels, RngOrNone, from_pil, luma, shift, to_float, to_uint8
+from aigid.degradations.pixels import Pixels, RngOrNone, from_pil, luma, to_float, to_uint8
 
 LEAK = np.array([1.0, 0.55, 0.2], dtype=np.float32)
 PHOSPHOR = np.array([0.15, 1.0, 0.25], dtype=np.float32)
+
+
+def shift(values: NDArray[Any], dy: int, dx: int) -> NDArray[Any]:
+    """Move ``values`` down by ``dy`` and right by ``dx`` pixels; the edge is repeated."""
+    rows = np.clip(np.arange(values.shape[0]) - dy, 0, values.shape[0] - 1)
+    columns = np.clip(np.arange(values.shape[1]) - dx, 0, values.shape[1] - 1)
+    return values[rows[:, None], columns]
+
+
+def low_resolution(image: Pixels, side: int, back: int, rng: RngOrNone = None) -> Pixels:
+    """Resize to ``side`` x ``side``, then to ``back`` x ``back``, bilinear, aspect ignored."""
+    small = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)
+    return from_pil(small.resize((back, back), Image.Resampling.BILINEAR))
+
+
+def centre_crop(image: Pixels, share: float, rng: RngOrNone = None) -> Pixels:
+    """Crop the middle ``share`` of both sides, at least one pixel."""
+    height, width = (max(1, round(share * side)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width].copy()
+
+
+def square(image: Pixels, side: int, rng: RngOrNone = None) -> Pixels:
+    """Crop the largest centered square and resize it to ``side`` x ``side``, bicubic with antialiasing."""
+    height, width = image.shape[:2]
+    short = min(height, width)
+    top, left = (height - short) // 2, (width - short) // 2
+    crop = image[top : top + short, left : left + short]
+    return from_pil(Image.fromarray(crop).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def hflip(image: Pixels, rng: RngOrNone = None) -> Pixels:

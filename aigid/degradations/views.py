@@ -13,12 +13,11 @@ from aigid.core import manifest, seeding
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, num_workers, write_text
 from aigid.core.paths import AnyPath
-from aigid.degradations.operators import AppliedOperator, apply_operators
+from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_operators, fixed
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import GENIMAGE_SIX, NYCU_AUG_0_TO_7, NYCU_SWEEP, POLICIES, UFD_SWEEP
-from aigid.degradations.sampling import Chain, Policy, fixed
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 from aigid.images.formats import read_bytes
 
 CACHE_VERSION = 1  # of the operators' bytes; raise it when any operator gives other bytes than before
@@ -34,14 +33,6 @@ VIEWS: dict[str, Policy] = {
     **NYCU_SWEEP,
     **UFD_SWEEP,
     **POLICIES,  # drawn anew for each image
-}
-
-# Views that papers evaluate together.
-VIEW_SETS: dict[str, tuple[str, ...]] = {
-    "genimage_six": tuple(GENIMAGE_SIX),
-    "nycu_eight": tuple(NYCU_AUG_0_TO_7),
-    "nycu_sweep": tuple(NYCU_SWEEP),
-    "ufd_sweep": tuple(UFD_SWEEP),
 }
 
 

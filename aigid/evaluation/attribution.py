@@ -17,7 +17,7 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, write_json
 from aigid.core.scores import CLEAN
-from aigid.evaluation.results import Section, write_csv
+from aigid.evaluation.evaluate import Section, write_csv
 from aigid.metrics import intervals
 from aigid.metrics.classification import macro_f1
 

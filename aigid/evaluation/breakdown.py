@@ -1,14 +1,18 @@
-"""Metrics per view, per generator, per source of the reals and per stratum, each with its interval."""
+"""The flat metrics of a detector on a dataset, and metrics by view, generator, source and stratum with intervals.
 
-from collections.abc import Iterator, Sequence
+A flat metric is a number, or the reason why there is none.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.metrics import calibration, intervals
-from aigid.metrics.classification import RANKED, Floats, rank_rows
+from aigid.metrics import calibration, classification, intervals
+from aigid.metrics.classification import ANY, BOTH, RANKED, Floats, MetricValue, MetricValues, Ranking, rank_rows
 
 RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
 COUNTS = ("num_real", "num_fake", "num_unreadable")
@@ -104,14 +108,14 @@ def _ranking_interval(images: pd.DataFrame, draws: dict[str, Floats] | None) -> 
 
 def _calibration_interval(images: pd.DataFrame, n_bootstrap: int, rng: np.random.Generator) -> Values:
     """Return the expected calibration error with its interval."""
-    readable, bin_edges = images[images["score"].notna()], calibration.equal_width()
+    readable = images[images["score"].notna()]
     if readable.empty:
         return {}
-    values = {"ece": calibration.expected_calibration_error(rank_rows(readable), bin_edges)}
+    values = {"ece": calibration.expected_calibration_error(rank_rows(readable))}
     if n_bootstrap:
         labels, scores = readable["label"].to_numpy(), readable["score"].to_numpy()
         sample = intervals.population(labels, scores, groups=intervals.group_names(readable))
-        draws = intervals.bootstrap_error(sample, bin_edges, n_bootstrap, rng)
+        draws = intervals.bootstrap_error(sample, calibration.EQUAL_WIDTH, n_bootstrap, rng)
         values["ece_low"], values["ece_high"] = intervals.basic_interval(draws, values["ece"])
     return values
 
@@ -128,3 +132,73 @@ def _rates(name: str, images: pd.DataFrame, thresholds: Values) -> Values:
             low, high = intervals.wilson_interval(hits, intervals.group_names(readable))
             values |= {key: hits.mean(), f"{key}_low": low, f"{key}_high": high}
     return values
+
+
+# The metric of a ranking, and at a threshold, with the classes that it needs.
+THRESHOLD_FREE_METRICS: dict[str, tuple[Callable[[Ranking], float], tuple[str, ...]]] = {
+    **{name: (metric, BOTH) for name, metric in RANKED.items()},
+    "pauc_fpr5": (partial(classification.partial_auroc, fpr=0.05), BOTH),
+    "ece": (calibration.expected_calibration_error, ANY),
+    "ece_mass": (lambda ranking: calibration.expected_calibration_error(ranking, calibration.equal_mass(ranking)), ANY),
+    "brier": (calibration.brier, ANY),
+    "nll": (calibration.log_loss, ANY),
+}
+THRESHOLD_METRICS: dict[str, tuple[Callable[[Ranking, float], float | None], tuple[str, ...]]] = {
+    "acc": (classification.accuracy, ANY),
+    "acc_real": (classification.real_accuracy, classification.REALS),
+    "acc_fake": (classification.fake_accuracy, classification.FAKES),
+    "balanced_acc": (classification.balanced_accuracy, BOTH),
+    "f1": (classification.f1, BOTH),
+    "f1_macro": (classification.f1_macro, BOTH),
+    **{f"precision_prev{p}": (partial(classification.precision_at, prevalence=p / 100), BOTH) for p in (50, 10, 1)},
+}
+
+
+def threshold_free_metrics(ranking: Ranking) -> MetricValues:
+    """Return how well scores rank, and how far they are from probabilities."""
+    return {
+        name: classification.missing_reason(ranking, required_classes) or metric(ranking)
+        for name, (metric, required_classes) in THRESHOLD_FREE_METRICS.items()
+    }
+
+
+def threshold_metrics(ranking: Ranking, threshold: MetricValue, suffix: str) -> MetricValues:
+    """Return the metrics at one threshold: ``acc_<suffix>``, ``acc_real_<suffix>``, ...; ``balanced_acc`` is at 0.5.
+
+    The oracle threshold, which no user has, gets the accuracies alone.
+    """
+    values: MetricValues = {}
+    for name, (metric, required_classes) in THRESHOLD_METRICS.items():
+        if suffix == "oracle" and "acc" not in name:
+            continue
+        value: MetricValue | None = threshold
+        if not isinstance(threshold, str):
+            value = classification.missing_reason(ranking, required_classes) or metric(ranking, threshold)
+        key = "balanced_acc" if (name, suffix) == ("balanced_acc", "05") else f"{name}_{suffix}"
+        values[key] = "no image is called generated at this threshold" if value is None else value
+    return values
+
+
+def worst_group_metrics(details: pd.DataFrame, view: str) -> MetricValues:
+    """Return from a breakdown the mean and worst generator and worst source of ``view``, and the other views' AUROC.
+
+    ``worst_source_fpr`` is the highest false positive rate at 0.5 among all sources of reals, whatever their size;
+    ``worst_source_num_real`` is the number of its images.
+    """
+    of_view = details[details["view"] == view]
+    generators = of_view[(of_view["kind"] == "generator") & of_view["auroc"].notna()]
+    sources = of_view[of_view["kind"] == "source"]
+    others = details.loc[(details["view"] != view) & (details["kind"] == "all"), "auroc"]
+    no_generator = "no generator to set against reals in the test rows"
+    no_source, no_view = "no test real has a source", f"no view but {view!r} can be judged"
+    values = {
+        "map": (generators["ap"].mean(), no_generator),
+        "worst_generator_auroc": (generators["auroc"].min(), no_generator),
+        "worst_generator_num_fake": (generators.nsmallest(1, "auroc")["num_fake"].min(), no_generator),
+        "worst_source_fpr": (sources["fpr_05"].max(), no_source),
+        "worst_source_num_real": (sources.nlargest(1, "fpr_05")["num_real"].min(), no_source),
+        "worst_source_fpr_val": (sources["fpr_val"].max(), "no validation threshold" if len(sources) else no_source),
+        "auroc_robust": (others.mean(), no_view),
+        "worst_view_auroc": (others.min(), no_view),
+    }
+    return {name: reason if pd.isna(value) else np.asarray(value).item() for name, (value, reason) in values.items()}

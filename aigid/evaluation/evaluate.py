@@ -1,55 +1,40 @@
-"""Evaluate the scores of one detector on one dataset: metrics, breakdown, curves, worst errors and warnings."""
+"""Evaluate the scores of a detector on a dataset; results on disk: flat metrics, tables and curves in three folders."""
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from aigid.core.errors import InputError
+from aigid.core.files import atomic_write, write_json
 from aigid.core.scores import CLEAN, default_view
 from aigid.evaluation import breakdown
-from aigid.metrics import calibration, classification, decisions, intervals, summary
-from aigid.metrics.classification import Floats, Ranking, rank_rows
+from aigid.metrics import calibration, classification, decisions, intervals
+from aigid.metrics.classification import Ranking, rank_rows
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 
-POINTS = 500
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CURVES = ("roc", "pr", "reliability", "calibrated")
+NOTE_KEYS = {"view": "view", "warnings": "warnings", "missing_metrics": "omitted", "run_info": "facts"}  # field to key
+Cell = tuple[str, str]  # detector, dataset
 NUM_WORST = 8  # images a class
 
 
-def roc(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Return columns ``fpr, tpr`` from (0, 0) to (1, 1), at most ``points`` rows."""
-    fpr = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
-    tpr = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
-    index = thin(fpr, tpr, points)
-    return pd.DataFrame({"fpr": fpr[index], "tpr": tpr[index]})
+@dataclass(frozen=True)
+class Section:
+    """A part of a report beyond its datasets, such as an audit: an intro, tables by title, figures by caption."""
 
-
-def precision_recall(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Return columns ``recall, precision``, recall ascending from 0, at most ``points`` rows."""
-    recall = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
-    precision = ranking.tp / (ranking.tp + ranking.fp)
-    precision = np.concatenate([precision[:1], precision])
-    index = thin(recall, precision, points)
-    return pd.DataFrame({"recall": recall[index], "precision": precision[index]})
-
-
-def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
-    """Return the indices of a curve's points (K,) to plot: first and last, corners, and then evenly by length.
-
-    Points inside a straight run change nothing and go first. If more than ``points`` corners remain, those nearest to
-    equal steps of the curve's length |dx| + |dy| stay, so that the plotted line moves by at most one step.
-    """
-    moved = np.flatnonzero(np.concatenate([[True], (np.diff(x) != 0) | (np.diff(y) != 0)]))
-    dx, dy = np.diff(x[moved]), np.diff(y[moved])
-    bends = np.abs(dx[1:] * dy[:-1] - dx[:-1] * dy[1:]) > 1e-15
-    corners = moved[np.concatenate([[True], bends, [True]])] if len(moved) > 1 else moved
-    if len(corners) <= points:
-        return corners
-    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x[corners])) + np.abs(np.diff(y[corners])))])
-    steps = np.linspace(0, length[-1], points)
-    return np.asarray(corners[np.unique(np.searchsorted(length, steps).clip(max=len(corners) - 1))])
+    intro: str
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,9 +83,9 @@ def evaluate(
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
     n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
     details = breakdown.breakdown_table(test, _numbers(thresholds), seed, n_bootstrap, strata)
-    values = summary.threshold_free_metrics(ranking) | summary.worst_group_metrics(details, view)
+    values = breakdown.threshold_free_metrics(ranking) | breakdown.worst_group_metrics(details, view)
     for name, threshold in thresholds.items():
-        values |= summary.threshold_metrics(ranking, threshold, name)
+        values |= breakdown.threshold_metrics(ranking, threshold, name)
     values |= decisions.flip_rates(test, 0.5)
     values |= {"threshold_val": thresholds["val"], "threshold_oracle": thresholds["oracle"]}
     rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
@@ -122,25 +107,24 @@ def evaluate(
     )
 
 
-def _numbers(values: summary.MetricValues) -> dict[str, float]:
+def _numbers(values: classification.MetricValues) -> dict[str, float]:
     return {name: value for name, value in values.items() if not isinstance(value, str)}
 
 
-def _oracle(ranking: Ranking, context: str) -> summary.MetricValue:
-    return summary.missing_reason(ranking, summary.BOTH, context) or classification.max_accuracy_threshold(ranking)
+def _oracle(ranking: Ranking, context: str) -> classification.MetricValue:
+    return classification.missing_reason(
+        ranking, classification.BOTH, context
+    ) or classification.max_accuracy_threshold(ranking)
 
 
 def _curves(ranking: Ranking, rule: DecisionRule | None) -> dict[str, pd.DataFrame]:
     """Return ROC, precision-recall, reliability before and after calibration; without rows where there is none."""
-    both, width = ranking.has_both, calibration.equal_width()
-    reliability = calibration.reliability_curve(ranking, width)
+    both, reliability = ranking.has_both, calibration.reliability_curve(ranking)
     return {
-        "roc": roc(ranking) if both else pd.DataFrame(columns=["fpr", "tpr"]),
-        "pr": precision_recall(ranking) if both else pd.DataFrame(columns=["recall", "precision"]),
+        "roc": classification.roc(ranking) if both else pd.DataFrame(columns=["fpr", "tpr"]),
+        "pr": classification.precision_recall(ranking) if both else pd.DataFrame(columns=["recall", "precision"]),
         "reliability": reliability,
-        "calibrated": calibration.reliability_curve(decisions.calibrated(rule, ranking), width)
-        if rule
-        else reliability[:0],
+        "calibrated": reliability[:0] if rule is None else calibration.reliability_curve(rule.calibrated(ranking)),
     }
 
 
@@ -167,3 +151,87 @@ def _warnings(test: pd.DataFrame, view: str, ranking: Ranking) -> Iterator[str]:
         yield f"every image scores {ranking.reals[0]:g}: the detector says nothing"
     if 0 < len(ranking.reals) < 100:
         yield f"{len(ranking.reals)} reals: TPR at 1 % FPR allows no false alarm at all"
+
+
+def write_result(result: EvaluationResult, root: Path | str, detector: str, dataset: str) -> None:
+    """Write ``metrics/<detector>/<dataset>.json``, ``details/<detector>/<dataset>.{csv,json}`` and the curves.
+
+    The curves are ``plots/<detector>/<dataset>.<roc|pr|reliability|calibrated>.csv``, with a header alone where there
+    is none. With validation images, ``calibration/<detector>/<dataset>.json`` is the decision rule fitted on them.
+    """
+    paths = _result_paths(Path(root), detector, dataset)
+    write_json(paths["metrics"], result.metrics)
+    if result.deployment:
+        decisions.save(result.deployment, paths["deployment"])
+    else:
+        paths["deployment"].unlink(missing_ok=True)
+    notes = {key: getattr(result, name) for name, key in NOTE_KEYS.items()}
+    write_json(paths["notes"], notes | {"hardest": result.worst_errors.to_dict("records")})
+    for name, table in {"details": result.details, **result.curves}.items():
+        write_csv(table, paths[name])
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table atomically."""
+    with atomic_write(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def read_results(root: Path | str, cells: Iterable[Cell] | None = None) -> dict[Cell, EvaluationResult]:
+    """Return the results below ``root`` by detector and dataset; InputError if none or not all ``cells`` are there."""
+    root = Path(root)
+    available = sorted((file.parent.name, file.stem) for file in root.glob("metrics/*/*.json"))
+    if missing := sorted(set(cells or ()) - set(available)):
+        raise InputError(f"{root}: no metrics of {', '.join('/'.join(cell) for cell in missing)}")
+    if not available:
+        raise InputError(f"{root}: no metrics/<detector>/<dataset>.json to report on")
+    return {cell: _read_result(_result_paths(root, *cell)) for cell in available}
+
+
+def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None:
+    """Write ``<dataset>.<roc|pr>.csv`` below ``folder``: the curves of all detectors, by the column ``detector``."""
+    for dataset, name in product(dict.fromkeys(dataset for _, dataset in results), ("roc", "pr")):
+        curves = [
+            result.curves[name].assign(detector=detector)
+            for (detector, other), result in results.items()
+            if other == dataset
+        ]
+        table = pd.concat([curve for curve in curves if len(curve)] or curves[:1])
+        table.insert(0, "detector", table.pop("detector"))
+        write_csv(table, folder / f"{dataset}.{name}.csv")
+
+
+def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
+    details, plots = root / "details" / detector, root / "plots" / detector
+    return {
+        "metrics": root / "metrics" / detector / f"{dataset}.json",
+        "details": details / f"{dataset}.csv",
+        "deployment": root / "calibration" / detector / f"{dataset}.json",
+        "notes": details / f"{dataset}.json",
+        **{name: plots / f"{dataset}.{name}.csv" for name in CURVES},
+    }
+
+
+def _read_result(paths: dict[str, Path]) -> EvaluationResult:
+    try:
+        notes = json.loads(paths["notes"].read_text(encoding="utf-8"))
+        tables = {name: _read_table(paths[name]) for name in ("details", *CURVES)}
+        return EvaluationResult(
+            metrics=json.loads(paths["metrics"].read_text(encoding="utf-8")),
+            **{name: notes[key] for name, key in NOTE_KEYS.items()},
+            deployment=decisions.load(paths["deployment"]) if paths["deployment"].exists() else None,
+            details=tables.pop("details"),
+            curves=tables,
+            worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{paths['metrics']}: its details cannot be read: {error}; evaluate it again") from None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read a table; names stay text, be they ``NA`` or ``2024``; numbers read back to the same bits."""
+    table = pd.read_csv(path, dtype=object, keep_default_na=False)
+    for column in table.columns.difference(["view", "kind", "name"], sort=False):
+        kind = int if column.startswith("num") else float
+        table[column] = [kind(cell or "nan") for cell in table[column]]
+    return table

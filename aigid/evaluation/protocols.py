@@ -4,9 +4,10 @@ Each metric function takes the readable test rows of a checked scores file and g
 what the file lacks.
 """
 
+import random
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,29 +15,54 @@ import pandas as pd
 from aigid.core.errors import InputError
 from aigid.core.scores import CLEAN
 from aigid.evaluation.attribution import predicted_generators
-from aigid.evaluation.results import Section
+from aigid.evaluation.evaluate import Section
 from aigid.metrics import classification
 from aigid.metrics.classification import rank, rank_rows
 
 GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
 GENIMAGE_SETS = 8
 SD14 = ("sd14", "sdv14", "stablediffusionv14")
+UFD_SAMPLE, UFD_FALLBACK = 1000, 100  # images a class
 DDA_VIEW, DDA_JPEG = "jpeg96", ("genimage", "forensynths", "aigcdetectionbenchmark")
+
+
+def ufd_subsample(reals: Sequence[float], fakes: Sequence[float], seed: int = 0) -> tuple[list[float], list[float]]:
+    """Sample as UniversalFakeDetect: 1,000 images a class, or 100 where either class has fewer (dataset.py)."""
+    rng = random.Random(seed)
+    size = UFD_SAMPLE if min(len(reals), len(fakes)) >= UFD_SAMPLE else UFD_FALLBACK
+    reals, fakes = list(reals), list(fakes)
+    rng.shuffle(reals)
+    rng.shuffle(fakes)
+    return reals[:size], fakes[:size]
+
+
+def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
+    """Return UniversalFakeDetect's oracle threshold by its published search (Ojha et al. 2023, validate.py).
+
+    Where the classes separate it lies half-way. Else it is the score ``t`` of the last image, reals before fakes,
+    that is as good as any under ``score >= t``; as accuracy is then counted under ``score > t``, that image changes
+    sides: the quirk to reproduce.
+    """
+    real, fake = np.asarray(reals, np.float64), np.asarray(fakes, np.float64)
+    if real.max() <= fake.min():
+        return float((real.max() + fake.min()) / 2)
+    candidates = np.concatenate([real, fake])
+    correct = np.searchsorted(np.sort(real), candidates) + len(fake) - np.searchsorted(np.sort(fake), candidates)
+    return float(candidates[len(candidates) - 1 - np.argmax(correct[::-1])])
 
 
 def ufd(test: pd.DataFrame) -> dict[str, float]:
     """Return UniversalFakeDetect's AP, accuracy at 0.5 and at its oracle, on a sample of each test set, and the means.
 
-    ``acc_oracle`` has the quirks of the published code (``classification.ufd_threshold``).
+    ``acc_oracle`` has the quirks of the published code (``ufd_threshold``).
     """
     values: dict[str, float] = {}
     sets = _by_test_set(_view(test, CLEAN))
     for generator, part in sets:
-        part = part.sort_values("path")
-        scores = {label: part.loc[part["label"] == label, "score"].tolist() for label in (0, 1)}
-        reals, fakes = classification.ufd_subsample(scores[0], scores[1])
+        scores = part.sort_values("path").groupby("label")["score"].apply(list)
+        reals, fakes = ufd_subsample(scores[0], scores[1])
         ranking = rank([0] * len(reals) + [1] * len(fakes), reals + fakes)
-        oracle = classification.ufd_threshold(reals, fakes)
+        oracle = ufd_threshold(reals, fakes)
         values[f"ap_{generator}"] = classification.average_precision(ranking)
         values[f"acc_05_{generator}"] = classification.accuracy(ranking, 0.5)
         values[f"acc_oracle_{generator}"] = classification.accuracy(ranking, oracle)
@@ -71,7 +97,7 @@ def ntire(test: pd.DataFrame) -> dict[str, float]:
     if distorted.empty:
         raise InputError(f"protocol ntire: no view but {CLEAN!r}: robust AUROC needs distorted images")
     values = {}
-    for key, name, images in (("robust", "distorted", distorted), ("clean", CLEAN, _view(test, CLEAN))):
+    for key, name, images in ("robust", "distorted", distorted), ("clean", CLEAN, _view(test, CLEAN)):
         ranking = rank_rows(images)
         if not ranking.has_both:
             raise InputError(f"AUROC of the {name} images needs both classes")
@@ -108,7 +134,8 @@ def dda(test: pd.DataFrame) -> dict[str, float]:
             values[name] = _dda(test[test["benchmark"] == name], view)["balanced_acc"]
         except InputError as error:
             raise InputError(f"benchmark {name!r}: {error}") from None
-    return mean_over_benchmarks(values) | {f"benchmark_{name}": value for name, value in values.items()}
+    headline = {"mean": float(np.mean(list(values.values()))), "min": min(values.values())}
+    return headline | {f"benchmark_{name}": value for name, value in values.items()}
 
 
 def _dda(test: pd.DataFrame, view: str) -> dict[str, float]:
@@ -118,11 +145,6 @@ def _dda(test: pd.DataFrame, view: str) -> dict[str, float]:
         for name, part in _by_test_set(pd.concat([reals, fakes]))
     }
     return {"balanced_acc": _mean(values, "balanced_acc_"), **values}
-
-
-def mean_over_benchmarks(values: dict[str, float]) -> dict[str, float]:
-    """Return DDA's headline: mean and minimum of one number over several benchmarks."""
-    return {"mean": float(np.mean(list(values.values()))), "min": min(values.values())}
 
 
 def _view(test: pd.DataFrame, view: str) -> pd.DataFrame:
@@ -148,8 +170,7 @@ def _mean(values: dict[str, float], prefix: str) -> float:
     return float(np.mean([value for name, value in values.items() if name.startswith(prefix)]))
 
 
-@dataclass(frozen=True)
-class Protocol:
+class Protocol(NamedTuple):
     """A way to turn scores into published numbers, in words and as a function of readable test rows."""
 
     threshold: str
@@ -219,14 +240,9 @@ def section(name: str, numbers: Mapping[str, Mapping[str, float]]) -> Section:
     """Return the protocol in words, and its numbers by detector, as a section of a report."""
     protocol = find(name)
     titles = {"aggregate": "average", "required_columns": "needs"}
-    names = [field.name for field in fields(Protocol) if field.name != "compute"]
-    rules = [(titles.get(name, name), getattr(protocol, name)) for name in names]
-    keys = list(dict.fromkeys(key for of_detector in numbers.values() for key in of_detector))
-    rows = [[key, *(f"{values[key]:.4g}" if key in values else "-" for values in numbers.values())] for key in keys]
+    rules = [(titles.get(name, name), text) for name, text in protocol._asdict().items() if name != "compute"]
+    table = pd.DataFrame(numbers).map(lambda value: "-" if np.isnan(value) else f"{value:.4g}")
     return Section(
-        "What the paper's protocol asks for, and what comes of it; thresholds and averages are its own, not ours.",
-        {
-            "Numbers": pd.DataFrame(rows, columns=["number", *numbers]),
-            "Rules": pd.DataFrame(rules, columns=["what", "how"]),
-        },
+        "What the paper's protocol requires, and what comes of it; thresholds and averages are its own, not ours.",
+        {"Numbers": table.rename_axis("number").reset_index(), "Rules": pd.DataFrame(rules, columns=["what", "how"])},
     )

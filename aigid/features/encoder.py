@@ -99,7 +99,8 @@ class TorchBackbone:
         if half:
             return _copy_to_host(self._narrow(pixels.half())[:num].float())
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            return _copy_to_host(self.network(pixels)[:num].float())
+            embeddings: Tensor = self.network(pixels)
+        return _copy_to_host(embeddings[:num].float())
 
     def _normalize(self, pixels: Tensor) -> Tensor:
         """Map (B, 3, S, S) uint8 to float32, channels-last on CUDA, where convolutions gain by it; a CPU's lose.
@@ -137,9 +138,10 @@ def normalize(images: Pixels, preprocess: Preprocess, device: torch.device) -> T
     return (pixels.float() - mean) / std
 
 
-def _mean_std(preprocess: Preprocess, device: torch.device) -> Tensor:
-    """Return mean and std on the scale 0 to 255, (2, 1, 3, 1, 1)."""
-    return torch.tensor([preprocess.mean, preprocess.std], device=device).view(2, 1, 3, 1, 1) * 255
+def _mean_std(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and std on the scale 0 to 255, (1, 3, 1, 1) each."""
+    mean, std = torch.tensor([preprocess.mean, preprocess.std], device=device).view(2, 1, 3, 1, 1) * 255
+    return mean, std
 
 
 def _copy_to_host(embeddings: Tensor) -> Pending:

@@ -48,7 +48,7 @@ def target_modules(encoder: nn.Module) -> list[str]:
         f"{name}.{key}" for name, layer in layers.items() if isinstance(layer, nn.MultiheadAttention) for key in KEYS
     ]
     if not names:
-        raise InputError("LoRA needs a tower of numbered blocks with linear layers")
+        raise InputError("LoRA needs an encoder of numbered blocks with linear layers")
     return names
 
 
@@ -60,7 +60,7 @@ def inject(encoder: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
     parametrized = {name: target for name in names if (target := _attention_weight(encoder, name))}
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it by the rank: a fraction is as good
         lora_dropout=0.0,
         bias="none",
         target_modules=[name for name in names if name not in parametrized],
@@ -87,7 +87,8 @@ def lora_state_dict(encoder: nn.Module) -> dict[str, Tensor]:
     for name, layer in _lora_layers(encoder).items():
         for factor in "AB":
             value = getattr(layer, f"lora_{factor}")
-            state[f"{name}.{factor}"] = (value[NAME].weight if isinstance(value, nn.ModuleDict) else value).detach()
+            tensor: Tensor = value[NAME].get_parameter("weight") if isinstance(value, nn.ModuleDict) else value
+            state[f"{name}.{factor}"] = tensor.detach()
     return state
 
 
@@ -98,8 +99,7 @@ def merge_parametrizations(encoder: nn.Module) -> nn.Module:
             parametrize.remove_parametrizations(*target)
             continue
         adapter.merge(safe_merge=True)
-        above, _, last = name.rpartition(".")
-        setattr(encoder.get_submodule(above), last, adapter.get_base_layer())
+        encoder.set_submodule(name, adapter.get_base_layer())
     return encoder
 
 
@@ -161,7 +161,7 @@ def _read(encoder: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tenso
     """Return a file's adapters; InputError unless they fit the bare encoder."""
     metadata = _metadata(path)
     if checkpoints.state_dict_hash(encoder) != metadata.pop("base"):
-        raise InputError(f"{path}: an adapter of another base: its tower had other weights than this one")
+        raise InputError(f"{path}: an adapter of another base: its encoder had other weights than this one")
     settings = LoraSettings(**metadata)
     saved = {name: value for name, value in checkpoints.read(path).items() if not name.startswith(HEAD)}
     checkpoints.load_strict(path, saved, shapes(encoder, settings.rank))
@@ -177,7 +177,7 @@ def _lora_layers(encoder: nn.Module) -> dict[str, Any]:
         for key in KEYS if isinstance(layer, nn.MultiheadAttention) else ():
             module, weight = _attention_weight(encoder, f"{name}.{key}") or (layer, key)
             if parametrize.is_parametrized(module, weight):
-                layers[f"{name}.{key}"] = module.parametrizations[weight][0]
+                layers[f"{name}.{key}"] = module.get_submodule(f"parametrizations.{weight}.0")
     return layers
 
 

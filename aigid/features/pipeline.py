@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -134,7 +134,7 @@ def _cpu_streams(streams: int, threads: int) -> Iterator[Encode]:
 
 def _loop(
     tasks: list[ExtractionTask], samples: Iterator[DecodedImage], step: int, encode: Encode, bar: "tqdm[Any]"
-) -> Iterator[list[DecodedImage]]:
+) -> Generator[list[DecodedImage]]:
     """Yield the samples, ``step`` at a time, once submitted; one round is encoded while the next is read."""
     timer, failures = StageTimer(), set[ExtractionTask]()
     in_flight: deque[InFlightTask] = deque()

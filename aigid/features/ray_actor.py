@@ -45,7 +45,7 @@ class ExtractionActor:
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Map rows ``index, path, key, missing`` to one row ``num, failed``; ``failed`` is JSON."""
-        missing = np.unpackbits(np.stack(rows["missing"].map(lambda bits: np.frombuffer(bits, np.uint8))), axis=1) == 1
+        missing = np.unpackbits(np.stack([np.frombuffer(bits, np.uint8) for bits in rows["missing"]]), axis=1) == 1
         tasks = [
             ExtractionTask(task.view, self.backbone(task), cache.CacheEntry(task.folder), mask, task.requested)
             for task, mask in zip(self.tasks, missing.T, strict=False)

@@ -1,22 +1,17 @@
 """Read each image of a manifest once, decode it once, and prepare it for every view and backbone."""
 
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from aigid.core.embeddings import OK
+from aigid.core.files import map_ahead
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features.preprocess import DECODE_BACKENDS, Pixels, Preprocess
-from aigid.images.errors import ImageError
+from aigid.images import ImageError, Status
 from aigid.images.formats import read_bytes
-
-FILE_CHANGED = "changed"  # status of a file whose sha256 is not the manifest's
 
 
 class ViewSpec(NamedTuple):
@@ -86,25 +81,15 @@ class Reader:
         content = read_bytes(self.root / request.path)
         digest = hashlib.sha256(content).hexdigest()
         if digest != request.sha256:
-            raise ImageError(FILE_CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
+            raise ImageError(Status.CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
         return {backend: DECODE_BACKENDS[backend].decode(content) for backend in backends}
 
-    def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Iterator[DecodedImage]:
+    def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
-        pending: deque[Future[DecodedImage]] = deque()
-        pool = ThreadPoolExecutor(workers)
-        try:
-            for request in requests:
-                pending.append(pool.submit(self.read, request))
-                if len(pending) >= prefetch:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return map_ahead(self.read, requests, workers, prefetch)
 
 
-def _too_small(viewed: np.ndarray, image: np.ndarray, spec: ViewSpec) -> str:
+def _too_small(viewed: Pixels, image: Pixels, spec: ViewSpec) -> str:
     """Return why a backbone that does not resize cannot take a view that shrinks an image below its input, or "".
 
     The black padding would give the view away. An image that is small by itself is padded, as its authors do.

@@ -100,6 +100,20 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
+LICENCES = {  # of weights on the hub, as their publishers state them
+    "clip_vit_b16": "MIT",
+    "clip_vit_l14": "MIT",
+    "clip_vit_l14_336": "MIT",
+    "clip_vit_l14_336_before_projection": "MIT",
+    "dinov2_vit_l14": "Apache-2.0",
+    "dinov2_vit_l14_dda": "Apache-2.0",
+    "siglip_b16": "Apache-2.0",
+    "siglip_so400m_14_384": "Apache-2.0",
+    "featdistill_clip": "MIT",
+    "featdistill_siglip": "Apache-2.0",
+}
+
+
 def named(name: str) -> dict[str, Any]:
     """Return the section of a name of ``BACKBONES`` or of an address, such as ``timm:NAME``; InputError otherwise."""
     if name in BACKBONES:

@@ -8,32 +8,23 @@ import hashlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from aigid.core.cache import (
-    KEY,
-    METADATA_FILE,
-    SHARDS,
-    CacheEntry,
-    ShardWriter,
-    entry_path,
-    memory_map,
-    quarantine,
-    read_metadata,
-    write_lock,
-)
-from aigid.core.errors import InputError
+from aigid.core import cache
+from aigid.core.cache import KEY, METADATA_FILE, SHARDS, CacheEntry, ShardWriter
+from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write, cache_folder, num_workers
 from aigid.core.paths import RemotePath, as_path
 
@@ -79,7 +70,7 @@ class CachedEmbeddings:
             status = path.stat()
             key = _verified_keys(path, status.st_size, status.st_mtime_ns)
             if key is None:
-                quarantine(path)
+                cache.quarantine(path)
                 continue
             matches, at = self._keys.find(key)
             self._shard[at], self._row[at] = len(self._shards), matches
@@ -93,13 +84,13 @@ class CachedEmbeddings:
         mask: NDArray[np.bool_] = (self._shard >= 0)[self._keys.indices]
         return mask
 
-    def read(self, start: int, stop: int, out: NDArray[np.floating]) -> None:
+    def read(self, start: int, stop: int, out: NDArray[np.floating[Any]]) -> None:
         """Copy the cached ones of the manifest's rows ``start`` to ``stop`` into ``out`` (stop - start, D)."""
         indices = self._keys.indices[start:stop]
         shard, row, paths = self._shard[indices], self._row[indices], list(self._shards)
         for number in np.unique(shard[shard >= 0]):
             rows = np.flatnonzero(shard == number)
-            out[rows] = memory_map(paths[number], "rows")[row[rows]]
+            out[rows] = cache.memory_map(paths[number], "rows")[row[rows]]
 
 
 class RowWriter(ShardWriter):
@@ -139,8 +130,8 @@ def open_entry(
     ``provenance``, the settings of the backbone that fills it first, is recorded too but decides nothing. An entry
     below a ``root``, in place of ``$AIGID_CACHE``, is not shared.
     """
-    folder = entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION, **metadata}, {"made_by": provenance}, root)
-    version = read_metadata(folder / METADATA_FILE).get("schema_version")
+    folder = cache.entry_path(CACHE_KIND, {"schema_version": SCHEMA_VERSION, **metadata}, {"made_by": provenance}, root)
+    version = cache.read_metadata(folder / METADATA_FILE).get("schema_version")
     if version != SCHEMA_VERSION:
         message = f"schema version {version}, this code reads {SCHEMA_VERSION}"
         raise InputError(f"cache {folder}: {message}; remove it, or let $AIGID_CACHE name another folder")
@@ -149,9 +140,10 @@ def open_entry(
 
 def warn_other_versions() -> None:
     """Warn once of cache entries that another schema version wrote, which are ignored."""
-    versions = [read_metadata(path).get("schema_version") for path in embeddings_folder().glob(f"*/{METADATA_FILE}")]
-    if others := {str(version) for version in versions if version != SCHEMA_VERSION}:
-        message = f"schema version {', '.join(sorted(others))}, this code reads {SCHEMA_VERSION}"
+    files = embeddings_folder().glob(f"*/{METADATA_FILE}")
+    versions = {str(cache.read_metadata(path).get("schema_version")) for path in files} - {str(SCHEMA_VERSION)}
+    if versions:
+        message = f"schema version {', '.join(sorted(versions))}, this code reads {SCHEMA_VERSION}"
         logger.warning("cache %s: holds rows of %s: they are computed again", cache_folder(), message)
 
 
@@ -167,7 +159,7 @@ def _verified_keys(path: Path, size: int, mtime_ns: int) -> Keys | None:
     return None if content is None else content[0].copy()
 
 
-def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating]] | None:
+def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating[Any]]] | None:
     """Return ``key`` (n,) S64 and ``rows`` (n, D) of a shard, or None where it is damaged."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
@@ -199,7 +191,7 @@ def _fetch(remote: RemotePath, path: Path) -> None:
     if hashlib.sha256(content).hexdigest() != path.stem:
         logger.warning("%s is damaged: passed over", remote)
         return
-    with write_lock(), atomic_write(path) as part:
+    with cache.cache_errors(), atomic_write(path) as part:
         part.write_bytes(content)
 
 
@@ -221,9 +213,5 @@ def remote_entry(folder: Path) -> RemotePath | None:
     return root / folder.name
 
 
-@contextmanager
-def _remote_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{ENV_VAR}={os.environ[ENV_VAR]}: {error.strerror}") from None
+def _remote_errors() -> AbstractContextManager[None]:
+    return os_errors(f"{ENV_VAR}={os.environ[ENV_VAR]}")

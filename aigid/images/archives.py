@@ -18,7 +18,7 @@ from pyarrow import ArrowException, parquet, types
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
-from aigid.images.errors import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
+from aigid.images import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number

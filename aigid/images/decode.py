@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from aigid.images.errors import ImageError, Status, classify_error
+from aigid.images import ImageError, Status, classify_error
 from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
 

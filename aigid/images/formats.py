@@ -19,8 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, RemotePath, as_path
-from aigid.images import archives
-from aigid.images.errors import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, is_member
+from aigid.images import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, archives, is_member
 
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # within coded pixels: any but stuffing and restarts

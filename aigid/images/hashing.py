@@ -14,8 +14,8 @@ from tqdm import tqdm
 from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, map_in_threads
 from aigid.core.paths import RemotePath, as_path, is_remote
+from aigid.images import ImageError, is_member
 from aigid.images.archives import archive_of
-from aigid.images.errors import ImageError, is_member
 from aigid.images.formats import read_bytes
 
 FileState = tuple[int, int]  # bytes, and the time of the last change in ns

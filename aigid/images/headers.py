@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigid.core.paths import AnyPath
-from aigid.images.errors import ImageError, Status, classify_error
+from aigid.images import ImageError, Status, classify_error
 from aigid.images.formats import MAX_SEGMENTS, format_of, jpeg_segments, open_file, open_lazily, read_exactly
 
 SOFTWARE = 0x0131  # EXIF and TIFF tag

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from aigid.core import tables
 from aigid.core.files import map_in_threads
+from aigid.images import ImageError, Unreadable
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError, Unreadable
 from aigid.images.formats import read_bytes
 from aigid.images.headers import Header, read_header
 

@@ -17,8 +17,8 @@ from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.protocol import ImageDetector, Scores
 from aigid.detectors.samples import Samples
 from aigid.features import checkpoints
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 from aigid.importers.base import ImportRequest
 
 BATCH = 16

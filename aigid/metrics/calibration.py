@@ -13,11 +13,12 @@ from aigid.core.errors import InputError
 from aigid.metrics.classification import Floats, Ranking
 
 BINS = 15
+EQUAL_WIDTH: Floats = np.linspace(0, 1, BINS + 1)  # edges of bins
 EPS = np.finfo(np.float64).eps
 Parameters = dict[str, list[float]]
 
 
-def reliability_curve(ranking: Ranking, bin_edges: Floats) -> pd.DataFrame:
+def reliability_curve(ranking: Ranking, bin_edges: Floats = EQUAL_WIDTH) -> pd.DataFrame:
     """Return, per bin (low, high] with an image, ``low, high, num, score`` (mean) and ``share`` (of fakes).
 
     ``bin_edges`` (B + 1,) ascend; the first bin includes its lower edge, and every score must fall in a bin.
@@ -32,11 +33,6 @@ def reliability_curve(ranking: Ranking, bin_edges: Floats) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["low", "high", "num", "score", "share"])
 
 
-def equal_width(bins: int = BINS) -> Floats:
-    """Return the edges of ``bins`` bins of equal width, (bins + 1,)."""
-    return np.linspace(0, 1, bins + 1)
-
-
 def equal_mass(ranking: Ranking, bins: int = BINS) -> Floats:
     """Return the edges of at most ``bins`` bins with equally many images; equal scores share one bin."""
     scores = np.sort(np.concatenate([ranking.reals, ranking.fakes]))
@@ -44,7 +40,7 @@ def equal_mass(ranking: Ranking, bins: int = BINS) -> Floats:
     return np.concatenate([[0.0], np.unique(scores[last])])
 
 
-def expected_calibration_error(ranking: Ranking, bin_edges: Floats) -> float:
+def expected_calibration_error(ranking: Ranking, bin_edges: Floats = EQUAL_WIDTH) -> float:
     """Return ECE: the mean over images of their bin's |mean score - share of fakes| (Naeini et al. 2015)."""
     bins = reliability_curve(ranking, bin_edges)
     return float(np.average(np.abs(bins["score"] - bins["share"]), weights=bins["num"]))

@@ -1,7 +1,6 @@
 """Metrics of ranked scores: ROC and precision-recall areas, accuracies at a threshold, and thresholds to choose."""
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -13,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Array = NDArray[Any]
-UFD_SAMPLE, UFD_FALLBACK = 1000, 100  # images a class
+MetricValue = float | str  # the number, or why there is none
+MetricValues = dict[str, MetricValue]
+POINTS = 500  # of a curve
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class Ranking:
     @property
     def has_both(self) -> bool:
         return len(self.reals) > 0 and len(self.fakes) > 0
+
+
+REALS, FAKES, BOTH, ANY = ("reals",), ("fakes",), ("reals", "fakes"), ()
+
+
+def missing_reason(ranking: Ranking, required_classes: tuple[str, ...], context: str = "test") -> str:
+    """Return why the rows of ``context`` cannot serve a metric that needs these classes; empty if they can."""
+    absent = [side for side in BOTH if not len(getattr(ranking, side))]
+    if len(absent) == 2:
+        return f"no readable {context} rows"
+    return "".join(f"no readable {context} {side}" for side in absent if side in required_classes)
 
 
 def rank(labels: ArrayLike, scores: ArrayLike) -> Ranking:
@@ -174,26 +186,35 @@ def _between(ranking: Ranking, above: int) -> float:
     return float(low if middle >= high and above else middle)
 
 
-def ufd_subsample(reals: Sequence[float], fakes: Sequence[float], seed: int = 0) -> tuple[list[float], list[float]]:
-    """Sample as UniversalFakeDetect: 1,000 images a class, or 100 where either class has fewer (dataset.py)."""
-    rng = random.Random(seed)
-    size = UFD_SAMPLE if min(len(reals), len(fakes)) >= UFD_SAMPLE else UFD_FALLBACK
-    sides = list(reals), list(fakes)
-    for side in sides:
-        rng.shuffle(side)
-    return sides[0][:size], sides[1][:size]
+def roc(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
+    """Return columns ``fpr, tpr`` from (0, 0) to (1, 1), at most ``points`` rows."""
+    fpr = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
+    tpr = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
+    index = thin(fpr, tpr, points)
+    return pd.DataFrame({"fpr": fpr[index], "tpr": tpr[index]})
 
 
-def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
-    """Return UniversalFakeDetect's oracle threshold by its published search (Ojha et al. 2023, validate.py).
+def precision_recall(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
+    """Return columns ``recall, precision``, recall ascending from 0, at most ``points`` rows."""
+    recall = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
+    precision = ranking.tp / (ranking.tp + ranking.fp)
+    precision = np.concatenate([precision[:1], precision])
+    index = thin(recall, precision, points)
+    return pd.DataFrame({"recall": recall[index], "precision": precision[index]})
 
-    Where the classes separate it lies half-way. Else it is the score ``t`` of the last image, reals before fakes,
-    that is as good as any under ``score >= t``; as accuracy is then counted under ``score > t``, that image changes
-    sides: the quirk to reproduce.
+
+def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
+    """Return the indices of a curve's points (K,) to plot: first and last, corners, and then evenly by length.
+
+    Points inside a straight run change nothing and go first. If more than ``points`` corners remain, those nearest to
+    equal steps of the curve's length |dx| + |dy| stay, so that the plotted line moves by at most one step.
     """
-    real, fake = np.asarray(reals, np.float64), np.asarray(fakes, np.float64)
-    if real.max() <= fake.min():
-        return float((real.max() + fake.min()) / 2)
-    candidates = np.concatenate([real, fake])
-    correct = np.searchsorted(np.sort(real), candidates) + len(fake) - np.searchsorted(np.sort(fake), candidates)
-    return float(candidates[len(candidates) - 1 - np.argmax(correct[::-1])])
+    moved = np.flatnonzero(np.concatenate([[True], (np.diff(x) != 0) | (np.diff(y) != 0)]))
+    dx, dy = np.diff(x[moved]), np.diff(y[moved])
+    bends = np.abs(dx[1:] * dy[:-1] - dx[:-1] * dy[1:]) > 1e-15
+    corners = moved[np.concatenate([[True], bends, [True]])] if len(moved) > 1 else moved
+    if len(corners) <= points:
+        return corners
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x[corners])) + np.abs(np.diff(y[corners])))])
+    steps = np.linspace(0, length[-1], points)
+    return np.asarray(corners[np.unique(np.searchsorted(length, steps).clip(max=len(corners) - 1))])

@@ -17,8 +17,17 @@ from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.calibration import Calibrator
-from aigid.metrics.classification import Array, Floats, Ranking, fake_accuracy, rank, rank_rows
-from aigid.metrics.summary import ANY, FAKES, REALS, MetricValues, missing_reason
+from aigid.metrics.classification import (
+    ANY,
+    FAKES,
+    REALS,
+    Array,
+    Floats,
+    MetricValues,
+    Ranking,
+    missing_reason,
+    rank_rows,
+)
 
 REAL, UNCERTAIN, GENERATED = "real", "uncertain", "generated"
 ABSTENTION = [f"{what}_{side}" for what in ("coverage", "wrong", "uncertain") for side in ("real", "fake")]
@@ -55,13 +64,11 @@ def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: A
     quantile at ``level``, the one-sided bound of Clopper and Pearson (1934). Reals of one of the ``groups`` (n,), in
     the order of ``ranking.reals``, count as few as they are independent.
     """
-    if not 0 <= fpr < 1:
-        raise InputError(f"target FPR {fpr}: want a share from 0 to below 1")
     threshold = classification.threshold_at_fpr(ranking, fpr)
     positive = ranking.reals > threshold
     share, num = float(positive.mean()), intervals.effective_sample_size(positive, groups)
     bound = float(betaincinv(share * num + 1, num * (1 - share), level)) if share < 1 else 1.0
-    return OperatingPoint(threshold, share, bound, fake_accuracy(ranking, threshold), len(positive))
+    return OperatingPoint(threshold, share, bound, classification.fake_accuracy(ranking, threshold), len(positive))
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,6 @@ def abstainer(ranking: Ranking, alpha: float) -> ConformalAbstainer:
     ``alpha`` of the reals are called generated and as many fakes real. A class of fewer than 1 / alpha - 1 images is
     always possible.
     """
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha {alpha}: want a share between 0 and 1")
     return ConformalAbstainer(_quantile(ranking.reals, alpha, 1.0), -_quantile(-ranking.fakes[::-1], alpha, 0.0), alpha)
 
 
@@ -121,6 +126,10 @@ class DecisionRule:
     operating_point: OperatingPoint
     abstainer: ConformalAbstainer
 
+    def calibrated(self, ranking: Ranking) -> Ranking:
+        """Return the ranking of the calibrated scores."""
+        return Ranking(np.sort(self.calibrator(ranking.reals)), np.sort(self.calibrator(ranking.fakes)))
+
 
 def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) -> DecisionRule:
     """Fit on checked validation rows of one view; InputError where a class is missing."""
@@ -133,19 +142,13 @@ def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) ->
     return DecisionRule(calibrator, point, abstainer(ranking, settings.alpha))
 
 
-def calibrated(rule: DecisionRule, ranking: Ranking) -> Ranking:
-    """Return the ranking of the calibrated scores."""
-    sides = rule.calibrator(ranking.reals), rule.calibrator(ranking.fakes)
-    return rank(np.repeat([0, 1], [len(side) for side in sides]), np.concatenate(sides))
-
-
 def deployment_metrics(rule: DecisionRule, ranking: Ranking) -> MetricValues:
     """Return ``JSON_KEYS`` of a rule on test images: each a number, or why there is none."""
-    after, point = calibrated(rule, ranking), rule.operating_point
+    after, point = rule.calibrated(ranking), rule.operating_point
     metrics: dict[str, tuple[Callable[[], float], tuple[str, ...]]] = {
         "operating_fpr": (lambda: 1 - classification.real_accuracy(ranking, point.threshold), REALS),
         "operating_tpr": (lambda: classification.fake_accuracy(ranking, point.threshold), FAKES),
-        "ece_calibrated": (lambda: calibration.expected_calibration_error(after, calibration.equal_width()), ANY),
+        "ece_calibrated": (lambda: calibration.expected_calibration_error(after), ANY),
         "brier_calibrated": (lambda: calibration.brier(after), ANY),
         "nll_calibrated": (lambda: calibration.log_loss(after), ANY),
         "acc_calibrated": (lambda: classification.accuracy(after, 0.5), ANY),
@@ -184,11 +187,8 @@ def flip_rates(test: pd.DataFrame, threshold: float) -> MetricValues:
     ``flip_rate_fake`` the same per class, ``score_spread`` the mean distance from an image's lowest score to its
     highest. A reason stands where there is no such image.
     """
-    images = (
-        test[test["score"].notna()]
-        .groupby("path")
-        .agg(label=("label", "first"), low=("score", "min"), high=("score", "max"), num=("score", "size"))
-    )
+    by_image = test[test["score"].notna()].groupby("path")
+    images = by_image.agg(label=("label", "first"), low=("score", "min"), high=("score", "max"), num=("score", "size"))
     images = images[images["num"] > 1]
     flips = (images["low"] <= threshold) & (images["high"] > threshold)
     values = {

@@ -13,8 +13,7 @@ from PIL import Image
 
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
-from aigid.data.layouts import folders
-from aigid.data.layouts.base import scan
+from aigid.data.layouts import folders, scan
 from aigid.images.formats import read_bytes
 
 MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them

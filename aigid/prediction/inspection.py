@@ -1,8 +1,8 @@
 """The first step of a prediction: read an image once, decode it once, and say what makes any verdict unsafe."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from aigid.core.embeddings import OK
-from aigid.core.files import num_workers
+from aigid.core.files import map_ahead, num_workers
+from aigid.images import ImageError
 from aigid.images.decode import decode_with
-from aigid.images.errors import ImageError
 from aigid.prediction import inputs, metadata
 
-MAX_IMAGES, MAX_BYTES = 256, 2**28  # of a batch: images, and bytes of their pixels
+MAX_IMAGES, MAX_BYTES = 128, 2**27  # of a batch, of which two are in memory: images, and bytes of their pixels
 MIN_PIXELS = 32  # of the shorter side
 SAMPLED_ROWS = 32  # of an image, evenly spaced
 MAX_FLAT_SHARE = 0.5  # share of pixels equal to both neighbors, above which an image looks drawn by a screen
@@ -47,20 +47,14 @@ def inspect(image: Any, number: int = 0) -> InspectedImage:
 
 
 def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:
-    """Yield the inspected images in order, as ``batch_by_size``; threads read a few ahead."""
+    """Yield the inspected images in order, as ``batch_by_size``; the next batch is read while one is in use."""
     workers = num_workers()
-    pending: deque[Future[InspectedImage]] = deque()
-
-    def results() -> Iterator[InspectedImage]:
-        for number, image in enumerate(images):
-            pending.append(pool.submit(inspect, image, number))
-            if len(pending) > workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    with ThreadPoolExecutor(workers) as pool:
-        yield from batch_by_size(results())
+    batches = batch_by_size(map_ahead(lambda pair: inspect(pair[1], pair[0]), enumerate(images), workers, workers + 1))
+    with closing(batches), ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, batches, [])
+        while batch := pending.result():
+            pending = pool.submit(next, batches, [])
+            yield batch
 
 
 def batch_by_size(images: Iterable[InspectedImage]) -> Iterator[list[InspectedImage]]:

@@ -14,9 +14,8 @@ import pandas as pd
 
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
-from aigid.evaluation import results as results_on_disk
 from aigid.evaluation.comparison import SHALLOW, Results
-from aigid.evaluation.evaluate import EvaluationResult
+from aigid.evaluation.evaluate import EvaluationResult, read_results
 from aigid.report import summary_tables
 from aigid.report.formatting import pipe_table
 
@@ -39,7 +38,7 @@ repository's root. No line is filled in from a smaller or a similar experiment.
 
 def write(root: Path, models: Path, out: Path, detectors: Iterable[str], datasets: Iterable[str]) -> None:
     """Write ``<detector>.md`` for each, from the results below ``root`` and the bundles ``models/<detector>``."""
-    datasets, results = list(datasets), results_on_disk.read(root)
+    datasets, results = list(datasets), read_results(root)
     for name in detectors:
         path = models / name / "model.json"
         try:

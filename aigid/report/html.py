@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from aigid.evaluation.comparison import Results
-from aigid.evaluation.results import Section
+from aigid.evaluation.evaluate import Section
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 from aigid.report import figures, summary_tables
 
 STYLE = """

@@ -8,10 +8,8 @@ from platform import python_version
 import pandas as pd
 
 from aigid.core.files import write_text
-from aigid.evaluation import results as results_on_disk
 from aigid.evaluation.comparison import CONTROLS, Results
-from aigid.evaluation.evaluate import EvaluationResult
-from aigid.evaluation.results import Cell, Section
+from aigid.evaluation.evaluate import Cell, EvaluationResult, Section, read_results
 from aigid.report import figures, html, summary_tables
 from aigid.report.formatting import latex, pipe_table
 
@@ -43,7 +41,7 @@ def write(
     ``comparison.compare_all`` by dataset; ``sections`` (the audits) follow the datasets; ``images`` holds the roots of
     those datasets whose images may be shown.
     """
-    datasets = by_dataset(results_on_disk.read(root, cells))
+    datasets = by_dataset(read_results(root, cells))
     warnings, differences, sections = list(audit_warnings), differences or {}, sections or {}
     thumbnails = {
         name: html.data_uris(summary_tables.worst_errors_table(datasets[name])["path"], folder)

@@ -13,7 +13,7 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.scores import CLEAN
 from aigid.evaluation import attribution, breakdown
-from aigid.evaluation.results import Section
+from aigid.evaluation.evaluate import Section
 from aigid.report.figures import heat_map
 
 # NYCU's kinds of perturbation: the views of each and their strengths, the first being the image as it is.

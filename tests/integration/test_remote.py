@@ -25,8 +25,7 @@ from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.layouts import tables
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-from aigid.images import hashing
-from aigid.images.errors import ImageError, Status
+from aigid.images import ImageError, Status, hashing
 from aigid.images.formats import read_bytes
 from tests.helpers.images import noise_folder
 

@@ -13,11 +13,9 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.audit import duplicates, findings
+from aigid.data.audit import ALL_FEATURES, Association, Audit, Count, SubsetResult, duplicates, findings
 from aigid.data.audit.predictability import num_units, univariate_and_joint_auroc
-from aigid.data.audit.schema import ALL_FEATURES, Association, Audit, Count, SubsetResult
-from aigid.images import properties
-from aigid.images.errors import Status, Unreadable
+from aigid.images import Status, Unreadable, properties
 from aigid.images.hashing import hash_files
 from aigid.images.properties import MISSING
 

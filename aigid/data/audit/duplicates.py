@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.data.audit.schema import DuplicateGroups
+from aigid.data.audit import DuplicateGroups
 
 # of 64 bits that may differ: JPEG, resizing and blur change fewer; no two of 7,000 photo tiles are so near
 MAX_HAMMING = 4

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from aigid.data.audit.schema import ALL_FEATURES, Association, Audit, Count, DuplicateGroups, Finding, SubsetResult
-from aigid.images.errors import Unreadable
+from aigid.data.audit import ALL_FEATURES, Association, Audit, Count, DuplicateGroups, Finding, SubsetResult
+from aigid.images import Unreadable
 
 LEVELS = ("leaks", "suspicious", "note")
 ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts

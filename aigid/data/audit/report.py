@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aigid.data.audit import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
 from aigid.data.audit.findings import LEVELS, format_interval
-from aigid.data.audit.schema import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
 
 STYLES = {"leaks": "bold red", "suspicious": "bold yellow", "undecided": "bold yellow", "clean": "bold green"}
 EMPTY = "-"

@@ -1,1 +1,197 @@
-"""On-disk layouts of datasets."""
+"""The files below a folder, and what a layout is: a reading of their paths."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import PurePosixPath
+from typing import NamedTuple
+from zlib import crc32
+
+from aigid.core.errors import InputError
+from aigid.core.paths import AnyPath, RemotePath
+from aigid.images import MEMBER_SEPARATOR, archives
+
+SUFFIXES = {"avif", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "mpo"}
+SUFFIXES |= {"pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"}
+MIN_MATCH = 20_000  # images to compare layouts by
+MAX_FOLDERS = 32
+ManifestRow = dict[str, str | int]
+
+
+def manifest_row(path: str, label: int, generator: str, split: str, **columns: str) -> ManifestRow:
+    """Return a row of a manifest; the generator of a real image is ``real``."""
+    return {"path": path, "label": label, "generator": generator if label else "real", "split": split, **columns}
+
+
+class FileTree(NamedTuple):
+    """The files below ``root``: sorted POSIX paths relative to it, told apart by their suffix alone."""
+
+    root: AnyPath
+    images: list[str]
+    others: list[str]
+    unreadable_dirs: list[str]
+
+
+class Layout(NamedTuple):
+    """How a dataset lies on disk.
+
+    ``pattern`` says it in words; ``iter_rows`` gives a manifest row for each image of a tree that stands where the
+    layout expects it; ``archives`` are the suffixes of those in which its images may lie.
+    """
+
+    pattern: str
+    iter_rows: Callable[[FileTree], Iterator[ManifestRow]]
+    archives: tuple[str, ...] = ()
+
+
+def scan(root: AnyPath) -> FileTree:
+    """Return all files below ``root``; links to folders are followed, but not back to a folder above them.
+
+    Hidden folders are not entered, hidden files (``.DS_Store``, ``._a.png``) are no images.
+    """
+    tree = FileTree(root, [], [], [])
+    if isinstance(root, RemotePath):
+        return _scan_remote(tree)
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while pending:
+        folder, parents = pending.pop()
+        try:
+            status = (root / folder).stat()
+            inode = (status.st_dev, status.st_ino)
+            entries = [] if inode in parents else list(os.scandir(root / folder))
+        except OSError:
+            tree.unreadable_dirs.append(folder)
+            continue
+        for entry in entries:
+            path = folder + entry.name
+            if not _is_folder(entry):
+                _add(tree, path)
+            elif _follow(entry.name):
+                pending.append((f"{path}/", parents | {inode}))
+    for files in tree[1:]:
+        files.sort()
+    return tree
+
+
+def _scan_remote(tree: FileTree) -> FileTree:
+    for path in sorted(tree.root.files()):
+        if all(map(_follow, path.split("/")[:-1])):
+            _add(tree, path)
+    return tree
+
+
+def _follow(folder: str) -> bool:
+    return not folder.startswith(".") and folder != "__MACOSX"
+
+
+def _add(tree: FileTree, path: str) -> None:
+    hidden = path.rpartition("/")[2].startswith(".")
+    (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
+
+
+def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Add the images inside archives to a tree, where unpacking would put them; return where each one lies.
+
+    InputError for an archive that cannot be read, or for two images that would be one file.
+    """
+    archived: dict[str, str] = {}
+    for path in [other for other in tree.others if other.lower().endswith(suffixes)]:
+        folder = path.rpartition("/")[0]
+        for name in archives.members(tree.root / path):
+            table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0
+            image = f"{path if table else folder}/{name.removeprefix('./')}".strip("/")
+            if table or has_image_suffix(image):
+                if image in archived or image in tree.images:
+                    raise InputError(f"{tree.root / path}: {name!r} also lies at {archived.get(image, image)}")
+                archived[image] = f"{path}{MEMBER_SEPARATOR}{name}"
+    tree.images.extend(archived)
+    tree.images.sort()
+    return archived
+
+
+def has_image_suffix(path: str) -> bool:
+    """Return whether a name ends like an image's; decoding finds out what is in the file."""
+    stem, dot, suffix = path.rpartition(".")
+    return bool(stem and dot) and suffix.lower() in SUFFIXES
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def layout_error(name: str, layouts: Mapping[str, Layout], tree: FileTree) -> str:
+    """Return one line for the user who named a layout that does not fit."""
+    fitting = suggestions(name, layouts, tree)
+    advice = f"what would fit: {', '.join(fitting)}" if fitting else "no other layout fits either"
+    return (
+        f"{tree.root}: no image found in layout {name!r}, which looks for {layouts[name].pattern}; "
+        f"here are {_examples(tree.images, 'images')} and {_examples(tree.others, 'other files')}; {advice}"
+    )
+
+
+def unmatched_images(tree: FileTree, matched: set[str]) -> str:
+    """Return how many files are not in the manifest, and of which kind; "" where there are none."""
+    images = [path for path in tree.images if path not in matched]
+    kinds = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in tree.others)
+    named = ", ".join(f"{num} {kind}" for kind, num in kinds.most_common(5))
+    parts = [
+        f"{len(images)} images that stand outside the layout, such as {images[0]}" if images else "",
+        f"{len(tree.others)} files that are no images by their names ({named})" if tree.others else "",
+        f"{len(tree.unreadable_dirs)} folders that may not be opened, such as {tree.unreadable_dirs[0]}"
+        if tree.unreadable_dirs
+        else "",
+    ]
+    return "left out: " + "; ".join(filter(None, parts)) if any(parts) else ""
+
+
+def suggestions(name: str, layouts: Mapping[str, Layout], tree: FileTree, max_suggestions: int = 3) -> list[str]:
+    """Return what fits best: the requested layout on a folder near by, then others on this one, then others near by."""
+    tree = _subsample(tree)
+    near = list(_sibling_folders(tree))
+    others = {other: layout for other, layout in layouts.items() if other != name}
+    fits = [(name, folder, _share(layouts[name], folder)) for folder in near]
+    for candidates in ([tree], near):
+        shares = [(other, folder, _share(layout, folder)) for folder in candidates for other, layout in others.items()]
+        fits += sorted(shares, key=lambda fit: -fit[2])
+    return [
+        other + ("" if folder is tree else f" on {folder.root}") + f" ({share:.0%} of the images)"
+        for other, folder, share in fits
+        if share > 0
+    ][:max_suggestions]
+
+
+def _share(layout: Layout, tree: FileTree) -> float:
+    """Return the share of the images that the layout reads."""
+    images = set(tree.images)
+    try:
+        return sum(row["path"] in images for row in layout.iter_rows(tree)) / max(len(images), 1)
+    except InputError:
+        return 0
+
+
+def _sibling_folders(tree: FileTree) -> Iterator[FileTree]:
+    """Yield the parent folder, of which only this child is seen, and the folders directly below."""
+    root = tree.root.resolve()
+    yield FileTree(root.parent, *([f"{root.name}/{path}" for path in paths] for paths in tree[1:]))
+    starts = {path.partition("/")[0] + "/" for path in chain(tree.images, tree.others) if "/" in path}
+    for start in sorted(starts)[:MAX_FOLDERS]:
+        inner = ([path.removeprefix(start) for path in paths if path.startswith(start)] for paths in tree[1:])
+        yield FileTree(tree.root / start, *inner)
+
+
+def _subsample(tree: FileTree) -> FileTree:
+    """Return at most about ``MIN_MATCH`` images; those of one stem stay together."""
+    every = len(tree.images) // MIN_MATCH + 1
+    return tree._replace(images=[path for path in tree.images if crc32(_stem(path)) % every == 0])
+
+
+def _stem(path: str) -> bytes:
+    return path.rpartition("/")[2].rpartition(".")[0].encode(errors="replace")
+
+
+def _examples(paths: list[str], noun: str) -> str:
+    return f"{len(paths)} {noun}" + (f" such as {paths[0]}" if paths else "")

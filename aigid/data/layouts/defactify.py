@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from aigid.core.errors import InputError
-from aigid.data.layouts import tables
-from aigid.data.layouts.base import FileTree, ManifestRow, manifest_row
+from aigid.data.layouts import FileTree, ManifestRow, manifest_row, tables
 from aigid.images import archives
 
 PATTERN = (

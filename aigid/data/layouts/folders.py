@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from aigid.core.manifest import SPLITS
-from aigid.data.layouts.base import FileTree, ManifestRow, manifest_row
+from aigid.data.layouts import FileTree, ManifestRow, manifest_row
 
 CLASS_FOLDERS = {"0_real": 0, "1_fake": 1}  # the names of CNNDetection and its heirs
 GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case

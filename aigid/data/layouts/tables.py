@@ -7,8 +7,7 @@ import pandas as pd
 from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
-from aigid.data.layouts import xlsx
-from aigid.data.layouts.base import FileTree, ManifestRow, has_image_suffix, manifest_row
+from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row, xlsx
 
 NAME_COLUMNS = ("path", "filename", "file_name", "image", "image_name", "img_name", "img", "file")
 NAME_COLUMNS += ("name", "image_id", "id")

@@ -21,8 +21,8 @@ from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
 from aigid.detectors.featdistill.settings import DataSettings
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 
 RATIO = (3 / 4, 4 / 3)  # of a random crop, as torchvision's RandomResizedCrop has them
 MAX_TRIES = 10

@@ -12,7 +12,7 @@ import pandas as pd
 from aigid.core import embeddings, tables
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_json
-from aigid.data.layouts.base import scan
+from aigid.data.layouts import scan
 from aigid.detectors.bundle import Bundle
 from aigid.detectors.featdistill import detector
 from aigid.features.extract import EncoderLoader

@@ -17,8 +17,8 @@ from aigid.degradations.filters import dct_mix, match_jpeg_quality, pixel_mix
 from aigid.degradations.operators import apply_operators
 from aigid.degradations.policies import get_policy
 from aigid.detectors.sef.settings import SamplingSettings
+from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError
 
 PAIRS_FILE = "aligned.jsonl"
 logger = logging.getLogger(__name__)

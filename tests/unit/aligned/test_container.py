@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigid.aligned import images
+from aigid.aligned import pairs
 from aigid.aligned.pairs import psnr
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
@@ -25,7 +25,7 @@ def file(picture, *arguments, mode="RGB", **options):
 def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
     picture, other = crops(2, 32, 48)
     source = read_header(file(picture, "JPEG", quality=quality, subsampling=subsampling, progressive=True))
-    written = images.container_like(source, picture, "own")
+    written = pairs.container_like(source, picture, "own")
     heads = [read_header(written.encode(pixels)) for pixels in (picture, other)]
     for head in heads:
         assert (head.format, head.quantization_tables, head.subsampling) == (
@@ -42,7 +42,7 @@ def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
 def test_a_grey_photograph_makes_a_grey_fake():
     picture, other = crops(2, 32, 48)
     for data in (file(picture, "JPEG", mode="L", quality=70), file(picture, "PNG", mode="L")):
-        written = images.container_like(read_header(data), decode(data), "own")
+        written = pairs.container_like(read_header(data), decode(data), "own")
         fake = written.encode(other)
         assert read_header(fake).mode == read_header(data).mode == "L"
         assert read_header(fake).quantization_tables == read_header(data).quantization_tables
@@ -52,7 +52,7 @@ def test_a_grey_photograph_makes_a_grey_fake():
 @pytest.mark.parametrize("kind", ["WEBP", "BMP", "PNG", "TIFF"])
 def test_other_formats_become_png(kind):
     picture = crops(1, 32, 48)[0]
-    written = images.container_like(
+    written = pairs.container_like(
         read_header(file(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))), picture, "own"
     )
     data = written.encode(picture)
@@ -63,7 +63,7 @@ def test_other_formats_become_png(kind):
 
 def test_a_jpeg_as_png_on_demand():
     picture = crops(1, 32, 48)[0]
-    written = images.container_like(read_header(file(picture, "JPEG")), picture, "png")
+    written = pairs.container_like(read_header(file(picture, "JPEG")), picture, "png")
     assert (decode(written.encode(picture)) == picture).all()
     assert written.name("a.jpg") == "a.jpg.png"
 
@@ -72,13 +72,13 @@ def test_jpegs_that_pillow_would_not_write():
     """Four layers, and sixteen-bit tables, are brought to what it writes."""
     picture = crops(1, 32, 48)[0]
     cmyk = read_header(file(picture, "JPEG", mode="CMYK"))
-    assert read_header(images.container_like(cmyk, picture, "own").encode(picture)).mode == "RGB"
+    assert read_header(pairs.container_like(cmyk, picture, "own").encode(picture)).mode == "RGB"
     wide = replace(
         read_header(file(picture, "JPEG", quality=60)),
         quantization_tables=((300,) * 64, (17,) * 64),
         subsampling="4:1:1",
     )
-    head = read_header(images.container_like(wide, picture, "own").encode(picture))
+    head = read_header(pairs.container_like(wide, picture, "own").encode(picture))
     assert head.quantization_tables == ((255,) * 64, (17,) * 64)
     assert head.subsampling == "4:2:0"
 

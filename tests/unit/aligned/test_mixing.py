@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn, idctn
 
-from aigid.aligned import images
+from aigid.aligned import pairs
 from aigid.degradations.filters import dct_mix, jpeg, match_jpeg_quality, pixel_mix
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
@@ -54,11 +54,11 @@ def test_a_photograph_compressed_twice_alike_is_as_if_once():
             buffer = BytesIO()
             Image.fromarray(picture).save(buffer, "JPEG", **options)
             once = decode(buffer.getvalue())
-            twice = decode(images.container_like(read_header(buffer.getvalue()), once, "own").encode(once))
+            twice = decode(pairs.container_like(read_header(buffer.getvalue()), once, "own").encode(once))
             first, second = (np.abs(a.astype(int) - b).mean() for a, b in ((picture, once), (once, twice)))
             assert second < 0.35 * first
             shifted = np.roll(once, 3, axis=1)
             moved = np.roll(
-                decode(images.container_like(read_header(buffer.getvalue()), once, "own").encode(shifted)), -3, axis=1
+                decode(pairs.container_like(read_header(buffer.getvalue()), once, "own").encode(shifted)), -3, axis=1
             )
             assert second < 0.5 * np.abs(once.astype(int) - moved).mean()

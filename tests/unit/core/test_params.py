@@ -1,6 +1,8 @@
 """Parameters are checked before anything runs, and a fault is one clear line."""
 
 import importlib
+import shutil
+import subprocess
 from typing import Annotated
 
 import pytest
@@ -24,6 +26,7 @@ from aigid.detectors.registry import get_detector
 from aigid.detectors.sef.settings import SefSettings
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.report.studies import PerturbationSettings
+from tests.helpers.workspace import BIN, ROOT
 
 ON_EMBEDDINGS = ("probe", "knn", "svm", "gendet", "occ", "gate", "concatenation", "averaging")
 SECTIONS = {
@@ -101,6 +104,7 @@ OLD = {
     "sef.expert.sampling.most_mixed": "sef.expert.sampling.max_mix",
     "featdistill.lessons": "featdistill.data",
     "featdistill.data.val_rows": "featdistill.data.max_val_images",
+    "featdistill.lessons.rows": "featdistill.data.max_images",
     "featdistill.experts.clip_1.checkpointing": "featdistill.experts.clip_1.gradient_checkpointing",
     "featdistill.stage1.warm_up": "featdistill.stage1.warmup_fraction",
     "featdistill.stage2.weight": "featdistill.stage2.distill_weight",
@@ -120,7 +124,23 @@ def test_an_old_key_anywhere_is_refused(file, old, new):
     file.write_text(yaml.safe_dump(nested(old, 1)))
     with pytest.raises(InputError) as caught:
         params.load_section("seed", int, file)
-    assert str(caught.value) == f"{file}: {old} was renamed to {new}"
+    assert str(caught.value).removeprefix(f"{file}: ").split("; ")[-1] == f"{old} was renamed to {new}"
+
+
+def test_one_message_names_all_old_keys_before_the_pipeline_begins(tmp_path):
+    sections = {"knn": {"train": "demo"}, "probe": {"train": "demo"}, "featdistill": {"lessons": {"rows": 1}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(sections))
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = ["make", "--old-file=env", f"BIN={BIN}", "repro"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if "renamed" in line]
+    assert lines == [
+        "Error: params.yaml: probe.train was renamed to probe.dataset; knn.train was renamed to knn.dataset; "
+        "featdistill.lessons was renamed to featdistill.data; "
+        "featdistill.lessons.rows was renamed to featdistill.data.max_images"
+    ]
+    assert "dvc repro" not in done.stdout
 
 
 def field(dotted):

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.data.audit import report, schema
+from aigid.data.audit import read_audit, report
 from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.degradations.views import export_view
@@ -195,10 +195,10 @@ def test_same_findings_from_json_from_any_threads_and_for_one_seed(tmp_path, mon
     assert look(table, tmp_path, max_images=50) == found
     text = json.dumps(asdict(found), allow_nan=False)
     (tmp_path / "audit.json").write_text(text)
-    assert schema.read(tmp_path / "audit.json") == found
+    assert read_audit(tmp_path / "audit.json") == found
     (tmp_path / "audit.json").write_text("{}")
     with pytest.raises(InputError, match=r"audit\.json"):
-        schema.read(tmp_path / "audit.json")
+        read_audit(tmp_path / "audit.json")
     assert found.num_sampled == 50
     other = look(table, tmp_path, seed=1, max_images=50)
     assert tie_of(other, "file size") != tie_of(found, "file size")
@@ -224,7 +224,7 @@ def test_names_that_are_not_utf8(tmp_path):
     assert r"caf\udce9.jpg" in report.markdown(found, "Audit").encode().decode()
     assert r"na\udcefve.jpg" in report.title_line(found) + "".join(report.summary_lines(found, "mine"))
     (tmp_path / "audit.json").write_text(json.dumps(asdict(found)))
-    assert schema.read(tmp_path / "audit.json") == found
+    assert read_audit(tmp_path / "audit.json") == found
 
 
 def test_the_verdict_stands_first(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from aigid.core.errors import InputError
 from aigid.data.index import LAYOUTS, IndexSettings, build_manifest
-from aigid.data.layouts.base import scan
+from aigid.data.layouts import scan
 from tests.helpers.folders import plant
 
 # layout -> {file: (label, generator, split, source or group), or None where the layout leaves it out}

@@ -8,13 +8,13 @@ import skimage
 from PIL import Image
 from scipy.stats import spearmanr
 
-from aigid.degradations import operators, policies, sampling
+from aigid.degradations import operators, policies
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 LEVELLED = [
     (name, operator)
     for name, policy in policies.POLICIES.items()
-    if isinstance(policy, sampling.Sample)
+    if isinstance(policy, operators.Sample)
     for group in policy.groups.values()
     for operator in group
 ]

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigid.degradations import pixels, spatial
-from aigid.degradations.pixels import shift
+from aigid.degradations import spatial
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -18,8 +17,8 @@ def colors(image: np.ndarray) -> np.ndarray:
 
 def test_shifted_repeats_the_edge():
     row = np.arange(5)[None]
-    assert shift(row, 0, 2).tolist() == [[0, 0, 0, 1, 2]]
-    assert shift(row.T, -1, 0).T.tolist() == [[1, 2, 3, 4, 4]]
+    assert spatial.shift(row, 0, 2).tolist() == [[0, 0, 0, 1, 2]]
+    assert spatial.shift(row.T, -1, 0).T.tolist() == [[1, 2, 3, 4, 4]]
 
 
 def test_flips():
@@ -92,14 +91,14 @@ def test_water_drops_grow_in_number_and_show_only_what_is_there():
 def test_low_resolution_is_pillows_bilinear_there_and_back():
     picture = Image.fromarray(IMAGE)
     expected = picture.resize((64, 64), Image.Resampling.BILINEAR).resize((224, 224), Image.Resampling.BILINEAR)
-    assert np.array_equal(pixels.low_resolution(IMAGE, 64, 224), np.asarray(expected))
+    assert np.array_equal(spatial.low_resolution(IMAGE, 64, 224), np.asarray(expected))
 
 
 def test_centre_crop_takes_the_middle():
-    assert np.array_equal(pixels.centre_crop(IMAGE, 0.8), IMAGE[4:36, 6:54])
-    assert pixels.centre_crop(IMAGE[:1, :1], 0.1).shape == (1, 1, 3)
+    assert np.array_equal(spatial.centre_crop(IMAGE, 0.8), IMAGE[4:36, 6:54])
+    assert spatial.centre_crop(IMAGE[:1, :1], 0.1).shape == (1, 1, 3)
 
 
 def test_square_of_a_square_is_the_image():
-    assert np.array_equal(pixels.square(IMAGE, 40), IMAGE[:, 10:50])
-    assert pixels.square(IMAGE[:3], 512).shape == (512, 512, 3)
+    assert np.array_equal(spatial.square(IMAGE, 40), IMAGE[:, 10:50])
+    assert spatial.square(IMAGE[:3], 512).shape == (512, 512, 3)

@@ -127,7 +127,7 @@ def test_what_it_refuses(tmp_path):
         tower(adapter=str(path), seed=1)
     with pytest.raises(InputError, match="no such file"):
         tower(adapter=str(tmp_path / "none.safetensors"))
-    with pytest.raises(InputError, match="LoRA needs a tower of numbered blocks with linear layers"):
+    with pytest.raises(InputError, match="LoRA needs an encoder of numbered blocks with linear layers"):
         lora.inject(torch.nn.Linear(2, 2), LORA, seed=0)
     saved = checkpoints.read(path)
     with safe_open(path, "pt") as file:

@@ -11,8 +11,8 @@ from skimage import data
 
 sys.path.append(str(Path(__file__).parents[2] / "data"))
 from aigid.features.preprocess import DECODE_BACKENDS, Preprocess
+from aigid.images import ImageError
 from aigid.images.decode import is_plain_jpeg
-from aigid.images.errors import ImageError
 from tests.helpers.hostile import bombs, encode, exif, frauds, mutated, picture, png, with_segment
 
 EXACT, FAST = DECODE_BACKENDS["exact"], DECODE_BACKENDS["fast"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aigid.core.errors import InputError
-from aigid.features import encoder
+from aigid.features import backbones, encoder
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import TorchBackbone
 from tests.helpers.images import random_images

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.features.backbones import backbone_settings
-from aigid.features.estimate import estimate
+from aigid.features.cache_admin import estimate
 from aigid.features.extract import extract
 from tests.helpers.images import noise_folder
 

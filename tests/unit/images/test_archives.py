@@ -16,9 +16,8 @@ from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-from aigid.images import archives
+from aigid.images import ImageError, Status, archives, is_member
 from aigid.images.decode import decode
-from aigid.images.errors import ImageError, Status, is_member
 from aigid.images.formats import read_bytes
 from aigid.images.headers import read_header
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigid.images.errors import ImageError
+from aigid.images import ImageError
 from aigid.images.formats import READERS
 from aigid.images.headers import estimate_quality, read_header
 from tests.helpers.hostile import bombs, chunk, encode, exif, frauds, picture, png, riff, tiff, with_segment

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from aigid.images import ImageError, Status
 from aigid.images.decode import MAX_PIXELS, decode
-from aigid.images.errors import ImageError, Status
 from aigid.images.formats import READERS
 from aigid.images.headers import Header, read_header
 from tests.helpers.hostile import (

@@ -24,7 +24,7 @@ def slow_error(labels: np.ndarray, scores: np.ndarray, edges: np.ndarray) -> flo
 def test_error_is_the_slow_one(rows: list[tuple[int, float]]) -> None:
     labels, scores = np.array(rows).T
     ranking = rank(labels, scores)
-    for edges in (calibration.equal_width(), calibration.equal_mass(ranking), calibration.equal_mass(ranking, 3)):
+    for edges in (calibration.EQUAL_WIDTH, calibration.equal_mass(ranking), calibration.equal_mass(ranking, 3)):
         assert calibration.expected_calibration_error(ranking, edges) == pytest.approx(
             slow_error(labels, scores, edges), abs=1e-12
         )

@@ -43,7 +43,7 @@ def test_errors_shrink_and_the_order_stays(kind: str) -> None:
     probability, labels = honest()
     crooked = expit(3 * logit(probability) + 1)
     found = calibration.fit(kind, frame(crooked, labels))
-    edges = calibration.equal_width()
+    edges = calibration.EQUAL_WIDTH
     before, after = (calibration.expected_calibration_error(rank(labels, x), edges) for x in (crooked, found(crooked)))
     assert after < 0.5 * before
     grid = np.linspace(0, 1, 500)

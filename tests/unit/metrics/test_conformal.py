@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from aigid.core.errors import InputError
 from aigid.metrics import decisions
 from aigid.metrics.classification import rank
 
@@ -39,11 +38,6 @@ def test_verdicts_by_hand() -> None:
 def test_too_few_images_rule_nothing_out() -> None:
     found = decisions.abstainer(rank([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), 0.05)
     assert found.labels([0.0, 0.5, 1.0]).tolist() == ["uncertain"] * 3
-
-
-def test_alpha_is_a_share() -> None:
-    with pytest.raises(InputError, match="alpha 5"):
-        decisions.abstainer(rank([0, 1], [0.1, 0.9]), 5)
 
 
 def test_the_bound_of_an_operating_point_is_clopper_pearson_s() -> None:

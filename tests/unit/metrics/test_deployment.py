@@ -38,7 +38,7 @@ def test_numbers_are_those_of_the_mapped_test_scores(kind: str) -> None:
     assert found.metrics["auroc"] == pytest.approx(sk.roc_auc_score(label, test["score"]), abs=1e-12)
     drawn = found.curves["calibrated"]
     assert drawn["num"].sum() == len(test)
-    width = calibration.equal_width()
+    width = calibration.EQUAL_WIDTH
     error = np.average(np.abs(drawn["score"] - drawn["share"]), weights=drawn["num"])
     assert error == pytest.approx(found.metrics["ece_calibrated"], abs=1e-12)
     assert set(drawn["low"]) <= set(width)

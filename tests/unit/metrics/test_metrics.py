@@ -40,7 +40,7 @@ def compare(labels: np.ndarray, scores: np.ndarray) -> None:
     pairs = [
         (classification.accuracy(ranking, 0.5), sk.accuracy_score(labels, called)),
         (classification.accuracy(ranking, classification.max_accuracy_threshold(ranking)), best),
-        (calibration.expected_calibration_error(ranking, calibration.equal_width(10)), slow_error(labels, scores, 10)),
+        (calibration.expected_calibration_error(ranking, np.linspace(0, 1, 11)), slow_error(labels, scores, 10)),
         (calibration.brier(ranking), np.mean((scores - labels) ** 2)),
         (calibration.log_loss(ranking), sk.log_loss(labels, scores, labels=[0, 1])),
     ]

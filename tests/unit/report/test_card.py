@@ -8,8 +8,8 @@ import pytest
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import comparison, results
-from aigid.evaluation.evaluate import evaluate
+from aigid.evaluation import comparison
+from aigid.evaluation.evaluate import evaluate, write_result
 from aigid.report import cards
 
 ABOUT = {
@@ -66,7 +66,7 @@ def test_a_card_says_what_it_is_made_of_and_where_it_fails():
 
 def test_a_card_of_every_detector_or_a_line(tmp_path):
     for name in ("probe", comparison.SHALLOW):
-        results.write(judged(0.1), tmp_path / "results", name, "d")
+        write_result(judged(0.1), tmp_path / "results", name, "d")
     with pytest.raises(InputError, match=r"probe/model\.json: no bundle"):
         cards.write(tmp_path / "results", tmp_path / "models", tmp_path / "out", ["probe"], ["d"])
     (tmp_path / "models/probe").mkdir(parents=True)

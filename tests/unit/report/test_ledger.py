@@ -54,7 +54,8 @@ def test_ddas_mean_and_minimum_are_those_of_its_benchmarks() -> None:
     table = cards.published_values().query("method == 'DDA'").set_index("key")["published"].astype(float)
     cells = table[table.index.str.startswith("benchmark_")].to_dict()
     assert len(cells) == 11
-    assert protocols.mean_over_benchmarks(cells) == pytest.approx(table[["mean", "min"]].to_dict(), abs=6e-4)
+    assert sum(cells.values()) / 11 == pytest.approx(table["mean"], abs=6e-4)
+    assert min(cells.values()) == pytest.approx(table["min"], abs=6e-4)
 
 
 def test_ours_is_measured_or_says_what_it_needs(tmp_path) -> None:

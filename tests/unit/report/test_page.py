@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from aigid.core import scores
-from aigid.evaluation import results
-from aigid.evaluation.evaluate import evaluate
+from aigid.evaluation.evaluate import evaluate, write_result
 from aigid.report import report, studies
 from tests.helpers import browser
 
@@ -28,7 +27,7 @@ def page(tmp_path: Path) -> Path:
         frame["split"] = np.where(frame["path"].str[2] < "3", "val", "test")
         frame["source"] = np.where(frame["label"] == 1, "", np.where(frame["path"].str[1] < "5", "phone", "press"))
         frame["size"] = np.where(frame["path"].str[1] < "4", "small", "large")
-        results.write(
+        write_result(
             evaluate(scores.validate(frame, "made"), n_bootstrap=30, strata=["size"]), tmp_path, detector, "photos"
         )
     (tmp_path / "images").mkdir()

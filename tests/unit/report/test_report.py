@@ -15,8 +15,8 @@ from rich.console import Console
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import comparison, results
-from aigid.evaluation.evaluate import EvaluationResult, evaluate
+from aigid.evaluation import comparison
+from aigid.evaluation.evaluate import EvaluationResult, evaluate, read_results, write_curves, write_result
 from aigid.report import formatting, report, summary_tables
 
 
@@ -37,12 +37,12 @@ def all_fakes() -> pd.DataFrame:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for number, detector in enumerate(("probe", "a|b")):
-        results.write(made(number), tmp_path, detector, "demo")
+        write_result(made(number), tmp_path, detector, "demo")
     return tmp_path
 
 
 def test_a_judgement_comes_back_whole(root: Path) -> None:
-    read, first = results.read(root)["probe", "demo"], made(0)
+    read, first = read_results(root)["probe", "demo"], made(0)
     assert (read.metrics, read.missing_metrics, read.warnings, read.view) == (
         first.metrics,
         first.missing_metrics,
@@ -61,9 +61,9 @@ def test_metrics_are_flat_numbers(root: Path) -> None:
 
 
 def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
-    results.write(evaluate(all_fakes(), n_bootstrap=0), root, "one class", "demo")
-    found = results.read(root)
-    results.write_curves(found, root / "curves")
+    write_result(evaluate(all_fakes(), n_bootstrap=0), root, "one class", "demo")
+    found = read_results(root)
+    write_curves(found, root / "curves")
     assert sorted(path.name for path in (root / "curves").iterdir()) == ["demo.pr.csv", "demo.roc.csv"]
     for name, columns in {"roc": ["fpr", "tpr"], "pr": ["recall", "precision"]}.items():
         table = pd.read_csv(root / f"curves/demo.{name}.csv")
@@ -76,7 +76,7 @@ def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
 
 def test_curves_that_are_all_empty_leave_a_header(root: Path) -> None:
     only = {("one class", "demo"): evaluate(all_fakes(), n_bootstrap=0)}
-    results.write_curves(only, root / "curves")
+    write_curves(only, root / "curves")
     assert (root / "curves/demo.roc.csv").read_text() == "detector,fpr,tpr\n"
 
 
@@ -85,13 +85,13 @@ def test_an_incomplete_set_is_refused(root: Path) -> None:
         report.write(root, root / "report", [("probe", "demo"), ("gendet", "demo")])
     assert not (root / "report").exists()
     with pytest.raises(InputError, match="no metrics"):
-        results.read(root / "plots")
+        read_results(root / "plots")
 
 
 def test_the_report_shows_numbers_counts_and_gaps(root: Path) -> None:
     report.write(root, root / "report")
     text = (root / "report/table.md").read_text()
-    found = results.read(root)["probe", "demo"]
+    found = read_results(root)["probe", "demo"]
     assert f"{found.metrics['auroc']:.3f} [" in text
     assert "| 2024 | 20 |" in text
     assert "acc_val" in text.split("Left out:")[1]

@@ -52,9 +52,12 @@ def test_info_counts(dataset):
         ("transformers tiny", "clean", 6),
         ("transformers tiny", "jpeg65", 6),
     }
+    row = found["entries"][0]
+    names = ["entry", "backbone", "fingerprint", "view", "seed", "rows", "bytes", "shards", "damaged", "error"]
+    assert list(row) == names
+    assert (row["entry"], row["error"]) == (shards()[0].parent.name, "")
     text = run("info").stdout
-    assert "transformers tiny" in text
-    assert "jpeg65" in text
+    assert all(word in text for word in ("transformers tiny", "fingerprint", row["fingerprint"][:8], "jpeg65"))
 
 
 def test_a_whole_cache_is_found_whole_and_left_as_it_was(dataset):
@@ -66,9 +69,9 @@ def test_a_whole_cache_is_found_whole_and_left_as_it_was(dataset):
     for folder in (row_cache.embeddings_folder(), *row_cache.embeddings_folder().iterdir()):
         folder.chmod(0o755)
     assert (done.exit_code, info.exit_code) == (0, 0)
-    assert done.stdout == "2 shelves, 2 shards, 12 rows computed again; faults: 0\n"
+    assert done.stdout == "2 entries, 2 shards, 12 rows computed again; errors: 0\n"
     assert before == {path: path.read_bytes() for path in row_cache.embeddings_folder().rglob("*") if path.is_file()}
-    assert verify(dataset, "--sample", 2).stdout.startswith("2 shelves, 2 shards, 4 rows computed again")
+    assert verify(dataset, "--sample", 2).stdout.startswith("2 entries, 2 shards, 4 rows computed again")
 
 
 def test_a_flipped_byte_is_named(dataset):
@@ -79,7 +82,7 @@ def test_a_flipped_byte_is_named(dataset):
     done = run("verify")
     assert done.exit_code == 1
     assert done.stderr.startswith(f"{shard}: damaged")
-    assert done.stdout == "2 shelves, 2 shards; faults: 1\n"
+    assert done.stdout == "2 entries, 2 shards; errors: 1\n"
 
 
 def test_a_header_that_is_cut_off_is_counted(dataset):
@@ -120,7 +123,7 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
     Image.fromarray(255 - random_images(1)[0]).save(dataset / "images/0.png")
     table = manifest.read(dataset / "m.csv")
     done = verify(dataset)
-    assert "10 rows computed again; faults: 0" in done.stdout  # the changed one is not in the cache
+    assert "10 rows computed again; errors: 0" in done.stdout  # the changed one is not in the cache
     keys = np.concatenate([load_file(path)["key"].reshape(-1).view(core_cache.KEY) for path in shards()])
     listed = table.assign(sha256=[keys[0].decode(), *["0" * 64] * 5])
     manifest.write(listed, dataset / "m.csv")
@@ -134,6 +137,6 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
 
 
 def test_an_empty_cache(tmp_path):
-    assert run("verify").stdout == "0 shelves, 0 shards; faults: 0\n"
+    assert run("verify").stdout == "0 entries, 0 shards; errors: 0\n"
     assert json.loads(run("info", "--json").stdout)["rows"] == 0
     assert run("verify", "--root", tmp_path).exit_code == 2
