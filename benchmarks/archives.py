@@ -30,7 +30,7 @@ from benchmarks.extract import measure
 KINDS = ("folder", "tar", "zip", "parquet")
 SHARD = 1000  # images of a file
 GROUP = 100  # images of a row group
-PROMISE = 0.9
+MIN_RATIO = 0.9
 
 
 def pack(kind: str, folder: Path, names: Sequence[str], out: Path) -> Iterator[str]:
@@ -57,19 +57,19 @@ def pack(kind: str, folder: Path, names: Sequence[str], out: Path) -> Iterator[s
 
 def prepare(folder: Path, num: int) -> dict[str, Path]:
     """A folder with a manifest and its images for each kind."""
-    places = {kind: folder / kind for kind in KINDS}
-    places["folder"].mkdir()
-    table = manifest.read(pictures.write(places["folder"], num, 512))
+    folders = {kind: folder / kind for kind in KINDS}
+    folders["folder"].mkdir()
+    table = manifest.read(pictures.write(folders["folder"], num, 512))
     for kind in KINDS[1:]:
-        (places[kind] / "images").mkdir(parents=True)
-        paths = list(pack(kind, places["folder"] / "images", table["path"].tolist(), places[kind] / "images"))
-        manifest.write(table.assign(path=paths), places[kind] / "manifest.csv")
-    return places
+        (folders[kind] / "images").mkdir(parents=True)
+        paths = list(pack(kind, folders["folder"] / "images", table["path"].tolist(), folders[kind] / "images"))
+        manifest.write(table.assign(path=paths), folders[kind] / "manifest.csv")
+    return folders
 
 
-def reads(place: Path, order: np.ndarray) -> float:
+def reads(folder: Path, order: np.ndarray) -> float:
     """Images a second that are read, not decoded, in one thread."""
-    paths = [place / "images" / path for path in manifest.read(place / "manifest.csv")["path"].iloc[order]]
+    paths = [folder / "images" / path for path in manifest.read(folder / "manifest.csv")["path"].iloc[order]]
     read_bytes(paths[0])  # the archive's table of contents
     start = perf_counter()
     for path in paths:
@@ -79,30 +79,30 @@ def reads(place: Path, order: np.ndarray) -> float:
 
 def compare(folder: Path, num: int, rounds: int) -> Table:
     """A row for each kind."""
-    places, draw = prepare(folder, num), np.random.default_rng(0)
+    folders, draw = prepare(folder, num), np.random.default_rng(0)
     orders = {"in order": np.arange(num), "at random": draw.permutation(num)[: num // 4]}
-    found: dict[tuple[str, str], list[float]] = {}
+    rates: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
-        for kind, place in places.items():
+        for kind, subfolder in folders.items():
             for name, order in orders.items():
-                found.setdefault((kind, name), []).append(reads(place, order))
-            spent = measure("exact", place, (224,), folder / f"{kind}.h5")
-            found.setdefault((kind, "extraction"), []).append(num / spent["seconds"])
-            found.setdefault((kind, "of processor time"), []).append(num / spent["cpu"])
+                rates.setdefault((kind, name), []).append(reads(subfolder, order))
+            spent = measure("exact", subfolder, (224,), folder / f"{kind}.h5")
+            rates.setdefault((kind, "extraction"), []).append(num / spent["seconds"])
+            rates.setdefault((kind, "of processor time"), []).append(num / spent["cpu"])
     rows = {kind: embeddings.read(folder / f"{kind}.h5").view("clean") for kind in KINDS}
     assert all(np.array_equal(rows[kind], rows["folder"]) for kind in KINDS), "an archive gives other embeddings"
     measures = (*orders, "extraction", "of processor time")
     table = Table(
         "",
         *(f"{name}: images/s, ratio" for name in measures),
-        f">= {PROMISE}?",
+        f">= {MIN_RATIO}?",
         title=f"{num} JPEGs of 512 px, median of {rounds} rounds",
     )
     for kind in KINDS:
-        paces = {name: median(found[kind, name]) for name in measures}
-        ratios = {name: pace / median(found["folder", name]) for name, pace in paces.items()}
+        paces = {name: median(rates[kind, name]) for name in measures}
+        ratios = {name: pace / median(rates["folder", name]) for name, pace in paces.items()}
         cells = [f"{pace:,.0f}, {ratios[name]:.2f}" for name, pace in paces.items()]
-        table.add_row(kind, *cells, "yes" if ratios["extraction"] >= PROMISE else "no")
+        table.add_row(kind, *cells, "yes" if ratios["extraction"] >= MIN_RATIO else "no")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Extraction against open_clip's plain loop and clip-retrieval's way: same images, same weights, same run.
+"""Extraction against open_clip's plain loop and clip-retrieval's loop: same images, same weights, same run.
 
 python -m benchmarks.extract [--gpu]
 """
@@ -27,7 +27,7 @@ PATCHES = {32: 4, 224: 32, 336: 48, 384: 48}
 WIDTH, NARROW = 192, 64  # as the backbones tiny_clip and tiny_clip_64
 
 
-def tower(size: int, decode: str = "exact", width: int = WIDTH) -> BackboneSettings:
+def tiny_clip(size: int, decode: str = "exact", width: int = WIDTH) -> BackboneSettings:
     """A tiny CLIP of random weights that takes images of a real one's size."""
     vision = {"image_size": size, "patch_size": PATCHES[size], "width": width, "layers": 2, "head_width": 64}
     config = {
@@ -50,12 +50,12 @@ def work(name: str, folder: Path, sizes: tuple[int, ...], out: Path, width: int)
 
     start, cpu = perf_counter(), os.times()
     if name in ("exact", "fast"):
-        towers = [tower(size, name, width) for size in sizes]
-        settings = towers[0] if len(towers) == 1 else ConcatSettings(library="joint", parts=towers)
+        encoders = [tiny_clip(size, name, width) for size in sizes]
+        settings = encoders[0] if len(encoders) == 1 else ConcatSettings(library="joint", parts=encoders)
         extract(manifest.read(folder / "manifest.csv"), folder / "images", settings, out=out).write(out)
     else:
         loop = loops.plain if name == "plain" else loops.clip_retrieval
-        loop(folder / "images", tower(sizes[0], width=width), num_workers(), out)
+        loop(folder / "images", tiny_clip(sizes[0], width=width), num_workers(), out)
     wall, used = perf_counter() - start, sum(np.subtract(os.times()[:4], cpu[:4]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"seconds": wall, "cpu": used, "peak": peak / 1024}))
@@ -87,7 +87,7 @@ def loading_alone(folder: Path, sizes: tuple[int, ...]) -> float:
     from benchmarks import loops
 
     start = perf_counter()
-    num = sum(len(batch) for size in sizes for batch in loops.loaded(folder / "images", tower(size), num_workers()))
+    num = sum(len(batch) for size in sizes for batch in loops.loaded(folder / "images", tiny_clip(size), num_workers()))
     return num / len(sizes) / (perf_counter() - start)
 
 
@@ -97,8 +97,8 @@ def decoding_alone(folder: Path, sizes: tuple[int, ...], decode: str) -> float:
     from aigid.features.reader import Reader, ReadRequest, ViewSpec
 
     table = manifest.read(folder / "manifest.csv")[:1000]
-    wanted = tuple(ViewSpec("clean", tower(size).preprocess, decode) for size in sizes)
-    requests = (ReadRequest(0, path, key, wanted) for path, key in zip(table["path"], table["sha256"], strict=True))
+    specs = tuple(ViewSpec("clean", tiny_clip(size).preprocess, decode) for size in sizes)
+    requests = (ReadRequest(0, path, key, specs) for path, key in zip(table["path"], table["sha256"], strict=True))
     start = perf_counter()
     for _ in Reader(folder / "images", 0).samples(requests, num_workers(), 256):
         pass
@@ -114,31 +114,31 @@ def one_minus_cosine(reference: Path, ours: Path) -> float:
 def compare(folder: Path, num: int, rounds: int) -> Table:
     """Single and joint extraction against the loops, medians over interleaved rounds."""
     out = {name: folder / f"{name}.{'npy' if name in ('plain', 'clip_retrieval') else 'h5'}" for name in RUNS}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for _ in range(rounds):
         for name, (kind, sizes, width) in RUNS.items():
             separate = [sizes] if kind in ("exact", "fast") else [(size,) for size in sizes]
             parts = [measure(kind, folder, size, out[name], width) for size in separate]
-            found[name].append({key: (max if key == "peak" else sum)(part[key] for part in parts) for key in parts[0]})
+            runs[name].append({key: (max if key == "peak" else sum)(part[key] for part in parts) for key in parts[0]})
     title = (
-        f"{num} JPEGs of 512 px, towers of width {WIDTH} unless said, {num_workers()} cores, {rounds} rounds' median"
+        f"{num} JPEGs of 512 px, encoders of width {WIDTH} unless said, {num_workers()} cores, {rounds} rounds' median"
     )
     table = Table("what", "input px", "images/s", "ratio", "of decoding alone", "cores used", "peak MB", title=title)
     for name, (kind, sizes, width) in RUNS.items():
-        seconds = median(run["seconds"] for run in found[name])
+        seconds = median(run["seconds"] for run in runs[name])
         plain = next(other for other, what in RUNS.items() if what == ("plain", sizes, width))
-        reference = median(run["seconds"] for run in found[plain])
-        cores = median(run["cpu"] / run["seconds"] for run in found[name])
+        reference = median(run["seconds"] for run in runs[plain])
+        cores = median(run["cpu"] / run["seconds"] for run in runs[name])
         ours = kind in ("exact", "fast")
         bound = f"{num / seconds / decoding_alone(folder, sizes, kind):.0%}" if ours else ""
         cells = [f"{num / seconds:.0f}", f"{reference / seconds:.2f}", bound, f"{cores:.2f}"]
-        peak = max(run["peak"] for run in found[name])
+        peak = max(run["peak"] for run in runs[name])
         table.add_row(name, "+".join(map(str, sizes)), *cells, f"{peak:.0f}" + ("" if ours else " + workers"))
     reference = loading_alone(folder, SIZES)
     names = {"plain, three passes": reference}
     names |= {f"{kind}, one pass": decoding_alone(folder, SIZES, kind) for kind in ("exact", "fast")}
     for name, pace in names.items():
-        table.add_row(f"{name}, no towers", "+".join(map(str, SIZES)), f"{pace:.0f}", f"{pace / reference:.2f}")
+        table.add_row(f"{name}, no encoders", "+".join(map(str, SIZES)), f"{pace:.0f}", f"{pace / reference:.2f}")
     for kind in ("exact", "fast"):
         cosine = f"{one_minus_cosine(out['plain'], out[kind]):.0e}"
         table.add_row(f"{kind}: largest 1 - cos to plain", "224", "", cosine)
@@ -160,8 +160,8 @@ RUNS = {
 @click.command(help=__doc__)
 @click.option("--images", default=5000, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--gpu", is_flag=True, help="Full-size towers of random weights on a CUDA device instead.")
-@click.option("--rehearse", is_flag=True, hidden=True, help="With --gpu: tiny towers on the CPU, to run the code.")
+@click.option("--gpu", is_flag=True, help="Full-size encoders of random weights on a CUDA device instead.")
+@click.option("--rehearse", is_flag=True, hidden=True, help="With --gpu: tiny encoders on the CPU, to run the code.")
 @click.option("--part", type=click.Choice(["speed", "storage", "memory"]), multiple=True)
 @record.out_option
 def main(images: int, rounds: int, gpu: bool, rehearse: bool, part: tuple[str, ...], out: Path) -> None:

@@ -1,6 +1,6 @@
-"""benchmarks.extract --gpu: full-size towers of random weights, as shares of the device's own GEMM rate.
+"""benchmarks.extract --gpu: full-size encoders of random weights, as shares of the device's own GEMM rate.
 
-Has not been run on a GPU yet; `--rehearse` runs the same code with tiny towers on the CPU.
+Has not been run on a GPU yet; `--rehearse` runs the same code with tiny encoders on the CPU.
 """
 
 from collections.abc import Callable
@@ -26,26 +26,26 @@ IMAGES, SECONDS = 4096, 3.0
 
 
 def compare(folder: Path, rehearse: bool) -> Table:
-    """Images/s of each tower alone and of all in one pass, from JPEGs of 512 and 1024 px to the file."""
+    """Images/s of each encoder alone and of all in one pass, from JPEGs of 512 and 1024 px to the file."""
     device = torch.device("cpu" if rehearse else "cuda")
-    towers = [speed.tower(size, "fast") for size in speed.SIZES] if rehearse else [_full(name) for name in NAMES]
+    encoders = [speed.tiny_clip(size, "fast") for size in speed.SIZES] if rehearse else [_full(name) for name in NAMES]
     num, side = (64, 256) if rehearse else (IMAGES, 8192)
     bound = _gemm(device, side)
-    alone = {settings.model: _alone(settings, device, num) for settings in towers}
+    alone = {settings.model: _alone(settings, device, num) for settings in encoders}
     title = f"{device}: GEMM of {side}: {bound / 1e12:.1f} Tflop/s; random weights"
-    table = Table("towers", "JPEG px", "images/s", "of the GEMM bound", "of the towers alone", title=title)
-    for settings in towers:
+    table = Table("encoders", "JPEG px", "images/s", "of the GEMM bound", "of the encoders alone", title=title)
+    for settings in encoders:
         rate, compiled, flops = alone[settings.model]
         table.add_row(f"{settings.model}, no images", "", f"{rate:.0f}", f"{rate * flops / bound:.0%}", "")
         table.add_row(
             f"{settings.model}, no images, compiled", "", f"{compiled:.0f}", f"{compiled * flops / bound:.0%}"
         )
     for pixels in (512, 1024):
-        place = folder / str(pixels)
-        place.mkdir()
-        pictures.write(place, num, pixels)
-        for group in [[settings] for settings in towers] + [towers]:
-            rate = _end_to_end(place, group, num)
+        subfolder = folder / str(pixels)
+        subfolder.mkdir()
+        pictures.write(subfolder, num, pixels)
+        for group in [[settings] for settings in encoders] + [encoders]:
+            rate = _end_to_end(subfolder, group, num)
             flops = sum(alone[settings.model][2] for settings in group)
             busy = rate * sum(1 / alone[settings.model][0] for settings in group)
             name = " + ".join(settings.model for settings in group)
@@ -83,7 +83,7 @@ def _gemm(device: torch.device, side: int) -> float:
 
 
 def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[float, float, float]:
-    """Images/s of a tower on pixels that lie on the device, eager and compiled, and its flop an image."""
+    """Images/s of an encoder on pixels that lie on the device, eager and compiled, and its flop an image."""
     backbone = TorchBackbone(settings, device)
     encoder.choose_batch_size(backbone, None, num)
     module = backbone._narrow if backbone.half else backbone.network
@@ -102,11 +102,11 @@ def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[
         )
 
 
-def _end_to_end(place: Path, group: list[BackboneSettings], num: int) -> float:
+def _end_to_end(subfolder: Path, group: list[BackboneSettings], num: int) -> float:
     """Images/s from files to file, by rows that the cache cannot hold: each round has a seed of its own."""
     seed = int(np.random.default_rng().integers(2**31))
     settings = group[0] if len(group) == 1 else ConcatSettings(library="joint", parts=group)
     start = perf_counter()
-    table = manifest.read(place / "manifest.csv")
-    extract(table, place / "images", settings, seed=seed).write(place / "out.h5")
+    table = manifest.read(subfolder / "manifest.csv")
+    extract(table, subfolder / "images", settings, seed=seed).write(subfolder / "out.h5")
     return num / (perf_counter() - start)

@@ -22,19 +22,19 @@ ROWS, BATCH, BATCHES = 100_000, 256, 200
 
 def store_and_cache(folder: Path) -> Table:
     """krow/s of putting a file together, and of random batches of its rows."""
-    settings = speed.tower(32)
+    settings = speed.tiny_clip(32)
     backbone = TorchBackbone(settings, torch.device("cpu"))
-    about = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
+    metadata = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
     rng = np.random.default_rng(0)
     keys = [rng.bytes(32).hex() for _ in range(ROWS)]
-    with row_cache.RowWriter(row_cache.open_entry(about, settings.model_dump(mode="json"))) as writer:
+    with row_cache.RowWriter(row_cache.open_entry(metadata, settings.model_dump(mode="json"))) as writer:
         for key in keys:
             writer.add(key.encode(), rng.integers(0, 1000, backbone.dim).astype(np.float16))
     paths = [f"{number}.jpg" for number in range(ROWS)]
     table = Table("what", "krow/s", "ratio", title=f"{ROWS} rows of {backbone.dim} float16")
     for name, order in (("in the cache's order", np.arange(ROWS)), ("in another order", rng.permutation(ROWS))):
         listed = {"path": paths, "label": 0, "generator": "real", "split": "test"}
-        manifest = pd.DataFrame(listed | {"sha256": [keys[place] for place in order]})
+        manifest = pd.DataFrame(listed | {"sha256": [keys[row] for row in order]})
         start = perf_counter()
         extract(manifest, folder, settings).write(folder / "rows.h5")
         table.add_row(f"warm cache to file, {name}", f"{ROWS / (perf_counter() - start) / 1e3:.0f}", "")
@@ -43,7 +43,7 @@ def store_and_cache(folder: Path) -> Table:
         fancy = _krows(lambda rows: file["views/clean"][np.sort(rows)], batches)
     ours = _krows(embeddings.read(folder / "rows.h5").view("clean").__getitem__, batches)
     table.add_row(f"random batches of {BATCH}, h5py fancy indexing (reference)", f"{fancy:.0f}", "1.0")
-    table.add_row(f"random batches of {BATCH}, store.py", f"{ours:.0f}", f"{ours / fancy:.1f}")
+    table.add_row(f"random batches of {BATCH}, memory map", f"{ours:.0f}", f"{ours / fancy:.1f}")
     return table
 
 
@@ -60,10 +60,10 @@ def memory(folder: Path, few: int) -> Table:
     table = Table("images", "peak MB", "ratio", "images/s", title="memory, images of 64 px, one process each")
     first = None
     for num in (few, 20 * few):
-        place = folder / f"memory-{num}"
-        place.mkdir()
-        pictures.write(place, num, 64)
-        found = speed.measure("fast", place, (32,), place / "out.h5")
-        first = first or found["peak"]
-        table.add_row(str(num), f"{found['peak']:.0f}", f"{found['peak'] / first:.2f}", f"{num / found['seconds']:.0f}")
+        images = folder / f"memory-{num}"
+        images.mkdir()
+        pictures.write(images, num, 64)
+        run = speed.measure("fast", images, (32,), images / "out.h5")
+        first = first or run["peak"]
+        table.add_row(str(num), f"{run['peak']:.0f}", f"{run['peak'] / first:.2f}", f"{num / run['seconds']:.0f}")
     return table

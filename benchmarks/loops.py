@@ -34,18 +34,18 @@ class Files(Dataset):
 
 def plain(folder: Path, settings: BackboneSettings, workers: int, out: Path) -> None:
     """open_clip's README, over a DataLoader: its transform, ``encode_image`` without gradients, one array."""
-    found = [embedded.numpy() for embedded in _embedded(folder, settings, workers)]
-    np.save(out, np.concatenate(found).astype(np.float16))
+    batches = [embedded.numpy() for embedded in _embedded(folder, settings, workers)]
+    np.save(out, np.concatenate(batches).astype(np.float16))
 
 
 def clip_retrieval(folder: Path, settings: BackboneSettings, workers: int, out: Path) -> None:
     """clip-retrieval's reader, mapper and writer: normalised embeddings in float16 as npy, the paths as Parquet."""
-    found = []
+    batches = []
     for embedded in _embedded(folder, settings, workers):
         embedded /= embedded.norm(dim=-1, keepdim=True)
-        found.append(embedded.to(torch.float16).numpy())
+        batches.append(embedded.to(torch.float16).numpy())
     buffer = BytesIO()
-    np.save(buffer, np.concatenate(found))
+    np.save(buffer, np.concatenate(batches))
     out.write_bytes(buffer.getbuffer())
     pd.DataFrame({"image_path": list(map(str, sorted(folder.iterdir())))}).to_parquet(out.with_suffix(".parquet"))
 

@@ -1,6 +1,6 @@
 """OpenVINO in float32 against torch on the CPU: one image at a time, and in batches; ratios in the same run.
 
-Needs `pip install openvino`. Towers have random weights.
+Needs `pip install openvino`. Encoders have random weights.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ ROUNDS = 3
 SECONDS = 0.3  # of each measurement
 
 
-def towers() -> dict[str, BackboneSettings]:
-    """The towers that are measured."""
+def encoders() -> dict[str, BackboneSettings]:
+    """The encoders that are measured."""
     b16 = backbone_settings("clip_vit_b16")
     config = open_clip.architecture(b16.model)
     return {
@@ -33,9 +33,9 @@ def towers() -> dict[str, BackboneSettings]:
     }
 
 
-def compiled(tower: torch.nn.Module, pixels: torch.Tensor) -> openvino.CompiledModel:
-    """The tower for inputs of that shape, in float32."""
-    model = openvino.convert_model(tower, example_input=pixels, input=list(pixels.shape))
+def compiled(encoder: torch.nn.Module, pixels: torch.Tensor) -> openvino.CompiledModel:
+    """The encoder for inputs of that shape, in float32."""
+    model = openvino.convert_model(encoder, example_input=pixels, input=list(pixels.shape))
     return openvino.Core().compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     )
@@ -55,19 +55,19 @@ def seconds(run: object) -> float:
 @record.out_option
 def main(out: Path) -> None:
     table = Table(
-        "tower", "batch", "torch, images/s", "OpenVINO / torch", "1 - cos", title=f"median of {ROUNDS} rounds"
+        "encoder", "batch", "torch, images/s", "OpenVINO / torch", "1 - cos", title=f"median of {ROUNDS} rounds"
     )
-    for name, settings in towers().items():
-        tower = TorchBackbone(settings, torch.device("cpu")).network
+    for name, settings in encoders().items():
+        encoder = TorchBackbone(settings, torch.device("cpu")).network
         for batch in (1, 64 if name.startswith("tiny") else 8):
             size = settings.preprocess.size
             pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-            other = compiled(tower, pixels)
+            other = compiled(encoder, pixels)
             with torch.inference_mode():
-                first = tower(pixels).numpy().astype(float)
+                first = encoder(pixels).numpy().astype(float)
                 second = other(pixels.numpy())[0].astype(float)
                 times = [
-                    (seconds(lambda: tower(pixels)), seconds(lambda: other(pixels.numpy())))  # noqa: B023
+                    (seconds(lambda: encoder(pixels)), seconds(lambda: other(pixels.numpy())))  # noqa: B023
                     for _ in range(ROUNDS)
                 ]
             cosine = (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)

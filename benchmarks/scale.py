@@ -1,6 +1,6 @@
 """What a row costs at a hundred thousand and at a million: `python -m benchmarks.scale [--rows 100000 --rows 1000000]`.
 
-Images of 8 px in tar files are indexed and extracted by a tiny tower, whose rows but for one in 500 are already in the
+Images of 8 px in tar files are indexed and extracted by a tiny encoder; rows of all but one in 500 are already in the
 cache; the file is put together; a scores file of as many rows is judged. Every step runs in a process of its own; the
 table gives seconds a million rows, as a ratio to the fewest rows by the clock and by processor time, which a busy
 machine disturbs less, and each process's peak memory.
@@ -30,10 +30,10 @@ STEPS = {  # and what each imports before the clock starts
     "assemble": "aigid.features.extract, open_clip",
     "evaluate": "aigid.evaluation.evaluate",
 }
-MOST_TIME, MOST_MEMORY = 1.3, 2.0  # of a row, as a ratio to the fewest rows; GB
+MAX_TIME, MAX_MEMORY = 1.3, 2.0  # of a row, as a ratio to the fewest rows; GB
 SHARD = 50_000  # images of a tar
 FRESH = 500  # of so many images, one has no row in the cache beforehand
-TOWER = "tiny_clip"
+BACKBONE = "tiny_clip"
 
 
 def make(folder: Path, num: int) -> None:
@@ -60,15 +60,15 @@ def fill(manifest: Path, seed: int = 0) -> None:
     from aigid.features.backbones import backbone_settings
     from aigid.features.encoder import TorchBackbone
 
-    tower = TorchBackbone(backbone_settings(TOWER), torch.device("cpu"))
-    about = {"tower": tower.fingerprint, "view": views.to_dict("clean"), "seed": 0}
-    shelf = row_cache.open_entry(about, tower.settings.model_dump(mode="json"))
+    backbone = TorchBackbone(backbone_settings(BACKBONE), torch.device("cpu"))
+    metadata = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
+    entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"))
     key = manifests.read(manifest)["sha256"].to_numpy().astype(cache.KEY)
     key = key[len(key) // FRESH :]
     draw = np.random.default_rng(seed)
     for start in range(0, len(key), row_cache.SHARD_ROWS):
         part = np.ascontiguousarray(key[start : start + row_cache.SHARD_ROWS])
-        shelf.add(part, draw.normal(size=(len(part), tower.dim)).astype(np.float16))
+        entry.add(part, draw.normal(size=(len(part), backbone.dim)).astype(np.float16))
 
 
 def step(name: str, folder: Path) -> None:
@@ -78,8 +78,8 @@ def step(name: str, folder: Path) -> None:
     manifest, root = str(folder / "m.csv"), str(folder)
     arguments = {
         "index": ["index", root, "--layout", "realfake", "--archives", "--out", manifest],
-        "look up": ["plan", manifest, "--root", root, "--backbone", TOWER, "--rate", "1", "--json"],
-        "assemble": ["extract", manifest, "--root", root, "--backbone", TOWER, "--out", str(folder / "e.h5")],
+        "look up": ["plan", manifest, "--root", root, "--backbone", BACKBONE, "--rate", "1", "--json"],
+        "assemble": ["extract", manifest, "--root", root, "--backbone", BACKBONE, "--out", str(folder / "e.h5")],
         "evaluate": ["evaluate", str(folder / "scores.csv"), "--json"],
     }
     main(arguments[name], standalone_mode=False)
@@ -114,31 +114,31 @@ def measured(name: str, folder: Path) -> tuple[float, float, float]:
 @click.option("--rows", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
 @record.out_option
 def main(rows: tuple[int, ...], out: Path) -> None:
-    found: dict[tuple[str, int], tuple[float, float, float]] = {}
+    costs: dict[tuple[str, int], tuple[float, float, float]] = {}
     for num in rows:
         with tempfile.TemporaryDirectory() as scratch:
             os.environ["AIGID_CACHE"] = f"{scratch}/cache"
             make(Path(scratch), num)
             scores(Path(scratch), num)
             for name in STEPS:
-                found[name, num] = measured(name, Path(scratch))
-                print(name, num, found[name, num], file=sys.stderr)
+                costs[name, num] = measured(name, Path(scratch))
+                print(name, num, costs[name, num], file=sys.stderr)
                 if name == "index":  # in another process, as a child's peak memory counts its parent's
                     code = (
                         f"from pathlib import Path; from benchmarks.scale import fill; fill(Path({scratch!r}, 'm.csv'))"
                     )
                     subprocess.run([sys.executable, "-c", code], check=True)
     table = Table("step", *(f"{num:,} rows: s a million, GB" for num in rows), f"ratio to {rows[0]:,}")
-    table.add_column(f"<= {MOST_TIME}, {MOST_MEMORY} GB?")
+    table.add_column(f"<= {MAX_TIME}, {MAX_MEMORY} GB?")
     for name in STEPS:
-        each = [np.divide(found[name, num][:2], num / 1e6) for num in rows]  # by the clock, of the processor
-        cells = [f"{pace[0]:.1f}, {found[name, num][2]:.2f}" for pace, num in zip(each, rows, strict=True)]
+        each = [np.divide(costs[name, num][:2], num / 1e6) for num in rows]  # by the clock, of the processor
+        cells = [f"{pace[0]:.1f}, {costs[name, num][2]:.2f}" for pace, num in zip(each, rows, strict=True)]
         ratios = [pace / each[0] for pace in each[1:]]
-        kept = all(ratio[0] <= MOST_TIME for ratio in ratios) and all(
-            found[name, num][2] <= MOST_MEMORY for num in rows
+        cheap_enough = all(ratio[0] <= MAX_TIME for ratio in ratios) and all(
+            costs[name, num][2] <= MAX_MEMORY for num in rows
         )
-        told = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
-        table.add_row(name, *cells, told, "yes" if kept else "no")
+        ratio_text = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
+        table.add_row(name, *cells, ratio_text, "yes" if cheap_enough else "no")
     record.publish(table, "scale", out, width=120)
 
 

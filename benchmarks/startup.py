@@ -28,7 +28,7 @@ def main(out: Path) -> None:
     stages = sorted(file.stem for file in Path("stages").glob("[a-z]*.py"))
     programs = {REFERENCE: REFERENCE, "aigid --help": "import aigid.cli.main"}
     programs |= {f"stages.{name}": f"import stages.{name}" for name in stages}
-    programs["stages.extract, with its tower's library"] = (
+    programs["stages.extract, with its encoder's library"] = (
         "import stages.extract, aigid.features.extract, aigid.features.loaders.open_clip"
     )
     times: dict[str, list[float]] = {name: [] for name in programs}
@@ -37,8 +37,8 @@ def main(out: Path) -> None:
             times[name].append(seconds(code))
     reference = median(times[REFERENCE])
     table = Table("program", f"time / {REFERENCE}", title=f"start-up, median of {ROUNDS} interleaved rounds")
-    for name, found in times.items():
-        table.add_row(name, f"{median(found) / reference:.2f}")
+    for name, seconds_each in times.items():
+        table.add_row(name, f"{median(seconds_each) / reference:.2f}")
     record.publish(table, "startup", out)
 
 

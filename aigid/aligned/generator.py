@@ -14,7 +14,7 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
-from aigid.generators.settings import GeneratorTrainingSettings, StepSettings
+from aigid.generators import GeneratorTrainingSettings, StepSettings
 from aigid.images import ImageError
 
 if TYPE_CHECKING:

@@ -126,7 +126,7 @@ def _print(
     evaluated: dict[str, EvaluationResult], differences: pd.DataFrame, refused: list[str], as_json: bool
 ) -> None:
     from aigid.core.console import console
-    from aigid.report import formatting
+    from aigid.report import summary_tables
 
     if as_json:
         documents = {name: result.metrics for name, result in evaluated.items()}
@@ -137,7 +137,7 @@ def _print(
             for line in result.warnings:
                 print_status(f"{name}: warning: {line}")
     else:
-        formatting.show(evaluated, console(), differences)
+        summary_tables.show(evaluated, console(), differences)
     for line in refused:
         print_status(f"not compared: {line}")
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
-from aigid.generators.settings import GeneratorTrainingSettings
+from aigid.generators import GeneratorTrainingSettings
 
 # Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half

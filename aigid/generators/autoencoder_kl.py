@@ -22,7 +22,7 @@ from torch.nn import functional
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.features import checkpoints
-from aigid.generators.settings import GeneratorTrainingSettings, StepSettings
+from aigid.generators import GeneratorTrainingSettings, StepSettings
 from aigid.generators.training import Recipe, Tiles, train
 
 CONFIG = "config.json"

@@ -15,7 +15,7 @@ from torch.nn import functional
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
 from aigid.features import checkpoints
-from aigid.generators.settings import GeneratorTrainingSettings
+from aigid.generators import GeneratorTrainingSettings
 from aigid.generators.training import Tiles, train
 
 SCALE = 4

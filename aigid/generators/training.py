@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from aigid.core import seeding
 from aigid.core.cache import entry_path
 from aigid.core.files import atomic_write, sha256
-from aigid.generators.settings import GeneratorTrainingSettings, StepSettings
+from aigid.generators import GeneratorTrainingSettings, StepSettings
 from aigid.generators.small import Autoencoder, Diffusion, Discriminator, SuperResolution, Vae, VqVae
 
 CACHE_KIND = "demo_generators"

@@ -17,7 +17,7 @@ from aigid.core.files import write_text
 from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import EvaluationResult, read_results
 from aigid.report import summary_tables
-from aigid.report.formatting import pipe_table
+from aigid.report.summary_tables import pipe_table
 
 DEMONSTRATION = "> **A demonstration of the machinery. Not for judging photographs.**"
 PREVALENCES = (0.5, 0.1, 0.01)

@@ -1,18 +1,29 @@
-"""The report: every detector and dataset on one page, with what is missing and why."""
+"""The report: every detector and dataset on one HTML page without script or network, and as Markdown and LaTeX."""
 
-from collections.abc import Iterable, Mapping
+import base64
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
 
 from aigid.core.files import write_text
 from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult, Section, read_results
-from aigid.report import figures, html, summary_tables
-from aigid.report.formatting import latex, pipe_table
+from aigid.images import ImageError
+from aigid.images.decode import decode
+from aigid.report import figures, summary_tables
+from aigid.report.summary_tables import pipe_table
 
+TITLE = "How well the detectors do"
 NOTES = (
     "Every score is the probability that an image is generated. Brackets hold 95 % intervals: bootstrap over images "
     "(whole groups, within class) for AUROC, AP and TPR, Wilson for shares. 'acc @val' cuts where validation accuracy "
@@ -22,6 +33,9 @@ NOTES = (
     "shuffled labels, random numbers, the file around the pixels, or shallow cues such as the mean colour."
 )
 PNG_FIGURES = ("roc", "generators")  # for a README
+WITH_INTERVAL = re.compile(r"(.*?\d) (\[.*?\])(.*)")  # a number and its interval
+THUMBNAIL_PX = 128
+MAX_PNG_PX = 64  # larger thumbnails are JPEG
 
 
 def write(
@@ -41,18 +55,26 @@ def write(
     ``comparison.compare_all`` by dataset; ``sections`` (the audits) follow the datasets; ``images`` holds the roots of
     those datasets whose images may be shown.
     """
-    datasets = by_dataset(read_results(root, cells))
-    warnings, differences, sections = list(audit_warnings), differences or {}, sections or {}
-    thumbnails = {
-        name: html.data_uris(summary_tables.worst_errors_table(datasets[name])["path"], folder)
-        for name, folder in (images or {}).items()
-    }
+    datasets, images, differences = by_dataset(read_results(root, cells)), images or {}, differences or {}
     info = {**(run_info or {}), **provenance(datasets)}
-    page = html.html(datasets, NOTES, warnings, info, differences, sections, thumbnails)
-    write_text(Path(out, "index.html"), page)
-    write_text(Path(out, "table.md"), markdown(datasets, warnings, differences, sections))
-    tables = (latex(summary_tables.headline_table(results), dataset) for dataset, results in datasets.items())
-    write_text(Path(out, "table.tex"), "\n\n".join(tables) + "\n")
+    content = {
+        "title": TITLE,
+        "notes": NOTES,
+        "audit_warnings": list(audit_warnings),
+        "datasets": [_dataset(name, datasets[name], differences.get(name), images.get(name)) for name in datasets],
+        "sections": {
+            title: {"intro": section.intro, "tables": section.tables, "figures": _images(section.figures)}
+            for title, section in (sections or {}).items()
+        },
+        "run_info": pd.DataFrame(info.items(), columns=["fact", "value"]),
+    }
+    templates = Environment(
+        loader=PackageLoader("aigid.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters |= {"interval_below": _interval_below, "pipe_table": pipe_table}
+    for name in ("index.html", "table.md"):
+        write_text(Path(out, name), templates.get_template(name).render(content).strip() + "\n")
+    write_text(Path(out, "table.tex"), "\n".join(_latex(name, results) for name, results in datasets.items()))
     for dataset, results in datasets.items():
         for name in PNG_FIGURES:
             plot, _ = figures.FIGURES[name]
@@ -78,28 +100,54 @@ def by_dataset(results: Mapping[Cell, EvaluationResult]) -> dict[str, Results]:
     return dict(sorted(datasets.items()))
 
 
-def markdown(
-    datasets: Mapping[str, Results],
-    audit_warnings: Iterable[str],
-    differences: Mapping[str, pd.DataFrame],
-    sections: Mapping[str, Section],
-) -> str:
-    """Return the report as Markdown."""
-    parts = [f"# {html.TITLE}", *map(_warning, audit_warnings), NOTES]
-    for dataset, results in datasets.items():
-        parts += [f"## {dataset}", *map(_warning, summary_tables.warnings(results))]
-        parts += [pipe_table(summary_tables.headline_table(results))]
-        parts += _titled(summary_tables.tables(results, differences.get(dataset)))
-        if lines := summary_tables.missing_table(results):
-            parts.append("\n".join(["Left out:", "", *(f"- {line}" for line in lines)]))
-    for title, section in sections.items():
-        parts += [f"## {title}", section.intro, *_titled(section.tables)]
-    return "\n\n".join(parts) + "\n"
+def _dataset(name: str, results: Results, differences: pd.DataFrame | None, root: Path | None) -> dict[str, Any]:
+    """Return what the templates show of a dataset; thumbnails where ``root`` is that of its images."""
+    return {
+        "name": name,
+        "warnings": summary_tables.warnings(results),
+        "headline": summary_tables.headline_table(results),
+        "figures": [
+            (f"{name}: {kind}", caption, _uri("svg+xml", figures.svg(plot(results))))
+            for kind, (plot, caption) in figures.FIGURES.items()
+            if figures.has_data(kind, results)
+        ],
+        "tables": summary_tables.tables(results, differences),
+        "worst_errors": [] if root is None else list(_worst_errors(results, root)),
+        "missing": summary_tables.missing_table(results),
+    }
 
 
-def _warning(line: str) -> str:
-    return f"> **Warning** {line}"
+def _images(section_figures: Mapping[str, Figure]) -> list[tuple[str, str, str]]:
+    return [(caption, caption, _uri("svg+xml", figures.svg(figure))) for caption, figure in section_figures.items()]
 
 
-def _titled(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    return [f"### {title}\n\n{pipe_table(table)}" for title, table in tables.items()]
+def _worst_errors(results: Results, root: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield path, generator, scores and thumbnail of the most wrongly scored images that can be read, each once."""
+    for name, errors in summary_tables.worst_errors_table(results).groupby("path", sort=False):
+        try:
+            image = Image.fromarray(decode(root / str(name)))
+        except ImageError:
+            continue
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+        buffer, kind = io.BytesIO(), "png" if max(image.size) <= MAX_PNG_PX else "jpeg"
+        image.save(buffer, kind, **({} if kind == "png" else {"quality": 85}))
+        scores = "; ".join(f"{detector} {score}" for detector, score in errors[["detector", "score"]].to_numpy())
+        yield str(name), errors["generator"].iloc[0], scores, _uri(kind, buffer.getvalue())
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _interval_below(cell: object) -> str:
+    """Return a cell with its interval below its number, so that many columns fit."""
+    if match := WITH_INTERVAL.fullmatch(str(cell)):
+        return Markup('{0}{2}<span class="range">{1}</span>').format(*match.groups())
+    return str(cell)
+
+
+def _latex(dataset: str, results: Results) -> str:
+    """Return the headline as a LaTeX table (package booktabs), the first column flush left and the others right."""
+    table = summary_tables.headline_table(results)
+    columns, caption = "l" + "r" * (table.shape[1] - 1), re.sub(r"([&%$#_{}])", r"\\\1", dataset)
+    return table.to_latex(index=False, escape=True, caption=caption, column_format=columns)

@@ -23,8 +23,8 @@ from aigid.core import manifest
 from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
 from aigid.data.index import IndexSettings, build_manifest
+from aigid.generators import GeneratorTrainingSettings
 from aigid.generators.autoencoder_kl import train_vae
-from aigid.generators.settings import GeneratorTrainingSettings
 from aigid.generators.srgan import SuperResolution, train_super_resolution
 from aigid.images.decode import decode
 from aigid.images.headers import read_header

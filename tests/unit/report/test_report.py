@@ -17,7 +17,7 @@ from aigid.core import scores
 from aigid.core.errors import InputError
 from aigid.evaluation import comparison
 from aigid.evaluation.evaluate import EvaluationResult, evaluate, read_results, write_curves, write_result
-from aigid.report import formatting, report, summary_tables
+from aigid.report import report, summary_tables
 
 
 def made(detector: int) -> EvaluationResult:
@@ -113,7 +113,7 @@ def test_figures_come_out_byte_for_byte_again(root: Path) -> None:
 
 def test_the_terminal_takes_any_name(root: Path) -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    formatting.show({"[bold]probe": made(0)}, console)
+    summary_tables.show({"[bold]probe": made(0)}, console)
     assert "[bold]probe" in console.export_text()
 
 
@@ -157,7 +157,6 @@ def test_latex_escapes_names_and_closes_rows(root: Path) -> None:
     assert len(rows) == 3
     assert len({line.count(" & ") for line in rows}) == 1
     assert r"TPR @5\% FPR" in rows[0]
-    assert formatting._escape("a_b\\c^~") == r"a\_b\textbackslash{}c\^{}\~{}"
 
 
 def test_controls_that_succeed_stand_on_top(root: Path) -> None:
@@ -173,7 +172,7 @@ def test_differences_stand_in_every_form_of_the_report(root: Path) -> None:
     table = pd.DataFrame([["probe", "knn", "auroc", 0.0312, -0.01, 0.07, 0.0004, 80]], columns=comparison.COLUMNS)
     report.write(root, root / "report", differences={"demo": table})
     console = Console(width=120, record=True, file=io.StringIO())
-    formatting.show({"probe": made(0)}, console, table)
+    summary_tables.show({"probe": made(0)}, console, table)
     texts = [(root / "report/table.md").read_text(), (root / "report/index.html").read_text(), console.export_text()]
     for text in texts:
         told = re.sub(r"<span[^>]*>", " ", text)
