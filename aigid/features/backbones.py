@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class BackboneSettings(Settings):
     def _by_name(cls, value: Any) -> Any:
         """Accept a name of ``BACKBONES`` or an address; take a missing ``preprocess`` from the library's record."""
         section = named(value) if isinstance(value, str) else value
-        if isinstance(section, dict) and "preprocess" not in section and section.get("library") in Library.__args__:
+        if isinstance(section, dict) and "preprocess" not in section and section.get("library") in get_args(Library):
             loader = import_module(f"aigid.features.loaders.{section['library']}")
             return section | {"preprocess": loader.preprocess_record(section)}
         return section
@@ -93,8 +93,9 @@ def backbone_settings(name: str, changes: dict[str, Any] | str | None = None) ->
         return backbone_settings(changes)
     changes = changes or {}
     section = changes if name not in BACKBONES and "library" in changes else named(name) | changes
-    model = ConcatSettings if section.get("library") == "joint" else BackboneSettings
-    return validate(section, model, f"backbones.{name}")
+    if section.get("library") == "joint":
+        return validate(section, ConcatSettings, f"backbones.{name}")
+    return validate(section, BackboneSettings, f"backbones.{name}")
 
 
 def fingerprint(settings: BackboneSettings, weights_sha256: str) -> str:

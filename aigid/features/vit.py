@@ -33,7 +33,7 @@ def vit_parts(encoder: Any) -> VitParts:
         return VitParts(encoder.blocks, encoder.norm, encoder.num_prefix_tokens)
     if hasattr(encoder, "feature_info"):
         return VitParts(list(getattr(encoder, "stages", None) or encoder.blocks), nn.Identity(), None)
-    model = getattr(encoder, "model", None)
+    model: Any = getattr(encoder, "model", None)
     model = getattr(model, "vision_model", model)
     if hasattr(model, "post_layernorm"):
         return VitParts(model.encoder.layers, model.post_layernorm, int(hasattr(model.embeddings, "class_embedding")))

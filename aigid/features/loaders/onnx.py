@@ -127,7 +127,7 @@ class OnnxBackbone:
 
     def _embedding_output(self) -> str:
         """Return the name of the output that is the embedding."""
-        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        outputs: dict[str, list[Any]] = {output.name: output.shape for output in self._session.get_outputs()}
         if self.settings.output is not None:
             if self.settings.output not in outputs:
                 raise InputError(
@@ -197,7 +197,8 @@ def pool_output(output: Floats, pool: str) -> Floats:
     if output.ndim == 4:
         if pool not in ("mean", "own"):
             raise InputError(f"pool: {pool}: feature maps have no class token; want mean")
-        return output.mean(axis=(2, 3))
+        means: Floats = output.mean(axis=(2, 3))
+        return means
     num_prefix = output.shape[1] - math.isqrt(output.shape[1]) ** 2  # the patches' grid is a square
     if pool != "mean" and not num_prefix:
         raise InputError(f"pool: {pool}: {output.shape[1]} tokens hold no class token; want mean")

@@ -41,7 +41,8 @@ def load(settings: BackboneSettings) -> nn.Module:
 
 def _remove_projection(visual: Any, model: str) -> None:
     """Make an encoder return what its linear projection is taken of; InputError where it has none."""
-    trunk, head = getattr(visual, "trunk", None), getattr(visual, "head", None)
+    trunk: Any = getattr(visual, "trunk", None)
+    head = getattr(visual, "head", None)
     if isinstance(getattr(trunk, "head", None), nn.Linear):  # timm's own classifier is the projection
         trunk.reset_classifier(0)
     elif isinstance(head, nn.Sequential) and len(head):
