@@ -16,11 +16,10 @@ from rich.table import Table
 
 from aigid.core import manifest, params
 from aigid.core.files import dataset_root
-from aigid.detectors.bundle import Bundle, load
+from aigid.detectors.bundle import Bundle, load, score
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score
 from aigid.features.backbones import ConcatSettings
 from aigid.features.extract import extract
 from aigid.metrics.classification import auroc, rank

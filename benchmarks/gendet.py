@@ -22,8 +22,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aigid.core.files import choose_device, device_name
-from aigid.detectors.gendet.losses import real_loss
-from aigid.detectors.gendet.model import Student
+from aigid.detectors.gendet.model import Student, real_loss
 from aigid.detectors.gendet.settings import TeacherSettings
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 from benchmarks import record

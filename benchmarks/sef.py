@@ -20,15 +20,17 @@ from sklearn.linear_model import LogisticRegression
 from aigid.aligned.generator import AlignedSettings, resolve_generator_settings, subsample
 from aigid.aligned.pairs import make_aligned_pairs
 from aigid.core import manifest, params
+from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import choose_device, dataset_root, device_name
-from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
+from aigid.detectors.samples import LabeledEmbeddings, Samples, join, open_dataset
 from aigid.detectors.sef import model, training
 from aigid.detectors.sef.data import Pairs, open_pairs
-from aigid.detectors.sef.detector import DOMAINS, Sef
+from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings, SefSettings
 from aigid.experiments import sef
 from aigid.experiments.sef import TestSet
 from aigid.features import lora
+from aigid.features.extract import extract
 from benchmarks import record, sef_gradients
 
 MIX = "naive mix"
@@ -75,7 +77,7 @@ def embed(
     found = {}
     for name, (table, root) in tables.items():
         views = list(dict.fromkeys(["clean", *settings.fusion.views]))
-        training.embed(settings.expert, paths, table, root, views, 0).write(folder / f"{name}.h5")
+        extract(table, root, training.backbone(settings.expert, paths), views, 0).write(folder / f"{name}.h5")
         found[name] = open_dataset(table, [folder / f"{name}.h5"])
     return found
 
@@ -86,14 +88,14 @@ def score(
     """The exams, and every method's scores on each; the last features are the bare tower's."""
     taken = {name: sef.build_test_set([one]) for name, one in data.items()}
     aligned = [data[f"held-out {domain}"] for domain in EXPERTS["both"]]
-    lessons = training.training_rows(aligned, "train", settings.fusion.views)
-    width = lessons.widths[0]
-    experts = LabeledEmbeddings(lessons.x[:, : 2 * width], lessons.y, widths=lessons.widths[:2])
-    gate = Sef.train(settings, experts, [paths[domain] for domain in DOMAINS], seed)
+    rows = join(aligned, "train", settings.fusion.views)
+    width = rows.widths[0]
+    experts = LabeledEmbeddings(rows.x[:, : 2 * width], rows.y, widths=rows.widths[:2])
+    gate = Sef.fit(settings, experts, experts, seed, experts=paths["vae"].parent)
     methods = sef.expert_scorers(gate, experts, paths, seed)
-    bare = lessons.x[:, -width:]
+    bare = rows.x[:, -width:]
     mean, scale = bare.mean(axis=0), bare.std(axis=0) + 1e-12
-    probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, lessons.y)
+    probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, rows.y)
     methods[PROBE] = lambda x: probe.predict_proba((x[:, -width:] - mean) / scale)[:, 1]
     scores = {of: {name: verdict(x) for name, (_, x) in taken.items()} for of, verdict in methods.items()}
     return {name: one for name, (one, _) in taken.items()}, scores
@@ -102,13 +104,19 @@ def score(
 def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
     """The gradients' cosines on an expert of both domains, before its training and after."""
     size = model.base_settings(settings).preprocess.size
-    lessons = {name: training.PairBatches([it.split("train")], settings, size, seed) for name, it in pairs.items()}
-    ones = {"before training": model.build(settings, seed), "after training": model.load(settings, mixed)}
-    return {when: sef_gradients.gradient_cosines(one, settings, lessons, BATCH, BATCHES) for when, one in ones.items()}
+    batches = {
+        name: training.PairBatches([domain.split("train")], settings, size, seed) for name, domain in pairs.items()
+    }
+    experts = {"before training": model.build(settings, seed), "after training": model.load(settings, mixed)}
+    return {
+        when: sef_gradients.gradient_cosines(expert, settings, batches, BATCH, BATCHES)
+        for when, expert in experts.items()
+    }
 
 
-@click.command(help=__doc__)
-@click.option("--params", "file", type=Path, default=Path("params.yaml"), show_default=True)
+@click.command(cls=ErrorHandlingCommand, help=__doc__)
+@click.option("--params", "file", type=Path, default=Path("params.yaml"), show_default=True,
+              help="A whole one, as `aigid preset NAME` writes it.")  # fmt: skip
 @click.option(
     "--manifest", "path", type=Path, help="Of the dataset whose photographs are aligned; else the pipeline's."
 )

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from aigid.detectors.sef import losses
 from aigid.detectors.sef.model import Expert
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.detectors.sef.training import PairBatches
+from aigid.detectors.sef.training import PairBatches, losses
 from aigid.features.encoder import normalize
 
 
@@ -20,9 +19,7 @@ def gradient(expert: Expert, settings: ExpertSettings, images: np.ndarray, y: np
     device = expert.device
     with torch.enable_grad():
         features, logits = expert(normalize(images, expert.preprocess, device))
-        terms = losses.loss(
-            features, logits, torch.from_numpy(y).to(device), settings.contrastive_weight, settings.margin
-        )
+        terms = losses(features, logits, torch.from_numpy(y).to(device), settings.contrastive_weight, settings.margin)
         gradients = torch.autograd.grad(sum(terms.values()), shared)
     return torch.cat([part.flatten() for part in gradients])
 

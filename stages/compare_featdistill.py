@@ -8,7 +8,8 @@ import pandas as pd
 from aigid.core import manifest, params, scores, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
-from aigid.detectors.bundle import load
+from aigid.detectors.bundle import load_detector
+from aigid.detectors.samples import Samples
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -24,10 +25,10 @@ def main(folder: Path, manifests: Path, out: Path, halves: Path) -> None:
     from aigid.experiments import featdistill as study  # torch, once the parameters are known to be good
     from aigid.features.extract import EncoderLoader
 
-    detector, loader, compared = load(folder).detector, EncoderLoader(), []
+    detector, loader, compared = load_detector(folder, featdistill.FeatDistill), EncoderLoader(), []
     for dataset in datasets:
         table = manifest.read(manifests / f"{dataset}.csv")
-        result = featdistill.score(detector, table, dataset_root(dataset), views, seed, loader)
+        result = featdistill.score_each(detector, Samples(table, dataset_root(dataset), seed), views, loader)
         for name, rows in result.items():
             if name != featdistill.ENSEMBLE:
                 scores.write(rows, out / name / f"{dataset}.csv")

@@ -7,7 +7,7 @@ import click
 from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
-from aigid.detectors.bundle import load
+from aigid.detectors.bundle import load_detector
 from aigid.detectors.samples import open_dataset, without_train
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.report import figures
@@ -28,9 +28,10 @@ def main(
     known = {domain: manifest.read(pairs / domain / "pairs/manifest.csv") for domain in EXPERTS["both"]}
     files = {f"held-out {name}": (table, f"aligned_{name}.h5") for name, table in known.items()}
     files["unseen generators"] = (unseen, f"{dataset}.h5")
-    from aigid.experiments import sef  # torch, once the inputs are known to be good
+    from aigid.detectors.sef.detector import Sef  # torch, once the inputs are known to be good
+    from aigid.experiments import sef
 
-    detector = load(folder).detector
+    detector = load_detector(folder, Sef)
     sides = {of: {name: open_dataset(table, [embeddings / of / file]) for name, (table, file) in files.items()}
              for of in ("experts", "both")}  # fmt: skip
     test_sets = {name: sef.build_test_set([side[name] for side in sides.values()]) for name in files}

@@ -7,10 +7,9 @@ import click
 from aigid.core import manifest, params, scores
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors import controls
-from aigid.detectors.bundle import Bundle
+from aigid.detectors.bundle import Bundle, score
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score
 from aigid.images import properties
 
 

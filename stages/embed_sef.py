@@ -1,4 +1,4 @@
-"""Embed the aligned pairs and every dataset's without_train images with SEF's experts, side by side."""
+"""Embed the aligned pairs and every dataset's validation and test images with SEF's experts, side by side."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -
     settings, datasets = params.load_section("sef.expert", ExpertSettings), params.load_section("datasets", list[str])
     views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
     train_views = ["clean", *params.load_section("sef.fusion.views", list[str])]
-    from aigid.detectors.sef.training import embed  # torch, once the parameters are known to be good
-    from aigid.features.extract import EncoderLoader
+    from aigid.detectors.sef.training import backbone  # torch, once the parameters are known to be good
+    from aigid.features.extract import EncoderLoader, extract
 
     known = {f"aligned_{domain}": pairs / domain / "pairs" for domain in EXPERTS["both"]}
     tables = {name: (manifest.read(root / "manifest.csv"), root, train_views) for name, root in known.items()}
@@ -36,7 +36,8 @@ def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -
         )
         for of, (chosen, in_views) in jobs.items():
             paths = [experts / f"{expert}.safetensors" for expert in chosen]
-            embedded = embed(settings, paths, table, root, list(dict.fromkeys(in_views)), seed, loader)
+            encoder, names = backbone(settings, paths), list(dict.fromkeys(in_views))
+            embedded = extract(table, root, encoder, names, seed, loader=loader)
             report_failures([(sample.path, f"{sample.status}: {sample.message}") for sample in embedded.failed])
             embedded.write(out / of / f"{name}.h5")
 

@@ -8,6 +8,9 @@ import click
 from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
+from aigid.detectors.bundle import load, load_detector, score
+from aigid.detectors.protocol import score_views
+from aigid.detectors.samples import Samples, open_dataset
 from aigid.features.backbones import backbone_settings
 from aigid.report import figures, studies
 from aigid.report.studies import HONEST, PUBLISHED, VIEWS, PerturbationSettings
@@ -17,27 +20,23 @@ from aigid.report.studies import HONEST, PUBLISHED, VIEWS, PerturbationSettings
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--svm", type=Path, required=True, help="The SVM's folder.")
 @click.option("--cnn", type=Path, required=True, help="The network's folder.")
-@click.option("--vae", type=Path, required=True, help="The VAE's folder.")
 @click.option("--out", type=Path, required=True, help="Gets curves.csv and curves.png.")
-def main(manifest_path: Path, svm: Path, cnn: Path, vae: Path, out: Path) -> None:
+def main(manifest_path: Path, svm: Path, cnn: Path, out: Path) -> None:
     settings, seed = params.load_section("perturbation", PerturbationSettings), params.load_section("seed", int)
     backbone = params.load_section("svm.backbone", str)
     encoder = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
     images = studies.sample(manifest.read(manifest_path), settings, seed)
     root = dataset_root(settings.dataset)
-    from aigid.detectors import bundle, samples, scoring  # torch, once the parameters are known to be good
-    from aigid.detectors.cnn import detector as of_network
-    from aigid.detectors.cnn.data import ChannelDataset
+    from aigid.detectors.cnn.detector import Cnn  # torch, once the parameters are known to be good
     from aigid.features.extract import extract
 
-    network, scores = bundle.load(cnn), {}
+    network, scores = load_detector(cnn, Cnn), {}
     with TemporaryDirectory() as folder:
         extract(images, root, encoder, VIEWS, seed).write(Path(folder, "sample.h5"))
-        dataset = samples.open_dataset(images, [Path(folder, "sample.h5")])
-        scores["svm"] = scoring.score(bundle.load(svm), dataset)
+        scores["svm"] = score(load(svm), open_dataset(images, [Path(folder, "sample.h5")]))
     for name, shortcut in {HONEST: False, PUBLISHED: True}.items():
-        source = ChannelDataset(network.detector.settings.with_shortcut(shortcut), vae, root, seed)
-        scores[name] = of_network.score(network, source, images, VIEWS)
+        changed = Cnn(network.net, network.settings.with_shortcut(shortcut), network.classes, network.vae)
+        scores[name] = score_views(changed, Samples(images, root, seed), VIEWS)
     table = studies.perturbation_table(scores, seed)
     tables.write(table, out / "curves.csv")
     figures.save(studies.plot(table), out / "curves.png")

@@ -7,15 +7,14 @@ import click
 from aigid.core import params, scores
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
-from aigid.detectors.bundle import load
+from aigid.detectors.bundle import load, score
 from aigid.detectors.samples import open_to_score
-from aigid.detectors.scoring import score
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--model", type=Path, required=True, help="The model's folder.")
 @click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv.")
-@click.option("--embeddings", "--input", "inputs", type=Path, help="Folder of <dataset>.h5; else the images are read.")
+@click.option("--input", "inputs", type=Path, help="Folder of <dataset>.h5; else the images are read.")
 @click.option("--out", type=Path, required=True, help="Folder of the scores files.")
 def main(model: Path, manifests: Path, inputs: Path | None, out: Path) -> None:
     detector = load(model)

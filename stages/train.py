@@ -13,18 +13,17 @@ from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, is_pipeline_output
 from aigid.core.tables import write_csv_logs
 from aigid.detectors import bundle
-from aigid.detectors.bundle import Bundle, save
+from aigid.detectors.bundle import Bundle, save, validate
 from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import open_samples, parse_named_paths
-from aigid.detectors.scoring import validate
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--detector", required=True, help="Name of the detector and of its section in params.yaml.")
 @click.option("--dataset", help="Whose images it learns from.  [default: the section's dataset]")
 @click.option("--manifest", "manifests", multiple=True, required=True, help="PATH; of several, NAME=PATH of each.")
-@click.option("--embeddings", type=Path, multiple=True, help="Several of one manifest stand side by side.")
-@click.option("--input", "source", type=Path, help="An embedding file, or a manifest .csv: its images themselves.")
+@click.option("--input", "inputs", type=Path, multiple=True, help="An embedding file, or a manifest .csv: its images; "
+              "several embedding files of one manifest stand side by side.")  # fmt: skip
 @click.option("--component", "components", multiple=True, help="NAME=PATH of a folder that the detector needs.")
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 @click.option("--log", type=Path, help="Folder of the training's logs.")
@@ -32,15 +31,14 @@ def main(
     detector: str,
     dataset: str | None,
     manifests: tuple[str, ...],
-    embeddings: tuple[Path, ...],
-    source: Path | None,
+    inputs: tuple[Path, ...],
     components: tuple[str, ...],
     out: Path,
     log: Path | None,
 ) -> None:
     settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
     dataset, tables = dataset or settings.dataset, parse_named_paths(manifests)
-    files = embeddings if source is None or source.suffix == ".csv" else (*embeddings, source)
+    files = [path for path in inputs if path.suffix != ".csv"]
     samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
     if files:
         train, val = (samples.split(name, getattr(settings, "views", ("clean",))) for name in ("train", "val"))

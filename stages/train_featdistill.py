@@ -25,10 +25,10 @@ def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out
     settings, seed = params.load_section("featdistill", FeatDistillSettings), params.load_section("seed", int)
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
-    what = (settings, expert, manifest.read(manifest_path), dataset_root(dataset), seed)
+    images, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.detectors.featdistill import training  # torch, once the parameters are known to be good
 
-    epochs = training.train_stage1(*what, out) if start is None else training.train_stage2(*what, start, out)
+    epochs = training.train_stage(settings, expert, images, root, seed, out, start)
     if epochs is not None:
         tables.write(epochs, log)
 

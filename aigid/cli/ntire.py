@@ -7,6 +7,9 @@ import click
 from aigid.cli.options import FOLDER
 from aigid.core.console import ErrorHandlingCommand, report_failures
 from aigid.core.errors import InputError
+from aigid.core.files import sha256, write_json
+
+CSV, META = "predictions.csv", "predictions.meta.json"
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -22,13 +25,34 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
     """
     if not images.is_dir():
         raise InputError(f"{images}: no such folder")
-    from aigid.detectors.bundle import load
+    import numpy as np
+    import pandas as pd
 
-    model = load(source)
-    if model.name != "featdistill":
-        raise InputError(f"{source}: a model of {model.name}, want featdistill")
-    from aigid.detectors.featdistill import submission
+    from aigid.core import tables
+    from aigid.core.embeddings import OK
+    from aigid.data.layouts.base import scan
+    from aigid.detectors.bundle import load_detector
+    from aigid.detectors.featdistill.detector import ENSEMBLE, FeatDistill
+    from aigid.detectors.samples import Samples
+    from aigid.features.extract import EncoderLoader
 
-    failed = submission.predict(model, source, images, out, streamed)
+    detector = load_detector(source, FeatDistill)
+    paths = scan(images).images
+    if not paths:
+        raise InputError(f"{images}: no images below it")
+    samples = Samples(pd.DataFrame({"path": paths}), images)
+    result = detector.predict(samples, ["clean"], None if streamed else EncoderLoader())
+    scores = np.where(result.status == OK, result.scores["clean"][ENSEMBLE], np.nan)
+    failed = {sample.path: f"{sample.status}: {sample.message}" for sample in result.failed}
+    tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
+    metadata = {
+        "images": str(images),
+        "num_images": len(paths),
+        "failed": failed,
+        "model": sha256(source / "model.json"),
+        "experts": list(detector.members),
+        "predictions": sha256(out / CSV),
+    }
+    write_json(out / META, metadata)
     report_failures(list(failed.items()))
     ctx.exit(1 if failed else 0)

@@ -1,4 +1,4 @@
-"""Where the datasets of the presets are published: what a user without them needs to know."""
+"""Licences of published weights, and where the datasets of the presets are published."""
 
 DATASET_LICENCES = {  # size; place; licence, where its publisher states one that is known here
     "bfree_online": "about 1,400 viral images; listed by URL in grip-unina/B-Free; licence of each image its own",
@@ -23,4 +23,15 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "links in WisconsinAIVision/UniversalFakeDetect; ForenSynths' part is CC BY-NC-SA 4.0"
     ),
     "wildrf": "photographs and fakes of three social networks; links in the WildRF repository; licence of each its own",
+}
+DEMO_LICENCE = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
+WEIGHT_LICENCES = {  # of published backbones, by the name under which their library knows them
+    "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
+    "ViT-L-14-quickgelu": "OpenAI CLIP, MIT",
+    "ViT-L-14-336-quickgelu": "OpenAI CLIP, MIT",
+    "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
+    "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
+    "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
+    "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
+    "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
 }

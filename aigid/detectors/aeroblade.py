@@ -21,7 +21,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
 from aigid.detectors.cnn.data import BATCH, PIXELS, batches
-from aigid.detectors.protocol import ImageDetector, Scores
+from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
@@ -49,8 +49,6 @@ class AerobladeSettings(Settings):
         return self
 
 
-DetectorSettings = AerobladeSettings
-
 FILE = "distance.safetensors"
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # LPIPS's, of pixels in [-1, 1]
 TINY_WIDTH = 64  # of VGG-16's first layer
@@ -58,6 +56,10 @@ TINY_WIDTH = 64  # of VGG-16's first layer
 
 class Lpips(nn.Module):
     """LPIPS at one layer (Zhang et al., CVPR 2018): weighted squared differences of features of length 1."""
+
+    weights: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
 
     def __init__(self, features: nn.Module, weights: torch.Tensor) -> None:
         super().__init__()
@@ -116,9 +118,10 @@ class ReconstructionScorer:
 
     def __init__(self, distance: Lpips, size: int, folders: Sequence[Path], seed: int) -> None:
         device = choose_device(device_name())
-        self.vaes = [load(folder).to(device) for folder in folders]
+        self.vaes: list[Any] = [load(folder) for folder in folders]
         for vae in self.vaes:
             require_divisible(vae, size, "aeroblade.size")
+            vae.to(device)
         self.distance, self.seed = distance.to(device), seed
         self.preprocess = Preprocess(size=size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // size**2, 1))
@@ -137,8 +140,8 @@ class ReconstructionScorer:
                 values = similarity(np.stack([image.inputs[spec] for image in ok]), self.vaes, self.distance)
                 for image, value in zip(ok, values, strict=True):
                     self._known[view, image.sha256] = (float(value), embeddings.OK)
-        values, status = zip(*(self._known[view, key] for key in digests), strict=True)
-        return np.array(values), np.array(status, dtype=object)
+        closeness, status = zip(*(self._known[view, key] for key in digests), strict=True)
+        return np.array(closeness), np.array(status, dtype=object)
 
 
 @torch.inference_mode()
@@ -147,10 +150,11 @@ def similarity(images: NDArray[np.uint8], vaes: Sequence[Any], distance: Lpips) 
     device = distance.weights.device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     copies = (torch.from_numpy(reconstruct(vae, images)).to(device).permute(0, 3, 1, 2) for vae in vaes)
-    return torch.stack([-distance(pixels, copy) for copy in copies]).amax(dim=0).cpu().numpy()
+    closeness: Floats = torch.stack([-distance(pixels, copy) for copy in copies]).amax(dim=0).cpu().numpy()
+    return closeness
 
 
-class Aeroblade(ImageDetector):
+class Aeroblade(BaseDetector):
     """P(generated) by Platt's sigmoid of the closeness, fitted on val; its slope is not negative.
 
     ``vaes`` are the autoencoders' folders, ``size`` is in px.
@@ -192,15 +196,14 @@ class Aeroblade(ImageDetector):
         """Return P(generated) of images, each measured once in a view."""
         if self._scorer is None or self._scorer.seed != samples.seed:
             self._scorer = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed)
-        values, status = {}, None
-        for view in views:
-            closeness, status = self._scorer.closeness(samples, view)
-            values[view] = self.p_generated(closeness)
-        return Scores(status, values)
+        results = {view: self._scorer.closeness(samples, view) for view in views}
+        status = results[views[-1]][1]
+        return Scores(status, {view: self.p_generated(closeness) for view, (closeness, _) in results.items()})
 
     def p_generated(self, similarity: Floats) -> Floats:
         """Return P(generated) (N,) float64 of the closeness (N,)."""
-        return expit(self.slope * similarity + self.offset)
+        scores: Floats = expit(self.slope * similarity + self.offset)
+        return scores
 
     def save(self, folder: Path) -> dict[str, Any]:
         for number, vae in enumerate(self.vaes):

@@ -1,4 +1,4 @@
-"""Bundles: fitted detectors in folders that can be used anywhere."""
+"""Bundles: fitted detectors in folders that can be used anywhere, and the scores that they give."""
 
 import hashlib
 import inspect
@@ -9,33 +9,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_text
-from aigid.data.licences import DATASET_LICENCES
-from aigid.detectors.protocol import Detector
+from aigid.data.licences import DATASET_LICENCES, DEMO_LICENCE, WEIGHT_LICENCES
+from aigid.detectors.protocol import BaseDetector, score_views
 from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import Samples
 
-WEIGHT_LICENCES = {  # licence of published backbones, by the name under which their library knows them
-    "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
-    "ViT-L-14-quickgelu": "OpenAI CLIP, MIT",
-    "ViT-L-14-336-quickgelu": "OpenAI CLIP, MIT",
-    "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
-    "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
-    "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
-    "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
-    "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
-}
 PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each
-DEMO_NOTICE = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
 SCHEMA_VERSION = 3
 METADATA, VALIDATION = "model.json", "validation.csv"
 ZERO_DIGEST = "0" * 64  # stands for the digest of ``model.json`` while it is computed
+AnyDetector = TypeVar("AnyDetector", bound=BaseDetector)
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Provenance:
     """``backbones`` are settings by which equal embeddings can be computed again, ``seed`` is that of the views.
 
     ``training``: ``dataset``, ``manifest_sha256`` and ``images``, the counts by split and generator. ``demonstration``:
-    fitted to show the machinery, not to classify real photographs. ``source``: of a detector trained elsewhere.
+    fitted on demonstration images, not to classify real photographs. ``source``: of a detector trained elsewhere.
     """
 
     backbones: list[dict[str, Any]] = field(default_factory=list)
@@ -62,14 +52,14 @@ class Bundle:
     """
 
     name: str
-    detector: Detector
+    detector: BaseDetector
     settings: dict[str, Any]
     fingerprints: list[str]
     origin: Provenance = field(default_factory=Provenance)
     validation: pd.DataFrame | None = None
 
 
-def provenance_of(name: str, manifest: Path, samples: Samples, fitted: Detector, demonstration: bool) -> Provenance:
+def provenance_of(name: str, manifest: Path, samples: Samples, fitted: BaseDetector, demonstration: bool) -> Provenance:
     """Return that of a detector fitted on samples of a dataset; ``manifest`` is the first of theirs."""
     seen = samples.table[samples.table["split"].isin(fitted.learns_from)]
     by_split = seen.groupby("split")["generator"]
@@ -78,7 +68,7 @@ def provenance_of(name: str, manifest: Path, samples: Samples, fitted: Detector,
     backbones = fitted.backbones(samples)
     parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
     random = any(part["config"] and not part["weights"] for part in parts)
-    data = DEMO_NOTICE if demonstration else DATASET_LICENCES.get(name, "yours to say")
+    data = DEMO_LICENCE if demonstration else DATASET_LICENCES.get(name, "yours to say")
     licences = [f"training data {name}: {data}", *map(_weight_licence, parts)]
     return Provenance(backbones, samples.seed, training, list(dict.fromkeys(licences)), demonstration or random)
 
@@ -145,11 +135,11 @@ def load(folder: Path) -> Bundle:
     try:
         text = path.read_text(encoding="utf-8")
         metadata = json.loads(text)
-        detector_class = get_detector(metadata["detector"])
         if (schema := metadata.get("schema_version")) != SCHEMA_VERSION:
-            raise InputError(
-                f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; train it again with dvc repro"
-            )
+            imported = metadata.get("origin", {}).get("source")
+            remedy = "import it again with aigid import" if imported else "train it again with dvc repro"
+            raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; {remedy}")
+        detector_class = get_detector(metadata["detector"])
         if _digest(text.replace(metadata["sha256"], ZERO_DIGEST, 1)) != metadata["sha256"]:
             raise InputError(f"{path}: not the file that was saved with this model")
         for name, expected in metadata["files"].items():
@@ -165,6 +155,30 @@ def load(folder: Path) -> Bundle:
         raise InputError(f"{folder}: no whole model: {error}") from None
     validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
     return Bundle(metadata["detector"], detector, metadata["settings"], metadata["fingerprints"], origin, validation)
+
+
+def load_detector(folder: Path, kind: type[AnyDetector]) -> AnyDetector:
+    """Return the detector in a folder; InputError where it is of another kind."""
+    model = load(folder)
+    if not isinstance(model.detector, kind):
+        raise InputError(f"{folder}: a model of {model.name}, want {kind.__name__.lower()}")
+    return model.detector
+
+
+def score(model: Bundle, samples: Samples, views: Sequence[str] = ()) -> pd.DataFrame:
+    """Return one row for each val and test image and view; an image without a score has a status that says why.
+
+    ``views`` defaults to those of the embeddings. InputError where the samples are not such as the model was trained
+    on.
+    """
+    require_same(model, samples)
+    return score_views(model.detector, samples.subset("val", "test"), views or samples.views)
+
+
+def validate(detector: BaseDetector, samples: Samples) -> pd.DataFrame | None:
+    """Return the clean validation images' rows, for the bundle; None where there are none."""
+    validation = samples.subset("val")
+    return None if validation.table.empty else score_views(detector, validation, samples.views[:1] or ["clean"])
 
 
 def require_same(model: Bundle, samples: Samples) -> None:

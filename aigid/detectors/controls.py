@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 from aigid.core import seeding
 from aigid.core.params import Settings
 from aigid.detectors.probe import LinearProbe, PositiveFloat, ProbeSettings
+from aigid.detectors.protocol import scores_frame
 from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples, require_both_classes, without_train
-from aigid.detectors.scoring import scores_frame
 from aigid.images import properties
 
 NOISE = 64  # dimensions

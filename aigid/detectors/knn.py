@@ -52,7 +52,8 @@ class KNearestNeighbors(EmbeddingDetector):
 
     def p_generated(self, embeddings: Floats) -> Floats:
         real, fake = (1 - search.kneighbors(embeddings)[0].mean(axis=1) for search in self._search)
-        return np.clip((1 + (fake.astype(np.float64) - real) / 2) / 2, 0, 1)
+        scores: Floats = np.clip((1 + (fake.astype(np.float64) - real) / 2) / 2, 0, 1)
+        return scores
 
     def save(self, folder: Path) -> dict[str, Any]:
         save_file({"real": self.real, "fake": self.fake}, folder / FILE)

@@ -26,6 +26,7 @@ from aigid.detectors.samples import (
     encode_labels,
     mean_and_std,
     require_finite,
+    unit_rows,
 )
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.training import tabular
@@ -88,10 +89,11 @@ def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: TextEncode
             batch = torch.stack([order[torch.arange(step * size, (step + 1) * size) % len(order)] for order in orders])
             targets = (labels[batch] > 0).float()
             sgd.zero_grad()
-            loss(prompts(), rows[batch], targets, encoder.scale, settings.epsilon, generator).backward()
+            torch.autograd.backward(loss(prompts(), rows[batch], targets, encoder.scale, settings.epsilon, generator))
             sgd.step()
     with torch.no_grad():
-        return prompts().numpy()
+        texts: Floats = prompts().numpy()
+    return texts
 
 
 def learning_rate_at(settings: OccSettings, epoch: int) -> float:
@@ -125,7 +127,9 @@ class Prompts(nn.Module):
         self.start, *self.words, self.end = encoder.embed(settings.class_names)
         length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
         if length > (limit := encoder.context_length):
-            raise InputError(f"occ.n_ctx={settings.n_ctx}: prompts of {length} tokens, and the tower reads {limit}")
+            raise InputError(
+                f"occ.n_ctx={settings.n_ctx}: prompts of {length} tokens, and the text encoder reads {limit}"
+            )
         shape = (num, 1 if settings.shared_context else 2, settings.n_ctx, self.start.shape[1])
         self.context = nn.Parameter(0.02 * torch.randn(shape, generator=generator))
 
@@ -179,11 +183,14 @@ class OccClip(EmbeddingDetector):
     def log_odds(self, embeddings: Floats) -> Floats:
         """Return the log-odds (N, K - 1) float64 of each generator against real images."""
         difference = (self.arrays["texts"][:, 1] - self.arrays["texts"][:, 0]).astype(np.float64)
-        return self.arrays["scale"][0] * (_prepare(embeddings, self.arrays) @ difference.T)
+        cosines = np.matmul(_prepare(embeddings, self.arrays), difference.T)
+        odds: Floats = self.arrays["scale"][0] * cosines
+        return odds
 
     def predict_proba(self, embeddings: Floats) -> Floats:
         odds = self.log_odds(embeddings)
-        return softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1)
+        shares: Floats = softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1)
+        return shares
 
     def save(self, folder: Path) -> dict[str, Any]:
         save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / FILE)
@@ -197,12 +204,12 @@ class OccClip(EmbeddingDetector):
 Detector = OccClip
 
 
-def _open_text_encoder(train: Samples, name: str) -> TextEncoder:
+def _open_text_encoder(train: Samples | None, name: str) -> TextEncoder:
     """Return the text encoder of the CLIP that computed the embeddings."""
     from aigid.features.loaders.open_clip import load_text_encoder
 
-    backbones = train.backbones
-    if len(backbones) != 1:
+    assert train is not None, "embeddings without a file need a text encoder"
+    if len(backbones := train.backbones) != 1:
         raise InputError(
             f"occ.backbone: {len(backbones)} backbones in {train.embedding_paths[0]}, want one of open_clip"
         )
@@ -214,4 +221,4 @@ def _prepare(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
     """Return rows (N, D) of length 1, their columns standardized before if so chosen."""
     if "mean" in arrays:
         x = (x - arrays["mean"]) * arrays["inverse"]
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return unit_rows(x)

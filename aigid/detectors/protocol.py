@@ -1,21 +1,24 @@
-"""What a detector is."""
+"""What a detector is, and its scores as rows of a scores file."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aigid.core import params
 from aigid.core.embeddings import OK
-from aigid.detectors.samples import Samples
+from aigid.detectors.samples import Floats, Samples
 
-Floats = NDArray[np.floating[Any]]
 BLOCK = 8192  # rows in memory at a time
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
+MANIFEST_COLUMNS = ("path", "label", "generator", "split")
+OPTIONAL_COLUMNS = ("source", "group")
 
 
 @dataclass(frozen=True)
@@ -30,82 +33,63 @@ class Scores:
     messages: dict[int, str] = field(default_factory=dict)
 
 
-class Detector(Protocol):
+class BaseDetector(ABC):
     """Learns from samples, scores samples, and is saved to a folder without pickle.
 
-    ``logs`` are tables of the training by name; ``learns_from`` are the splits whose images it has seen.
+    ``learns_from`` are the splits whose images it has seen, ``logs`` tables of the training by name, ``classes`` those
+    of its class probabilities, ``real`` first; it has none where it gives P(generated).
     """
 
-    Settings: type
-    learns_from: tuple[str, ...]
-    logs: Mapping[str, pd.DataFrame]
+    Settings: ClassVar[type[params.Settings]]
+    learns_from: ClassVar[tuple[str, ...]] = ("train", "val")
+    logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
+    classes: Sequence[str] = ()
 
     @classmethod
-    def fit(cls, settings: Any, train: Any, val: Any, seed: int, **components: Path) -> Self:
-        """Return a detector fitted on ``train``; choices are made on ``val``; ``components`` are folders it needs.
+    def fit(cls, *args: Any, **components: Any) -> Self:
+        """Return a detector from ``settings``, ``train``, ``val`` and ``seed``; ``components`` are folders it needs.
 
-        Both are `LabeledEmbeddings` for an `EmbeddingDetector`, else `Samples`.
+        Choices are made on ``val``. The samples are `LabeledEmbeddings` for an `EmbeddingDetector`, else `Samples`.
         """
+        raise NotImplementedError
 
+    @abstractmethod
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return the scores of all samples in the views."""
 
     def fingerprints(self, samples: Samples) -> list[str]:
         """Return what must be equal where equal images are to have equal scores, as far as it is known."""
+        return []
 
     def backbones(self, samples: Samples) -> list[dict[str, Any]]:
         """Return the settings of the networks that it started from."""
+        return []
 
+    @abstractmethod
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the arrays below ``folder``; return the ``detector_state`` of ``model.json``."""
 
     @classmethod
+    @abstractmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         """Return the detector whose ``save`` wrote the folder and returned ``state``."""
 
 
-@runtime_checkable
-class GeneratorClassifier(Protocol):
-    """A detector on embeddings that also names the generator: P(generated) = 1 - P(real)."""
-
-    classes: list[str]  # ``real`` first
+class EmbeddingDetector(BaseDetector):
+    """Scores embeddings (N, D): has ``p_generated``, or ``classes`` and ``predict_proba``."""
 
     def predict_proba(self, embeddings: Floats) -> Floats:
         """Return the class probabilities (N, K) float64 of (N, D), rows summing to 1."""
-
-
-class ImageDetector:
-    """What detectors have in common that read the images themselves; they start from no other network."""
-
-    learns_from: tuple[str, ...] = ("train", "val")
-    logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
-
-    def fingerprints(self, samples: Samples) -> list[str]:
-        return []
-
-    def backbones(self, samples: Samples) -> list[dict[str, Any]]:
-        return []
-
-
-class EmbeddingDetector:
-    """Scores samples by their embeddings, (N, D) to P(generated) (N,) float64 in [0, 1]."""
-
-    learns_from: tuple[str, ...] = ("train", "val")
-    logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
-
-    def p_generated(self, embeddings: Floats) -> Floats:
-        """Return P(generated) (N,) float64 of (N, D)."""
-        if isinstance(self, GeneratorClassifier):
-            return 1 - self.predict_proba(embeddings)[:, 0]
         raise NotImplementedError
 
+    def p_generated(self, embeddings: Floats) -> Floats:
+        """Return P(generated) (N,) float64 in [0, 1] of (N, D)."""
+        return 1 - self.predict_proba(embeddings)[:, 0]
+
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
-        """Return P(generated), or the class probabilities of a `GeneratorClassifier`."""
-        predict, shape = self.p_generated, (len(samples.table),)
-        if isinstance(self, GeneratorClassifier):
-            predict, shape = self.predict_proba, (len(samples.table), len(self.classes))
+        predict, num = (self.predict_proba if self.classes else self.p_generated), len(samples.table)
         ok = np.flatnonzero(samples.status == OK)
-        values = {view: np.full(shape, np.nan) for view in views}
+        values = {view: np.full((num, len(self.classes)) if self.classes else num, np.nan) for view in views}
         for view, result in values.items():
             for start in range(0, len(ok), BLOCK):
                 rows = ok[start : start + BLOCK]
@@ -119,3 +103,35 @@ class EmbeddingDetector:
 
     def backbones(self, samples: Samples) -> list[dict[str, Any]]:
         return samples.backbones
+
+
+def scores_frame(
+    manifest: pd.DataFrame, view: str, scores: Floats, status: NDArray[Any] | str, classes: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return a manifest's rows in one view with their scores, NaN where the status (N,) is not ok.
+
+    The scores are P(generated) (N,), or probabilities (N, K) of ``classes``, which get a column ``class_<name>`` each.
+    """
+    columns = [*MANIFEST_COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in manifest)]
+    table = manifest[columns].reset_index(drop=True)
+    table.insert(len(MANIFEST_COLUMNS), "view", view)
+    table.insert(len(MANIFEST_COLUMNS) + 1, "score", to_p_generated(scores))
+    probabilities = {f"class_{name}": scores[:, number] for number, name in enumerate(classes)}
+    return table.assign(status=status, **probabilities)
+
+
+def to_p_generated(scores: Floats) -> Floats:
+    """Return P(generated) (N,) as it is; of class probabilities (N, K) what P(real) leaves of 1, in [0, 1]."""
+    return np.clip(1 - scores[:, 0], 0, 1) if scores.ndim == 2 else scores
+
+
+def score_views(detector: BaseDetector, samples: Samples, views: Sequence[str]) -> pd.DataFrame:
+    """Return the scores file's rows of all samples, one view below the other."""
+    result = detector.score(samples, views)
+    return pd.concat(
+        [
+            scores_frame(samples.table, view, values, result.status, detector.classes)
+            for view, values in result.values.items()
+        ],
+        ignore_index=True,
+    )

@@ -5,18 +5,24 @@
 """
 
 import re
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import iter_modules, resolve_name
+from typing import TYPE_CHECKING
 
 from aigid.core.errors import InputError
+from aigid.core.params import Settings
+
+if TYPE_CHECKING:
+    from aigid.detectors.protocol import BaseDetector
 
 TRAINED, IMPORTED_DETECTORS = "aigid.detectors", "aigid.importers"
 ALIASES = {  # several detectors of one module
-    "averaging": "aigid.detectors.gate.detector:AverageFusion",
-    "concatenation": "aigid.detectors.gate.detector:ConcatenationFusion",
-    "gate": "aigid.detectors.gate.detector:GatedFusion",
+    "averaging": "aigid.detectors.gate:AverageFusion",
+    "concatenation": "aigid.detectors.gate:ConcatenationFusion",
+    "gate": "aigid.detectors.gate:GatedFusion",
 }
 
 
@@ -25,11 +31,12 @@ def names() -> list[str]:
     return sorted({*ALIASES, *modules(TRAINED, "Detector")})
 
 
+@cache
 def modules(package: str, attribute: str) -> dict[str, str]:
     """Return the modules of a package that bind ``attribute`` at their top level, by name; imports none of them."""
-    bound = re.compile(rf"^(?:class|def) {attribute}\b(?!\(Protocol)|^{attribute} = ", re.MULTILINE)
-    result = {}
-    for folder in map(Path, find_spec(package).submodule_search_locations):
+    bound = re.compile(rf"^(?:class|def) {attribute}\b|^{attribute} = ", re.MULTILINE)
+    spec, result = find_spec(package), {}
+    for folder in map(Path, spec.submodule_search_locations or () if spec else ()):
         for module in iter_modules([str(folder)]):
             path = f"{module.name}/detector.py" if module.ispkg else f"{module.name}.py"
             if (folder / path).is_file() and bound.search((folder / path).read_text(encoding="utf-8")):
@@ -37,18 +44,19 @@ def modules(package: str, attribute: str) -> dict[str, str]:
     return result
 
 
-def get_detector(name: str) -> type:
-    """Return the class, a `base.protocol.Detector`; InputError that lists the known names."""
-    module, _, attribute = locate(name).partition(":")
-    return getattr(import_module(module), attribute)
+def get_detector(name: str) -> "type[BaseDetector]":
+    """Return a detector's class; InputError that lists the known names."""
+    detector: type[BaseDetector] = resolve_name(locate(name))
+    return detector
 
 
-def settings_of(name: str) -> type:
+def settings_of(name: str) -> type[Settings]:
     """Return the settings of a detector, those of ``<package>.settings`` without importing the detector itself."""
     module = locate(name).partition(":")[0]
-    light = f"{module.rpartition('.')[0]}.settings"
+    light = f"{module.removesuffix('.detector')}.settings"
     if module.endswith(".detector") and find_spec(light):
-        return getattr(import_module(light), "DetectorSettings", None) or get_detector(name).Settings
+        settings: type[Settings] = import_module(light).DetectorSettings
+        return settings
     return get_detector(name).Settings
 
 

@@ -130,7 +130,10 @@ class Samples:
 
 def open_dataset(table: pd.DataFrame, paths: Sequence[Path]) -> Samples:
     """Join a manifest with its embedding files; InputError where a file was computed from another manifest."""
-    files = [embedding_files.read(path) for path in paths]
+    return _join(table, [embedding_files.read(path) for path in paths])
+
+
+def _join(table: pd.DataFrame, files: list[EmbeddingFile]) -> Samples:
     for file in files:
         if len(file.key) != len(table):
             raise InputError(f"{file.path}: {len(file.key)} rows, but the manifest has {len(table)}; extract again")
@@ -154,8 +157,8 @@ def open_to_score(path: Path, embeddings: Path | None, root: Path, seed: int) ->
     rows = without_train(table)
     if embeddings is None:
         return Samples(rows, root, seed)
-    samples = open_dataset(rows if len(embedding_files.read(embeddings).key) == len(rows) else table, [embeddings])
-    return samples.subset("val", "test")
+    file = embedding_files.read(embeddings)
+    return _join(rows if len(file.key) == len(rows) else table, [file]).subset("val", "test")
 
 
 def open_samples(
@@ -166,19 +169,14 @@ def open_samples(
     Where a manifest has a name, its paths in ``table`` begin with it. InputError where files and manifests do not
     belong together.
     """
-    tables = [manifest.read(path) for path in manifests.values()]
+    tables = {name: manifest.read(path) for name, path in manifests.items()}
     if len(tables) > 1 and len(embeddings) != len(tables):
         raise InputError(f"{len(tables)} manifests and {len(embeddings)} embedding files: want one for each")
-    named = [
-        rows.assign(path=f"{name}/" + rows["path"]) if name else rows
-        for name, rows in zip(manifests, tables, strict=True)
-    ]
-    paths = [list(embeddings)] if len(tables) == 1 else [[path] for path in embeddings]
-    opened = [open_dataset(rows, files) for rows, files in zip(tables, paths, strict=True) if files]
-    table = pd.concat(named, ignore_index=True)
-    return Samples(
-        table, root, opened[0].seed if opened else seed, [files for samples in opened for files in samples.files]
-    )
+    named = [rows.assign(path=f"{name}/" + rows["path"]) if name else rows for name, rows in tables.items()]
+    paths = [embeddings] if len(tables) == 1 else [[path] for path in embeddings]
+    opened = [open_dataset(rows, files) for rows, files in zip(tables.values(), paths, strict=True) if files]
+    files = [files for samples in opened for files in samples.files]
+    return Samples(pd.concat(named, ignore_index=True), root, opened[0].seed if opened else seed, files)
 
 
 def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:
@@ -192,8 +190,9 @@ def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:
     return result
 
 
-def join(parts: Sequence[LabeledEmbeddings]) -> LabeledEmbeddings:
-    """Return rows of several datasets of the same widths, one below the other."""
+def join(datasets: Iterable[Samples], split: str, views: Sequence[str] = ("clean",)) -> LabeledEmbeddings:
+    """Return a split of several datasets of the same widths, one below the other."""
+    parts = [dataset.split(split, views) for dataset in datasets]
     x, y, paths, generators = (
         np.concatenate([getattr(part, column) for part in parts]) for column in ("x", "y", "paths", "generators")
     )
@@ -223,6 +222,12 @@ def mean_and_std(x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return mean, std
 
 
+def unit_rows(x: Floats) -> Floats:
+    """Return rows (N, D) scaled to length 1."""
+    lengths: Floats = np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return x / lengths
+
+
 def class_names(generators: NDArray[Any] | None, split: str) -> list[str]:
     """Return ``real`` and then the generators of a split, sorted; InputError unless there are both."""
     present = set() if generators is None else set(generators.tolist())
@@ -232,7 +237,7 @@ def class_names(generators: NDArray[Any] | None, split: str) -> list[str]:
     return ["real", *names]
 
 
-def encode_labels(generators: NDArray[Any] | None, classes: list[str], split: str) -> Ints:
+def encode_labels(generators: NDArray[Any] | None, classes: Sequence[str], split: str) -> Ints:
     """Return the index (N,) int64 of each row's generator in ``classes``; InputError where the two sets differ."""
     names = [] if generators is None else generators.tolist()
     if missing := [name for name in classes if name not in names]:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
-from aigid.detectors.cnn.data import ChannelDataset
+from aigid.core.embeddings import OK
 from aigid.detectors.cnn.detector import Cnn, generator_names
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
-from aigid.detectors.samples import encode_labels
+from aigid.detectors.samples import Samples, encode_labels
 
 SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "frequency"))
 
@@ -36,18 +36,17 @@ def ablate(
 
 
 def _measure(settings: CnnSettings, manifest: pd.DataFrame, root: Path, vae: Path, seed: int) -> dict[str, float]:
-    source = ChannelDataset(settings, vae, root, seed)
-    detector, log = Cnn.train(settings, source, manifest, seed)
+    samples = Samples(manifest, root, seed)
+    detector = Cnn.fit(settings, samples.subset("train"), samples.subset("val"), seed, vae=vae)
     test = manifest[manifest["split"] == "test"]
     names = generator_names(test, settings)
     known = np.isin(names, detector.classes)
-    y = encode_labels(names[known], detector.classes, "test")
-    samples, _ = source.samples(test[known], y, "clean")
-    p = detector.probabilities(samples)
-    predicted = p.argmax(axis=1)
+    result = detector.score(Samples(test[known], root, seed), ["clean"])
+    ok = result.status == OK
+    y, p = encode_labels(names[known], detector.classes, "test")[ok], result.values["clean"][ok]
     return {
-        "val_f1_macro": float(log["val_f1_macro"].max()),
-        "auroc": float(roc_auc_score(samples.y > 0, 1 - p[:, 0])),
-        "acc": float((predicted == samples.y).mean()),
-        "f1_macro": float(f1_score(samples.y, predicted, average="macro")),
+        "val_f1_macro": float(detector.logs["epochs"]["val_f1_macro"].max()),
+        "auroc": float(roc_auc_score(y > 0, 1 - p[:, 0])),
+        "acc": float((p.argmax(axis=1) == y).mean()),
+        "f1_macro": float(f1_score(y, p.argmax(axis=1), average="macro")),
     }

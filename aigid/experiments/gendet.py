@@ -15,8 +15,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from aigid.detectors.bundle import Bundle
-from aigid.detectors.gendet.losses import squared_cosine_distance
-from aigid.detectors.gendet.model import GenDetModel, Student
+from aigid.detectors.gendet.model import GenDetModel, Student, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import DISTANCES, LOSSES, batched, build_student
 from aigid.detectors.samples import Samples

@@ -18,11 +18,11 @@ from torch.nn.functional import interpolate, relu
 
 from aigid.core import seeding
 from aigid.core.embeddings import OK
-from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples
+from aigid.detectors.gate import by_rows
+from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples, join
 from aigid.detectors.sef.detector import DOMAINS, Sef, fit_head
 from aigid.detectors.sef.model import Expert, p_generated
 from aigid.detectors.sef.settings import EXPERTS
-from aigid.detectors.sef.training import training_rows
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
 from aigid.images.decode import decode
@@ -56,7 +56,7 @@ def compare(
     detector: Sef, domains: Sequence[Samples], test_sets: Mapping[str, tuple[TestSet, Floats]], experts: Path, seed: int
 ) -> pd.DataFrame:
     """Return the `table` of all methods; ``domains`` trained the gate, ``experts`` is the folder of the experts."""
-    train = training_rows(domains, "train", detector.settings.fusion.views)
+    train = join(domains, "train", detector.settings.fusion.views)
     paths = {"naive mix" if name == "both" else name: experts / f"{name}.safetensors" for name in EXPERTS}
     methods = expert_scorers(detector, train, paths, seed)
     scores = {method: {name: [score(x)] for name, (_, x) in test_sets.items()} for method, score in methods.items()}
@@ -77,16 +77,11 @@ def expert_scorers(
         start = list(experts).index(name) * width
         return lambda x: p_generated(experts[name], x[:, start : start + width])
 
-    y, x = torch.from_numpy(train.y), torch.from_numpy(train.x)
-    linear = fit_head(lambda rows: x[rows], y, len(DOMAINS), width, gate.settings.fusion, seed, "concatenation")
-
-    def side_by_side(x: Floats) -> Floats:
-        return linear(torch.from_numpy(x[:, :num])).numpy().astype(np.float64)
-
+    linear = fit_head(train, gate.settings.fusion, seed, "concatenation")
     return {
         **{f"expert {name}" if name in DOMAINS else name: alone(name) for name in experts},
         "mean of the experts' scores": lambda x: np.mean([alone(name)(x) for name in DOMAINS], axis=0),
-        "concatenation": side_by_side,
+        "concatenation": lambda x: by_rows(linear, x[:, :num], linear),
         "gate": lambda x: gate.p_generated(x[:, :num]),
     }
 

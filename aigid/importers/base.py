@@ -32,4 +32,5 @@ def get_importer(name: str) -> Callable[[ImportRequest], Bundle]:
     known = ALIASES | {module.replace("_", "-"): f"{path}:import_detector" for module, path in by_module.items()}
     if name not in known:
         raise InputError(f"unknown detector {name!r}; known: {', '.join(sorted(known))}")
-    return resolve_name(known[name])
+    importer: Callable[[ImportRequest], Bundle] = resolve_name(known[name])
+    return importer

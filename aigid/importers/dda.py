@@ -8,14 +8,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.probe import LinearProbe
 from aigid.features import checkpoints, lora
-from aigid.features.backbones import BackboneSettings, LoraSettings, backbone_settings, fingerprint
+from aigid.features.backbones import BackboneSettings, LoraSettings, fingerprint
 from aigid.features.loaders import timm
 from aigid.importers import linear
 from aigid.importers.base import ImportRequest
@@ -40,9 +40,9 @@ class Dda(LinearProbe):
         return super().save(folder)
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         """Return what ``save`` wrote; the encoder stays on disk."""
-        head = LinearProbe.load(folder, facts)
+        head = LinearProbe.load(folder, state)
         return cls(head.weight, head.bias, lambda: checkpoints.read(folder / ENCODER_FILE))
 
 
@@ -56,7 +56,7 @@ def import_detector(request: ImportRequest) -> Bundle:
     settings, path = linear.requested_backbone(request.backbone, published()), request.weights
     checkpoints.require_file(path)
     with torch.device("meta"):
-        net = timm.build(settings)
+        net: Any = timm.build(settings)
     state, expected = checkpoints.read(path), shapes(net)
     state.pop(f"{BASE}mask_token", None)  # of DINOv2's own training
     num_positions = state[BASE + POSITIONS].numel() // net.embed_dim if BASE + POSITIONS in state else 1
@@ -73,10 +73,10 @@ def import_detector(request: ImportRequest) -> Bundle:
 
 def published() -> BackboneSettings:
     """Return DINOv2 ViT-L/14 as DDA feeds it."""
-    return backbone_settings("dinov2_vit_l14_dda")
+    return linear.published_backbone("dinov2_vit_l14_dda", {})
 
 
-def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+def shapes(net: Any) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a checkpoint of ``net`` by name; DDA's rank is that of ``LoraSettings``."""
     layers = lora.target_modules(net)
     result = {_published(name, layers): tuple(shape) for name, shape in checkpoints.shapes(net).items()}
@@ -86,7 +86,7 @@ def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return result | linear.shapes(HEAD, net.embed_dim)
 
 
-def merge_lora(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+def merge_lora(state: Mapping[str, Tensor], net: Any) -> dict[str, Tensor]:
     """Return the encoder's tensors by timm's names: LoRA's product added, positions for ``net``'s grid."""
     layers = lora.target_modules(net)
     merged = {name: state[_published(name, layers)].float() for name in net.state_dict()}
@@ -102,7 +102,8 @@ def resize_position_embedding(pos_embed: Tensor, side: int) -> Tensor:
 
     That is bicubic without antialiasing, by a factor that is a tenth of a patch too large; timm's differ.
     """
-    grid = pos_embed[:, 1:].unflatten(1, (isqrt(pos_embed.shape[1] - 1), -1)).permute(0, 3, 1, 2)
+    sides, width = isqrt(pos_embed.shape[1] - 1), pos_embed.shape[2]
+    grid = pos_embed[:, 1:].reshape(1, sides, sides, width).permute(0, 3, 1, 2)
     if grid.shape[-1] == side:
         return pos_embed
     scaled = interpolate(grid, scale_factor=(side + 0.1) / grid.shape[-1], mode="bicubic")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, Provenance
-from aigid.detectors.featdistill import model as experts
-from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
+from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill, lazy_member
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.importers.base import ImportRequest
 
@@ -33,5 +32,5 @@ def import_detector(request: ImportRequest) -> Bundle:
 def _member(name: str, file: Path) -> EnsembleMember:
     if not file.is_file():
         raise InputError(f"{file}: no such file; the ensemble has all four experts")
-    settings = ExpertSettings(backbone=KINDS[name.partition("_")[0]], seed=0)
-    return EnsembleMember(settings, lambda: experts.load(settings, file), file)
+    settings = {"backbone": KINDS[name.partition("_")[0]], "seed": 0}
+    return lazy_member(ExpertSettings.model_validate(settings), file)

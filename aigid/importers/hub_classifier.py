@@ -12,10 +12,10 @@ from PIL import Image
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
-from aigid.degradations import views
+from aigid.degradations.views import apply
 from aigid.detectors.bundle import Bundle, Provenance
-from aigid.detectors.protocol import ImageDetector, Scores
-from aigid.detectors.samples import Samples
+from aigid.detectors.protocol import BaseDetector, Scores
+from aigid.detectors.samples import Floats, Samples
 from aigid.features import checkpoints
 from aigid.images import ImageError
 from aigid.images.decode import decode
@@ -25,7 +25,7 @@ BATCH = 16
 FOLDER = "classifier"  # in the bundle
 
 
-class HubClassifier(ImageDetector):
+class HubClassifier(BaseDetector):
     """A model and its image processor, both of transformers; P(generated) is what its fake labels get.
 
     No code of the repository is run.
@@ -38,28 +38,31 @@ class HubClassifier(ImageDetector):
     @classmethod
     def from_source(cls, source: str, fake_labels: tuple[str, ...]) -> Self:
         """Load a folder or a hub's repository; InputError where it has no such label, or not all weights."""
-        kind, name = transformers.AutoModelForImageClassification, f"config.json and model.safetensors of {source}"
+        kind: Any = transformers.AutoModelForImageClassification
+        processors: Any = transformers.AutoImageProcessor
+        name = f"config.json and model.safetensors of {source}"
         with checkpoints.hub_errors(source, name):
             model, loading_info = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True)
-            processor = transformers.AutoImageProcessor.from_pretrained(source)
+            processor = processors.from_pretrained(source)
         checkpoints.check(source, loading_info["missing_keys"], loading_info["unexpected_keys"])
         known = list(model.config.id2label.values())
         if unknown := [label for label in fake_labels if label not in known]:
             raise InputError(f"--fake-label {unknown[0]!r}: {source} has the labels {', '.join(known)}")
         return cls(model, processor, fake_labels)
 
-    def score(self, samples: Samples, names: Sequence[str]) -> Scores:
+    def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return P(generated) of files in views, ``BATCH`` images at a time."""
-        status, messages = np.full(len(samples.table), OK, object), {}
-        values = {name: np.full(len(status), np.nan) for name in names}
-        for name, result in values.items():
-            for start in range(0, len(status), BATCH):
+        paths, digests = (samples.table[name].tolist() for name in ("path", "sha256"))
+        status, messages = np.full(len(paths), OK, object), dict[int, str]()
+        values = {view: np.full(len(paths), np.nan) for view in views}
+        for view, result in values.items():
+            for start in range(0, len(paths), BATCH):
                 images = {}
-                for index, row in enumerate(samples.table.iloc[start : start + BATCH].itertuples(), start):
+                for index in range(start, min(start + BATCH, len(paths))):
                     try:
-                        known = samples.pixels.get(row.sha256)
-                        image = decode(samples.root / row.path) if known is None else known
-                        images[index] = views.apply(name, image, row.sha256, samples.seed)[0]
+                        known = samples.pixels.get(digests[index])
+                        image = decode(samples.root / paths[index]) if known is None else known
+                        images[index] = apply(view, image, digests[index], samples.seed)[0]
                     except ImageError as error:
                         status[index], messages[index] = str(error.status), error.message
                 if images:
@@ -67,12 +70,13 @@ class HubClassifier(ImageDetector):
         return Scores(status, values, messages)
 
     @torch.inference_mode()
-    def p_generated(self, images: list[np.ndarray]) -> np.ndarray:
+    def p_generated(self, images: list[np.ndarray]) -> Floats:
         """Return P(generated) (N,) float64 of images (H, W, 3) uint8."""
         inputs = self.processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
         logits = self.model(**inputs.to(self.model.device)).logits.double()
         fake = [number for number, label in self.model.config.id2label.items() if label in self.fake_labels]
-        return logits.softmax(dim=1)[:, fake].sum(dim=1).clamp(0, 1).cpu().numpy()
+        scores: Floats = logits.softmax(dim=1)[:, fake].sum(dim=1).clamp(0, 1).cpu().numpy()
+        return scores
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the folder ``classifier`` as transformers does."""
@@ -81,9 +85,8 @@ class HubClassifier(ImageDetector):
         return {"fake_labels": list(self.fake_labels)}
 
     @classmethod
-    def load(cls, folder: Path, facts: dict[str, Any]) -> Self:
-        """Return what ``save`` wrote."""
-        return cls.from_source(str(folder / FOLDER), tuple(facts["fake_labels"]))
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        return cls.from_source(str(folder / FOLDER), tuple(state["fake_labels"]))
 
 
 Detector = HubClassifier

@@ -28,10 +28,6 @@ class LinearHead:
     backbone: str
     changes: dict[str, Any] = field(default_factory=dict)  # of the backbone: the authors' own preprocessing
 
-    def published(self) -> BackboneSettings:
-        """Return the backbone as the authors feed it."""
-        return backbone_settings(self.backbone, self.changes)
-
     def load(self, path: Path) -> LinearProbe:
         """Return the probe; InputError where the file holds anything else."""
         checkpoints.require_file(path)
@@ -43,7 +39,8 @@ class LinearHead:
         """Return a bundle that nobody here trained: no validation images, no fingerprint but the backbone's."""
         if request.weights is None:
             raise InputError(f"--weights: name {self.weights_file}")
-        probe, backbone = self.load(request.weights), requested_backbone(request.backbone, self.published())
+        backbone = requested_backbone(request.backbone, published_backbone(self.backbone, self.changes))
+        probe = self.load(request.weights)
         origin = Provenance([backbone.model_dump(mode="json")], licences=self.licences, source=self.source)
         return Bundle("probe", probe, {"weights": request.weights.name}, [], origin)
 
@@ -84,13 +81,20 @@ def load_numbers(state: Mapping[str, Tensor], prefix: str) -> tuple[np.ndarray, 
     return state[f"{prefix}weight"][0].double().numpy(), float(state[f"{prefix}bias"])
 
 
+def published_backbone(name: str, changes: dict[str, Any]) -> BackboneSettings:
+    """Return the backbone of a published head as its authors feed it."""
+    settings = backbone_settings(name, changes)
+    assert isinstance(settings, BackboneSettings)
+    return settings
+
+
 def requested_backbone(requested: str | None, published: BackboneSettings) -> BackboneSettings:
     """Return the backbone as published, or the requested one if it differs in its preprocessing alone."""
     if requested is None:
         return published
     settings = backbone_settings(requested)
     wrong = [key for key in ("library", "model", "pool") if getattr(settings, key, None) != getattr(published, key)]
-    if wrong:
+    if wrong or not isinstance(settings, BackboneSettings):
         differences = ", ".join(f"{key} {getattr(settings, key, None)}" for key in wrong)
         belongs = f"this head belongs to {published.model}, pool {published.pool}"
         raise InputError(f"--backbone {requested}: {differences}; {belongs}")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from aigid.core.embeddings import OK
 from aigid.core.params import validate
 from aigid.detectors import bundle
-from aigid.detectors.protocol import Scores
+from aigid.detectors.protocol import Scores, to_p_generated
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 from aigid.prediction import verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
 from aigid.prediction.output import Prediction
-from aigid.prediction.scorers import Scorer, to_p_generated
+from aigid.prediction.scorers import Scorer
 
 if TYPE_CHECKING:
     from aigid.features.extract import EncoderLoader

@@ -13,9 +13,8 @@ import pandas as pd
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, require_same
-from aigid.detectors.protocol import EmbeddingDetector, Scores
+from aigid.detectors.protocol import EmbeddingDetector, Scores, to_p_generated
 from aigid.detectors.samples import Samples
-from aigid.detectors.scoring import p_generated
 from aigid.features.backbones import BackboneSettings, ConcatSettings, components
 from aigid.prediction.inspection import InspectedImage, batch_by_size
 
@@ -110,11 +109,6 @@ class Scorer:
             return ""
         names = {f"{part.model} {part.pretrained or part.revision or ''}".strip() for part in self.backbones}
         return f" (the bundle takes {', '.join(sorted(names))}; --weights names a copy on disk)"
-
-
-def to_p_generated(values: np.ndarray) -> np.ndarray:
-    """Return P(generated) (N,) as it is; of class probabilities (N, K), what P(real) leaves."""
-    return p_generated(values) if values.ndim == 2 else values
 
 
 def backbone_of(model: Bundle, folder: Path, weights: str | None = None) -> AnyBackbone:

@@ -74,12 +74,12 @@ def test_the_added_detector_is_trained_scored_and_judged(patched, tmp_path):
     stage = (sys.executable, "-m")
     run(
         *(*stage, "stages.train", "--detector", "centroid", "--manifest", tmp_path / "demo.csv"),
-        *("--embeddings", embeddings, "--out", tmp_path / "models/centroid"),
+        *("--input", embeddings, "--out", tmp_path / "models/centroid"),
         cwd=patched,
     )
     run(
         *(*stage, "stages.score", "--model", tmp_path / "models/centroid", "--manifests", tmp_path),
-        *("--embeddings", tmp_path / "embeddings", "--out", tmp_path / "scores"),
+        *("--input", tmp_path / "embeddings", "--out", tmp_path / "scores"),
         cwd=patched,
     )
     judged = aigid("evaluate", tmp_path / "scores/demo.csv", "--json", cwd=patched)

@@ -64,13 +64,13 @@ def test_stages_without_images_need_no_torch(stage):
         ("demo", "demo.demo.seed", "x", ["--dataset", "demo", "--images", "i", "--out", "m.csv"]),
         ("extract", "backbones.tiny_clip.dtype", "int8",
          ["--backbone", "tiny_clip", "--dataset", "demo", "--manifest", "m.csv", "--out", "e.h5"]),
-        ("train", "probe.c", -1.0, ["--detector", "probe", "--manifest", "m.csv", "--embeddings", "e.h5",
+        ("train", "probe.c", -1.0, ["--detector", "probe", "--manifest", "m.csv", "--input", "e.h5",
           "--out", "p"]),
         ("align", "aligned.max_images", 0,
          ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
         ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--history", "l"]),
         ("train", "sef.fusion.views", 3, ["--detector", "sef", "--dataset", "demo", "--manifest", "m.csv",
-          "--embeddings", "e.h5", "--component", "experts=e", "--out", "m"]),
+          "--input", "e.h5", "--component", "experts=e", "--out", "m"]),
     ],
 )  # fmt: skip
 def test_a_bad_parameter_answers_before_torch(stage, key, value, arguments, tmp_path):

@@ -3,18 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from tqdm import tqdm
 
 from aigid.core import embeddings, seeding
 from aigid.core.cache import CacheEntry, ShardWriter, entry_path, memory_map
-from aigid.core.files import num_workers, sha256
+from aigid.core.files import choose_device, device_name, num_workers, sha256
 from aigid.degradations import views
-from aigid.detectors.cnn import model
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
@@ -58,7 +59,7 @@ class ChannelDataset:
         self._reader, self._cache_root = Reader(root, seed, pixels or {}), cache_root
         self.preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
-        self._vae_folder, self._vae = vae_folder, None
+        self._vae_folder = vae_folder
 
     @property
     def fingerprints(self) -> list[str]:
@@ -69,7 +70,7 @@ class ChannelDataset:
         """Return the readable images of a manifest with classes ``y`` in one view, and the status of every row."""
         entries = {channel: self._cache(channel, view) for channel in self.settings.channels}
         status = np.full(len(manifest), embeddings.OK, dtype=object)
-        pictures = {}
+        pictures: dict[Channel, dict[str, np.ndarray]] = {}
         for effective_view in dict.fromkeys(self._view(channel, view) for channel in entries):
             mine = {channel: entry for channel, entry in entries.items() if self._view(channel, view) == effective_view}
             for key, why in self._fill(manifest, effective_view, mine).items():
@@ -122,9 +123,7 @@ class ChannelDataset:
         if channel == "rgb" or not squares:
             yield from squares
         elif channel == "frequency":
-            yield from (
-                model.log_magnitude_spectrum(square, "wrap_frequency" in compat)[..., None] for square in squares
-            )
+            yield from (log_magnitude_spectrum(square, "wrap_frequency" in compat)[..., None] for square in squares)
         else:
             from aigid.generators.autoencoder_kl import reconstruct
 
@@ -133,27 +132,51 @@ class ChannelDataset:
             seeds += seeds[:1] * (len(padded) - len(squares))
             reconstructions = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
             for square, copy in zip(squares, reconstructions, strict=False):
-                yield model.reconstruction_error(square, copy, "legacy_offset" in compat)[..., None]
+                yield reconstruction_error(square, copy, "legacy_offset" in compat)[..., None]
 
-    @property
+    @cached_property
     def vae(self) -> Any:
         """The VAE on its device, loaded when it is first needed."""
-        if self._vae is None:
-            from aigid.core.files import choose_device, device_name
-            from aigid.generators.autoencoder_kl import load, require_divisible
+        from aigid.generators.autoencoder_kl import load, require_divisible
 
-            self._vae = load(self._vae_folder).to(choose_device(device_name()))
-            require_divisible(self._vae, self.settings.size)
-        return self._vae
+        vae: Any = load(self._vae_folder)
+        require_divisible(vae, self.settings.size)
+        return vae.to(choose_device(device_name()))
 
 
 def load_arrays(entry: CacheEntry) -> dict[str, np.ndarray]:
     """Return every cached array (S, S, C) by its image's sha256, on disk until it is looked at."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for path in entry.shards():
         key = np.ascontiguousarray(memory_map(path, "key")).view("S64").ravel().astype(str).tolist()
         arrays |= zip(key, memory_map(path, "rows"), strict=True)
     return arrays
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """(S, S, 3) uint8 to (S, S) uint8 by Rec. 601, as Pillow's mode "L"."""
+    return np.asarray(Image.fromarray(image).convert("L"))
+
+
+def log_magnitude_spectrum(image: np.ndarray, wrap: bool = False) -> np.ndarray:
+    """Return 20 ln |F| (S, S) uint8 of the luma of an image (S, S, 3) uint8, lowest frequency in the middle.
+
+    Values beyond 0 to 255 are clipped; with ``wrap`` they are taken modulo 256, as in the published code.
+    """
+    magnitude = np.abs(np.fft.fftshift(np.fft.fft2(luma(image).astype(np.float64))))
+    levels = 20 * np.log(magnitude + 1e-8)
+    spectrum: np.ndarray = np.trunc(levels).astype(np.int64) % 256 if wrap else np.clip(levels, 0, 255)
+    return spectrum.astype(np.uint8)
+
+
+def reconstruction_error(image: np.ndarray, reconstruction: np.ndarray, offset: bool = False) -> np.ndarray:
+    """Return an autoencoder's error, (S, S) uint8: the luma of e/2, e = |x - x'| with pixels on the scale -1 to 1.
+
+    ``image`` (S, S, 3) uint8, ``reconstruction`` (S, S, 3) float32 in about [-1, 1].
+    With ``offset`` the published e/2 + 1/2.
+    """
+    wrong = np.abs(image.astype(np.float32) / 127.5 - 1 - reconstruction) / 2 + (0.5 if offset else 0)
+    return luma((np.clip(wrong, 0, 1) * 255).astype(np.uint8))
 
 
 def batches(samples: Iterable[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:

@@ -1,13 +1,16 @@
-"""Train the network; of its epochs the best counts."""
+"""The network, any of timm's with a stem for as many channels as there are, and its training."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import timm
 import torch
 from sklearn.metrics import f1_score
 from torch import nn
 from torch.nn import functional
 
+from aigid.core.errors import InputError
 from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.training import distributed, loop
@@ -17,6 +20,29 @@ from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 EVAL_BATCH = 256
 MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
 LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
+
+
+def build_model(settings: CnnSettings, num_classes: int) -> nn.Module:
+    """Return (B, C, S, S) to (B, ``num_classes``), whose first convolution is initialized anew, as in NYCU's code."""
+    overlay = {"file": settings.weights} if settings.weights else None
+    try:
+        net: Any = timm.create_model(
+            settings.model, pretrained=settings.pretrained, num_classes=num_classes, pretrained_cfg_overlay=overlay
+        )
+    except RuntimeError as failure:
+        raise InputError(f"cnn.model={settings.model!r}: {str(failure).splitlines()[0]}") from None
+    except Exception as failure:  # the hub's client raises a dozen kinds
+        reason = str(failure).splitlines()[0]
+        raise InputError(f"cnn.model={settings.model!r}: its weights: {reason}; cnn.weights names a file") from None
+    name = net.pretrained_cfg.get("first_conv")
+    stem = net.get_submodule(name) if isinstance(name, str) and name else None
+    if not isinstance(stem, nn.Conv2d):
+        raise InputError(f"cnn.model={settings.model!r}: its first layer is no single convolution")
+    size, channels = stem.kernel_size[0], settings.num_channels
+    fresh = nn.Conv2d(channels, stem.out_channels, size, settings.stem_stride, size // 2, bias=stem.bias is not None)
+    net.set_submodule(name, fresh)
+    network: nn.Module = net.to(memory_format=torch.channels_last)
+    return network
 
 
 def train(

@@ -65,32 +65,26 @@ class TrainDataset:
             with ThreadPoolExecutor(num_workers()) as pool:
                 return self.take(epoch, indices, pool)
         pairs = list(pool.map(lambda index: self.pair(epoch, int(index)), indices))
-        y = self.images["label"].to_numpy(np.int64)[indices]
-        return Batch(*(np.stack(side) for side in zip(*pairs, strict=True)), y)
+        clean, degraded = (np.stack(side) for side in zip(*pairs, strict=True))
+        return Batch(clean, degraded, self.images["label"].to_numpy(np.int64)[indices])
 
     def pair(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
         """Return one image, clean and degraded, (S, S, 3) each."""
         row, settings = self.images.iloc[index], self.settings
         key = (self.seed, epoch, row["sha256"])
         image = limit_long_side(_decoded(self.root / row["path"]), settings.max_long_side)
-        degraded_image = image
+        views = [image, image]
         if settings.policy is not None:
-            degraded_image, _ = apply_policy(
-                settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned
-            )
+            views[1], _ = apply_policy(settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
         draw = seeding.numpy_generator("crop", *key)
-        show = self._crop(image.shape[:2], draw)
-        turn = settings.hflip and draw.random() < 0.5
-        clean, degraded = (
-            np.ascontiguousarray(view[:, ::-1]) if turn else view for view in map(show, (image, degraded_image))
-        )
-        return clean, degraded
-
-    def _crop(self, shape: tuple[int, int], draw: np.random.Generator):
-        if self.settings.crop == "inference":
-            return lambda image: resize_and_crop(image, self.preprocess)
-        box = random_box(*shape, self.settings.min_area, draw)
-        return lambda image: crop_and_resize(image, box, self.preprocess)
+        if settings.crop == "inference":
+            views = [resize_and_crop(view, self.preprocess) for view in views]
+        else:
+            box = random_box(image.shape[0], image.shape[1], settings.min_area, draw)
+            views = [crop_and_resize(view, box, self.preprocess) for view in views]
+        if settings.hflip and draw.random() < 0.5:
+            views = [np.ascontiguousarray(view[:, ::-1]) for view in views]
+        return views[0], views[1]
 
 
 def limit_long_side(image: Pixels, long_side: int) -> Pixels:
@@ -99,9 +93,8 @@ def limit_long_side(image: Pixels, long_side: int) -> Pixels:
     scale = long_side / max(height, width)
     if scale >= 1:
         return image
-    return np.asarray(
-        Image.fromarray(image).resize((max(round(width * scale), 1), max(round(height * scale), 1)), Image.BICUBIC)
-    )
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def random_box(height: int, width: int, min_area: float, draw: np.random.Generator) -> CropBox:
@@ -118,10 +111,8 @@ def random_box(height: int, width: int, min_area: float, draw: np.random.Generat
 
 def crop_and_resize(image: Pixels, box: CropBox, preprocess: Preprocess) -> Pixels:
     """Return a part of an image as the encoder's square."""
-    part = image[box.top : box.top + box.height, box.left : box.left + box.width]
-    return np.asarray(
-        Image.fromarray(part).resize((preprocess.size, preprocess.size), INTERPOLATIONS[preprocess.interpolation])
-    )
+    part = Image.fromarray(image[box.top : box.top + box.height, box.left : box.left + box.width])
+    return np.asarray(part.resize((preprocess.size, preprocess.size), INTERPOLATIONS[preprocess.interpolation]))
 
 
 def select_rows(manifest: pd.DataFrame, split: str, max_images: int | None, seed: int) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """The fitted experts, whose mean P(generated) is the score; each is loaded when it is needed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
@@ -16,13 +18,15 @@ from aigid.detectors import bundle
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.model import Expert, p_generated
 from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings
-from aigid.detectors.protocol import ImageDetector, Scores
-from aigid.detectors.samples import Samples, without_train
-from aigid.detectors.scoring import scores_frame
+from aigid.detectors.protocol import BaseDetector, Scores, scores_frame
+from aigid.detectors.samples import Floats, Samples
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings
 from aigid.features.extract import EncoderLoader, extract
 from aigid.features.reader import DecodedImage
+
+ENSEMBLE = "featdistill"
+MAX_STREAM_BATCH = 32  # images of a batch at most where one expert is held at a time: a full-size one then takes 1.5 GB
 
 
 class EnsembleMember(NamedTuple):
@@ -39,26 +43,34 @@ class EnsembleMember(NamedTuple):
 
     def head(self) -> nn.Module:
         """Its head alone; of the file only that part is read where its format allows."""
+        assert self.file is not None, "only an expert on disk has a head to read"
         tensors = checkpoints.read(self.file, experts.HEAD_FILE)
         head = experts.head(tensors["0.weight"].shape[1])
         head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return head.eval()
 
     @torch.inference_mode()
-    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+    def probabilities(self, rows: Floats) -> Floats:
         """P(generated) (N,) float64 of the encoder's embeddings (N, D)."""
-        logits = self.head()(torch.from_numpy(embeddings.astype(np.float32)))
-        return p_generated(logits).numpy().astype(np.float64)
+        return p_generated(self.head()(torch.from_numpy(rows.astype(np.float32)))).numpy().astype(np.float64)
 
 
-class FeatDistill(ImageDetector):
+class ExpertScores(NamedTuple):
+    """By view and expert P(generated) (N,), NaN where the image failed; the images' ``status`` (N,); who failed."""
+
+    scores: dict[str, dict[str, Floats]]
+    status: NDArray[Any]
+    failed: list[DecodedImage]
+
+
+class FeatDistill(BaseDetector):
     """Members by name, in the order in which they are averaged; one expert is an ensemble of one."""
 
     Settings = FeatDistillSettings
 
-    def __init__(self, members: dict[str, EnsembleMember], half: bool = False) -> None:
+    def __init__(self, members: dict[str, EnsembleMember], half: bool = False, trained: Sequence[str] = ()) -> None:
         self.members, self.half = members, half
-        self._trained: list[str] = []  # fingerprints of the experts' training, as far as they are known
+        self.trained = list(trained)  # fingerprints of the experts' training, as far as they are known
         self._loader: EncoderLoader | None = None
 
     @classmethod
@@ -67,36 +79,57 @@ class FeatDistill(ImageDetector):
 
         InputError where one is missing, or is not what the settings say.
         """
-        return cls.together(settings, {name: experts / name for name in settings.experts})
-
-    @classmethod
-    def together(cls, settings: FeatDistillSettings, folders: dict[str, Path]) -> Self:
-        """Return the ensemble of the experts of these folders."""
-        members, trained = {}, []
-        for name, folder in folders.items():
-            model = bundle.load(folder)
-            member = model.detector.members.get(name)
-            if member is None or member.settings != settings.experts[name]:
-                raise InputError(f"{folder}: is not the expert {name} that the parameters describe")
-            members[name] = member
+        members: dict[str, EnsembleMember] = {}
+        trained: list[str] = []
+        for name, expert in settings.experts.items():
+            model = bundle.load(experts / name)
+            known = model.detector.members if isinstance(model.detector, FeatDistill) else {}
+            if name not in known or known[name].settings != expert:
+                raise InputError(f"{experts / name}: is not the expert {name} that the parameters describe")
+            members[name] = known[name]
             trained += model.fingerprints
-        fitted = cls(members, half=True)
-        fitted._trained = trained
-        return fitted
+        return cls(members, half=True, trained=trained)
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return the mean of the experts' P(generated); they stay in memory from one call to the next."""
         self._loader = self._loader or EncoderLoader()
-        images = samples.table.reset_index(drop=True)
-        result = predict(
-            self, images, samples.root, views, samples.seed, self._loader, samples.pixels, samples.cache_root
-        )
+        result = self.predict(samples, views, self._loader)
         messages = {sample.index: sample.message for sample in result.failed}
         return Scores(result.status, {view: result.scores[view][ENSEMBLE] for view in views}, messages)
 
+    def predict(self, samples: Samples, views: Sequence[str], loader: EncoderLoader | None = None) -> ExpertScores:
+        """Score images in each view with each expert and the ensemble.
+
+        With a ``loader``, which keeps the experts in memory, images are decoded once for all of them; without, one
+        expert is in memory at a time, and images are decoded once for each, in batches of at most ``MAX_STREAM_BATCH``.
+        """
+        encoders = {name: member.backbone() for name, member in self.members.items()}
+        images = samples.table.reset_index(drop=True)
+        scores: dict[str, dict[str, Floats]] = {view: {} for view in views}
+        status, failed = np.full(len(images), embeddings.OK, dtype=object), dict[int, DecodedImage]()
+        for name, member in self.members.items():
+            extraction = extract(
+                images,
+                samples.root,
+                encoders[name],
+                views,
+                samples.seed,
+                [encoder for other, encoder in encoders.items() if loader and other != name],
+                loader=loader or EncoderLoader(MAX_STREAM_BATCH),
+                pixels=samples.pixels,
+                cache_root=samples.cache_root,
+            )
+            status = np.where(status == embeddings.OK, np.array(extraction.status, dtype=object), status)
+            failed |= {sample.index: sample for sample in extraction.failed}
+            for view, rows in extraction.views.items():
+                scores[view][name] = member.probabilities(rows)
+        for view_scores in scores.values():
+            view_scores[ENSEMBLE] = mean_probability(view_scores)
+        return ExpertScores(scores, status, list(failed.values()))
+
     def fingerprints(self, samples: Samples) -> list[str]:
         """Return those of the experts' training."""
-        return self._trained
+        return self.trained
 
     def backbones(self, samples: Samples) -> list[dict[str, Any]]:
         """Return the experts' encoders."""
@@ -107,21 +140,19 @@ class FeatDistill(ImageDetector):
         dtype = torch.float16 if self.half else torch.float32
         for name, member in self.members.items():
             tensors = experts.state_dict(member.load())
-            save_file(
-                {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()},
-                folder / f"{name}.safetensors",
-            )
+            tensors = {key: tensor.detach().cpu().to(dtype).contiguous() for key, tensor in tensors.items()}
+            save_file(tensors, folder / f"{name}.safetensors")
         expert_settings = {name: member.settings.model_dump(mode="json") for name, member in self.members.items()}
         return {"half": self.half, "experts": expert_settings}
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         """Return the detector that ``save`` wrote; the experts stay on disk."""
-        settings = {name: ExpertSettings(**values) for name, values in state["experts"].items()}
-        return cls(
-            {name: lazy_member(values, folder / f"{name}.safetensors") for name, values in settings.items()},
-            state["half"],
-        )
+        members = {
+            name: lazy_member(ExpertSettings(**values), folder / f"{name}.safetensors")
+            for name, values in state["experts"].items()
+        }
+        return cls(members, state["half"])
 
 
 Detector = FeatDistill
@@ -132,81 +163,20 @@ def lazy_member(settings: ExpertSettings, file: Path) -> EnsembleMember:
     return EnsembleMember(settings, lambda: experts.load(settings, file), file)
 
 
-def mean_probability(probabilities: dict[str, np.ndarray]) -> np.ndarray:
+def mean_probability(probabilities: dict[str, Floats]) -> Floats:
     """Return the plain mean (N,) of the members' P(generated), summed in their order."""
-    values = list(probabilities.values())
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total / len(values)
+    mean: Floats = reduce(np.add, probabilities.values()) / len(probabilities)
+    return mean
 
 
-ENSEMBLE = "featdistill"
-MAX_STREAM_BATCH = 32  # images of a batch at most where one expert is held at a time: a full-size one then takes 1.5 GB
-
-
-class ExpertScores(NamedTuple):
-    """By view and expert P(generated) (N,), NaN where the image failed; the images' ``status`` (N,); who failed."""
-
-    scores: dict[str, dict[str, np.ndarray]]
-    status: np.ndarray
-    failed: list[DecodedImage]
-
-
-def predict(
-    detector: FeatDistill,
-    images: pd.DataFrame,
-    root: Path,
-    views: Sequence[str],
-    seed: int,
-    loader: EncoderLoader | None = None,
-    pixels: Mapping[str, np.ndarray] | None = None,
-    cache_root: Path | None = None,
-) -> ExpertScores:
-    """Score images in each view with each expert and the ensemble.
-
-    With a ``loader``, which keeps the experts in memory, images are decoded once for all of them; without, one expert
-    is in memory at a time, and images are decoded once for each, in batches of at most ``MAX_STREAM_BATCH``.
-    """
-    encoders = {name: member.backbone() for name, member in detector.members.items()}
-    scores: dict[str, dict[str, np.ndarray]] = {view: {} for view in views}
-    status, failed = np.full(len(images), embeddings.OK, dtype=object), {}
-    for name, member in detector.members.items():
-        others = [encoder for other, encoder in encoders.items() if loader and other != name]
-        extraction = extract(
-            images,
-            root,
-            encoders[name],
-            views,
-            seed,
-            others,
-            loader=loader or EncoderLoader(MAX_STREAM_BATCH),
-            pixels=pixels,
-            cache_root=cache_root,
-        )
-        status = np.where(status == embeddings.OK, np.array(extraction.status, dtype=object), status)
-        failed |= {sample.index: sample for sample in extraction.failed}
-        for view, rows in extraction.views.items():
-            scores[view][name] = member.probabilities(rows)
-    for view_scores in scores.values():
-        view_scores[ENSEMBLE] = mean_probability(view_scores)
-    return ExpertScores(scores, status, list(failed.values()))
-
-
-def score(
-    detector: FeatDistill,
-    manifest: pd.DataFrame,
-    root: Path,
-    views: Sequence[str],
-    seed: int,
-    loader: EncoderLoader | None,
+def score_each(
+    detector: FeatDistill, samples: Samples, views: Sequence[str], loader: EncoderLoader | None
 ) -> dict[str, pd.DataFrame]:
     """Return the scores files' rows of the ensemble and of each expert: each val and test image and view."""
-    rows = without_train(manifest)
-    result = predict(detector, rows.reset_index(drop=True), root, views, seed, loader)
-    return {
-        name: pd.concat(
-            [scores_frame(rows, view, result.scores[view][name], result.status) for view in views], ignore_index=True
-        )
+    samples = samples.subset("val", "test")
+    result = detector.predict(samples, views, loader)
+    frames = {
+        name: [scores_frame(samples.table, view, result.scores[view][name], result.status) for view in views]
         for name in (ENSEMBLE, *detector.members)
     }
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}

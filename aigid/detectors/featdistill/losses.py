@@ -31,8 +31,8 @@ def ema_update(teacher: nn.Module, student: nn.Module, share: float) -> None:
     """Move the teacher towards the student; it keeps ``share`` of itself. Buffers are copied."""
     for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
         mine.lerp_(its.to(mine), 1 - share)
-    for mine, its in zip(teacher.buffers(), student.buffers(), strict=True):
-        mine.copy_(its)
+    for buffer, its_buffer in zip(teacher.buffers(), student.buffers(), strict=True):
+        buffer.copy_(its_buffer)
 
 
 class Projection(nn.Module):
@@ -54,6 +54,10 @@ class ContrastiveQueue(nn.Module):
     image, the queue keeps the teacher's last ``size`` (MoCo), which are the negatives. As in CRD's code the normaliser
     of exp(s t / temperature) is estimated once, at the first batch, and the noise is uniform over the images.
     """
+
+    queue: Tensor
+    oldest: Tensor
+    normaliser: Tensor
 
     def __init__(self, size: int, width: int, temperature: float, num_images: int) -> None:
         super().__init__()
@@ -121,14 +125,14 @@ def _l2_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, _: 
 
 def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, num_images: int) -> Distiller:
     device = next(expert.parameters()).device
-    mine = Projection(expert.classifier[0].in_features, settings.width).to(device)
+    mine = Projection(expert.width, settings.width).to(device)
     its = copy.deepcopy(mine).requires_grad_(False)
     contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(device)
 
     def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
         with torch.no_grad():
             target = its(teacher.vision_encoder(pixels))
-        loss = contrast(mine(answer.embedding), target)
+        loss: Tensor = contrast(mine(answer.embedding), target)
         contrast.remember(target)
         return settings.distill_weight * loss
 

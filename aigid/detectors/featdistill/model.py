@@ -1,6 +1,7 @@
 """An expert: an encoder, and a head that tells real from generated."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,12 +31,11 @@ class Expert(nn.Module):
 
     def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
-        self.vision_encoder = encoder
+        self.vision_encoder, self.width = encoder, width
         self.classifier = head(width)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 2)."""
-        return self.classifier(self.vision_encoder(pixels))
+        return self.answer(pixels).logits
 
     def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
         """Return logits, and what they come from."""
@@ -51,17 +51,11 @@ def head(width: int) -> nn.Sequential:
 
 def build(settings: ExpertSettings) -> Expert:
     """Return an untrained expert: the encoder as its settings say, the head sampled from the expert's seed."""
-    encoder = load_encoder(settings.backbone)
-    with torch.random.fork_rng(devices=[]):
+    encoder, size = load_encoder(settings.backbone), settings.backbone.preprocess.size
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        width = encoder(torch.zeros(1, 3, size, size, device=next(encoder.parameters()).device)).shape[1]
         torch.manual_seed(seeding.derive_seed("featdistill head", settings.seed))
-        return Expert(encoder, embedding_dim(encoder, settings.backbone))
-
-
-def embedding_dim(encoder: nn.Module, settings: BackboneSettings) -> int:
-    """Return the width of an encoder's embeddings."""
-    size, where = settings.preprocess.size, next(encoder.parameters()).device
-    with torch.no_grad():
-        return encoder(torch.zeros(1, 3, size, size, device=where)).shape[1]
+        return Expert(encoder, width)
 
 
 def p_generated(logits: Tensor) -> Tensor:
@@ -98,10 +92,7 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
 
 def without_head(settings: BackboneSettings) -> BackboneSettings:
     """Return the same architecture without anyone's weights."""
-    if settings.library == "open_clip":
-        from aigid.features.loaders import open_clip as library
-    else:
-        from aigid.features.loaders import transformers as library
+    library = import_module(f"aigid.features.loaders.{settings.library}")
     config = settings.config or library.architecture(settings.model)
     return settings.model_copy(update={"config": config, "weights": None, "high_pass": False})
 

@@ -63,10 +63,6 @@ class OptimizerSettings(Settings):
     max_norm: Positive = 1.0
 
 
-class Stage1Settings(OptimizerSettings):
-    """Cross-entropy alone."""
-
-
 class Stage2Settings(OptimizerSettings):
     """Cross-entropy, and a teacher: the paper gives two definitions, of which ``l2`` stands in more places."""
 
@@ -90,7 +86,7 @@ class FeatDistillSettings(Settings):
     dataset: str
     experts: Annotated[dict[str, ExpertSettings], Field(min_length=1)]
     data: DataSettings = DataSettings()
-    stage1: Stage1Settings = Stage1Settings()
+    stage1: OptimizerSettings = OptimizerSettings()  # cross-entropy alone
     stage2: Stage2Settings = Stage2Settings()
 
 

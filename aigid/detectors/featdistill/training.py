@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import cos, pi
 from pathlib import Path
@@ -21,7 +21,7 @@ from aigid.detectors.featdistill.data import Batch, TrainDataset, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.losses import Distiller, build_distiller
 from aigid.detectors.featdistill.model import Expert, build, p_generated
-from aigid.detectors.featdistill.settings import ExpertSettings, FeatDistillSettings, OptimizerSettings, Stage2Settings
+from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerSettings, Stage2Settings
 from aigid.features import lora
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
@@ -80,7 +80,10 @@ def train(
     plan, descent = stage_run.plan(), stage_run.descent
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        _prepare(expert, stage_run.expert, plan.seed)
+        if stage_run.expert.lora:
+            lora.inject(expert.vision_encoder, stage_run.expert.lora, plan.seed)
+        if stage_run.expert.gradient_checkpointing:  # activations are computed again on the way back
+            lora.enable_gradient_checkpointing(expert.vision_encoder)
         distiller = build_distiller(expert.to(device), descent, len(stage_run.train))
         with ThreadPoolExecutor(num_workers()) as pool:
             path = loop.checkpoint_path([stage_run.config, start, os.environ.get("WORLD_SIZE", "1")])
@@ -89,14 +92,6 @@ def train(
         lora.merge_parametrizations(expert.vision_encoder)
     expert.eval()
     return log, path
-
-
-def _prepare(expert: Expert, settings: ExpertSettings, seed: int) -> None:
-    """Adapters, and activations that are computed again on the way back, where the settings want them."""
-    if settings.lora:
-        lora.inject(expert.vision_encoder, settings.lora, seed)
-    if settings.gradient_checkpointing:
-        lora.enable_gradient_checkpointing(expert.vision_encoder)
 
 
 def training_task(
@@ -147,19 +142,16 @@ def build_optimizer(expert: Expert, net: nn.Module, descent: OptimizerSettings) 
         (encoder, descent.encoder_learning_rate, descent.encoder_weight_decay),
         (rest, descent.head_learning_rate, descent.head_weight_decay),
     )
+    trained = [[parameter for parameter in parameters if parameter.requires_grad] for parameters, _, _ in groups]
     return torch.optim.AdamW(
         [
-            {
-                "params": [parameter for parameter in parameters if parameter.requires_grad],
-                "lr": lr,
-                "weight_decay": decay,
-            }
-            for parameters, lr, decay in groups
+            {"params": parameters, "lr": lr, "weight_decay": decay}
+            for parameters, (_, lr, decay) in zip(trained, groups, strict=True)
         ]
     )
 
 
-def lr_schedule(num_steps: int, warm_up: float):
+def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:
     """Return a step's share of the learning rate as a function: a linear warm-up, then half a cosine."""
     rising = max(round(warm_up * num_steps), 1)
 
@@ -190,43 +182,41 @@ def _config_hash(config: object) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def train_stage1(
-    settings: FeatDistillSettings, name: str, manifest: pd.DataFrame, root: Path, seed: int, out: Path
+def train_stage(
+    settings: FeatDistillSettings,
+    name: str,
+    manifest: pd.DataFrame,
+    root: Path,
+    seed: int,
+    out: Path,
+    start: Path | None = None,
 ) -> pd.DataFrame | None:
-    """Train stage 1 of an expert into its folder; return the log, a row an epoch, or None but in process 0."""
-    stage_run = StageRun(settings, name, 1, manifest, root, seed)
+    """Train stage 1 of an expert into its folder, or stage 2 from the folder ``start`` of stage 1.
+
+    Return the log, a row an epoch, or None but in process 0. InputError where stage 1 has other settings.
+    """
+    first = StageRun(settings, name, 1, manifest, root, seed)
+    stage_run, expected = first, ""
+    if start is not None:
+        stage_run, expected = StageRun(settings, name, 2, manifest, root, seed), first.fingerprint
+        member = _load_stage1(start, name, expected)
     with distributed.process_group() as device:
-        expert = build(settings.experts[name])
-        return _train_and_save(stage_run, expert, device, "", out)
-
-
-def train_stage2(
-    settings: FeatDistillSettings, name: str, manifest: pd.DataFrame, root: Path, seed: int, start: Path, out: Path
-) -> pd.DataFrame | None:
-    """Train stage 2 of an expert from the folder of stage 1; InputError where that has other settings."""
-    stage_run = StageRun(settings, name, 2, manifest, root, seed)
-    expected = StageRun(settings, name, 1, manifest, root, seed).fingerprint
-    model = load(start)
-    if model.name != NAME or list(model.detector.members) != [name]:
-        raise InputError(f"{start}: holds {model.name} {', '.join(model.detector.members)}, want the expert {name}")
-    if model.fingerprints != [expected]:
-        raise InputError(f"{start}: stage 1 was trained with other settings, images or seed than these; train it anew")
-    with distributed.process_group() as device:
-        return _train_and_save(stage_run, model.detector.members[name].load(), device, expected, out)
-
-
-def _train_and_save(
-    stage_run: StageRun, expert: Expert, device: torch.device, start: str, out: Path
-) -> pd.DataFrame | None:
-    log, checkpoint = train(stage_run, expert, device, start)
-    if distributed.rank():
-        return None
-    detector = FeatDistill(
-        {stage_run.name: EnsembleMember(stage_run.expert, lambda: expert)}, half=stage_run.stage == 2
-    )
-    fingerprint = (
-        stage_run.fingerprint if stage_run.stage == 1 else loop.checkpoint_path([stage_run.config, start]).stem
-    )
+        expert = build(settings.experts[name]) if start is None else member.load()
+        log, checkpoint = train(stage_run, expert, device, expected)
+        if distributed.rank():
+            return None
+    detector = FeatDistill({name: EnsembleMember(stage_run.expert, lambda: expert)}, half=start is not None)
+    fingerprint = first.fingerprint if start is None else loop.checkpoint_path([stage_run.config, expected]).stem
     save(Bundle(NAME, detector, stage_run.config, [fingerprint]), out)
     checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(log)
+
+
+def _load_stage1(folder: Path, name: str, fingerprint: str) -> EnsembleMember:
+    model = load(folder)
+    members = model.detector.members if isinstance(model.detector, FeatDistill) else {}
+    if list(members) != [name]:
+        raise InputError(f"{folder}: holds {model.name} {', '.join(members)}, want the expert {name}")
+    if model.fingerprints != [fingerprint]:
+        raise InputError(f"{folder}: stage 1 was trained with other settings, images or seed than these; train it anew")
+    return members[name]

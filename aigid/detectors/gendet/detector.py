@@ -11,8 +11,8 @@ from aigid.core.errors import InputError
 from aigid.core.files import device_name
 from aigid.detectors import bundle
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.protocol import EmbeddingDetector, Floats
-from aigid.detectors.samples import LabeledEmbeddings, require_both_classes, require_finite
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
 
 if TYPE_CHECKING:
     from aigid.detectors.gendet.model import GenDetModel
@@ -55,7 +55,7 @@ class GenDet(EmbeddingDetector):
         train: LabeledEmbeddings,
         val: LabeledEmbeddings,
         seed: int,
-        teacher: Self | Path | None = None,
+        teacher: "GenDet | Path | None" = None,
     ) -> Self:
         """Train student and classifier for ``teacher`` or that of a folder; without one it is trained first."""
         _check(train, val)
@@ -63,6 +63,8 @@ class GenDet(EmbeddingDetector):
             model = bundle.load(teacher)
             if train.origin:
                 bundle.require_same_backbone(model, train.origin)
+            if not isinstance(model.detector, GenDet):
+                raise InputError(f"{teacher}: a model of {model.name}, want gendet")
             teacher = model.detector
         if teacher is None:
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)

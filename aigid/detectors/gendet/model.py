@@ -1,10 +1,9 @@
-"""GenDet's networks."""
+"""GenDet's networks, and the paper's equations, corrected where it prints them wrong."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, scaled_dot_product_attention
 
-from aigid.detectors.gendet.losses import discrepancy
 from aigid.detectors.gendet.settings import TeacherSettings
 
 
@@ -23,13 +22,14 @@ class TransformerBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self._self_attention(self.norm_attention(tokens))
-        return tokens + self.down(gelu(self.up(self.norm_feed(tokens))))
+        return torch.add(tokens, self.down(gelu(self.up(self.norm_feed(tokens)))))
 
     def _self_attention(self, tokens: Tensor) -> Tensor:
         batch, num, width = tokens.shape
         query, key, value = self.qkv(tokens).view(batch, num, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = scaled_dot_product_attention(query, key, value)
-        return self.out(mixed.transpose(1, 2).reshape(batch, num, width))
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, num, width))
+        return result
 
 
 class Tokenizer(nn.Module):
@@ -44,7 +44,7 @@ class Tokenizer(nn.Module):
         self.linear = nn.Linear(dim, num_tokens * width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).view(-1, *self.shape)
+        return torch.reshape(self.linear(x), (-1, *self.shape))
 
 
 class Student(nn.Module):
@@ -56,7 +56,7 @@ class Student(nn.Module):
         self.block = TransformerBlock(shape.width, shape.heads, shape.expansion)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block(self.tokeniser(x)).flatten(1)
+        return torch.flatten(self.block(self.tokeniser(x)), 1)
 
 
 class Teacher(Student):
@@ -68,7 +68,8 @@ class Teacher(Student):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits (B, 2) of features (B, dim)."""
-        return self.head(self(x))
+        logits: Tensor = self.head(self(x))
+        return logits
 
 
 class Augmenter(nn.Module):
@@ -81,7 +82,7 @@ class Augmenter(nn.Module):
         self.out = nn.Linear(shape.num_tokens * shape.width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        change = self.out(self.body(x))
+        change: Tensor = self.out(self.body(x))
         return x + change if self.residual else change
 
 
@@ -95,11 +96,14 @@ class Classifier(nn.Module):
         self.out = nn.Linear(shape.width, 1)
 
     def forward(self, discrepancies: Tensor) -> Tensor:
-        return self.out(self.block(discrepancies.view(-1, *self.tokens)).mean(dim=1)).squeeze(1)
+        return torch.squeeze(self.out(self.block(discrepancies.view(-1, *self.tokens)).mean(dim=1)), 1)
 
 
 class GenDetModel(nn.Module):
     """Scaling, teacher and, unless ``teacher_only``, student and classifier; the augmenter is only for training."""
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(
         self, dim: int, shape: TeacherSettings, teacher_only: bool, normalize_discrepancy: bool = False
@@ -118,7 +122,9 @@ class GenDetModel(nn.Module):
 
     def output_difference(self, x: Tensor) -> Tensor:
         """Return Eq. 4 of standardized features, (B, K); if normalized, of directions, times K to be of order one."""
-        zt, zs = self.teacher(x), self.student(x)
+        assert self.student is not None, "a teacher alone has no discrepancy"
+        zt: Tensor = self.teacher(x)
+        zs: Tensor = self.student(x)
         if self.normalize_discrepancy:
             return discrepancy(normalize(zt, dim=1), normalize(zs, dim=1)) * zt.shape[1]
         return discrepancy(zt, zs)
@@ -128,4 +134,28 @@ class GenDetModel(nn.Module):
         x = self.standardize(x)
         if self.classifier is None:
             return self.teacher.logits(x).softmax(dim=1)[:, 1]
-        return self.classifier(self.output_difference(x)).sigmoid()
+        return torch.sigmoid(self.classifier(self.output_difference(x)))
+
+
+def discrepancy(zt: Tensor, zs: Tensor) -> Tensor:
+    """Return Eq. 4, the squared difference of each output, (B, K)."""
+    return (zt - zs).square()
+
+
+def squared_cosine_distance(zt: Tensor, zs: Tensor) -> Tensor:
+    """Return 2 - 2 cos of both outputs, (B,) in [0, 4]: the squared chord of their directions."""
+    return discrepancy(normalize(zt, dim=1), normalize(zs, dim=1)).sum(dim=1)
+
+
+def real_loss(zt: Tensor, zs: Tensor, reduction: str = "mean") -> Tensor:
+    """Return Eq. 1, mean over the batch; over the K outputs the ``mean`` or, as printed, the ``sum``.
+
+    Eq. 3, the augmenter's loss, is the same of augmented fakes: the augmenter lowers what the student raises.
+    """
+    per_image = discrepancy(zt, zs)
+    return (per_image.mean(dim=1) if reduction == "mean" else per_image.sum(dim=1)).mean()
+
+
+def fake_loss(zt: Tensor, zs: Tensor, margin: float) -> Tensor:
+    """Return Eq. 2: ``margin`` minus each squared chord, at least 0, mean over the batch (which the paper omits)."""
+    return torch.relu(margin - squared_cosine_distance(zt, zs)).mean()

@@ -64,3 +64,6 @@ class GenDetSettings(Settings):
     classifier_fakes: Literal["plain", "augmented"] = "plain"
     teacher: TeacherSettings
     classifier: ClassifierSettings
+
+
+DetectorSettings = GenDetSettings

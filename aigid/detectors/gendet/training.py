@@ -9,8 +9,16 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from aigid.detectors.gendet.losses import fake_loss, real_loss, squared_cosine_distance
-from aigid.detectors.gendet.model import Augmenter, Classifier, GenDetModel, Student, Teacher
+from aigid.detectors.gendet.model import (
+    Augmenter,
+    Classifier,
+    GenDetModel,
+    Student,
+    Teacher,
+    fake_loss,
+    real_loss,
+    squared_cosine_distance,
+)
 from aigid.detectors.gendet.settings import ClassifierSettings, GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
@@ -35,7 +43,7 @@ class AlternatingTraining:
         self._optimizers = {"reals": student, "fakes": fakes_optimizer, "augmenter": augmenter}
         self._generator = torch_generator("gendet", "rotations", seed)
         with torch.no_grad():
-            self._zt_reals = torch.cat([teacher(rows) for rows in reals.split(settings.batch_size)])
+            self._zt_reals = torch.cat([teacher(rows) for rows in torch.split(reals, settings.batch_size)])
 
     def real_epoch(self) -> float:
         """Train the student on the teacher's outputs of reals (Eq. 1)."""
@@ -167,6 +175,7 @@ def train_classifier(
     network: GenDetModel, x: Tensor, y: Tensor, validation: Split, settings: GenDetSettings, seed: int
 ) -> pd.DataFrame:
     """Train N_c on the discrepancies of standardized features ``x``; it never sees the features themselves."""
+    assert network.classifier is not None, "a teacher alone has no classifier"
     classifier = reset_parameters(network.classifier, torch_generator("gendet", "classifier", seed))
     differences, targets = batched(network.output_difference, x), y.float()
     val = Split(batched(network.output_difference, validation.x), validation.y)
@@ -199,12 +208,12 @@ def _descend(
 @torch.no_grad()
 def batched(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a function to all rows, ``BATCH`` at a time."""
-    return torch.cat([function(rows) for rows in x.split(BATCH)]) if len(x) else x.new_zeros(0)
+    return torch.cat([function(rows) for rows in torch.split(x, BATCH)]) if len(x) else x.new_zeros(0)
 
 
 def auroc(y: Tensor, scores: Tensor) -> float:
     """Return the AUROC; NaN where one class is missing."""
-    return float(roc_auc_score(y.cpu(), scores.cpu())) if len(y.unique()) == 2 else float("nan")
+    return float(roc_auc_score(y.cpu(), scores.cpu())) if 0 < y.sum() < len(y) else float("nan")
 
 
 @torch.no_grad()
@@ -212,7 +221,7 @@ def _log_distances(network: GenDetModel, rotations: AlternatingTraining, validat
     """Return the mean squared chord of reals, fakes and augmented fakes, and the AUROC of the mean of Eq. 4."""
     reals, fakes = validation.x[validation.y == 0], validation.x[validation.y == 1]
     distances = {
-        name: batched(lambda x: squared_cosine_distance(network.teacher(x), network.student(x)), x).mean().item()
+        name: batched(lambda x: squared_cosine_distance(network.teacher(x), rotations.student(x)), x).mean().item()
         for name, x in zip(DISTANCES, (reals, fakes, batched(rotations.augmented, fakes)), strict=True)
     }
     scores = batched(lambda x: network.output_difference(x).mean(dim=1), validation.x)

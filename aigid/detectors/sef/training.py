@@ -1,24 +1,22 @@
 """Stage 1: train an expert on the pairs of one domain, or on those of several at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
-from aigid.detectors.samples import LabeledEmbeddings, Samples, join
-from aigid.detectors.sef import data, losses
+from aigid.detectors.sef import data
 from aigid.detectors.sef.data import Pairs, fingerprint
 from aigid.detectors.sef.model import Expert, base_settings, build
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.encoder import normalize
-from aigid.features.extract import EncoderLoader, ExtractionResult, extract
 from aigid.features.preprocess import resize_and_crop
 from aigid.metrics import classification
 from aigid.metrics.classification import rank
@@ -98,8 +96,8 @@ def training_task(
         expert.train()
         images, y = batch
         features, logits = expert(normalize(images, expert.preprocess, device))
-        gathered = (distributed.all_gather(part) for part in (features, logits, torch.from_numpy(y).to(device)))
-        return losses.loss(*gathered, settings.contrastive_weight, settings.margin)
+        features, logits, labels = map(distributed.all_gather, (features, logits, torch.from_numpy(y).to(device)))
+        return losses(features, logits, labels, settings.contrastive_weight, settings.margin)
 
     def validate() -> tuple[dict[str, float], None]:
         return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None
@@ -107,6 +105,30 @@ def training_task(
     return TrainTask(
         expert, optimizer, schedule, loss, validate, make_batch=lambda at, items: train_pairs.take(at.epoch, items)
     )
+
+
+def contrastive(features: Tensor, y: Tensor, margin: float) -> Tensor:
+    """Hadsell et al. (CVPR 2006) as DDA takes it from pytorch-metric-learning.
+
+    The mean distance of two of one class, and the mean of what another class's lacks of ``margin``; each mean is over
+    the pairs that lose anything. ``y`` (N,).
+    """
+    unit, same = functional.normalize(features.float(), dim=1), y[:, None] == y[None, :]
+    far = (2 - 2 * unit @ unit.T).clamp(min=1e-12).sqrt()  # whose gradient is 0 where two are equal
+    others = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
+    return _mean_of_positive(far[same & others]) + _mean_of_positive(functional.relu(margin - far[~same]))
+
+
+def _mean_of_positive(losses: Tensor) -> Tensor:
+    losing = losses > 1e-5  # below it, rounding alone
+    return torch.where(losing, losses, 0).sum() / losing.sum().clamp(min=1)
+
+
+def losses(features: Tensor, logits: Tensor, y: Tensor, share: float, margin: float) -> dict[str, Tensor]:
+    """``share`` of the contrastive loss and the rest of cross-entropy; logits and ``y`` (N,)."""
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), y.float())
+    terms = {"cross_entropy": (1 - share) * entropy}
+    return terms | ({"contrastive": share * contrastive(features, y, margin)} if share else {})
 
 
 def auroc(expert: Expert, pairs: Pairs) -> float:
@@ -132,21 +154,3 @@ def backbone(settings: ExpertSettings, experts: Sequence[Path]) -> BackboneSetti
     """Return the saved experts side by side, their adapters merged: each costs what the bare encoder costs."""
     parts = [base_settings(settings).model_copy(update={"adapter": str(path)}) for path in experts]
     return ConcatSettings(library="joint", parts=parts, dtype="float32") if len(parts) > 1 else parts[0]
-
-
-def embed(
-    settings: ExpertSettings,
-    experts: Sequence[Path],
-    table: pd.DataFrame,
-    root: Path,
-    views: Sequence[str],
-    seed: int,
-    loader: EncoderLoader | None = None,
-) -> ExtractionResult:
-    """Extract the experts' features of a manifest's images; ``loader`` holds the experts from one call to the next."""
-    return extract(table, root, backbone(settings, experts), views, seed, loader=loader)
-
-
-def training_rows(domains: Iterable[Samples], split: str, views: Sequence[str]) -> LabeledEmbeddings:
-    """Return one split of all domains in several views: as many reals as fakes, half of each domain."""
-    return join([domain.split(split, views) for domain in domains])

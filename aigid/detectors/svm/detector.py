@@ -16,7 +16,15 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.samples import Floats, Ints, LabeledEmbeddings, class_names, encode_labels, mean_and_std
+from aigid.detectors.samples import (
+    Floats,
+    Ints,
+    LabeledEmbeddings,
+    class_names,
+    encode_labels,
+    mean_and_std,
+    unit_rows,
+)
 from aigid.detectors.svm.kernel import (
     KernelMachine,
     fit_platt,
@@ -83,15 +91,13 @@ class KernelSvm(EmbeddingDetector):
         x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
         arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
         x, x_val = x[:, columns], x_val[:, columns]
+        fits: dict[str, tuple[KernelMachine, Floats, float]] = {}
         f1: dict[str, float] = {}
-        best: tuple[float, KernelMachine, Floats, float] | None = None
         for strength, gamma in product(settings.strengths, settings.gamma):
-            machine = _fit_machine(settings, x, y, strength, gamma, seed)
-            decisions = machine.decision_function(x_val)
-            f1[f"{strength}, {gamma}"] = value = _f1_macro(y_val, predict(decisions, len(classes)))
-            if best is None or value > best[0]:
-                best = value, machine, decisions, strength
-        _, machine, decisions, strength = best
+            machine, cell = _fit_machine(settings, x, y, strength, gamma, seed), f"{strength}, {gamma}"
+            fits[cell] = machine, machine.decision_function(x_val), strength
+            f1[cell] = _f1_macro(y_val, predict(fits[cell][1], len(classes)))
+        machine, decisions, strength = fits[max(f1, key=f1.__getitem__)]  # the first of equals
         arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, len(classes))
         state = {"strength": strength, "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
         return cls(machine, arrays, classes, state | {"val_f1_macro": f1})
@@ -119,7 +125,8 @@ class KernelSvm(EmbeddingDetector):
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         arrays, state = load_file(folder / FILE), dict(state)
         classes = state.pop("classes")
-        machine = KernelMachine(*(arrays.pop(name) for name in MACHINE), state["gamma"], len(classes))
+        centers, coefficients, intercepts = (arrays.pop(name) for name in MACHINE)
+        machine = KernelMachine(centers, coefficients, intercepts, state["gamma"], len(classes))
         return cls(machine, arrays, classes, state)
 
 
@@ -146,9 +153,9 @@ def fit_scaler(x: Floats, scaling: Scaling) -> dict[str, NDArray[Any]]:
 def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
     """Return scaled embeddings (N, D) float32."""
     if "mean" not in arrays:
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        return unit_rows(x)
     x = (x - arrays["mean"]) / arrays["std"]
-    return x @ arrays["axes"] if "axes" in arrays else x
+    return np.matmul(x, arrays["axes"]) if "axes" in arrays else x
 
 
 def subsample(y: Ints, max_rows: int, seed: int) -> Ints:

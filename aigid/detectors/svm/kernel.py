@@ -1,6 +1,7 @@
 """Kernel machines as plain arrays, fitted by libsvm, by oneDAL or as Nystroem kernel ridge; Platt's probabilities."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import combinations
 from typing import Any
 
@@ -51,7 +52,8 @@ def rbf(x: Floats, centers: Floats, gamma: float) -> Floats:
     kernel -= gamma * np.einsum("nd,nd->n", x, x)[:, None]
     kernel -= gamma * np.einsum("md,md->m", centers, centers)
     np.minimum(kernel, 0, out=kernel)
-    return np.exp(kernel, out=kernel)
+    np.exp(kernel, out=kernel)
+    return kernel
 
 
 def predict(decisions: Floats, num_classes: int) -> Ints:
@@ -61,7 +63,8 @@ def predict(decisions: Floats, num_classes: int) -> Ints:
         positive = decisions[:, column] > 0
         votes[:, i] += positive
         votes[:, j] += ~positive
-    return votes.argmax(axis=1)
+    winners: Ints = votes.argmax(axis=1)
+    return winners
 
 
 def pairwise_coupling(pairwise: Floats, num_classes: int) -> Floats:
@@ -81,12 +84,14 @@ def pairwise_coupling(pairwise: Floats, num_classes: int) -> Floats:
     right = np.zeros((len(r), num_classes + 1, 1))
     right[:, -1] = 1
     p = np.clip(np.linalg.solve(q, right)[:, :num_classes, 0], 0, 1)
-    return p / p.sum(axis=1, keepdims=True)
+    probabilities: Floats = p / p.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def platt_probabilities(decisions: Floats, slopes: Floats, offsets: Floats) -> Floats:
     """Return P(i | i or j) of decisions (N, P), by Platt's sigmoid of each pair."""
-    return expit(decisions * slopes + offsets)
+    probabilities: Floats = expit(decisions * slopes + offsets)
+    return probabilities
 
 
 def support_vectors(x: Floats, y: Ints, c: float, gamma: float, intelex: bool = False) -> KernelMachine:
@@ -141,7 +146,8 @@ def _ridge_solve(left: Floats, right: Floats, jitter: float) -> Floats:
     for added in (jitter, 9 * jitter, 90 * jitter):
         diagonal += added
         try:
-            return cho_solve(cho_factor(left), right)
+            solution: Floats = cho_solve(cho_factor(left), right)
+            return solution
         except np.linalg.LinAlgError:
             continue
     raise InputError("svm: the landmarks' kernel is singular; a larger ridge or gamma helps")
@@ -172,13 +178,8 @@ def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
     return np.array([slope / scale, offset])
 
 
-def _svc(intelex: bool) -> type:
-    if not intelex:
-        from sklearn.svm import SVC
-
-        return SVC
+def _svc(intelex: bool) -> Any:
     try:
-        from sklearnex.svm import SVC
+        return import_module("sklearnex.svm" if intelex else "sklearn.svm").SVC
     except ImportError:
         raise InputError("svm.solver='intelex': not installed; `pip install scikit-learn-intelex`") from None
-    return SVC

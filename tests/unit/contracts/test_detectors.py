@@ -13,13 +13,13 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
-from aigid.core import manifest
+from aigid.core import embeddings, manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle, registry
+from aigid.detectors.bundle import score
 from aigid.detectors.featdistill import model as featdistill
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
-from aigid.detectors.samples import Samples, open_dataset
-from aigid.detectors.scoring import score
+from aigid.detectors.samples import Samples, open_dataset, open_to_score
 from aigid.generators.autoencoder_kl import save
 from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
@@ -238,6 +238,15 @@ def test_columns_of_several_files_stand_side_by_side(material: Material) -> None
     np.testing.assert_array_equal(train.x[:, :4], dataset.files[0][0].view("clean")[rows].astype("float32"))
     np.testing.assert_array_equal(train.x[:, 4:], dataset.files[0][1].view("clean")[rows].astype("float32"))
     assert len(dataset.split("test")) == 19  # 20, less the unreadable one
+
+
+def test_an_embedding_file_to_score_is_read_once(material: Material, tmp_path: Path, monkeypatch: Any) -> None:
+    manifest.write(material.embedded.table, tmp_path / "m.csv")
+    reads, read = [], embeddings.read
+    monkeypatch.setattr(embeddings, "read", lambda path: reads.append(path) or read(path))
+    samples = open_to_score(tmp_path / "m.csv", material.folder / "a.h5", Path(), 0)
+    assert reads == [material.folder / "a.h5"]
+    assert set(samples.table["split"]) == {"val", "test"}
 
 
 def test_embeddings_of_another_manifest_are_refused(material: Material) -> None:

@@ -24,9 +24,10 @@ from aigid.detectors import bundle
 from aigid.detectors.aeroblade import ReconstructionScorer, random
 from aigid.detectors.cnn import data, training
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
-from aigid.detectors.cnn.detector import Cnn, score
-from aigid.detectors.cnn.model import build_model
+from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
+from aigid.detectors.protocol import score_views
+from aigid.detectors.samples import Samples
 from aigid.experiments.cnn_ablation import ablate, channel_sets
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.loop import Trainer
@@ -70,6 +71,12 @@ def vae(dataset, tmp_path_factory):
 
 def source(dataset, vae, **changes):
     return ChannelDataset(SETTINGS.model_copy(update=changes), vae, dataset[0], 0)
+
+
+def fit(dataset, vae, **changes):
+    samples = Samples(dataset[1], dataset[0])
+    settings = SETTINGS.model_copy(update=changes)
+    return Cnn.fit(settings, samples.subset("train"), samples.subset("val"), 0, vae=vae)
 
 
 def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(dataset, vae, tmp_path):
@@ -139,33 +146,30 @@ def test_side_channels_are_those_of_the_degraded_image_unless_published(dataset,
 def fitted(dataset, vae, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
-        it = source(dataset, vae, epochs=30)
-        return it, *Cnn.train(it.settings, it, dataset[1], 0)
+        yield fit(dataset, vae, epochs=30)
 
 
 def test_learns_each_generator(dataset, fitted):
-    it, detector, log = fitted
+    detector, log, samples = fitted, fitted.logs["epochs"], Samples(dataset[1], dataset[0])
     assert detector.classes == ["real", "a", "b"]
     assert list(log.columns) == list(training.LOG_COLUMNS)
     assert log["epoch"].tolist() == list(range(1, 31))
     assert log["train_loss"].iloc[-1] < log["train_loss"].iloc[0]
-    model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
-    scores = score(model, it, dataset[1], ["clean"])
+    scores = bundle.score(bundle.Bundle("cnn", detector, {}, detector.fingerprints(samples)), samples, ["clean"])
     good = scores[scores["score"].notna()]
     columns = ["class_real", "class_a", "class_b"]
     named = np.array(["real", "a", "b"])[good[columns].to_numpy().argmax(axis=1)]
     assert (named == good["generator"]).mean() > 0.8
-    other = ChannelDataset(it.settings.model_copy(update={"size": 32}), it._vae_folder, dataset[0], 0)
+    other = Cnn(detector.net, detector.settings.model_copy(update={"size": 32}), detector.classes, detector.vae)
     with pytest.raises(InputError, match="another VAE, size or settings"):
-        score(model, other, dataset[1], ["clean"])
+        bundle.score(bundle.Bundle("cnn", other, {}, detector.fingerprints(samples)), samples, ["clean"])
 
 
 def _train(dataset, vae, folder):
     os.environ["AIGID_CACHE"] = str(folder / "cache")
-    it = source(dataset, vae, batch_size=8)
-    fitted, log = Cnn.train(it.settings, it, dataset[1], 0)
+    fitted = fit(dataset, vae, batch_size=8)
     fitted.save(folder)
-    log.to_csv(folder / "log.csv")
+    fitted.logs["epochs"].to_csv(folder / "log.csv")
 
 
 def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
@@ -190,7 +194,7 @@ def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
         how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
                                           "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
         torch.manual_seed(0)
-        net = build_model(how, 2)
+        net = training.build_model(how, 2)
         plan = training.plan(how, len(data), 0)
         run = Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")
         run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
@@ -205,17 +209,18 @@ def double(monkeypatch):
     """Twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors."""
     single = training.to_float
     monkeypatch.setattr(training, "to_float", lambda *given: single(*given).double())
-    monkeypatch.setattr("aigid.detectors.cnn.detector.build_model", lambda *given: build_model(*given).double())
+    build = training.build_model
+    monkeypatch.setattr("aigid.detectors.cnn.detector.build_model", lambda *given: build(*given).double())
 
 
 def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
     """Train, but for ``stop`` steps at most, each of them saved; process 0 keeps what it has learnt."""
     os.environ["AIGID_CACHE"] = str(folder / "cache")
     stop_after(stop)
-    it = source(dataset, vae, epochs=3, **changes)
     with suppress(KeyboardInterrupt):
-        detector, log = Cnn.train(it.settings, it, dataset[1], 0)
-        torch.save({"net": detector.net.state_dict(), "log": log.to_dict("list")}, folder / f"{rank}.pt")
+        detector = fit(dataset, vae, epochs=3, **changes)
+        log = detector.logs["epochs"].to_dict("list")
+        torch.save({"net": detector.net.state_dict(), "log": log}, folder / f"{rank}.pt")
 
 
 def _num_made(cache):
@@ -266,8 +271,7 @@ def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
     command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train")
     told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
     assert told == ""
-    it = source(dataset, vae, epochs=3)
-    expected = Cnn.train(it.settings, it, table, 0)[1]
+    expected = fit(dataset, vae, epochs=3).logs["epochs"]
     log = pd.read_csv(tmp_path / "log/epochs.csv")
     np.testing.assert_allclose(log["train_loss"], expected["train_loss"], atol=1e-3)
     assert bundle.load(tmp_path / "model").detector.classes == ["real", "a", "b"]
@@ -298,11 +302,11 @@ def test_an_image_and_its_mirror_image_can_be_judged_as_one():
     samples = [ChannelView(list(pictures), np.zeros(5, np.int64), [pictures]) for pictures in (there, back)]
     alone = SETTINGS.model_copy(update={"channels": ("rgb",)})
     torch.manual_seed(0)
-    net = build_model(alone, 2)
-    apart = [Cnn(net, alone, classes).probabilities(it) for it in samples]
-    together = Cnn(net, alone.model_copy(update={"hflip_tta": True}), classes)
-    for it in samples:
-        np.testing.assert_allclose(together.probabilities(it), np.mean(apart, axis=0), atol=1e-6)
+    net = training.build_model(alone, 2)
+    apart = [Cnn(net, alone, classes, Path()).probabilities(images) for images in samples]
+    together = Cnn(net, alone.model_copy(update={"hflip_tta": True}), classes, Path())
+    for images in samples:
+        np.testing.assert_allclose(together.probabilities(images), np.mean(apart, axis=0), atol=1e-6)
     assert np.abs(apart[0] - apart[1]).max() > 1e-3
 
 
@@ -312,15 +316,14 @@ def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     assert [how.num_channels for how in variants.values()] == [3, 4, 4, 5]
     assert {how.epochs for how in variants.values()} == {1}
     found = ablate({"all": variants["rgb error frequency"]}, table, root, vae, 0).set_index("network").loc["all"]
-    how = SETTINGS.model_copy(update={"epochs": 1})
-    detector, log = Cnn.train(how, source(dataset, vae, epochs=1), table, 0)
+    detector = fit(dataset, vae, epochs=1)
     test = table[table["split"] == "test"][:-1]  # the last image is broken
-    assert found["val_f1_macro"] == log["val_f1_macro"].max()
+    assert found["val_f1_macro"] == detector.logs["epochs"]["val_f1_macro"].max()
     p = detector.probabilities(source(dataset, vae).samples(test, np.zeros(len(test), np.int64), "clean")[0])
     hits = np.array(detector.classes)[p.argmax(axis=1)] == test["generator"]
     assert found["acc"] == pytest.approx(hits.mean())
     assert found["auroc"] == pytest.approx(roc_auc_score(test["label"], 1 - p[:, 0]))
-    binary = how.model_copy(update={"task": "binary"})
+    binary = detector.settings.model_copy(update={"task": "binary"})
     assert 0 <= ablate({"two": binary}, table, root, vae, 0)["f1_macro"][0] <= 1
 
 
@@ -357,14 +360,12 @@ def test_a_hubs_autoencoder_with_a_missing_weight_is_refused(vae, tmp_path, monk
 
 
 def test_the_shortcut_changes_degraded_images_alone(dataset, fitted):
-    it, detector, _ = fitted
-    model = bundle.Bundle("cnn", detector, {}, it.fingerprints)
-    with_it = detector.settings.with_shortcut(True)
+    with_it = fitted.settings.with_shortcut(True)
     assert with_it.compat == ("clean_side_channels",)
-    assert with_it.with_shortcut(False) == detector.settings
-    table = dataset[1][:71]
-    sources = [ChannelDataset(how, it._vae_folder, dataset[0], 0) for how in (detector.settings, with_it)]
-    scores = [score(model, source, table, ["clean", "blur3"])["score"] for source in sources]
+    assert with_it.with_shortcut(False) == fitted.settings
+    samples = Samples(dataset[1][:71], dataset[0])
+    published = Cnn(fitted.net, with_it, fitted.classes, fitted.vae)
+    scores = [score_views(detector, samples, ["clean", "blur3"])["score"] for detector in (fitted, published)]
     same = scores[0] == scores[1]
     half = len(same) // 2
     assert same[:half].all()
@@ -381,25 +382,25 @@ def test_an_image_smaller_than_a_crop_leaves_a_pixel(vae, tmp_path):
 
 
 def test_the_stem(dataset):
-    net = build_model(SETTINGS, 3)
+    net = training.build_model(SETTINGS, 3)
     assert net.conv_stem.weight.shape[1] == 5
     assert net.conv_stem.stride == (1, 1)
     with pytest.raises(InputError, match=r"cnn\.model='nonet'"):
-        build_model(SETTINGS.model_copy(update={"model": "nonet"}), 3)
+        training.build_model(SETTINGS.model_copy(update={"model": "nonet"}), 3)
     with pytest.raises(InputError, match="is no single convolution"):
-        build_model(SETTINGS.model_copy(update={"model": "mobileone_s0"}), 3)
+        training.build_model(SETTINGS.model_copy(update={"model": "mobileone_s0"}), 3)
 
 
 def test_what_it_refuses(dataset, vae, tmp_path):
-    _, table = dataset
+    root, table = dataset
     with pytest.raises(InputError, match=r"cnn\.size=17: the VAE shrinks by 2"):
         source(dataset, vae, size=17).samples(table[:2], np.zeros(2, np.int64), "clean")
     lacking = table[(table["split"] != "val") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: no image of class 'b', which train has"):
-        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
+        fit((root, lacking), vae)
     lacking = table[(table["split"] != "train") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: generator 'b' is not in train"):
-        Cnn.train(SETTINGS, source(dataset, vae), lacking, 0)
+        fit((root, lacking), vae)
     with pytest.raises(InputError, match=r"holds no config\.json, want an autoencoder's folder"):
         load(tmp_path)
     with pytest.raises(InputError, match=r"cnn\.channels\.0: .*'phase'"):

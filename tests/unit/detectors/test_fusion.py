@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from aigid.core.errors import InputError
-from aigid.detectors.gate.detector import AverageFusion, ConcatenationFusion, FusionSettings, GatedFusion
+from aigid.detectors.gate import AverageFusion, ConcatenationFusion, FusionSettings, GatedFusion
 from aigid.detectors.samples import LabeledEmbeddings
 
 ALL = (GatedFusion, ConcatenationFusion, AverageFusion)

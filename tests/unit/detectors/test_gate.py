@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigid.detectors.gate.model import SoftmaxGate
+from aigid.detectors.gate import SoftmaxGate
 from aigid.training.tabular import reset_parameters, torch_generator
 
 

@@ -10,11 +10,10 @@ from aigid.cli import preset
 from aigid.core import params, scores
 from aigid.core.files import write_text
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.detectors.bundle import Bundle
+from aigid.detectors.bundle import Bundle, score
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.samples import Samples, open_dataset
-from aigid.detectors.scoring import score
 from aigid.evaluation import protocols
 from tests.helpers.embeddings import write_embeddings
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigid.detectors.gendet.losses import discrepancy, fake_loss, real_loss, squared_cosine_distance
+from aigid.detectors.gendet.model import discrepancy, fake_loss, real_loss, squared_cosine_distance
 
 ANGLES = (0, 30, 60, 90, 120, 180)
 

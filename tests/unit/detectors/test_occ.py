@@ -103,7 +103,7 @@ def test_a_shared_context_is_one_for_both_names():
 
 
 def test_what_it_refuses():
-    with pytest.raises(InputError, match=r"occ\.n_ctx=9: prompts of 13 tokens, and the tower reads 8"):
+    with pytest.raises(InputError, match=r"occ\.n_ctx=9: prompts of 13 tokens, and the text encoder reads 8"):
         OccClip.fit(settings(n_ctx=9), rows(0), rows(1), 0, Texts(6))
     wide = LabeledEmbeddings(np.zeros((3, 7), np.float32), np.array([0, 1, 1]), generators=NAMES)
     with pytest.raises(InputError, match=r"occ\.backbone: its texts have 6 numbers, its images 7"):

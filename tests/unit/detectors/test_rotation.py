@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from aigid.detectors.gendet.losses import squared_cosine_distance
-from aigid.detectors.gendet.model import Teacher
+from aigid.detectors.gendet.model import Teacher, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import AlternatingTraining
 from aigid.training.tabular import reset_parameters, torch_generator

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,14 +19,14 @@ import aigid
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
-from aigid.detectors.samples import LabeledEmbeddings, open_dataset
+from aigid.detectors.samples import LabeledEmbeddings, join, open_dataset
 from aigid.detectors.sef import data, model, training
 from aigid.detectors.sef.data import open_pairs
 from aigid.detectors.sef.detector import Sef
 from aigid.detectors.sef.settings import ExpertSettings, SefSettings
 from aigid.experiments import sef
-from aigid.features import checkpoints
 from aigid.features.encoder import normalize
+from aigid.features.extract import extract
 from aigid.features.preprocess import Preprocess
 from benchmarks import sef_gradients
 from tests.helpers.together import together, train_in_child
@@ -98,7 +99,8 @@ def embedded(domains, paths, folder, names=("vae", "gan")):
     for name, pairs in domains.items():
         table = manifest.read(pairs.root / "manifest.csv")
         files = [paths[it] for it in names]
-        training.embed(EXPERT, files, table, pairs.root, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
+        encoder = training.backbone(EXPERT, files)
+        extract(table, pairs.root, encoder, ["clean", "blur3"], 0).write(folder / f"{name}.h5")
         found[name] = open_dataset(table, [folder / f"{name}.h5"])
     return found
 
@@ -184,65 +186,25 @@ def test_two_processes_train_as_one_with_the_same_batch(domains, tmp_path, monke
 def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, features):
     paths, _ = trained
     before = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()}
-    train = training.training_rows(features.values(), "train", ["clean", "blur3"])
+    train = join(features.values(), "train", ["clean", "blur3"])
     assert train.widths == (96, 96)
     assert len(train) == 2 * 2 * 2 * NUM["train"]
     assert train.y.mean() == 0.5
-    sef = Sef.train(SETTINGS, train, [paths["vae"], paths["gan"]], 0)
-    test = training.training_rows(features.values(), "test", ["clean"])
+    sef = Sef.fit(SETTINGS, train, train, 0, experts=paths["vae"].parent)
+    test = join(features.values(), "test")
     np.testing.assert_allclose(sef.gate(test.x).sum(axis=1), 1, atol=1e-6)
     scores = sef.p_generated(test.x)
     assert scores[test.y == 1].mean() > scores[test.y == 0].mean() + 0.3
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items()} == before
     with pytest.raises(InputError, match=r"features of widths \(96,\), want 2 of one width"):
-        Sef.train(SETTINGS, LabeledEmbeddings(train.x[:, :96], train.y, widths=(96,)), [paths["vae"], paths["gan"]], 0)
-
-
-def test_joint_training_and_scoring_agree_with_the_cache(domains, trained, features, monkeypatch):
-    """Stage 2 without a cache: the same rows in the same order, the experts run at each step."""
-    monkeypatch.setenv("AIGID_DEVICE", "cpu")
-    paths = [trained[0]["vae"], trained[0]["gan"]]
-    short = SETTINGS.model_copy(update={"fusion": SETTINGS.fusion.model_copy(update={"epochs": 3})})
-    train = training.training_rows(features.values(), "train", ["clean"])
-    test = training.training_rows(features.values(), "test", ["clean"])
-
-    def images(split):
-        tables = {name: one.table[one.table["split"] == split] for name, one in features.items()}
-        paths = [domains[name].root / path for name, it in tables.items() for path in it["path"]]
-        return [np.asarray(Image.open(path)) for path in paths]
-
-    cached = Sef.train(short, train, paths, 0)
-    joint = Sef.fit_jointly(short, images("train"), train.y, paths, 0)
-    np.testing.assert_allclose(joint.p_generated(test.x), cached.p_generated(test.x), atol=1e-3)
-    np.testing.assert_allclose(cached.score_images(images("test")), cached.p_generated(test.x), atol=1e-3)
-
-
-def test_running_the_experts_jointly_changes_none_of_their_tensors(domains, trained, monkeypatch):
-    monkeypatch.setenv("AIGID_DEVICE", "cpu")
-    loaded, real = [], model.load
-
-    def watched(settings, path):
-        one = real(settings, path)
-        loaded.append((one, checkpoints.state_dict_hash(one)))
-        return one
-
-    monkeypatch.setattr(model, "load", watched)
-    pairs = [domains["vae"].read(place) for place in range(8)]
-    images, y = [image for pair in pairs for image in pair], np.tile([0, 1], 8)
-    Sef.fit_jointly(SETTINGS, images, y, [trained[0]["vae"], trained[0]["gan"]], 0)
-    assert len(loaded) == 2
-    assert all(checkpoints.state_dict_hash(one) == before for one, before in loaded)
+        Sef.fit(SETTINGS, LabeledEmbeddings(train.x[:, :96], train.y, widths=(96,)), train, 0, experts=Path())
 
 
 def test_a_bundle_scores_images_from_anywhere(domains, trained, features, tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("AIGID_DEVICE", "cpu")
-    sef = Sef.train(
-        SETTINGS,
-        training.training_rows(features.values(), "train", ["clean"]),
-        [trained[0]["vae"], trained[0]["gan"]],
-        0,
-    )
+    train = join(features.values(), "train")
+    sef = Sef.fit(SETTINGS, train, train, 0, experts=trained[0]["vae"].parent)
     bundles.save(bundle(sef, features), tmp_path / "m")
     table = features["gan"].table.query("split == 'test'").reset_index(drop=True)
     expected = sef.p_generated(features["gan"].split("test").x)
@@ -267,8 +229,8 @@ def test_the_comparison(domains, trained, features, tmp_path):
         mixed = embedded(domains, paths, tmp_path, ("both",))
     exams = {f"held-out {name}": sef.build_test_set([features[name], mixed[name]]) for name in domains}
     assert all(x.shape == (24, 288) for _, x in exams.values())
-    train = training.training_rows(features.values(), "train", ["clean"])
-    gate = Sef.train(SETTINGS, train, [paths[name] for name in domains], 0)
+    train = join(features.values(), "train")
+    gate = Sef.fit(SETTINGS, train, train, 0, experts=paths["vae"].parent)
     methods = sef.expert_scorers(gate, train, paths, 0)
     scores = {of: {name: [verdict(x)] for name, (_, x) in exams.items()} for of, verdict in methods.items()}
     table = sef.table({name: one for name, (one, _) in exams.items()}, scores, 0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from aigid.detectors.sef.losses import contrastive, loss
+from aigid.detectors.sef.training import contrastive, losses
 
 
 def at(*degrees, length=1.0):
@@ -58,7 +58,7 @@ def test_equal_features_have_a_finite_gradient():
 def test_the_objective_is_half_and_half():
     features, logits, y = at(0, 60, 20), torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0, 0, 1])
     entropy = (math.log(2) + math.log(1 + math.e) + math.log(1 + math.exp(-2))) / 3
-    found = loss(features, logits, y, 0.5, 1.0)
+    found = losses(features, logits, y, 0.5, 1.0)
     assert float(found["cross_entropy"]) == pytest.approx(entropy / 2)
     assert float(found["contrastive"]) == pytest.approx(float(contrastive(features, y, 1.0)) / 2)
-    assert list(loss(features, logits, y, 0.0, 1.0)) == ["cross_entropy"]
+    assert list(losses(features, logits, y, 0.0, 1.0)) == ["cross_entropy"]

@@ -9,8 +9,8 @@ from torch.nn.functional import conv2d, gelu, interpolate, layer_norm
 from aigid.cli.main import main
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
+from aigid.detectors.bundle import score
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD

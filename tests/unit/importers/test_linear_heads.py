@@ -9,8 +9,8 @@ from PIL import Image
 
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
+from aigid.detectors.bundle import score
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from aigid.importers import linear

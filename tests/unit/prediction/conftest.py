@@ -4,9 +4,9 @@ import pytest
 
 from aigid.core import manifest
 from aigid.detectors import bundle as bundles
+from aigid.detectors.bundle import score, validate
 from aigid.detectors.probe import LinearProbe
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score, validate
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from tests.helpers.images import grain_folder

@@ -13,8 +13,8 @@ from aigid.cli.main import main
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.detectors import bundle
+from aigid.detectors.bundle import score
 from aigid.detectors.samples import open_dataset
-from aigid.detectors.scoring import score
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.images.formats import read_bytes
 from aigid.prediction import inputs, inspection
@@ -152,8 +152,13 @@ def test_a_bundle_of_another_schema_is_refused(made, tmp_path):
     about = (folder / "bundle/model.json").read_text()
     (tmp_path / "old").mkdir()
     (tmp_path / "old/model.json").write_text(about.replace('"schema_version": 3', '"schema_version": 2'))
-    version = r"old/model\.json: schema version 2, this code reads 3; train it again with dvc repro"
-    with pytest.raises(InputError, match=version):
+    version = r"old/model\.json: schema version 2, this code reads 3; {} it again with {}"
+    with pytest.raises(InputError, match=version.format("train", "dvc repro")):
+        aigid.load(tmp_path / "old")
+    imported = json.loads((tmp_path / "old/model.json").read_text()) | {"detector": "renamed"}
+    imported["origin"]["source"] = "a paper"
+    (tmp_path / "old/model.json").write_text(json.dumps(imported))
+    with pytest.raises(InputError, match=version.format("import", "aigid import")):
         aigid.load(tmp_path / "old")
 
 

@@ -16,6 +16,7 @@ from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill import detector
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill, mean_probability
+from aigid.detectors.samples import Samples
 from aigid.experiments import featdistill
 from aigid.features.encoder import normalize
 from aigid.features.extract import EncoderLoader
@@ -69,16 +70,15 @@ def test_the_mean_is_taken_in_order():
 def test_streaming_bounds_the_batch(folder, root, images, monkeypatch):
     bounds = []
     monkeypatch.setattr(detector, "EncoderLoader", lambda largest: bounds.append(largest) or EncoderLoader(largest))
-    detector.score(load(folder).detector, images, root, ["clean"], 0, None)
+    detector.score_each(load(folder).detector, Samples(images, root), ["clean"], None)
     assert bounds == [detector.MAX_STREAM_BATCH] * len(KINDS)
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_scores_are_what_the_experts_say(streamed, folder, root, images):
     """Within what half precision of weights and embeddings leaves."""
-    found = detector.score(
-        load(folder).detector, images, root, ["clean", "jpeg65"], 0, None if streamed else EncoderLoader()
-    )
+    loader, samples = None if streamed else EncoderLoader(), Samples(images, root)
+    found = detector.score_each(load(folder).detector, samples, ["clean", "jpeg65"], loader)
     assert list(found) == ["featdistill", *KINDS]
     rows = images[images["split"] != "train"]
     expected = by_hand(folder, root, rows)
@@ -96,7 +96,7 @@ def test_half_precision_costs_less_than_a_thousandth(folder, tmp_path, root, ima
     wide = {name: EnsembleMember(it.settings, it.load) for name, it in load(folder).detector.members.items()}
     save(Bundle("featdistill", FeatDistill(wide), {}, []), tmp_path / "wide")
     rows = images[images["split"] == "test"]
-    said = detector.predict(load(folder).detector, rows.reset_index(drop=True), root, ["clean"], 0).scores
+    said = load(folder).detector.predict(Samples(rows, root), ["clean"]).scores
     expected = by_hand(tmp_path / "wide", root, rows)
     for name, scores in expected.items():
         np.testing.assert_allclose(said["clean"][name], scores, atol=1e-3)

@@ -37,10 +37,10 @@ def tensors(folder):
 
 def test_stage_1_learns_and_stage_2_keeps_what_it_learnt(images, root, tmp_path):
     how = settings(stage1={"epochs": 6}, data={"policy": None})
-    log = training.train_stage1(how, "siglip", images, root, 0, tmp_path / "one")
+    log = training.train_stage(how, "siglip", images, root, 0, tmp_path / "one")
     assert list(log["epoch"]) == [1, 2, 3, 4, 5, 6]
     assert log["val_auroc_clean"].iloc[-1] > 0.95
-    log = training.train_stage2(how, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
+    log = training.train_stage(how, "siglip", images, root, 0, tmp_path / "two", tmp_path / "one")
     assert {"train_cross_entropy", "train_distillation", "val_auroc_degraded"} <= set(log)
     assert log["val_auroc_clean"].iloc[-1] > 0.95
     assert any(not torch.equal(a, b) for a, b in zip(*map(list, both(tmp_path)), strict=True))
@@ -117,16 +117,18 @@ def test_the_encoder_has_a_rate_of_its_own(images, root):
 
 
 def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
-    training.train_stage1(settings(stage1={"epochs": 1}), "siglip", images, root, 0, tmp_path / "one")
+    training.train_stage(settings(stage1={"epochs": 1}), "siglip", images, root, 0, tmp_path / "one")
     other = settings(stage1={"epochs": 2})
     with pytest.raises(InputError, match=r"one: stage 1 was trained with other settings, images or seed"):
-        training.train_stage2(other, "siglip", images, root, 0, tmp_path / "one", tmp_path / "two")
+        training.train_stage(other, "siglip", images, root, 0, tmp_path / "two", tmp_path / "one")
     both_kinds = settings(("clip", "siglip"))
     with pytest.raises(InputError, match=r"one: holds featdistill siglip, want the expert clip"):
-        training.train_stage2(both_kinds, "clip", images, root, 0, tmp_path / "one", tmp_path / "two")
-    with pytest.raises(InputError, match=r"one: is not the expert clip"):
-        FeatDistill.together(both_kinds, {"clip": tmp_path / "one"})
-    assert {path.name for path in tmp_path.iterdir()} == {"one", "cache"}
+        training.train_stage(both_kinds, "clip", images, root, 0, tmp_path / "two", tmp_path / "one")
+    (tmp_path / "experts").mkdir()
+    (tmp_path / "one").rename(tmp_path / "experts/clip")
+    with pytest.raises(InputError, match=r"clip: is not the expert clip"):
+        FeatDistill.fit(both_kinds, None, None, 0, experts=tmp_path / "experts")
+    assert {path.name for path in tmp_path.iterdir()} == {"experts", "cache"}
 
 
 def test_a_loss_that_is_no_number_names_the_step(images, root, monkeypatch):

@@ -1,17 +1,25 @@
-"""Heads on K feature vectors (B, width) of each image, and their training."""
+"""Embeddings of several backbones combined: by a gate, by concatenation, or by the mean of their scores."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
+from pydantic import Field
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
-from aigid.detectors.samples import Floats
+from aigid.core.files import choose_device, device_name
+from aigid.core.params import Settings
+from aigid.detectors.protocol import EmbeddingDetector
+from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes, require_finite
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
+FILE = "weights.safetensors"
 BLOCK = 8192  # rows at a time
+Count = Annotated[int, Field(ge=1)]
 
 
 class TrainSettings(Protocol):
@@ -21,6 +29,19 @@ class TrainSettings(Protocol):
     learning_rate: float
     batch_size: int
     weight_decay: float
+
+
+class FusionSettings(Settings):
+    """Each backbone's embedding is mapped to ``width`` numbers; ``hidden`` is the width of the gate's layer."""
+
+    backbone: str
+    dataset: str
+    width: Count
+    hidden: Count
+    epochs: Count
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    batch_size: Count
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SoftmaxGate(nn.Module):
@@ -43,7 +64,7 @@ class SoftmaxGate(nn.Module):
 
     def weights(self, features: Sequence[Tensor]) -> Tensor:
         """Return (B, K), each row summing to 1."""
-        return self.out(gelu(self.hidden(self.norm(torch.cat(list(features), dim=1))))).softmax(dim=1)
+        return torch.softmax(self.out(gelu(self.hidden(self.norm(torch.cat(list(features), dim=1))))), dim=1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         return torch.einsum("bk,kbw->bw", self.weights(features), torch.stack(list(features)))
@@ -56,6 +77,9 @@ class Head(nn.Module):
     and taken as they are.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, widths: Sequence[int], width: int | None) -> None:
         super().__init__()
         self.widths, self.maps = list(widths), None
@@ -67,8 +91,8 @@ class Head(nn.Module):
     def split_features(self, x: Tensor) -> Sequence[Tensor]:
         """Return K of (B, width) from (B, D)."""
         if self.maps is None:
-            return x.split(self.widths, dim=1)
-        pieces = ((x - self.mean) * self.scale).split(self.widths, dim=1)
+            return torch.split(x, self.widths, dim=1)
+        pieces = torch.split((x - self.mean) * self.scale, self.widths, dim=1)
         return [to_width(piece) for to_width, piece in zip(self.maps, pieces, strict=True)]
 
     def logits(self, x: Tensor) -> Tensor:
@@ -96,7 +120,7 @@ class GatedHead(Head):
         return self.gate.weights(self.split_features(x))
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.out(self.gate(self.split_features(x))).squeeze(1)
+        return torch.squeeze(self.out(self.gate(self.split_features(x))), 1)
 
 
 class ConcatenatedHead(Head):
@@ -107,7 +131,7 @@ class ConcatenatedHead(Head):
         self.out = nn.Linear(len(widths) * width if width else sum(widths), 1)
 
     def logits(self, x: Tensor) -> Tensor:
-        return self.out(torch.cat(list(self.split_features(x)), dim=1)).squeeze(1)
+        return torch.squeeze(self.out(torch.cat(list(self.split_features(x)), dim=1)), 1)
 
 
 class AveragedHead(Head):
@@ -130,20 +154,23 @@ class AveragedHead(Head):
         return self.per_encoder_logits(x).sigmoid().mean(dim=1)
 
 
-HEADS: dict[str, type[Head]] = {"gate": GatedHead, "concatenation": ConcatenatedHead, "averaging": AveragedHead}
+HEADS: dict[str, Callable[[Sequence[int], int | None, int], Head]] = {
+    "gate": GatedHead,
+    "concatenation": ConcatenatedHead,
+    "averaging": AveragedHead,
+}
 
 
 def train_head(
     head: Head,
-    features: Callable[[Tensor], Tensor],
+    x: Tensor,
     y: Tensor,
     settings: TrainSettings,
     keys: tuple[tuple[str | int, ...], tuple[str | int, ...]],
 ) -> Head:
-    """Train a head by cross-entropy for all epochs, and freeze it; a gate starts as the plain mean.
+    """Train a head by cross-entropy on rows (N, D) with labels (N,), and freeze it; a gate starts as the plain mean.
 
-    ``features`` gives the embeddings (B, D) of row numbers (B,), on the device of the labels ``y`` (N,); ``keys`` seed
-    the first weights and the order of the rows.
+    ``keys`` seed the first weights and the order of the rows.
     """
     reset_parameters(head, torch_generator(*keys[0]))
     if isinstance(head, GatedHead):
@@ -152,14 +179,62 @@ def train_head(
     optimizer, generator = adamw(head, settings.learning_rate, settings.weight_decay), torch_generator(*keys[1])
 
     def loss(rows: Tensor) -> Tensor:
-        return head.loss(features(rows), y[rows])
+        return head.loss(x[rows], y[rows])
 
     for _ in range(settings.epochs):
         train_epoch(optimizer, loss, len(y), settings.batch_size, generator, y.device)
     return head.requires_grad_(False)
 
 
-def by_rows(function: Callable[[Tensor], Tensor], embeddings: Floats, device: torch.device) -> Floats:
-    """Apply a function of (B, D) float32 to (N, D), a block at a time; the results as float64."""
-    x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(device)
-    return torch.cat([function(rows) for rows in x.split(BLOCK)]).cpu().numpy().astype(np.float64)
+def by_rows(function: Callable[[Tensor], Tensor], embeddings: Floats, head: Head) -> Floats:
+    """Apply a function of (B, D) float32 to (N, D) on the head's device, a block at a time; the results as float64."""
+    x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(next(head.parameters()).device)
+    return torch.cat([function(rows) for rows in torch.split(x, BLOCK)]).cpu().numpy().astype(np.float64)
+
+
+class GatedFusion(EmbeddingDetector):
+    """P(generated) from several backbones' embeddings, weighted image by image; of one backbone, a linear layer."""
+
+    Settings = FusionSettings
+    kind: ClassVar[str] = "gate"
+
+    def __init__(self, head: Head, state: dict[str, Any]) -> None:
+        self.head, self.state = head.requires_grad_(False), state
+
+    @classmethod
+    def fit(cls, settings: FusionSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
+        """Train on ``train``; val is unused."""
+        require_both_classes(train, "train")
+        require_finite(train, "train")
+        head, device = HEADS[cls.kind](train.widths, settings.width, settings.hidden), choose_device(device_name())
+        mean, std = mean_and_std(train.x)
+        head.mean.copy_(torch.from_numpy(mean))
+        head.scale.copy_(torch.from_numpy(1 / std))
+        x, y = torch.from_numpy(train.x).to(device), torch.from_numpy(train.y).to(device)
+        train_head(head, x, y, settings, ((cls.kind, "head", seed), (cls.kind, "rows", seed)))
+        return cls(head, {"widths": head.widths, "width": settings.width, "hidden": settings.hidden})
+
+    def p_generated(self, embeddings: Floats) -> Floats:
+        return by_rows(self.head, embeddings, self.head)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in self.head.state_dict().items()}, folder / FILE)
+        return self.state
+
+    @classmethod
+    def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        head = HEADS[cls.kind](state["widths"], state["width"], state["hidden"])
+        head.load_state_dict(load_file(folder / FILE))
+        return cls(head.to(choose_device(device_name())), state)
+
+
+class ConcatenationFusion(GatedFusion):
+    """The gate's first control: one linear layer on all backbones side by side."""
+
+    kind = "concatenation"
+
+
+class AverageFusion(GatedFusion):
+    """The gate's second control: the mean of the scores of each backbone alone."""
+
+    kind = "averaging"
