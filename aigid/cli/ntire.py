@@ -30,7 +30,7 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
 
     from aigid.core import tables
     from aigid.core.embeddings import OK
-    from aigid.data.layouts.base import scan
+    from aigid.data.layouts import scan
     from aigid.detectors.bundle import load_detector
     from aigid.detectors.featdistill.detector import ENSEMBLE, FeatDistill
     from aigid.detectors.samples import Samples
