@@ -163,7 +163,7 @@ def subsample(table: pd.DataFrame, max_images: int | None) -> pd.DataFrame:
         return table
     groups = []
     for (split, _), rows in table.groupby(["split", "generator"]):
-        order = seeding.numpy_generator("aligned sample", split).permutation(len(rows))
+        order = seeding.numpy_generator("aligned sample", str(split)).permutation(len(rows))
         groups.append(rows.iloc[np.sort(order[:max_images])])
     return pd.concat(groups).sort_values("path", ignore_index=True)
 
@@ -177,11 +177,12 @@ def _read_images(
 ) -> list[Pixels]:
     """Decode and transform the readable images (others are named by the stage that needs each); InputError for none."""
     from aigid.images.decode import decode
+    from aigid.images.formats import read_bytes
 
     images = []
     for path in paths:
         with suppress(ImageError):
-            images.append(transform(decode(root / path)))
+            images.append(transform(decode(read_bytes(root / path))))
     if not images:
         raise InputError(f"{root}: no readable photograph in the training split")
     return images

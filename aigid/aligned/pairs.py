@@ -33,7 +33,7 @@ PSNR_RANGE = (15.0, 50.0)  # dB: where the median pair of a working generator li
 PSNR_IDENTICAL = 100.0  # dB, of two equal images
 JPEG, PNG = (".jpg", ".jpeg"), (".png",)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # that Pillow writes
-Pair = tuple[dict[str, Any], list[dict[str, Any]]]  # its line for the record, and its two rows for the manifest
+Pair = tuple[dict[str, Any], list[dict[Any, Any]]]  # its line for the record, and its two rows for the manifest
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _replace_dir(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(row: dict[str, Any], root: AnyPath, out: Path, fakes: FakeBatcher, settings: AlignSettings) -> Pair:
+def _write(row: dict[Any, Any], root: AnyPath, out: Path, fakes: FakeBatcher, settings: AlignSettings) -> Pair:
     image = read_cropped(root / row["path"], fakes.generator.size_multiple)
     fake = fakes.get(image.digest, image.pixels.shape)
     if fake is None:

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
 from aigid.core import seeding
 from aigid.core.embeddings import OK
 from aigid.core.params import Settings
 from aigid.data.audit.audit import priorities, sample
-from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples
 from aigid.metrics import intervals
 
@@ -25,11 +25,11 @@ class CrossingSettings(Settings):
 
 
 def cross_generator_auroc(
-    detector_class: type[EmbeddingDetector], settings: Any, dataset: Samples, max_rows: int, seed: int
+    detector_class: Any, settings: Any, dataset: Samples, max_rows: int, seed: int
 ) -> pd.DataFrame:
     """Return ``COLUMNS``, a row for each set of training generators and test generator: AUROC and 95 % interval.
 
-    ``trained_on`` is ``all``, ``only <generator>`` or ``all but <generator>``; ``seen`` says whether the test
+    ``detector_class`` is an `EmbeddingDetector`. ``trained_on`` is ``all``, ``only <generator>`` or ``all but <generator>``; ``seen`` says whether the test
     generator was in training. The reals are always the same. With one generator in training there is only ``all``.
     """
     table, ok = dataset.table, dataset.status == OK
@@ -54,7 +54,9 @@ def _sets(generators: list[str]) -> Iterator[tuple[str, list[str]]]:
         yield from ((f"all but {name}", [other for other in generators if other != name]) for name in generators)
 
 
-def _rows(dataset: Samples, split: str, generators: list[str], priority: Floats, max_rows: int) -> LabeledEmbeddings:
+def _rows(
+    dataset: Samples, split: str, generators: list[str], priority: NDArray[np.int64], max_rows: int
+) -> LabeledEmbeddings:
     """Return the readable reals of a split and its fakes by ``generators``; all of val where it has none of these."""
     table = dataset.table
     readable = (table["split"] == split).to_numpy() & (dataset.status == OK)

@@ -1,6 +1,6 @@
 """Figures of what a trained GenDet has learned: outputs by t-SNE, discrepancies, rotations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigid.detectors.bundle import Bundle
-from aigid.detectors.gendet.model import GenDetModel, Student, squared_cosine_distance
+from aigid.detectors.gendet.detector import GenDet
+from aigid.detectors.gendet.model import GenDetModel, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import DISTANCES, LOSSES, batched, build_student
 from aigid.detectors.samples import Samples
@@ -27,18 +28,18 @@ PANELS = {"loss": LOSSES, "squared chord, validation": DISTANCES, "AUROC of mean
 
 def plot_all(model: Bundle, dataset: Samples, rotations: Path, seed: int) -> dict[str, Figure]:
     """Return the figures of a GenDet's bundle on the test images by name; ``rotations`` is its log, .csv."""
-    network: GenDetModel = model.detector.network
-    table = dataset.table
-    test = dataset.split("test")
+    assert isinstance(model.detector, GenDet)
+    network, table, test = model.detector.network, dataset.table, dataset.split("test")
     with torch.no_grad():
-        x = network.standardize(torch.from_numpy(test.x).to(network.mean.device))
-    kind = image_kinds(test.generators, set(table["generator"][table["split"] == "train"]))
+        x = network.standardize(torch.from_numpy(test.x).to(next(network.parameters()).device))
+    kind = image_kinds(np.asarray(test.generators), set(table["generator"][table["split"] == "train"]))
     indices = subsample(kind, MAX_POINTS, seed)
     result = {"tsne": tsne(network, x[indices], kind[indices], seed)}
     if network.student is not None:
         untrained = build_student(x.shape[1], GenDetSettings.model_validate(model.settings), seed).to(x.device)
+        students = {"before training": untrained, "after training": network.student}
         result |= {
-            "discrepancies": histograms(network, untrained, x, kind),
+            "discrepancies": histograms(network.teacher, students, x, kind),
             "rotations": curves(pd.read_csv(rotations)),
         }
     return result
@@ -71,16 +72,11 @@ def tsne(network: GenDetModel, x: Tensor, kind: NDArray[Any], seed: int) -> Figu
     return figure
 
 
-def histograms(network: GenDetModel, untrained: Student, x: Tensor, kind: NDArray[Any]) -> Figure:
+def histograms(teacher: nn.Module, students: Mapping[str, nn.Module], x: Tensor, kind: NDArray[Any]) -> Figure:
     """Plot the squared chord between teacher and student, before the first rotation and after the last."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    students = {"before training": untrained, "after training": network.student}
     for axes, (title, student) in zip(figure.subplots(1, 2, sharey=True), students.items(), strict=True):
-
-        def distance(rows: Tensor, student: Student = student) -> Tensor:
-            return squared_cosine_distance(network.teacher(rows), student(rows))
-
-        distances = batched(distance, x).cpu().numpy()
+        distances = squared_cosine_distance(batched(teacher, x), batched(student, x)).cpu().numpy()
         for part, color in COLORS.items():
             bins = np.linspace(0, 4, 81)
             axes.hist(distances[kind == part], bins=bins, density=True, histtype="step", color=color, label=part)

@@ -119,13 +119,11 @@ def reconstruct(
     latents = posterior.mode()
     if seeds is not None:
         latents = latents + posterior.std * _noise(seeds, latents)
-    array: NDArray[np.float32] = network.decode(latents).sample.permute(0, 2, 3, 1).float().cpu().numpy()
-    return array
+    return np.asarray(network.decode(latents).sample.permute(0, 2, 3, 1).float().cpu().numpy())
 
 
 def _reduction(network: AutoencoderKL) -> int:
-    factor: int = 2 ** (len(network.config.block_out_channels) - 1)
-    return factor
+    return int(2 ** (len(network.config.block_out_channels) - 1))
 
 
 def _noise(seeds: Sequence[int], like: Tensor) -> Tensor:  # on the CPU, whatever the device

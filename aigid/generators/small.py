@@ -134,12 +134,12 @@ class VqVae(_Reconstruction):
     def __init__(self, width: int, latent: int = 12, depth: int = 2, levels: int = 17) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, "transposed")
-        self.half = levels // 2
+        self.max_level = levels // 2
 
     def quantize(self, z: Tensor) -> Tensor:
         """Return codes in [-1, 1]; the gradient passes the rounding unchanged (straight-through)."""
-        bounded = self.half * z.clamp(-1, 1)
-        return (bounded + (bounded.round() - bounded).detach()) / self.half
+        bounded = self.max_level * z.clamp(-1, 1)
+        return (bounded + (bounded.round() - bounded).detach()) / self.max_level
 
     def forward(self, real: Tensor) -> Tensor:
         return self.decoder(self.quantize(self.encoder(real)))
