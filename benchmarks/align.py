@@ -1,4 +1,4 @@
-"""How fast the small makers align photographs, against a plain loop of one image at a time over the same networks.
+"""How fast the small generators align images, against a plain loop of one image at a time over the same networks.
 
 python -m benchmarks.align
 """
@@ -32,9 +32,9 @@ TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002
 
 def write(root: Path, num: int, side: int) -> pd.DataFrame:
     """A manifest of ``num`` JPEGs of ``side`` px."""
-    rng, whole = numpy_generator("benchmark align"), load_source_images()
+    rng, sources = numpy_generator("benchmark align"), load_source_images()
     for n in range(num):
-        image = Image.fromarray(whole[n % len(whole)].image)
+        image = Image.fromarray(sources[n % len(sources)].image)
         left, top = (int(rng.integers(0, size - min(side, size) + 1)) for size in image.size)
         cut = image.crop((left, top, left + side, top + side))
         cut.save(root / f"{n:05}.jpg", quality=int(rng.integers(60, 97)))
@@ -43,7 +43,7 @@ def write(root: Path, num: int, side: int) -> pd.DataFrame:
 
 
 def plain(table: pd.DataFrame, root: Path, settings: AlignSettings, out: Path) -> None:
-    """The reference: decode, crop, forward, save; one after the other, nothing kept."""
+    """The reference: decode, crop, forward, save; one after the other, nothing cached."""
     device = choose_device(device_name())
     maker = generator.load_generator(settings).to(device)
     out.mkdir()
@@ -69,7 +69,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
 @click.option("--side", default=32, show_default=True, help="Of the images, px.")
 @record.out_option
 def main(images: int, side: int, out: Path) -> None:
-    lessons = np.concatenate([extract_tiles(one.image, one, DemoSettings()) for one in load_source_images()])
+    tiles = np.concatenate([extract_tiles(source.image, source, DemoSettings()) for source in load_source_images()])
     table = Table("domain", "what", "images / s", "of the reference", "PSNR dB", title=f"{images} JPEGs of {side} px")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -78,7 +78,7 @@ def main(images: int, side: int, out: Path) -> None:
         rows = write(root / "images", images, side)
         makers = {"vae": train_vae, "gan": train_super_resolution}
         for domain, make in makers.items():
-            make(lessons, TRAINED, root / f"{domain}.safetensors")
+            make(tiles, TRAINED, root / f"{domain}.safetensors")
             settings = AlignSettings(domain=domain, weights=str(root / f"{domain}.safetensors"))
             generator.load_generator(settings)  # imports
             reference, _ = seconds(lambda s=settings: plain(rows, root / "images", s, root / f"plain-{s.domain}"))

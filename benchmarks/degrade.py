@@ -54,13 +54,13 @@ def round_trip(image: np.ndarray) -> np.ndarray:
 def steps() -> dict[str, operators.AppliedOperator]:
     """Every operator once, those with levels at the middle one."""
     rng = np.random.default_rng(0)
-    found = {name: {"operator": name, "parameters": parameters} for name, parameters in UNLEVELLED.items()}
+    applied = {name: {"operator": name, "parameters": parameters} for name, parameters in UNLEVELLED.items()}
     for name, policy in policies.POLICIES.items():
         if isinstance(policy, operators.Sample):
             middle = (len(policy.weights) + 1) // 2
             for operator in (operator for group in policy.groups.values() for operator in group):
-                found[operator] = policies.at_level(name, operator, middle, rng)
-    return found
+                applied[operator] = policies.at_level(name, operator, middle, rng)
+    return applied
 
 
 @click.command(help=__doc__)

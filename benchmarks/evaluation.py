@@ -31,8 +31,8 @@ def everything(labels: np.ndarray, scores: np.ndarray) -> None:
     """All scalar metrics at three thresholds and all curves, from nothing."""
     ranking = rank(labels, scores)
     breakdown.threshold_free_metrics(ranking)
-    for name, cut in {"05": 0.5, "val": 0.4, "oracle": classification.max_accuracy_threshold(ranking)}.items():
-        breakdown.threshold_metrics(ranking, cut, name)
+    thresholds = {"05": 0.5, "val": 0.4, "oracle": classification.max_accuracy_threshold(ranking)}
+    breakdown.threshold_metrics(ranking, thresholds)
     classification.roc(ranking)
     classification.precision_recall(ranking)
     calibration.reliability_curve(ranking, calibration.EQUAL_WIDTH)

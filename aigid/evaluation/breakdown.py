@@ -3,8 +3,9 @@
 A flat metric is a number, or the reason why there is none.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -162,13 +163,15 @@ def threshold_free_metrics(ranking: Ranking) -> MetricValues:
     }
 
 
-def threshold_metrics(ranking: Ranking, threshold: MetricValue, suffix: str) -> MetricValues:
-    """Return the metrics at one threshold: ``acc_<suffix>``, ``acc_real_<suffix>``, ...; ``balanced_acc`` is at 0.5.
+def threshold_metrics(ranking: Ranking, thresholds: Mapping[str, MetricValue]) -> MetricValues:
+    """Return the metrics at named thresholds: ``acc_<name>``, ``acc_real_<name>``, ...; ``balanced_acc`` is at 0.5.
 
     The oracle threshold, which no user has, gets the accuracies alone.
     """
     values: MetricValues = {}
-    for name, (metric, required_classes) in THRESHOLD_METRICS.items():
+    for (suffix, threshold), (name, (metric, required_classes)) in product(
+        thresholds.items(), THRESHOLD_METRICS.items()
+    ):
         if suffix == "oracle" and "acc" not in name:
             continue
         value: MetricValue | None = threshold

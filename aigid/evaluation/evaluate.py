@@ -75,7 +75,7 @@ def evaluate(
     """
     test = scores[scores["split"] == "test"]
     if test.empty:
-        raise InputError(f"no rows of split 'test' to judge; found {', '.join(sorted(set(scores['split'])))}")
+        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(set(scores['split'])))}")
     view, settings = default_view(test), settings or EvaluationSettings()
     images = test[test["view"] == view]
     validation = scores[(scores["split"] == "val") & (scores["view"] == view)]
@@ -83,17 +83,8 @@ def evaluate(
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
     n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
     details = breakdown.breakdown_table(test, _numbers(thresholds), seed, n_bootstrap, strata)
-    values = breakdown.threshold_free_metrics(ranking) | breakdown.worst_group_metrics(details, view)
-    for name, threshold in thresholds.items():
-        values |= breakdown.threshold_metrics(ranking, threshold, name)
-    values |= decisions.flip_rates(test, 0.5)
-    values |= {"threshold_val": thresholds["val"], "threshold_oracle": thresholds["oracle"]}
     rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
-    no_rule = dict.fromkeys(decisions.JSON_KEYS, str(thresholds["val"]))
-    values |= decisions.deployment_metrics(rule, ranking) if rule else no_rule
-    if view:
-        values |= {"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)}
-    values["num_unreadable"] = int(test.loc[test["score"].isna(), "path"].nunique())
+    values = _flat_metrics(test, view, ranking, thresholds, details, rule)
     return EvaluationResult(
         metrics=_numbers(values),
         missing_metrics={name: value for name, value in values.items() if isinstance(value, str)},
@@ -107,14 +98,34 @@ def evaluate(
     )
 
 
+def _flat_metrics(
+    test: pd.DataFrame,
+    view: str,
+    ranking: Ranking,
+    thresholds: dict[str, classification.MetricValue],
+    details: pd.DataFrame,
+    rule: DecisionRule | None,
+) -> classification.MetricValues:
+    no_rule = dict.fromkeys(decisions.JSON_KEYS, thresholds["val"])
+    return {
+        **breakdown.threshold_free_metrics(ranking),
+        **breakdown.worst_group_metrics(details, view),
+        **breakdown.threshold_metrics(ranking, thresholds),
+        **decisions.flip_rates(test, 0.5),
+        **{f"threshold_{name}": thresholds[name] for name in ("val", "oracle")},
+        **(decisions.deployment_metrics(rule, ranking) if rule else no_rule),
+        **({"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)} if view else {}),
+        "num_unreadable": int(test.loc[test["score"].isna(), "path"].nunique()),
+    }
+
+
 def _numbers(values: classification.MetricValues) -> dict[str, float]:
     return {name: value for name, value in values.items() if not isinstance(value, str)}
 
 
 def _oracle(ranking: Ranking, context: str) -> classification.MetricValue:
-    return classification.missing_reason(
-        ranking, classification.BOTH, context
-    ) or classification.max_accuracy_threshold(ranking)
+    reason = classification.missing_reason(ranking, classification.BOTH, context)
+    return reason or classification.max_accuracy_threshold(ranking)
 
 
 def _curves(ranking: Ranking, rule: DecisionRule | None) -> dict[str, pd.DataFrame]:

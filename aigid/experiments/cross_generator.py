@@ -25,11 +25,11 @@ class CrossingSettings(Settings):
 
 
 def cross_generator_auroc(
-    detector_class: Any, settings: Any, dataset: Samples, max_rows: int, seed: int
+    detector_class: type[Any], settings: Any, dataset: Samples, max_rows: int, seed: int
 ) -> pd.DataFrame:
     """Return ``COLUMNS``, a row for each set of training generators and test generator: AUROC and 95 % interval.
 
-    ``detector_class`` is an `EmbeddingDetector`. ``trained_on`` is ``all``, ``only <generator>`` or ``all but <generator>``; ``seen`` says whether the test
+    ``trained_on`` is ``all``, ``only <generator>`` or ``all but <generator>``; ``seen`` says whether the test
     generator was in training. The reals are always the same. With one generator in training there is only ``all``.
     """
     table, ok = dataset.table, dataset.status == OK

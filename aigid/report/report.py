@@ -68,17 +68,20 @@ def write(
         },
         "run_info": pd.DataFrame(info.items(), columns=["fact", "value"]),
     }
-    templates = Environment(
-        loader=PackageLoader("aigid.report"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
-    )
-    templates.filters |= {"interval_below": _interval_below, "pipe_table": pipe_table}
     for name in ("index.html", "table.md"):
-        write_text(Path(out, name), templates.get_template(name).render(content).strip() + "\n")
+        write_text(Path(out, name), _render(name, content))
     write_text(Path(out, "table.tex"), "\n".join(_latex(name, results) for name, results in datasets.items()))
     for dataset, results in datasets.items():
         for name in PNG_FIGURES:
             plot, _ = figures.FIGURES[name]
             figures.save(plot(results), Path(out, "figures", f"{dataset}-{name}.png"))
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
+    loader = PackageLoader("aigid.report")
+    templates = Environment(loader=loader, autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    templates.filters |= {"interval_below": _interval_below, "pipe_table": pipe_table}
+    return templates.get_template(template).render(content).strip() + "\n"
 
 
 def provenance(datasets: Mapping[str, Results]) -> dict[str, str]:
