@@ -18,10 +18,7 @@ from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 def main(dataset: str, manifest_path: Path, vae: Path, out: Path) -> None:
     settings, ablation = params.load_section("cnn", CnnSettings), params.load_section("ablation", AblationSettings)
     seed, table, root = params.load_section("seed", int), manifest.read(manifest_path), dataset_root(dataset)
-    from aigid.experiments.cnn_ablation import (
-        ablate,  # torch, once the parameters are known to be good
-        channel_sets,
-    )
+    from aigid.experiments.cnn_ablation import ablate, channel_sets  # torch, once the parameters are good
 
     tables.write(ablate(channel_sets(settings, ablation), table, root, vae, seed), out)
 

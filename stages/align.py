@@ -20,12 +20,8 @@ def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     table, root = subsample(manifest.read(manifest_path), settings.max_images), dataset_root(dataset)
     from aigid.aligned.pairs import make_aligned_pairs  # torch, once the parameters are known to be good
 
-    result = make_aligned_pairs(
-        table,
-        root,
-        resolve_generator_settings(getattr(settings, domain), domain, table, root, out, seed),
-        out / "pairs",
-    )
+    generator = resolve_generator_settings(getattr(settings, domain), domain, table, root, out, seed)
+    result = make_aligned_pairs(table, root, generator, out / "pairs")
     report_failures(result.failures)
     for line in result.describe():
         click.echo(line, err=True)

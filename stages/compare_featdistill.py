@@ -18,9 +18,8 @@ from aigid.detectors.samples import Samples
 @click.option("--out", type=Path, required=True, help="Gets <expert>/<dataset>.csv.")
 @click.option("--halves", type=Path, required=True, help="Gets clean and robust AUROC, .csv.")
 def main(folder: Path, manifests: Path, out: Path, halves: Path) -> None:
-    datasets, views, seed = (
-        params.load_section(*section) for section in (("datasets", list[str]), ("views", list[str]), ("seed", int))
-    )
+    datasets, views = params.load_section("datasets", list[str]), params.load_section("views", list[str])
+    seed = params.load_section("seed", int)
     from aigid.detectors.featdistill import detector as featdistill
     from aigid.experiments import featdistill as study  # torch, once the parameters are known to be good
     from aigid.features.extract import EncoderLoader

@@ -31,10 +31,8 @@ def main(experts: Path, pairs: Path, dataset: str, manifests: Path, out: Path) -
         tables[name] = rows, dataset_root(name), views
     loader, compared = EncoderLoader(), {*known, dataset}
     for name, (table, root, table_views) in tables.items():
-        jobs = {"experts": (EXPERTS["both"], table_views)} | (
-            {"both": (["both"], ["clean"])} if name in compared else {}
-        )
-        for of, (chosen, in_views) in jobs.items():
+        jobs = {"experts": (EXPERTS["both"], table_views), "both": (["both"], ["clean"])}
+        for of, (chosen, in_views) in jobs.items() if name in compared else [("experts", jobs["experts"])]:
             paths = [experts / f"{expert}.safetensors" for expert in chosen]
             encoder, names = backbone(settings, paths), list(dict.fromkeys(in_views))
             embedded = extract(table, root, encoder, names, seed, loader=loader)

@@ -20,9 +20,8 @@ from aigid.features.backbones import backbone_settings, other_backbones
 @click.option("--out", type=Path, required=True, help="The embedding file.")
 def main(backbone: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings = backbone_settings(backbone, params.load_section(f"backbones.{backbone}", dict))
-    alongside = other_backbones(
-        params.load_section("backbones", dict), backbone
-    )  # its own file does not depend on them
+    # Its own file does not depend on the others.
+    alongside = other_backbones(params.load_section("backbones", dict), backbone)
     views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
     table, root = manifest.read(manifest_path), dataset_root(dataset)
     from aigid.features.extract import extract  # torch, once the parameters are known to be good

@@ -106,13 +106,6 @@ def random(width: int, seed: int) -> Lpips:
         return Lpips(vgg_layers(width), torch.full((2 * width,), 1 / (2 * width)))
 
 
-def from_state_dict(tensors: dict[str, torch.Tensor]) -> Lpips:
-    """Return the distance whose ``state_dict`` this is."""
-    distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
-    distance.load_state_dict(tensors)
-    return distance
-
-
 class ReconstructionScorer:
     """Measures how well autoencoders reconstruct images, each image once in a view."""
 
@@ -213,8 +206,10 @@ class Aeroblade(BaseDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        vaes = sorted(path for path in folder.iterdir() if path.is_dir())
-        return cls(state["slope"], state["offset"], from_state_dict(load_file(folder / FILE)), state["size"], vaes)
+        vaes, tensors = sorted(path for path in folder.iterdir() if path.is_dir()), load_file(folder / FILE)
+        distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
+        distance.load_state_dict(tensors)
+        return cls(state["slope"], state["offset"], distance, state["size"], vaes)
 
 
 Detector = Aeroblade

@@ -1,9 +1,8 @@
 """OCC-CLIP: prompts learned by gradient descent (CoOp: Zhou et al., IJCV 2022), two a generator."""
 
-from collections.abc import Sequence
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -31,6 +30,9 @@ from aigid.detectors.samples import (
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.training import tabular
 
+if TYPE_CHECKING:
+    from aigid.features.loaders.open_clip import TextEncoder
+
 FILE = "arrays.safetensors"
 
 
@@ -53,21 +55,7 @@ class OccSettings(Settings):
     epsilon: Annotated[float, Field(ge=0)] = 0.1  # how far half of the real images' embeddings are pushed
 
 
-class TextEncoder(Protocol):
-    """The text side of a CLIP: ``dim`` numbers a text, logits are ``scale`` times a cosine."""
-
-    dim: int
-    scale: float
-    context_length: int
-
-    def embed(self, words: Sequence[str]) -> list[Tensor]:
-        """Return token embeddings (n, W) of the start, of each word, and of the full stop and the end."""
-
-    def encode(self, prompts: Tensor, eot_positions: Sequence[int]) -> Tensor:
-        """Return texts (P, D) of length 1 of prompts (P, L, W) whose end token stands at ``eot_positions`` (P,)."""
-
-
-def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: TextEncoder, seed: int) -> Floats:
+def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncoder", seed: int) -> Floats:
     """Return texts (K - 1, 2, D) float32, real and fake of each generator.
 
     ``x`` (N, D) float32 rows of length 1, ``y`` (N,) their classes, 0 being real. The classifiers are independent and
@@ -121,7 +109,7 @@ def loss(texts: Tensor, x: Tensor, y: Tensor, scale: float, epsilon: float, gene
 class Prompts(nn.Module):
     """Two prompts for each of K classifiers: start, learned tokens, a name, full stop, end; to texts (K, 2, D)."""
 
-    def __init__(self, settings: OccSettings, encoder: TextEncoder, num: int, generator: torch.Generator) -> None:
+    def __init__(self, settings: OccSettings, encoder: "TextEncoder", num: int, generator: torch.Generator) -> None:
         super().__init__()
         self.encoder, self.num = encoder, num
         self.start, *self.words, self.end = encoder.embed(settings.class_names)
@@ -163,7 +151,7 @@ class OccClip(EmbeddingDetector):
         train: LabeledEmbeddings,
         val: LabeledEmbeddings,
         seed: int,
-        text_encoder: TextEncoder | None = None,
+        text_encoder: "TextEncoder | None" = None,
     ) -> Self:
         """Learn the contexts of all classifiers on train by the text encoder of the same CLIP; val is unused."""
         encoder = text_encoder or _open_text_encoder(train.origin, settings.backbone)
@@ -204,7 +192,7 @@ class OccClip(EmbeddingDetector):
 Detector = OccClip
 
 
-def _open_text_encoder(train: Samples | None, name: str) -> TextEncoder:
+def _open_text_encoder(train: Samples | None, name: str) -> "TextEncoder":
     """Return the text encoder of the CLIP that computed the embeddings."""
     from aigid.features.loaders.open_clip import load_text_encoder
 

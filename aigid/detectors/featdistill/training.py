@@ -138,17 +138,13 @@ def build_optimizer(expert: Expert, net: nn.Module, descent: OptimizerSettings) 
     encoder = list(expert.vision_encoder.parameters())
     known = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
-    groups = (
-        (encoder, descent.encoder_learning_rate, descent.encoder_weight_decay),
-        (rest, descent.head_learning_rate, descent.head_weight_decay),
-    )
-    trained = [[parameter for parameter in parameters if parameter.requires_grad] for parameters, _, _ in groups]
-    return torch.optim.AdamW(
-        [
-            {"params": parameters, "lr": lr, "weight_decay": decay}
-            for parameters, (_, lr, decay) in zip(trained, groups, strict=True)
-        ]
-    )
+    rates = descent.encoder_learning_rate, descent.head_learning_rate
+    decays = descent.encoder_weight_decay, descent.head_weight_decay
+    groups = [
+        {"params": [value for value in parameters if value.requires_grad], "lr": rate, "weight_decay": decay}
+        for parameters, rate, decay in zip((encoder, rest), rates, decays, strict=True)
+    ]
+    return torch.optim.AdamW(groups)
 
 
 def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:

@@ -24,6 +24,7 @@ from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 BATCH = 4096  # rows at a time where nothing is trained
+STAGES = {"ad": ("real",), "ad_fake": ("real", "fake"), "full": ("real", "fake", "augmenter")}  # of a rotation
 LOSSES = ["real_loss", "fake_loss", "augmenter_loss"]
 DISTANCES = ["distance_reals", "distance_fakes", "distance_augmented"]
 
@@ -40,22 +41,24 @@ class AlternatingTraining:
         student, augmenter = adamw(self.student, *rates), adamw(self.augmenter, *rates)
         separate = settings.optimizer_sharing == "separate"
         fakes_optimizer = adamw(self.student, *rates) if separate else student
-        self._optimizers = {"reals": student, "fakes": fakes_optimizer, "augmenter": augmenter}
+        self._optimizers = {"real": student, "fake": fakes_optimizer, "augmenter": augmenter}
         self._generator = torch_generator("gendet", "rotations", seed)
         with torch.no_grad():
             self._zt_reals = torch.cat([teacher(rows) for rows in torch.split(reals, settings.batch_size)])
 
-    def real_epoch(self) -> float:
-        """Train the student on the teacher's outputs of reals (Eq. 1)."""
-        return self._epoch("reals", self.student, len(self.reals), self.real_step)
+    def epoch(self, stage: str) -> float:
+        """Train on all reals or all fakes, by the loss of a stage.
 
-    def fake_epoch(self) -> float:
-        """Train the student away from the teacher on augmented fakes (Eq. 2 times alpha)."""
-        return self._epoch("fakes", self.student, len(self.fakes), self.fake_step, self.settings.alpha)
-
-    def augmenter_epoch(self) -> float:
-        """Train the augmenter to generate fakes on which student and teacher agree (Eq. 3)."""
-        return self._epoch("augmenter", self.augmenter, len(self.fakes), self.augmenter_step)
+        ``real``: the student on the teacher's outputs of reals (Eq. 1). ``fake``: away from them on augmented fakes
+        (Eq. 2 times alpha). ``augmenter``: to generate fakes on which student and teacher agree (Eq. 3).
+        """
+        trained = self.augmenter if stage == "augmenter" else self.student
+        for network in (self.student, self.augmenter):
+            network.requires_grad_(network is trained)
+        step = {"real": self.real_step, "fake": self.fake_step, "augmenter": self.augmenter_step}[stage]
+        num, scale = len(self.reals if stage == "real" else self.fakes), self.settings.alpha if stage == "fake" else 1.0
+        batch, device = self.settings.batch_size, self.reals.device
+        return train_epoch(self._optimizers[stage], step, num, batch, self._generator, device, scale)
 
     def real_step(self, rows: Tensor) -> Tensor:
         """Return Eq. 1 of these reals."""
@@ -76,14 +79,6 @@ class AlternatingTraining:
     def augmented(self, x: Tensor) -> Tensor:
         """Return fakes as the student gets them; unchanged where the mode has no augmenter."""
         return self.augmenter(x) if self.settings.mode == "full" else x
-
-    def _epoch(
-        self, stage: str, trained: nn.Module, num_rows: int, step: Callable[[Tensor], Tensor], loss_scale: float = 1.0
-    ) -> float:
-        for network in (self.student, self.augmenter):
-            network.requires_grad_(network is trained)
-        batch, device = self.settings.batch_size, self.reals.device
-        return train_epoch(self._optimizers[stage], step, num_rows, batch, self._generator, device, loss_scale)
 
 
 def build_student(dim: int, settings: GenDetSettings, seed: int) -> Student:
@@ -162,11 +157,7 @@ def train_student(
     network.student = rotations.student
     log = []
     for number in range(1, settings.num_rotations + 1):
-        losses = {"real_loss": rotations.real_epoch()}
-        if settings.mode != "ad":
-            losses["fake_loss"] = rotations.fake_epoch()
-        if settings.mode == "full":
-            losses["augmenter_loss"] = rotations.augmenter_epoch()
+        losses = {f"{stage}_loss": rotations.epoch(stage) for stage in STAGES[settings.mode]}
         log.append({"rotation": number, **losses, **_log_distances(network, rotations, validation)})
     return rotations, pd.DataFrame(log, columns=["rotation", *LOSSES, *DISTANCES, "val_auroc"])
 

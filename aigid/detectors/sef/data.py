@@ -12,7 +12,6 @@ from PIL import Image
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.core.files import sha256
 from aigid.degradations.filters import dct_mix, match_jpeg_quality, pixel_mix
 from aigid.degradations.operators import apply_operators
 from aigid.degradations.policies import get_policy
@@ -21,6 +20,7 @@ from aigid.images import ImageError
 from aigid.images.decode import decode
 
 PAIRS_FILE = "aligned.jsonl"
+FILTERS = tuple(Image.Resampling)
 logger = logging.getLogger(__name__)
 
 
@@ -73,14 +73,6 @@ def open_pairs(root: Path) -> Pairs:
     return Pairs(root, records)
 
 
-def fingerprint(root: Path) -> str:
-    """Return a hash, equal where all images of a folder's pairs are equal."""
-    return sha256(root / "manifest.csv")
-
-
-FILTERS = tuple(Image.Resampling)
-
-
 def make_batch(
     real: np.ndarray,
     fake: np.ndarray,
@@ -100,9 +92,8 @@ def make_batch(
         factor, kind = rng.uniform(low, high), FILTERS[rng.integers(len(FILTERS))]
         members += paired_random_crop([resize(image, factor, kind) for image in pair], size, rng)
     operators = get_policy(settings.policy).sample(rng)
-    return np.stack(
-        [apply_operators(operators, image, seeding.numpy_generator("sef noise", *key)) for image in members]
-    )
+    noise = (seeding.numpy_generator("sef noise", *key) for _ in members)
+    return np.stack([apply_operators(operators, image, rng) for image, rng in zip(members, noise, strict=True)])
 
 
 def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
@@ -134,10 +125,8 @@ def resize(image: np.ndarray, factor: float, kind: Image.Resampling) -> np.ndarr
 def paired_random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Return squares (size, size, 3) of images of one shape at one random position, padded with black if smaller."""
     height, width = images[0].shape[:2]
-    assert all(image.shape == images[0].shape for image in images)
     down, right = max(size - height, 0), max(size - width, 0)
-    padded = [
-        np.pad(image, ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))) for image in images
-    ]
+    margins = (down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0)
+    padded = [np.pad(image, margins) for image in images]
     top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in (height, width))
     return [image[top : top + size, left : left + size] for image in padded]

@@ -27,11 +27,9 @@ class Expert(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it lives."""
         return self.head.weight.device
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features and logits."""
         features = self.encoder(pixels)
         return features, self.head(features).squeeze(1)
 
@@ -40,7 +38,7 @@ def base_settings(settings: ExpertSettings) -> BackboneSettings:
     """Return the settings of the encoder that all experts adapt."""
     result = backbone_settings(settings.backbone, {"weights": settings.weights, "dtype": "float32"})
     if not isinstance(result, BackboneSettings):
-        raise InputError(f"sef.expert.backbone={settings.backbone!r}: want one tower")
+        raise InputError(f"sef.expert.backbone={settings.backbone!r}: want one encoder")
     return result
 
 

@@ -10,16 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
+from aigid.core.files import num_workers, sha256
 from aigid.detectors.sef import data
-from aigid.detectors.sef.data import Pairs, fingerprint
+from aigid.detectors.sef.data import Pairs
 from aigid.detectors.sef.model import Expert, base_settings, build
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
 from aigid.metrics import classification
-from aigid.metrics.classification import rank
 from aigid.training import distributed, loop
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
@@ -33,9 +32,8 @@ class PairBatches:
     def __init__(self, domains: Sequence[Pairs], settings: ExpertSettings, size: int, seed: int) -> None:
         self.domains, self.settings, self.size, self.seed = domains, settings, size, seed
         if len({len(pairs) for pairs in domains}) != 1:
-            raise InputError(
-                f"{', '.join(f'{pairs.root}: {len(pairs)} pairs' for pairs in domains)}; want as many of each"
-            )
+            counts = ", ".join(f"{pairs.root}: {len(pairs)} pairs" for pairs in domains)
+            raise InputError(f"{counts}; want as many of each")
         if not len(domains[0]):
             raise InputError(f"{domains[0].root}: no pair in its training split")
         for pairs in domains:
@@ -65,15 +63,12 @@ def fit(
     All experts of a seed start from the same adapters; ``both`` has as many steps as one of the others.
     """
     expert = build(settings, seed)
-    train_pairs = PairBatches(
-        [pairs.split("train") for pairs in domains.values()], settings, expert.preprocess.size, seed
-    )
+    pairs_of = [pairs.split("train") for pairs in domains.values()]
+    train_pairs = PairBatches(pairs_of, settings, expert.preprocess.size, seed)
     config = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
-    config += [[name, fingerprint(pairs.root)] for name, pairs in domains.items()]
-    path = loop.checkpoint_path(config)
-    log = loop.train(
-        plan(settings, len(train_pairs), seed), training_task(expert.to(device), settings, train_pairs, domains), path
-    )
+    config += [[name, sha256(pairs.root / "manifest.csv")] for name, pairs in domains.items()]
+    path, task = loop.checkpoint_path(config), training_task(expert.to(device), settings, train_pairs, domains)
+    log = loop.train(plan(settings, len(train_pairs), seed), task, path)
     return expert.requires_grad_(False).eval(), log, path
 
 
@@ -136,7 +131,7 @@ def auroc(expert: Expert, pairs: Pairs) -> float:
     if not len(pairs):
         return float("nan")
     logits = [predict(expert, [pairs.read(index)[kind] for index in range(len(pairs))]) for kind in (0, 1)]
-    return classification.auroc(rank(np.repeat([0, 1], len(pairs)), np.concatenate(logits)))
+    return classification.auroc(classification.rank(np.repeat([0, 1], len(pairs)), np.concatenate(logits)))
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
-from sklearn.feature_selection import f_classif
+from scipy.special import expit
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.metrics import f1_score
 
 from aigid.core import seeding
@@ -30,7 +31,6 @@ from aigid.detectors.svm.kernel import (
     fit_platt,
     nystroem,
     pairwise_coupling,
-    platt_probabilities,
     predict,
     support_vectors,
 )
@@ -91,13 +91,16 @@ class KernelSvm(EmbeddingDetector):
         x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
         arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
         x, x_val = x[:, columns], x_val[:, columns]
-        fits: dict[str, tuple[KernelMachine, Floats, float]] = {}
         f1: dict[str, float] = {}
+        best: tuple[KernelMachine, Floats, float] | None = None
         for strength, gamma in product(settings.strengths, settings.gamma):
-            machine, cell = _fit_machine(settings, x, y, strength, gamma, seed), f"{strength}, {gamma}"
-            fits[cell] = machine, machine.decision_function(x_val), strength
-            f1[cell] = _f1_macro(y_val, predict(fits[cell][1], len(classes)))
-        machine, decisions, strength = fits[max(f1, key=f1.__getitem__)]  # the first of equals
+            machine = _fit_machine(settings, x, y, strength, gamma, seed)
+            decisions = machine.decision_function(x_val)
+            value = _f1_macro(y_val, predict(decisions, len(classes)))
+            best = (machine, decisions, strength) if best is None or value > max(f1.values()) else best
+            f1[f"{strength}, {gamma}"] = value
+        assert best is not None, "a grid has at least one cell"
+        machine, decisions, strength = best
         arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, len(classes))
         state = {"strength": strength, "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
         return cls(machine, arrays, classes, state | {"val_f1_macro": f1})
@@ -106,13 +109,8 @@ class KernelSvm(EmbeddingDetector):
         """Return the decisions (N, P) of all pairs of classes."""
         return self.machine.decision_function(transform(embeddings, self.arrays)[:, self.arrays["columns"]])
 
-    def predict(self, embeddings: Floats) -> NDArray[Any]:
-        """Return the names (N,) of the classes with most votes."""
-        return np.array(self.classes)[predict(self.decision_function(embeddings), len(self.classes))]
-
     def predict_proba(self, embeddings: Floats) -> Floats:
-        decisions = self.decision_function(embeddings)
-        pairwise = platt_probabilities(decisions, self.arrays["slopes"], self.arrays["offsets"])
+        pairwise = expit(self.decision_function(embeddings) * self.arrays["slopes"] + self.arrays["offsets"])
         return pairwise_coupling(pairwise, len(self.classes))
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -167,13 +165,6 @@ def subsample(y: Ints, max_rows: int, seed: int) -> Ints:
     return np.sort(np.concatenate([part[: max(max_rows * len(part) // len(y), 1)] for part in parts]))
 
 
-def select_k_best(x: Floats, y: Ints, k: int) -> Ints:
-    """Return the ``k`` columns with the highest ANOVA F, in their order (``SelectKBest(f_classif, k)``)."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        f = np.nan_to_num(f_classif(x, y)[0], nan=-1.0)
-    return np.sort(np.argsort(f, kind="stable")[::-1][:k])
-
-
 def forward_selection(columns: Ints, score: Callable[[Ints], float], max_features: int) -> Ints:
     """Add the column that scores best with those chosen, until ``max_features`` or until none improves."""
     chosen: list[int] = []
@@ -194,7 +185,8 @@ def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_
         return np.arange(x.shape[1])
     if settings.k > x.shape[1]:
         raise InputError(f"svm.k={settings.k}: the embeddings have {x.shape[1]} columns")
-    best = select_k_best(x, y, settings.k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        best: Ints = SelectKBest(f_classif, k=settings.k).fit(x, y).get_support(indices=True)
     if settings.features == "k_best":
         return best
     rows, val_rows = (subsample(labels, settings.selection_sample, seed) for labels in (y, y_val))

@@ -88,12 +88,6 @@ def pairwise_coupling(pairwise: Floats, num_classes: int) -> Floats:
     return probabilities
 
 
-def platt_probabilities(decisions: Floats, slopes: Floats, offsets: Floats) -> Floats:
-    """Return P(i | i or j) of decisions (N, P), by Platt's sigmoid of each pair."""
-    probabilities: Floats = expit(decisions * slopes + offsets)
-    return probabilities
-
-
 def support_vectors(x: Floats, y: Ints, c: float, gamma: float, intelex: bool = False) -> KernelMachine:
     """Fit scikit-learn's balanced RBF ``SVC``, or with ``intelex`` that of scikit-learn-intelex (oneDAL)."""
     svc = _svc(intelex)(C=c, gamma=gamma, class_weight="balanced", cache_size=1000).fit(x, y)

@@ -39,13 +39,11 @@ def same(network: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("run", "learns"), [("real_epoch", "student"), ("fake_epoch", "student"), ("augmenter_epoch", "augmenter")]
-)
-def test_only_one_network_learns_in_an_epoch(run: str, learns: str) -> None:
+@pytest.mark.parametrize(("stage", "learns"), [("real", "student"), ("fake", "student"), ("augmenter", "augmenter")])
+def test_only_one_network_learns_in_an_epoch(stage: str, learns: str) -> None:
     training = rotations()
     before = {name: frozen(getattr(training, name)) for name in ("teacher", "student", "augmenter")}
-    getattr(training, run)()
+    training.epoch(stage)
     for name, state in before.items():
         assert same(getattr(training, name), state) == (name != learns), name
 
@@ -60,20 +58,20 @@ def test_student_raises_what_the_augmenter_lowers() -> None:
             return squared_cosine_distance(training.teacher(x), training.student(x)).mean().item()
 
     for _ in range(20):
-        training.real_epoch()  # else they are orthogonal from the start, and margin 2 is content
+        training.epoch("real")  # else they are orthogonal from the start, and margin 2 is content
     close = chord()
     for _ in range(5):
-        training.fake_epoch()
+        training.epoch("fake")
     apart = chord()
     for _ in range(5):
-        training.augmenter_epoch()
+        training.epoch("augmenter")
     assert apart > close + 0.1
     assert chord() < apart - 0.05
 
 
 def test_real_epochs_bring_the_student_to_the_teacher() -> None:
     training = rotations()
-    losses = [training.real_epoch() for _ in range(10)]
+    losses = [training.epoch("real") for _ in range(10)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -101,7 +99,7 @@ def test_alpha_zero_leaves_the_fakes_without_a_say() -> None:
     training, other = rotations(alpha=0.0, weight_decay=0.0), rotations(alpha=0.0, weight_decay=0.0)
     torch.nn.init.normal_(other.fakes, generator=torch.Generator().manual_seed(1))
     for each in (training, other):
-        each.fake_epoch()
+        each.epoch("fake")
     assert same(training.student, frozen(other.student))
 
 
@@ -111,8 +109,8 @@ def test_separate_states_make_alpha_a_matter_of_scale() -> None:
     def after(alpha: float, state: str) -> torch.Tensor:
         training = rotations(alpha=alpha, optimizer_sharing=state)
         for _ in range(2):
-            training.real_epoch()
-            training.fake_epoch()
+            training.epoch("real")
+            training.epoch("fake")
         with torch.no_grad():
             return training.student(training.fakes)
 
@@ -125,9 +123,9 @@ def test_equal_seeds_give_equal_bits_even_in_threads() -> None:
     def train(seed: int) -> torch.Tensor:
         training = rotations(seed)
         for _ in range(2):
-            training.real_epoch()
-            training.fake_epoch()
-            training.augmenter_epoch()
+            training.epoch("real")
+            training.epoch("fake")
+            training.epoch("augmenter")
         return training.student.tokeniser.linear.weight.detach()
 
     alone = [train(seed) for seed in (0, 1)]
