@@ -6,13 +6,9 @@ import pytest
 from aigid.core.errors import InputError
 from aigid.detectors.knn import KNearestNeighbors, KnnSettings
 from aigid.detectors.samples import LabeledEmbeddings
+from tests.helpers.embeddings import at_angles as at
 
 EMPTY = LabeledEmbeddings(np.zeros((0, 2), np.float32), np.zeros(0, np.int64))
-
-
-def at(*degrees, length=1.0):
-    angle = np.radians(degrees)
-    return (np.stack([np.cos(angle), np.sin(angle)], axis=1) * length).astype(np.float32)
 
 
 def fit(k, train):

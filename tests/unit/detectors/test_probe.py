@@ -10,15 +10,13 @@ from sklearn.preprocessing import StandardScaler
 from aigid.core.errors import InputError
 from aigid.detectors.probe import LinearProbe, ProbeSettings
 from aigid.detectors.samples import LabeledEmbeddings
+from tests.helpers.embeddings import separable_rows
 
 
-def rows(seed, n=300, d=12, shift=0.7):
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 2
-    x = rng.normal(size=(n, d)) * np.linspace(0.1, 9, d) + 4
-    x[:, 3] += shift * y * np.linspace(0.1, 9, d)[3]
-    x[:, 5] = 2.5  # a constant column must not divide by zero
-    return LabeledEmbeddings(x.astype(np.float32), y)
+def rows(seed, num=300):
+    result = separable_rows(seed, num)
+    result.x[:, 5] = 2.5  # a constant column must not divide by zero
+    return result
 
 
 def settings(c):
@@ -36,7 +34,7 @@ def test_equals_scikit_learn():
 
 
 def test_validation_chooses_c():
-    train, val = rows(0, n=40), rows(1)
+    train, val = rows(0, num=40), rows(1)
     grid = [1e-4, 1e-2, 1.0, 100.0]
     aurocs = [roc_auc_score(val.y, LinearProbe.fit(settings(c), train, val, 0).p_generated(val.x)) for c in grid]
     chosen = LinearProbe.fit(settings(grid), train, val, 0).state

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from aigid.detectors.sef.training import contrastive, losses
+from tests.helpers.embeddings import at_angles
 
 
 def at(*degrees, length=1.0):
-    angles = torch.tensor(degrees, dtype=torch.float32) * math.pi / 180
-    return length * torch.stack([angles.cos(), angles.sin()], dim=1)
+    return torch.from_numpy(at_angles(*degrees, length=length)).float()
 
 
 def chord(a, b):

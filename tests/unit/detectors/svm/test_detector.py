@@ -74,12 +74,6 @@ def test_coupling_is_the_minimum_of_its_objective():
     np.testing.assert_allclose(pairwise_coupling(np.array([[0.3]]), 2), [[0.3, 0.7]], atol=1e-9)
 
 
-def test_coupling_gives_consistent_pairs_back():
-    p = np.random.default_rng(1).dirichlet(np.ones(5), 20)
-    pairwise = np.stack([p[:, i] / (p[:, i] + p[:, j]) for i, j in combinations(range(5), 2)], axis=1)
-    np.testing.assert_allclose(pairwise_coupling(pairwise, 5), p, atol=1e-5)
-
-
 def test_platt_finds_the_sigmoid_that_made_the_labels():
     rng = np.random.default_rng(0)
     decisions = rng.normal(size=(40_000, 1))
@@ -107,18 +101,15 @@ def test_kernel_equals_a_loop():
 
 @pytest.mark.parametrize("solver", ["libsvm", "nystroem"])
 @pytest.mark.parametrize("kind", ["unit", "standard", "whitened"])
-def test_learns_and_is_calibrated(solver, kind, tmp_path):
+def test_learns_and_is_calibrated(solver, kind):
     train, val, test = (rows(k, n=900) for k in range(3))
     gamma = [1.0] if kind == "unit" else [0.02, 0.05]
     detector = KernelSvm.fit(settings(solver=solver, scaling=kind, gamma=gamma), train, val, 0)
     p = detector.predict_proba(test.x)
     assert detector.classes == ["real", "dalle3", "midjourney", "sd21", "sd3", "sdxl"]
-    assert (np.array(detector.classes)[p.argmax(1)] == test.generators).mean() > 0.85
-    assert p.max(1).mean() == pytest.approx(
-        (np.array(detector.classes)[p.argmax(1)] == test.generators).mean(), abs=0.08
-    )
-    loaded = KernelSvm.load(tmp_path, detector.save(tmp_path))
-    np.testing.assert_array_equal(loaded.predict_proba(test.x), p)
+    accuracy = (np.array(detector.classes)[p.argmax(1)] == test.generators).mean()
+    assert accuracy > 0.85
+    assert p.max(1).mean() == pytest.approx(accuracy, abs=0.08)
 
 
 def test_whitened_columns_are_uncorrelated_but_for_the_floor():

@@ -39,7 +39,7 @@ SETTINGS = CnnSettings(
     dataset="d", size=16, model="test_efficientnet", stem_stride=1, epochs=2, batch_size=16, learning_rate=3e-3,
     optimizer="adamw", schedule="one_cycle", hflip=True,
 )  # fmt: skip
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")
