@@ -67,9 +67,15 @@ class BackboneSettings(Settings):
         return section
 
     @model_validator(mode="after")
-    def _layers_are_pooled(self) -> Self:
+    def _fits_the_library(self) -> Self:
+        if self.library == "onnx":
+            for name in ("config", "adapter", "high_pass", "precision"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: not for library: onnx, which runs the file's graph as it is")
         if self.layers is not None and self.pool not in ("cls", "mean", "cls_mean"):
             raise ValueError(f"layers: want pool: cls, mean or cls_mean, not {self.pool}")
+        if self.revision is not None and self.library != "transformers":
+            raise ValueError(f"revision: is for library: transformers, not {self.library}")
         if self.output is not None and self.library != "onnx":
             raise ValueError(f"output: is for library: onnx, not {self.library}")
         return self

@@ -1,9 +1,12 @@
 """What every backbone promises, by name: width, preprocessing, determinism, and no setting that is passed over.
 
-Weights are random: of one block, or of full size on a device without memory.
+Weights are random: of one block, or of full size on a device without memory. That of ONNX is exported here.
 """
 
+import tempfile
 from functools import cache
+from itertools import combinations
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -23,8 +26,10 @@ from aigid.features.encoder import TorchBackbone, load_encoder
 from aigid.features.loaders import open_clip as open_clip_loader
 from aigid.features.loaders import timm as timm_loader
 from aigid.features.loaders import transformers as transformers_loader
+from aigid.features.loaders.onnx import OnnxBackbone
 from aigid.features.preprocess import resize_and_crop
 from aigid.features.registry import BACKBONES
+from tests.helpers.onnx_models import export_clip, quantize, random_clip
 
 # Millions of parameters and width of the embedding: open_clip's docs/model_profile.csv for CLIP and So400M (which
 # counts the same encoder), the sum of the layers for what is cut off, DINOv2's model card for ViT-L/14.
@@ -42,9 +47,10 @@ PUBLISHED = {
     "dinov2_vit_l14": (304.37, 1024),
     "dinov2_vit_l14_dda": (304.37 - 1024 * (37**2 - 24**2 + 1) / 1e6, 1024),  # positions for 336 px, and no mask token
 }
+ONNX = "clip_vit_b16_int8"
 TINY = {"tiny_clip": 192, "tiny_siglip": 192, "tiny_clip_64": 64, "tiny_siglip_64": 64, "tiny_vit": 96}
-WIDTHS = TINY | {name: width for name, (_, width) in PUBLISHED.items()}
-NAMES = [name for name in BACKBONES if BACKBONES[name]["library"] in ("open_clip", "transformers", "timm")]
+WIDTHS = TINY | {ONNX: 512} | {name: width for name, (_, width) in PUBLISHED.items()}
+NAMES = list(BACKBONES)
 DINOV2 = {"patch_size": 14, "embed_dim": 1024, "num_heads": 16, "init_values": 1e-5}
 CPU = torch.device("cpu")
 POOLS = get_args(BackboneSettings.model_fields["pool"].annotation)
@@ -59,7 +65,9 @@ def one_block(name: str, **changes: object) -> BackboneSettings:
     """The settings of a backbone of random weights with a single block, for images of 4 x 4 patches."""
     settings = backbone_settings(name, changes)
     assert not isinstance(settings, ConcatSettings)
-    if settings.model == "tf_efficientnet_lite0":
+    if settings.library == "onnx":
+        return settings.model_copy(update={"weights": str(exported_clip(settings.seed))})
+    if settings.model == "tf_efficientnet_lite0":  # as small as a single block of the others
         size, config = 64, {}
     elif settings.library == "timm":
         config = settings.config or DINOV2
@@ -79,12 +87,33 @@ def one_block(name: str, **changes: object) -> BackboneSettings:
 
 
 @cache
+def exported_clip(seed: int) -> Path:
+    """One block of OpenAI's ViT-B/16 with random weights, quantized to int8."""
+    config = transformers_loader.architecture("openai/clip-vit-base-patch16") | {"num_hidden_layers": 1}
+    folder = Path(tempfile.mkdtemp())
+    return quantize(export_clip(random_clip(config, seed), folder / "clip.onnx"), folder / "clip.int8.onnx")
+
+
+@cache
 def image(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
 
 
 def embed(settings: BackboneSettings) -> np.ndarray:
-    return TorchBackbone(settings, CPU).encode(image(settings.preprocess.size))
+    backbone = OnnxBackbone(settings) if settings.library == "onnx" else TorchBackbone(settings, CPU)
+    return backbone.encode(image(settings.preprocess.size))
+
+
+def equal_pools(name: str) -> set[frozenset[str]]:
+    """The pools that are one by their meaning: what a library gives, or projects, is itself a pool of the tokens."""
+    settings = backbone_settings(name)
+    if name.startswith("tiny_clip"):  # open_clip's `pool_type: avg` projects the mean of the tokens
+        return {frozenset({"before_projection", "mean"})}
+    if settings.library == "open_clip" or ("clip" in name and settings.library == "transformers"):
+        return {frozenset({"before_projection", "cls"})}  # CLIP projects the class token after the last norm
+    if name.startswith(("dinov2", "tiny_vit")):  # their own embedding is the class token
+        return {frozenset({"own", "cls"})}
+    return set()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +126,7 @@ def test_its_rows_are_as_wide_as_published_and_decided_by_the_seed(name):
     assert rows.dtype == np.float32
     assert rows.shape == (1, WIDTHS[name])
     assert np.isfinite(rows).all()
-    assert not np.allclose(embed(settings.model_copy(update={"seed": 1})), rows)
+    assert not np.allclose(embed(one_block(name, seed=1)), rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,17 +138,23 @@ def test_a_pool_gives_its_rows_or_is_refused(name):
         except InputError as error:
             assert f"pool: {pool}" in str(error)  # noqa: PT017
     assert backbone_settings(name).pool in rows
-    if "before_projection" in rows:
-        assert not np.array_equal(rows["before_projection"], rows["own"])
     if "cls_mean" in rows:
         np.testing.assert_allclose(rows["cls_mean"], np.hstack([rows["cls"], rows["mean"]]), atol=1e-6)
-        assert not np.allclose(rows["cls"], rows["mean"])
+    equal = {frozenset({a, b}) for a, b in combinations(rows, 2) if np.array_equal(rows[a], rows[b])}
+    assert equal == equal_pools(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_it_cannot_honour_is_refused(name, tmp_path):
     with pytest.raises(InputError, match=rf"backbones\.{name}\.dtype: .*'bfloat16'"):
         backbone_settings(name, {"dtype": "bfloat16"})
+    if name == ONNX:
+        with pytest.raises(InputError, match="nowhere: no such file"):
+            OnnxBackbone(backbone_settings(name, {"weights": str(tmp_path / "nowhere")}))
+        for setting, value in {"high_pass": True, "adapter": "a", "config": {}, "precision": "auto"}.items():
+            with pytest.raises(InputError, match=f"{setting}: not for library: onnx"):
+                backbone_settings(name, {setting: value})
+        return
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         load_encoder(backbone_settings(name, {"weights": str(tmp_path / "nowhere"), "high_pass": False}))
     with pytest.raises(InputError, match="high_pass is for encoders of random weights"):
