@@ -30,7 +30,7 @@ AIGID = ("-c", "from aigid.cli.main import main; main()")
 
 
 def write_bundle(folder: Path) -> None:
-    """A calibrated probe of random weights on a tiny tower."""
+    """A calibrated probe of random weights on a tiny encoder."""
     rng, label = np.random.default_rng(0), np.arange(200) % 2
     rows = {"path": label.cumsum().astype(str), "label": label, "generator": np.where(label, "a", "real")}
     validation = pd.DataFrame(rows | {"split": "val", "view": "clean", "score": rng.beta(2 + label, 3 - label)})
@@ -66,15 +66,15 @@ def programs(folder: Path) -> dict[str, tuple[str, ...]]:
 
 def measure(folder: Path, rounds: int) -> dict[str, np.ndarray]:
     """Medians of wall and CPU time over interleaved rounds; each ``predict`` also on a warm cache."""
-    found: dict[str, list[np.ndarray]] = {}
+    times: dict[str, list[np.ndarray]] = {}
     for _ in range(rounds):
         for name, arguments in programs(folder).items():
             cache = folder / "cache"
             shutil.rmtree(cache, ignore_errors=True)
-            found.setdefault(name, []).append(seconds(*arguments, cache=cache))
+            times.setdefault(name, []).append(seconds(*arguments, cache=cache))
             if name.startswith("predict"):
-                found.setdefault(f"{name}, warm", []).append(seconds(*arguments, cache=cache))
-    return {name: np.median(times, axis=0) for name, times in found.items()}
+                times.setdefault(f"{name}, warm", []).append(seconds(*arguments, cache=cache))
+    return {name: np.median(rounds_of_name, axis=0) for name, rounds_of_name in times.items()}
 
 
 def _cells(ratios: np.ndarray) -> list[str]:
@@ -91,19 +91,19 @@ def main(images: int, rounds: int, out: Path) -> None:
         manifest = tables.read(pictures.write(folder, images, 512), ())
         tables.write(manifest[:1], folder / "one.csv")
         write_bundle(folder / "bundle")
-        found = measure(folder, rounds)
+        times = measure(folder, rounds)
     first = Table("first verdict", "time / imports", "CPU", title=f"{num_workers()} cores, median of {rounds} rounds")
     for name in ("predict one", "predict one, warm", "extract one"):
-        first.add_row(name, *_cells(found[name] / found["import torch, open_clip"]))
+        first.add_row(name, *_cells(times[name] / times["import torch, open_clip"]))
     many = Table(
         *("all", "images/s", "pace / extract's", "CPU", "without start: pace / extract's", "CPU"),
         title=f"{images} JPEGs of 512 px, cache empty unless warm; start: the same with one image",
     )
     for name in ("extract", "predict", "predict, warm"):
-        one, whole = (name.replace(",", f" {num},") if "," in name else f"{name} {num}" for num in ("one", "all"))
-        net = (found["extract all"] - found["extract one"]) / (found[whole] - found[one])
-        ratios = _cells(found["extract all"] / found[whole]) + _cells(net)
-        many.add_row(name, f"{images / found[whole][0]:.0f}", *ratios)
+        single, full = (name.replace(",", f" {num},") if "," in name else f"{name} {num}" for num in ("one", "all"))
+        net = (times["extract all"] - times["extract one"]) / (times[full] - times[single])
+        ratios = _cells(times["extract all"] / times[full]) + _cells(net)
+        many.add_row(name, f"{images / times[full][0]:.0f}", *ratios)
     record.publish(first, "predict_start", out, width=100)
     record.publish(many, "predict", out, width=100)
 

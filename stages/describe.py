@@ -7,7 +7,7 @@ import click
 from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand, report_failures
 from aigid.core.files import dataset_root
-from aigid.data.description import PropertySettings, compute_properties
+from aigid.data.audit.audit import PropertySettings, compute_properties
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)

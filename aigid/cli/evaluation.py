@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, ROOT
 from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.evaluation.evaluate import EvaluationResult, Section
+    from aigid.metrics.decisions import EvaluationSettings
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -31,13 +33,11 @@ if TYPE_CHECKING:
 )
 @click.option("--root", type=ROOT, help="Where the images lie: to show the worst, and for --by size, compression.")
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
-@click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
 @click.option("--calibrator", type=FILE, help="Judge the scores as another run's calibration/*.json maps them.")
-@click.option("--fpr", default=0.05, show_default=True, help="The false positive rate that the threshold aims at.")
-@click.option("--alpha", default=0.1, show_default=True, help="Share of a class that abstention may get wrong.")
+@options.decisions
 @click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/, calibration/ and report/.")
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON document.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@options.as_json
+@options.seed("Of the bootstrap.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -46,13 +46,11 @@ def evaluate(
     by: tuple[str, ...],
     root: AnyPath | None,
     protocol: str | None,
-    calibrate: str,
     calibrator: Path | None,
-    fpr: float,
-    alpha: float,
     out: Path | None,
     as_json: bool,
     seed: int,
+    settings: EvaluationSettings,
 ) -> None:
     """Judge the scores of any detector, whoever's tool wrote them.
 
@@ -61,13 +59,10 @@ def evaluate(
     Validation rows fit the calibrator and choose thresholds; test rows are judged.
     """
     from aigid.core import scores
-    from aigid.core.params import validate
     from aigid.evaluation import comparison, protocols
     from aigid.evaluation.evaluate import evaluate
     from aigid.metrics import decisions
 
-    options = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
-    settings = validate(options, decisions.EvaluationSettings, "aigid evaluate")
     requested = protocols.find(protocol) if protocol else None
     mapping = dict(_pair(text) for text in rename_columns)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
@@ -108,8 +103,8 @@ def _write(
     run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     sections = {} if protocol is None else {"Protocol": protocol}
     images = {} if root is None else {"scores": root}
-    pairs, differences = [(name, "scores") for name in evaluated], {"scores": differences}
-    report.write(out, out / "report", pairs, refused, run_info, differences, sections, images)
+    pairs = [(name, "scores") for name in evaluated]
+    report.write(out, out / "report", pairs, refused, run_info, {"scores": differences}, sections, images)
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:

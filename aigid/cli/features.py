@@ -1,5 +1,8 @@
-"""Commands on embeddings."""
+"""Commands on embeddings: compute them, forecast what that will cost, look after their cache."""
 
+from __future__ import annotations
+
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,35 +10,34 @@ import click
 
 from aigid.cli import options
 from aigid.cli.options import FILE, ROOT
-from aigid.core.console import ErrorHandlingCommand, print_status, report_failures
+from aigid.core.console import ErrorHandlingCommand, console, print_status
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
+    from aigid.features.backbones import BackboneSettings, ConcatSettings
+    from aigid.features.cache_admin import ExtractionEstimate
 
 BACKBONE = "{backbone}"
+MACHINE_COUNTS = (1, 4, 16, 64)
+backbones = click.option(
+    "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
+)
+weights_option = click.option("--weights", help="A local file or folder in the library's format, instead of the hub.")
 
 
 @click.command(cls=ErrorHandlingCommand)
-@click.argument("manifest_path", metavar="MANIFEST", type=FILE)
-@click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
-@click.option(
-    "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
-)
-@click.option("--weights", help="A local file or folder in the library's format, instead of the hub.")
+@options.manifest
+@options.root
+@backbones
+@weights_option
 @click.option("--decode", type=click.Choice(["exact", "fast"]), help="Pillow, or libjpeg-turbo and torch.")
-@click.option(
-    "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
-)
-@click.option("--seed", default=0, show_default=True, help="Of the views that draw at random.")
+@options.views
+@options.seed("Of the views that draw at random.")
 @options.engine
 @click.option("--part", metavar="K/N", help="Only the Kth of N parts of the images, into the cache, without a file.")
 @click.option("--out", help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
-@click.pass_context
 def extract(
-    ctx: click.Context,
     manifest_path: Path,
     root: AnyPath,
     names: tuple[str, ...],
@@ -49,30 +51,36 @@ def extract(
 ) -> None:
     """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
     from aigid.core import manifest
-    from aigid.features.backbones import backbone_settings, components
+    from aigid.features.backbones import components
 
-    if len(names) > 1 and weights:
-        raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
     if (part is None) == (out is None):
         raise InputError("--out or --part: name the file, or the part that goes to the cache")
-    paths = _check_out(out, names) if out else dict.fromkeys(names)
+    paths = _check_out(out, names) if out else {}
     start, step = _check_part(part) if part else (0, 1)
-    changes = {"weights": weights, "decode": decode}
-    backbones = {
-        name: backbone_settings(name, {key: value for key, value in changes.items() if value}) for name in names
-    }
+    settings = _settings(names, weights, decode)
     table = manifest.read(manifest_path).iloc[start::step].reset_index(drop=True)
     from aigid.features.extract import extract as embed  # torch, once the call is known to be good
 
-    failed = {}
-    for number, (name, settings) in enumerate(backbones.items()):
-        others = [tower for other in list(backbones.values())[number + 1 :] for tower in components(other)]
-        extraction = embed(table, root, settings, views, seed, others, paths[name], engine=engine)
-        if paths[name]:
+    failed: dict[str, str] = {}
+    for number, name in enumerate(settings, 1):
+        later = [component for other in list(settings.values())[number:] for component in components(other)]
+        extraction = embed(table, root, settings[name], views, seed, later, paths.get(name), engine=engine)
+        if name in paths:
             extraction.write(paths[name])
         failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
-    report_failures(list(failed.items()))
-    ctx.exit(1 if failed else 0)
+    options.finish(list(failed.items()))
+
+
+def _settings(
+    names: tuple[str, ...], weights: str | None, decode: str | None = None
+) -> dict[str, BackboneSettings | ConcatSettings]:
+    """Return the settings of each backbone."""
+    from aigid.features.backbones import backbone_settings
+
+    if len(names) > 1 and weights:
+        raise InputError(f"--weights {weights}: belong to one backbone, and {len(names)} are named")
+    changes = {key: value for key, value in (("weights", weights), ("decode", decode)) if value}
+    return {name: backbone_settings(name, changes) for name in names}
 
 
 def _check_out(out: str, names: tuple[str, ...]) -> dict[str, Path]:
@@ -94,31 +102,85 @@ def _check_part(part: str) -> tuple[int, int]:
     return int(number) - 1, int(of)
 
 
+@click.command(cls=ErrorHandlingCommand)
+@options.manifest
+@options.root
+@backbones
+@weights_option
+@options.views
+@options.seed("Of the views that draw at random.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Images a second, in place of measuring it.")
+@click.option("--sample", default=200, show_default=True, type=click.IntRange(8), help="Images to measure on.")
+@options.as_json
+def plan(
+    manifest_path: Path,
+    root: AnyPath,
+    names: tuple[str, ...],
+    weights: str | None,
+    views: tuple[str, ...],
+    seed: int,
+    rate: float | None,
+    sample: int,
+    as_json: bool,
+) -> None:
+    """Forecast an extraction: rows cached and missing, bytes, and hours at the pace of a sample on this machine."""
+    from aigid.core import manifest
+    from aigid.features.backbones import components
+
+    parts: dict[str, BackboneSettings] = {}
+    for name, settings in _settings(names, weights).items():
+        members = components(settings)
+        titles = [name] if len(members) == 1 else [f"{name}, part {n}" for n in range(1, len(members) + 1)]
+        parts |= dict(zip(titles, members, strict=True))
+    table = manifest.read(manifest_path)
+    from aigid.features.cache_admin import estimate  # torch, once the call is known to be good
+
+    forecast = estimate(table, root, parts, views, seed, rate, sample)
+    if as_json:
+        click.echo(json.dumps(forecast.to_json()))
+    else:
+        _print_estimate(forecast, "measured here" if rate is None else "as given")
+
+
+def _print_estimate(forecast: ExtractionEstimate, source: str) -> None:
+    from rich.table import Table
+
+    from aigid.core.files import format_bytes
+
+    rows = Table("backbone", "view", "cached", "missing", "to the cache", "the file")
+    for line in forecast.lines:
+        sizes = format_bytes(line.cache_bytes), format_bytes(line.file_bytes)
+        rows.add_row(line.backbone, line.view, f"{line.cached:,}", f"{line.missing:,}", *sizes)
+    console().print(rows)
+    if forecast.hours is None or not forecast.images:
+        print_status("every row is in the cache: the file needs only to be put together")
+        return
+    print_status(f"{forecast.images:,} images to read, at {forecast.rate:,.1f} a second and machine ({source}):")
+    times = ", ".join(f"{forecast.hours / machines:,.2f} h on {machines}" for machines in MACHINE_COUNTS)
+    print_status(f"{times}, as far as storage keeps up")
+
+
 @click.group()
 def cache() -> None:
     """Look after the rows that extractions have computed, in $AIGID_CACHE."""
 
 
 @cache.command(cls=ErrorHandlingCommand)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@options.as_json
 def info(as_json: bool) -> None:
     """Rows and bytes of each backbone and view."""
-    import json
-
     from rich.table import Table
 
-    from aigid.core.console import console
     from aigid.core.files import cache_folder
     from aigid.features import cache_admin
 
     rows = [entry.to_row() for entry in cache_admin.entries()]
     total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}
+    folder = str(cache_folder())
     if as_json:
-        click.echo(json.dumps({"folder": str(cache_folder()), **total, "entries": rows}))
+        click.echo(json.dumps({"folder": folder, **total, "entries": rows}))
         return
-    table = Table(
-        "backbone", "fingerprint", "view", "seed", "rows", "MB", "shards", "damaged", title=str(cache_folder())
-    )
+    table = Table("backbone", "fingerprint", "view", "seed", "rows", "MB", "shards", "damaged", title=folder)
     for row in sorted(rows, key=lambda row: (row["backbone"], row["fingerprint"], row["view"])):
         cells = [row["seed"], row["rows"], f"{row['bytes'] / 1e6:.1f}", row["shards"], row["damaged"]]
         table.add_row(row["backbone"], row["fingerprint"][:8], row["view"], *map(str, cells))
@@ -133,35 +195,28 @@ def info(as_json: bool) -> None:
 @click.option("--root", type=ROOT, help="With --manifest: compute a sample of rows again from these images.")
 @click.option("--manifest", "manifest_path", type=FILE, help="Names the images below --root.")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows of each backbone and view.")
-@click.option("--seed", default=0, show_default=True, help="Of the sample.")
+@options.seed("Of the sample.")
 @click.pass_context
 def verify(ctx: click.Context, root: AnyPath | None, manifest_path: Path | None, sample: int, seed: int) -> None:
     """Hash every shard again; ends with status 1 and names what is damaged or differs. Changes nothing."""
     from aigid.core import manifest
     from aigid.features import cache_admin
+    from aigid.images.hashing import with_hashes
 
     if (root is None) != (manifest_path is None):
         raise InputError("--root and --manifest go together")
-    entries, errors, again = cache_admin.entries(), [], 0
-    table = None if root is None else _with_sha256(manifest.read(manifest_path), root)
+    entries, errors, again = cache_admin.entries(), 0, 0
+    table = with_hashes(manifest.read(manifest_path), root) if manifest_path and root else None
     for entry in entries:
         messages = [entry.error] if entry.error else list(cache_admin.damaged(entry))
-        if table is not None and not entry.error:
+        if table is not None and root and not entry.error:
             num_rows, differing = cache_admin.mismatched_rows(entry, table, root, sample, seed)
             again += num_rows
             messages += differing
         for message in messages:
             print_status(message)
-        errors += messages
+        errors += len(messages)
     recomputed = "" if table is None else f", {again} rows computed again"
     shards = sum(len(entry.shards()) for entry in entries)
-    click.echo(f"{len(entries)} entries, {shards} shards{recomputed}; errors: {len(errors)}")
+    click.echo(f"{len(entries)} entries, {shards} shards{recomputed}; errors: {errors}")
     ctx.exit(1 if errors else 0)
-
-
-def _with_sha256(table: "DataFrame", root: AnyPath) -> "DataFrame":
-    from aigid.images.hashing import hash_files
-
-    if "sha256" in table:
-        return table
-    return table.assign(sha256=hash_files([str((root / path).absolute()) for path in table["path"]]))

@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.cli import data, evaluation, features, ntire, plan, prediction, weights
+from aigid.cli import data, evaluation, features, ntire, prediction, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,7 +22,7 @@ COMMANDS = (
     data.preset,
     features.extract,
     features.cache,
-    plan.plan,
+    features.plan,
     weights.weights,
     evaluation.evaluate,
     ntire.ntire,

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from aigid.cli import options
 from aigid.cli.options import FOLDER
-from aigid.core.console import ErrorHandlingCommand, report_failures
+from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_json
 
@@ -17,8 +18,7 @@ CSV, META = "predictions.csv", "predictions.meta.json"
 @click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--out", type=FOLDER, required=True, help="Gets predictions.csv and predictions.meta.json.")
 @click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
-@click.pass_context
-def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: bool) -> None:
+def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
 
     A call that was cut off goes on where it was; an image's score depends on nothing but the image.
@@ -54,5 +54,4 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
         "predictions": sha256(out / CSV),
     }
     write_json(out / META, metadata)
-    report_failures(list(failed.items()))
-    ctx.exit(1 if failed else 0)
+    options.finish(list(failed.items()))

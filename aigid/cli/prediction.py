@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, PATH
-from aigid.core.console import ErrorHandlingCommand, print_status, report_failures
+from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from aigid.metrics.decisions import EvaluationSettings
     from aigid.prediction.output import Prediction
     from aigid.prediction.predict import Predictor
 
@@ -38,12 +40,8 @@ MAX_PRINTED = 1000  # lines of the table
 @click.option("--root", type=FOLDER, help="Where the paths of a manifest or of `-` start from.")
 @click.option("--weights", help="A copy on disk of the weights of the bundle's backbone.")
 @click.option("--calibrator", type=FILE, help="Thresholds of another run's calibration/*.json.")
-@click.option("--calibrate", default="platt", show_default=True, help="temperature, platt, beta or isotonic.")
-@click.option("--fpr", default=0.05, show_default=True, help="The false positive rate that the threshold aims at.")
-@click.option("--alpha", default=0.1, show_default=True, help="Share of a class that abstention may get wrong.")
-@click.pass_context
+@options.decisions
 def predict(
-    ctx: click.Context,
     paths: tuple[str, ...],
     folders: tuple[Path, ...],
     as_json: bool,
@@ -53,12 +51,9 @@ def predict(
     root: Path | None,
     weights: str | None,
     calibrator: Path | None,
-    calibrate: str,
-    fpr: float,
-    alpha: float,
+    settings: EvaluationSettings,
 ) -> None:
     """Real or generated? PATH is an image, a folder, a glob, a manifest, or - for a list of paths on stdin."""
-    from aigid.core.params import validate
     from aigid.prediction import inputs
 
     if as_json and out:
@@ -69,17 +64,11 @@ def predict(
     from aigid.metrics import decisions
     from aigid.prediction import predict as library
 
-    settings = {"calibrator": calibrate, "fpr": fpr, "alpha": alpha}
-    checked = validate(settings, decisions.EvaluationSettings, "aigid predict")
     rule = decisions.load(calibrator) if calibrator else None
-    predictors = [library.Predictor(folder, checked, weights, rule) for folder in folders]
+    predictors = [library.Predictor(folder, settings, weights, rule) for folder in folders]
     _print_operating_point(predictors)
-    predictions = library.predict(
-        predictors, images["path"].tolist(), explain=explain or False, check_stability=check_stability
-    )
-    failed = _print_json(predictions) if as_json else _write(predictions, images, predictors, out)
-    report_failures(failed)
-    ctx.exit(1 if failed else 0)
+    rows = library.predict(predictors, images["path"].tolist(), (), explain or False, check_stability)
+    options.finish(_print_json(rows) if as_json else _write(rows, images, predictors, out))
 
 
 def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
@@ -102,7 +91,7 @@ def _print_operating_point(predictors: list[Predictor]) -> None:
         if point["calibrated"]:
             print_status(
                 f"{predictor.folder}: threshold {point['threshold']:.3f}, at which {point['fpr_val']:.1%} of its"
-                f" validation photographs were called generated (at most {point['fpr_bound']:.0%} of others like them)"
+                f" real validation images were called generated (at most {point['fpr_bound']:.0%} of others like them)"
             )
 
 
@@ -139,7 +128,7 @@ def _write(
 @click.argument("model", required=False)
 @click.option("--weights", type=PATH, help="The published file with the detector's weights; featdistill's folder.")
 @click.option("--fake-label", "fake_labels", multiple=True, help="hf: the class, or classes, that mean generated.")
-@click.option("--backbone", help="The same backbone under another of our names, as with other preprocessing.")
+@click.option("--backbone", help="The same backbone under another name in params.yaml, as with other preprocessing.")
 @click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")
 def import_detector(
     detector: str,
@@ -149,7 +138,7 @@ def import_detector(
     backbone: str | None,
     out: Path | None,
 ) -> None:
-    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is hf's: a hub id or a folder."""
+    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is of hf: a hub id or a folder."""
     from aigid.detectors import bundle
     from aigid.importers.base import ImportRequest, get_importer
 

@@ -72,7 +72,8 @@ def _file(name: str) -> str:
 
 
 def _load(body: str) -> CommentedMap:
-    return YAML().load(body)
+    document: CommentedMap = YAML().load(body)
+    return document
 
 
 def _overlaid(body: str, overlay: dict[str, Any], values: list[CommentedMap]) -> str:
@@ -132,7 +133,7 @@ def _missing_datasets(index: dict[str, dict[str, Any]]) -> list[str]:
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         return {prefix: value}
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, part in value.items():
         flat |= _flatten(part, f"{prefix}.{name}" if prefix else str(name))
     return flat

@@ -18,11 +18,13 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.generators import GeneratorTrainingSettings
+from aigid.images import Pixels
 
-# Colour photographs only: grey ones would be told by a fake's faint colour. Left out as no photographs: drawings, text
-# pages, phantoms and test patterns, and the Hubble field, a composite in false colours. The motorcycle is the left half
+Name = Literal["astronaut", "chelsea", "china", "coffee", "flower", "ihc", "motorcycle", "retina", "rocket"]
+# Color photographs only: a fake's faint color would give gray ones away. Left out as no photographs: drawings, text
+# pages, phantoms and test patterns, and the Hubble field, a composite in false colors. The motorcycle is the left half
 # of a stereo pair, whose right half shows the same scene again.
-SOURCE_IMAGES = {
+SOURCE_IMAGES: dict[Name, tuple[str, str, str]] = {  # package, file in it, and the kind of camera
     "astronaut": ("skimage", "data/astronaut.png", "camera"),
     "chelsea": ("skimage", "data/chelsea.png", "camera"),
     "china": ("sklearn", "datasets/images/china.jpg", "camera"),
@@ -33,7 +35,6 @@ SOURCE_IMAGES = {
     "retina": ("skimage", "data/retina.jpg", "fundus_camera"),
     "rocket": ("skimage", "data/rocket.jpg", "camera"),
 }
-Name = Literal[*SOURCE_IMAGES]
 GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae"]
 COLUMNS = ["path", "label", "generator", "split", "source", "group"]
 
@@ -48,7 +49,7 @@ class DemoSettings(GeneratorTrainingSettings):
     unseen: tuple[GeneratorName, ...] = ("bilinear", "dcgan", "diffusion", "srgan")  # make fakes for test alone
     tile_size: int = Field(32, ge=16, multiple_of=4)  # px
     tiles_per_photograph: int = Field(256, ge=1)
-    min_variance: float = 1.5  # grey levels between neighbouring pixels, on average over a tile
+    min_variance: float = 1.5  # gray levels between neighboring pixels, on average over a tile
 
     @model_validator(mode="after")
     def _each_name_once(self) -> Self:
@@ -63,7 +64,7 @@ class SourceImage:
     """One photograph, (H, W, 3) uint8, and the kind of camera that took it."""
 
     name: str
-    image: np.ndarray
+    image: Pixels
     source: str
 
 
@@ -76,72 +77,64 @@ def load_source_images() -> list[SourceImage]:
     return images
 
 
-def extract_tiles(image: np.ndarray, photograph: SourceImage, settings: DemoSettings) -> np.ndarray:
-    """Return the squares of ``image`` that lie where ``photograph`` is tiled, (N, S, S, 3) uint8."""
+def extract_tiles(image: Pixels, source: SourceImage, settings: DemoSettings) -> Pixels:
+    """Return the squares of ``image`` that lie where ``source`` is tiled, (N, S, S, 3) uint8."""
     size = settings.tile_size
-    return np.stack([image[y : y + size, x : x + size] for y, x in tile_positions(photograph, settings)])
+    return np.stack([image[y : y + size, x : x + size] for y, x in tile_positions(source, settings)])
 
 
-def tile_positions(photograph: SourceImage, settings: DemoSettings) -> list[tuple[int, int]]:
-    """Top left corners (y, x) of the tiles: a grid less its flat squares, at most ``tiles_per_photograph`` of it."""
-    image, size = photograph.image, settings.tile_size
+def tile_positions(source: SourceImage, settings: DemoSettings) -> list[tuple[int, int]]:
+    """Return top left corners (y, x): a grid less its flat squares, at most ``tiles_per_photograph`` of it."""
+    image, size = source.image, settings.tile_size
     height, width = image.shape[:2]
     grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
     rich = [(y, x) for y, x in grid if local_variance(image[y : y + size, x : x + size]) >= settings.min_variance]
     if not rich:
-        raise InputError(f"demo: no {size} px tile of {photograph.name!r} has min_variance={settings.min_variance}")
-    order = seeding.numpy_generator("demo tiles", settings.seed, photograph.name).permutation(len(rich))
+        raise InputError(f"demo: no {size} px tile of {source.name!r} has min_variance={settings.min_variance}")
+    order = seeding.numpy_generator("demo tiles", settings.seed, source.name).permutation(len(rich))
     return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
 
 
-def local_variance(image: np.ndarray) -> float:
-    """Mean absolute difference of neighbouring pixels, in grey levels."""
-    grey = image.mean(axis=2)
-    return float(np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()) / 2
+def local_variance(image: Pixels) -> float:
+    """Return the mean absolute difference of neighboring pixels, in gray levels."""
+    gray = image.mean(axis=2)
+    return float(np.abs(np.diff(gray, axis=0)).mean() + np.abs(np.diff(gray, axis=1)).mean()) / 2
 
 
 def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
     """Write the images below ``root`` (``<split>/<generator>/<photograph>_<tile>.png``); the manifest, sorted by path.
 
-    A fake is the whole photograph remade by a generator, cut at the places where the photograph itself is cut. Several
-    generators are trained at once, a process each, as a layer of theirs has no work for a second core.
+    A fake is a photograph remade by a generator, cut where the photograph itself is cut. Several generators are trained
+    at once, a process each, as a layer of theirs has no work for a second core.
     """
     if root.is_dir() and any(root.iterdir()):
         raise InputError(f"{root}: not empty; the demo dataset wants a folder of its own")
-    known = {photograph.name: photograph for photograph in load_source_images()}
+    known = {source.name: source for source in load_source_images()}
     splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
-    train_tiles = np.concatenate(
-        [extract_tiles(photograph.image, photograph, settings) for photograph in splits["train"]]
-    )
+    tiles = np.concatenate([extract_tiles(source.image, source, settings) for source in splits["train"]])
     names = ["real", *settings.seen, *settings.unseen]
-    make = partial(_make, train_tiles=train_tiles, splits=splits, settings=settings, root=root)
+    write = partial(_write_generator, train_tiles=tiles, splits=splits, settings=settings, root=root)
     with ProcessPoolExecutor(min(num_workers(), len(names)), get_context("spawn")) as pool:
-        made = tqdm(pool.map(make, names), "demo", len(names), unit="generator", disable=None)
-        rows = [row for rows in made for row in rows]
+        parts = tqdm(pool.map(write, names), "demo", len(names), unit="generator", disable=None)
+        rows = [row for part in parts for row in part]
     return pd.DataFrame(rows, columns=COLUMNS).sort_values("path", ignore_index=True)
 
 
-def _make(
-    name: str, train_tiles: np.ndarray, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
+def _write_generator(
+    name: str, train_tiles: Pixels, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
-    """Write the images of a generator, or of the photographs themselves; their rows of the manifest."""
+    """Write the images of a generator, or of the photographs themselves; return their rows of the manifest."""
     from aigid.generators import training  # torch, once the settings are known to be good
 
     generator, rows = None if name == "real" else training.fit(name, train_tiles, settings), []
     for split in ["test"] if name in settings.unseen else splits:
-        for photograph in splits[split]:
-            image = photograph.image
+        (root / split / name).mkdir(parents=True, exist_ok=True)
+        for source in splits[split]:
+            image = source.image
             if generator:
-                image = training.reconstruct(generator, image, settings.seed, photograph.name)
-            paths = _write(extract_tiles(image, photograph, settings), root, f"{split}/{name}/{photograph.name}")
-            rows += [(path, int(name != "real"), name, split, photograph.source, photograph.name) for path in paths]
+                image = training.reconstruct(generator, image, settings.seed, source.name)
+            for number, tile in enumerate(extract_tiles(image, source, settings)):
+                path = f"{split}/{name}/{source.name}_{number:03d}.png"
+                Image.fromarray(tile).save(root / path)
+                rows.append((path, int(name != "real"), name, split, source.source, source.name))
     return rows
-
-
-def _write(images: np.ndarray, root: Path, stem: str) -> list[str]:
-    """Write (N, S, S, 3) uint8 as PNG; the paths below ``root``."""
-    paths = [f"{stem}_{number:03d}.png" for number in range(len(images))]
-    (root / stem).parent.mkdir(parents=True, exist_ok=True)
-    for path, image in zip(paths, images, strict=True):
-        Image.fromarray(image).save(root / path)
-    return paths

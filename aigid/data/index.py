@@ -13,7 +13,7 @@ from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
 from aigid.data.layouts import Layout, defactify, folders, layout_error, scan, tables, unmatched_images, unpack_archives
 from aigid.images import archives
-from aigid.images.hashing import hash_files
+from aigid.images.hashing import with_hashes
 
 LAYOUTS: dict[str, Layout] = {
     "bfree_online": Layout(
@@ -104,20 +104,14 @@ def build_manifest(
     table = _split_off(table, "test", settings.test, seed)
     table = _split_off(table, "val", settings.val, seed)
     table = _subsample(table, settings.max_images, seed)
-    return add_hashes(table.reset_index(drop=True), root)
-
-
-def add_hashes(table: pd.DataFrame, root: AnyPath) -> tuple[pd.DataFrame, list[str]]:
-    """Return the manifest with a ``sha256`` column, empty for the paths that could not be read, and those paths."""
-    folder = root.resolve()
-    table = table.assign(sha256=hash_files([f"{folder}/{path}" for path in table["path"]]))
+    table = with_hashes(table.reset_index(drop=True), root)
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
 def count_images(table: pd.DataFrame) -> str:
     """Return how many images each split has of each generator, a line for each."""
-    counts = table.groupby(["split", "generator"], sort=True).size()
-    return "\n".join(f"{split:5} {generator}: {count}" for (split, generator), count in counts.items())
+    counts = table.groupby(["split", "generator"], as_index=False).size()
+    return "\n".join(f"{row['split']:5} {row['generator']}: {row['size']}" for row in counts.to_dict("records"))
 
 
 def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:

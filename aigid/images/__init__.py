@@ -6,7 +6,12 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aigid.core.paths import AnyPath
+
+Pixels = NDArray[np.uint8]  # (H, W, 3), or (H, W)
 
 MEMBER_SEPARATOR = "::"  # between an archive and what lies in it
 MEMBER = re.compile(rf"\.(tar|zip|parquet){MEMBER_SEPARATOR}", re.IGNORECASE)

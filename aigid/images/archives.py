@@ -8,11 +8,11 @@ import os
 import tarfile
 import zipfile
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import Any
 
 from pyarrow import ArrowException, parquet, types
 
@@ -41,7 +41,9 @@ def members(path: AnyPath) -> list[str]:
 
 def captions(path: AnyPath) -> list[dict[str, str]]:
     """Return the cells of a Parquet table's rows that hold no images, as ``Parquet.texts`` does."""
-    return _open_cached(str(path)).texts()
+    table = _open_cached(str(path))
+    assert isinstance(table, Parquet)
+    return table.texts()
 
 
 def read(path: AnyPath | str) -> bytes:
@@ -49,7 +51,7 @@ def read(path: AnyPath | str) -> bytes:
     archive, _, name = str(path).partition(MEMBER_SEPARATOR)
     try:
         return _open_cached(archive).read(name)
-    except InputError:  # not the archive is at fault
+    except InputError:  # of the address, not of the archive
         raise
     except KeyError:
         raise ImageError(Status.MISSING, f"{archive} has no member {name!r}") from None
@@ -132,17 +134,18 @@ class Parquet:
         with _LOCK:  # else every thread would decode the same group
             cells = _group(self.path, group, column)
         cell = cells[row - (self._ends[group - 1] if group else 0)].as_py()
-        content = cell["bytes"] if isinstance(cell, dict) else cell
+        content: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
         if content is None:
             raise KeyError(name)
         _check_size(len(content))
         return content
 
 
-READERS = dict(zip(SUFFIXES, (Tar, Zip, Parquet), strict=True))
+Archive = Tar | Zip | Parquet
+READERS: dict[str, Callable[[str], Archive]] = dict(zip(SUFFIXES, (Tar, Zip, Parquet), strict=True))
 
 
-def _open_cached(path: str) -> Tar | Zip | Parquet:
+def _open_cached(path: str) -> Archive:
     status = None if is_remote(path) else os.stat(path)  # noqa: PTH116
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
@@ -151,25 +154,25 @@ def _open_cached(path: str) -> Tar | Zip | Parquet:
         return _index(path, suffix, status and (status.st_size, status.st_mtime_ns))
 
 
-def _readable(path: str) -> str | BinaryIO:
+def _readable(path: str) -> Any:  # a name, or an open file
     return as_path(path).open() if is_remote(path) else path
 
 
 @lru_cache(maxsize=64)
-def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Tar | Zip | Parquet:
+def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Archive:
     """Index an archive; one that has changed is indexed anew, but not one at an address."""
     return READERS[suffix](path)
 
 
 @lru_cache(maxsize=CACHED_ROW_GROUPS)
-def _group(path: str, group: int, column: str) -> object:
+def _group(path: str, group: int, column: str) -> Any:
     return parquet.ParquetFile(_readable(path)).read_row_group(group, columns=[column]).column(0)
 
 
-def _holds_images(kind: object) -> bool:
+def _holds_images(kind: Any) -> bool:
     if types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
-    return types.is_binary(kind) or types.is_large_binary(kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _check_size(size: int) -> None:

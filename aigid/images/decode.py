@@ -6,13 +6,14 @@ Nothing of Pillow's global state is touched, so threads may decode at once. Memo
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
-from aigid.images import ImageError, Status, classify_error
+from aigid.core.paths import AnyPath
+from aigid.images import ImageError, Pixels, Status, classify_error
 from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
 
@@ -34,14 +35,14 @@ TRANSPOSE = {
 }
 
 
-def decode(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode(source: AnyPath | str | bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Return pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; never raise but ImageError."""
     return decode_with(source, lambda image: None, max_pixels)[0]
 
 
 def decode_with(
-    source: Path | str | bytes, read: Callable[[ImageFile.ImageFile], T], max_pixels: int = MAX_PIXELS
-) -> tuple[np.ndarray, T]:
+    source: AnyPath | str | bytes, read: Callable[[ImageFile.ImageFile], T], max_pixels: int = MAX_PIXELS
+) -> tuple[Pixels, T]:
     """Return the pixels as ``decode`` does, and what ``read`` gives of Pillow's image once all of it is loaded."""
     data = source if isinstance(source, bytes) else read_bytes(source)
     name = format_of(data[:1024])
@@ -76,7 +77,7 @@ def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
         return False
 
 
-def has_flat_tail(image: np.ndarray) -> bool:
+def has_flat_tail(image: Pixels) -> bool:
     """Return whether (H, W, 3) ends in equal pixels, where ``decode`` checks twice for coded pixels that stop early."""
     last = image[-1, [max(image.shape[1] - step, 0) for step in TAIL_OFFSETS]]
     return bool((last == last[0]).all())
@@ -93,7 +94,7 @@ def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels
         raise ImageError(Status.UNSUPPORTED_FORMAT, f"{image.format} with codec {image.tile[0][0]}")
     if image.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError(Status.DECOMPRESSION_BOMB, f"more than {MAX_SCANS} progressive scans")
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         width, height = image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)
         if width * height > max(max_pixels, 2**24):
             raise ImageError(Status.DECOMPRESSION_BOMB, f"TIFF tile of {width} x {height}")
@@ -119,7 +120,7 @@ def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
             raise ImageError(Status.TRUNCATED, "the coded pixels stop early")
 
 
-def _rgb(image: ImageFile.ImageFile) -> np.ndarray:
+def _rgb(image: ImageFile.ImageFile) -> Pixels:
     flat = _flatten(image if image.mode in ("RGB", "RGBA") else _eight_bit(image))
     turn = TRANSPOSE.get(_orientation(image))
     return np.array(flat if turn is None else flat.transpose(turn))
@@ -144,7 +145,7 @@ def _eight_bit(image: ImageFile.ImageFile) -> Image.Image:
     if image.mode == "F":
         top = 1.0 if high <= 1 else 255.0
     else:
-        top = 4095 if image.format == "TIFF" and image.tag_v2.get(258) == (12,) else 65535
+        top = 4095 if isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,) else 65535
     if not (low >= 0 and high <= top):  # also when there is a NaN
         raise ImageError(Status.UNSUPPORTED_PIXELS, f"mode {image.mode} with values {low} to {high}, want 0 to {top}")
     grey = Image.fromarray(np.rint(values * np.float32(255 / top)).astype(np.uint8))
@@ -159,6 +160,6 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     if image.format == "TIFF":  # Pillow turns these itself
         return 1
     try:
-        return image.getexif().get(0x0112, 1)
+        return int(image.getexif().get(0x0112, 1))
     except Exception:  # broken EXIF says nothing of the pixels
         return 1

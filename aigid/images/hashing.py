@@ -9,11 +9,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 from zlib import crc32
 
+import pandas as pd
 from tqdm import tqdm
 
 from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, map_in_threads
-from aigid.core.paths import RemotePath, as_path, is_remote
+from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images import ImageError, is_member
 from aigid.images.archives import archive_of
 from aigid.images.formats import read_bytes
@@ -25,12 +26,22 @@ CHUNK = 4096  # files from one write to the database to the next: what a kill lo
 CHUNK_BYTES = 2**16  # bytes read at once
 
 
+def with_hashes(table: pd.DataFrame, root: AnyPath) -> pd.DataFrame:
+    """Return a manifest whose ``sha256`` is filled in where it is missing; "" where a file cannot be read."""
+    known, folder = table.get("sha256", pd.Series("", table.index, dtype=object)), root.resolve()
+    unknown = known == ""
+    digests = hash_files([f"{folder}/{path}" for path in table["path"][unknown]])
+    return table.assign(sha256=known.mask(unknown, pd.Series(digests, table.index[unknown], dtype=object)))
+
+
 def hash_files(paths: Sequence[str]) -> list[str]:
     """Return the hex digest of each file, given by absolute path or address; "" for one that cannot be read.
 
     Digests are cached in ``$AIGID_CACHE/sha256.sqlite``, which several processes may share. Where that cannot be used,
     or a row of it has a wrong checksum, files are read; a damaged one is renamed to ``sha256.sqlite.damaged``.
     """
+    if not paths:
+        return []
     database = cache_folder() / DB_FILE
     try:
         database.parent.mkdir(parents=True, exist_ok=True)

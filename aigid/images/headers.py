@@ -220,7 +220,8 @@ def estimate_quality(table: tuple[int, ...]) -> int:
 def _ijg_tables() -> NDArray[np.int64]:
     quality = np.arange(1, 101)[:, None]
     scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((LUMINANCE * scale + 50) // 100, 1, 255)
+    tables: NDArray[np.int64] = np.clip((LUMINANCE * scale + 50) // 100, 1, 255)
+    return tables
 
 
 def software_tag(tiff: bytes) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from aigid.core import tables
 from aigid.core.files import map_in_threads
-from aigid.images import ImageError, Unreadable
+from aigid.images import ImageError, Pixels, Unreadable
 from aigid.images.decode import decode
 from aigid.images.formats import read_bytes
 from aigid.images.headers import Header, read_header
@@ -34,8 +34,13 @@ BYTES, PIXELS = "file size", "pixels"  # also in the table of headers, for the s
 PHASH = "hash"
 MIN_VARIANCE = 4.0  # contrast below which a perceptual hash is noise
 SIDE, MIDDLE = 32, 256  # px of the thumbnail, and of the crop
-Pixels = NDArray[np.uint8]
 Values = dict[str, Any]  # of an image, by column
+
+
+@lru_cache(maxsize=4096)
+def _fingerprint(tables: tuple[tuple[int, ...], ...]) -> str:
+    return f"{crc32(repr(tables).encode()):08x}"
+
 
 CONTAINER_COLUMNS: dict[str, Callable[[Header], float | str]] = {
     "format": lambda head: head.format,
@@ -119,7 +124,7 @@ def inspect(paths: Sequence[str], root: str, draw: Callable[[NDArray[np.int64]],
     sizes = headers.loc[cues.index]
     cues = cues.assign(**{BYTES: sizes[BYTES], "bytes per pixel": sizes[BYTES] / sizes[PIXELS]})
     hashes = np.array([values[PHASH] for values in good.values()], np.uint64)
-    broken = [fault for index in sample.tolist() if isinstance(fault := pixels[index], Unreadable)]
+    broken = [values for index in sample.tolist() if isinstance(values := pixels[index], Unreadable)]
     return Properties(headers, sample, cues, hashes, unreadable + broken)
 
 
@@ -150,11 +155,6 @@ def _header_table(rows: Sequence[Values | Unreadable]) -> tuple[pd.DataFrame, li
     headers = {index: row for index, row in enumerate(rows) if isinstance(row, dict)}
     table = pd.DataFrame.from_dict(headers, orient="index", columns=[*CONTAINER_COLUMNS, BYTES, PIXELS])
     return table, [row for row in rows if isinstance(row, Unreadable)]
-
-
-@lru_cache(maxsize=4096)
-def _fingerprint(tables: tuple[tuple[int, ...], ...]) -> str:
-    return f"{crc32(repr(tables).encode()):08x}"
 
 
 def shallow_features(pixels: Pixels) -> Values:

@@ -14,10 +14,12 @@ from PIL import Image
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.data.layouts import folders, scan
+from aigid.images import Pixels
 from aigid.images.formats import read_bytes
 
 MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
 STDIN = "-"
+BYTES = (bytes, bytearray, memoryview)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
@@ -61,8 +63,7 @@ def _walk(folder: Path) -> pd.DataFrame:
     """Return the images below a folder; where ``0_real`` and ``1_fake`` say what they are, that too."""
     tree = scan(folder)
     known = {row["path"]: row for row in folders.realfake(tree)}
-    rows = [known.get(path, {"path": path}) for path in tree.images]
-    return pd.DataFrame([row | {"path": str(folder / row["path"])} for row in rows])
+    return pd.DataFrame([known.get(path, {}) | {"path": str(folder / path)} for path in tree.images])
 
 
 def _read_list(path: Path, root: Path | None) -> pd.DataFrame:
@@ -99,8 +100,11 @@ def encode(image: Any) -> bytes:
     return out.getvalue()
 
 
-def _to_uint8(image: Any) -> np.ndarray:
+def _to_uint8(image: Any) -> Pixels:
     """Return (H, W) or (H, W, 3) uint8."""
+    if not hasattr(image, "__array__"):
+        hint = "; `PIL.Image.open(io.BytesIO(...))` opens those of a file" if isinstance(image, BYTES) else ""
+        raise InputError(f"{type(image).__name__}: want a path, a PIL image, an array or a tensor{hint}")
     tensor = hasattr(image, "detach")
     array = np.asarray(image.detach().cpu() if tensor else image)
     if tensor and array.ndim == 3 and array.shape[0] in (1, 3):
@@ -115,4 +119,5 @@ def _to_uint8(image: Any) -> np.ndarray:
         raise InputError(f"an array of {array.dtype}: want uint8, or floats in [0, 1]")
     if not (array.min() >= 0 and array.max() <= 1):  # also where there is a NaN
         raise InputError(f"floats from {array.min():g} to {array.max():g}: want them in [0, 1]")
-    return np.rint(array * 255).astype(np.uint8)
+    result: Pixels = np.rint(array * 255).astype(np.uint8)
+    return result

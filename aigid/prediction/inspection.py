@@ -1,6 +1,6 @@
 """The first step of a prediction: read an image once, decode it once, and say what makes any verdict unsafe."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -8,10 +8,11 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
-from aigid.images import ImageError
+from aigid.images import ImageError, Pixels
 from aigid.images.decode import decode_with
 from aigid.prediction import inputs, metadata
 
@@ -27,7 +28,7 @@ class InspectedImage:
 
     path: str
     sha256: str = ""
-    pixels: np.ndarray | None = None
+    pixels: Pixels | None = None
     warnings: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     status: str = OK
@@ -51,13 +52,13 @@ def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:
     workers = num_workers()
     batches = batch_by_size(map_ahead(lambda pair: inspect(pair[1], pair[0]), enumerate(images), workers, workers + 1))
     with closing(batches), ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, batches, [])
+        pending = pool.submit(next, batches, None)
         while batch := pending.result():
-            pending = pool.submit(next, batches, [])
+            pending = pool.submit(next, batches, None)
             yield batch
 
 
-def batch_by_size(images: Iterable[InspectedImage]) -> Iterator[list[InspectedImage]]:
+def batch_by_size(images: Iterable[InspectedImage]) -> Generator[list[InspectedImage]]:
     """Yield lists of at most ``MAX_IMAGES`` that end where their pixels reach ``MAX_BYTES``."""
     batch: list[InspectedImage] = []
     num_bytes = 0
@@ -71,7 +72,7 @@ def batch_by_size(images: Iterable[InspectedImage]) -> Iterator[list[InspectedIm
         yield batch
 
 
-def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
+def pixel_warnings(image: Pixels) -> tuple[str, ...]:
     """Return a line where an image (H, W, 3) uint8 has too few pixels, or looks like a screenshot."""
     height, width = image.shape[:2]
     if min(height, width) < MIN_PIXELS:
@@ -81,7 +82,7 @@ def pixel_warnings(image: np.ndarray) -> tuple[str, ...]:
     return ()
 
 
-def flat_pixel_share(image: np.ndarray) -> float:
+def flat_pixel_share(image: Pixels) -> float:
     """Return the share of pixels equal to their right and lower neighbor in all channels, on ``SAMPLED_ROWS`` rows."""
     rows = np.arange(0, len(image) - 1, -(-len(image) // SAMPLED_ROWS))
     upper, lower = _pack_rgb(image[rows]), _pack_rgb(image[rows + 1])
@@ -89,5 +90,8 @@ def flat_pixel_share(image: np.ndarray) -> float:
     return float(np.mean(same)) if same.size else 0.0
 
 
-def _pack_rgb(image: np.ndarray) -> np.ndarray:
-    return image[..., 0].astype(np.uint32) << 16 | image[..., 1].astype(np.uint32) << 8 | image[..., 2]
+def _pack_rgb(image: Pixels) -> NDArray[np.integer[Any]]:
+    packed: NDArray[np.integer[Any]] = (
+        image[..., 0].astype(np.uint32) << 16 | image[..., 1].astype(np.uint32) << 8 | image[..., 2]
+    )
+    return packed

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +36,7 @@ class Prediction:
     details: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    occlusion_map: np.ndarray | None = field(default=None, compare=False, repr=False)
+    occlusion_map: NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -66,15 +67,10 @@ def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.D
     rows = []
     for known, prediction in zip(images.to_dict("records"), predictions, strict=True):
         row = {"path": prediction.path} | {name: known.get(name, "") for name in MANIFEST_COLUMNS}
-        row |= {"split": row["split"] or "test", "status": prediction.status}
-        classes = {f"class_{name}": share for name, share in prediction.details.get("classes", {}).items()}
-        row |= {
-            "view": "clean",
-            "score": prediction.score,
-            "probability": prediction.probability,
-            "verdict": prediction.verdict,
-        }
-        rows.append(row | classes)
+        row |= {"split": row["split"] or "test", "status": prediction.status, "view": "clean"}
+        row |= {name: getattr(prediction, name) for name in ("score", "probability", "verdict")}
+        classes = prediction.details.get("classes", {})
+        rows.append(row | {f"class_{name}": share for name, share in classes.items()})
         for view, score in prediction.details.get("stability", {}).get("scores", {}).items():
             if view != "clean":
                 rows.append(row | {"view": view, "score": score, "probability": None, "verdict": None})
@@ -109,4 +105,4 @@ def _cells(prediction: Prediction) -> list[str]:
         remarks.append(f"spread {stability['spread']:.2f} over deliveries")
     if metadata := prediction.details.get("embedded_metadata"):
         remarks.append(f"says of itself: {metadata['summary']}")
-    return [prediction.verdict, probability, f"{prediction.score:.3f}", "; ".join(remarks)]
+    return [str(prediction.verdict), probability, f"{prediction.score:.3f}", "; ".join(remarks)]

@@ -1,15 +1,20 @@
-"""Images in, predictions out: inspect, score, decide."""
+"""Images in, predictions out: inspect, score, decide, explain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from aigid.core.embeddings import OK
 from aigid.core.params import validate
 from aigid.detectors import bundle
 from aigid.detectors.protocol import Scores, to_p_generated
+from aigid.detectors.samples import Floats
+from aigid.images import Pixels
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 from aigid.prediction import verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
@@ -18,6 +23,8 @@ from aigid.prediction.scorers import Scorer
 
 if TYPE_CHECKING:
     from aigid.features.extract import EncoderLoader
+
+GRID = 8  # cells to a side of an occlusion map
 
 
 class Predictor:
@@ -38,7 +45,7 @@ class Predictor:
 
     @cached_property
     def loader(self) -> "EncoderLoader":
-        """The encoders, kept from one call to the next."""
+        """The encoders, which stay loaded from one call to the next."""
         from aigid.features.extract import EncoderLoader  # torch, once the first image comes
 
         return EncoderLoader()
@@ -81,19 +88,17 @@ def predict(
     number = 0
     for batch in inspect_batches(images):
         readable = [image for image in batch if image.status == OK]
-        scores = _score(predictors, readable, names, loader) if readable else [None] * len(predictors)
+        scores = _score(predictors, readable, names, loader) if readable else []
         rows = {id(image): row for row, image in enumerate(readable)}
         for image in batch:
-            pairs = list(zip(predictors, scores, strict=True))
-            found = [
-                _decide(predictor, image, score, rows.get(id(image)), check_stability) for predictor, score in pairs
-            ]
-            if explain:
-                found = [
-                    _explain(predictor, image, prediction, number, explain, loader) if prediction.ok else prediction
-                    for predictor, prediction in zip(predictors, found, strict=True)
-                ]
-            yield found
+            predictions = []
+            for index, predictor in enumerate(predictors):
+                result = scores[index] if image.status == OK else None
+                prediction = _decide(predictor, image, result, rows.get(id(image), 0), check_stability)
+                if explain and prediction.ok:
+                    prediction = _explain(predictor, image, prediction, number, explain, loader)
+                predictions.append(prediction)
+            yield predictions
             number += 1
         del batch, readable, image  # their pixels, before the next are collected
 
@@ -110,10 +115,13 @@ def _score(
 
 
 def _decide(
-    predictor: Predictor, image: InspectedImage, result: Scores | None, row: int | None, check_stability: bool
+    predictor: Predictor, image: InspectedImage, result: Scores | None, row: int, check_stability: bool
 ) -> Prediction:
-    details = {"detector": predictor.model.name, "demonstration": predictor.model.origin.demonstration}
-    if result is None or row is None:
+    details: dict[str, Any] = {
+        "detector": predictor.model.name,
+        "demonstration": predictor.model.origin.demonstration,
+    }
+    if result is None:
         return Prediction(image.path, image.status, image.message, details=details)
     if (status := str(result.status[row])) != OK:
         return Prediction(image.path, status, result.messages.get(row, ""), details=details)
@@ -125,9 +133,8 @@ def _decide(
         warnings += verdict.stability_warnings(details["stability"])
     decision = verdict.decide(scores["clean"], predictor.rule, warnings)
     details |= {"calibrated": decision.calibrated, "reasons": list(decision.reasons)}
-    if result.values["clean"].ndim == 2:
-        classes = zip(predictor.model.detector.classes, result.values["clean"][row].tolist(), strict=True)
-        details["classes"] = dict(classes)
+    if classes := predictor.model.detector.classes:
+        details["classes"] = dict(zip(classes, result.values["clean"][row].tolist(), strict=True))
     if image.metadata:
         details["embedded_metadata"] = image.metadata
     return Prediction(
@@ -147,17 +154,40 @@ def _explain(
     image: InspectedImage,
     prediction: Prediction,
     number: int,
-    folder: Path | bool,
+    explain: Path | bool,
     loader: "EncoderLoader",
 ) -> Prediction:
-    from aigid.prediction import explanation
-
-    drops = explanation.occlusion(lambda images: predictor.scorer.score_pixels(images, loader), image.pixels)
-    if folder is True:
+    assert image.pixels is not None, "an image without pixels has no score to explain"
+    drops = occlusion(lambda images: predictor.scorer.score_pixels(images, loader), image.pixels)
+    if isinstance(explain, bool):
         return replace(prediction, occlusion_map=drops)
-    out = Path(folder) / f"{Path(image.path).stem}-{number}-{predictor.folder.name}.png"
-    explanation.write(image.pixels, drops, f"{predictor.folder.name}: {Path(image.path).name}", out)
+    from aigid.report.figures import save_occlusion_map  # matplotlib
+
+    name = predictor.folder.name
+    out = explain / f"{Path(image.path).stem}-{number}-{name}.png"
+    save_occlusion_map(image.pixels, drops, f"{name}: {Path(image.path).name}", out)
     return replace(prediction, occlusion_map=drops, details=prediction.details | {"map": str(out)})
+
+
+def occlusion(score: Callable[[Iterator[Pixels]], Floats], image: Pixels, grid: int = GRID) -> Floats:
+    """Return (grid, grid) drops of the score of an image (H, W, 3) where a cell is its mean color.
+
+    ``score`` gives P(generated) of images, the first of which is the image itself. Positive cells speak for
+    ``generated``, negative ones for ``real``. Zeiler and Fergus 2014, section 4.2.
+    """
+    grid = min(grid, *image.shape[:2])
+    rows, columns = (np.linspace(0, side, grid + 1).astype(int) for side in image.shape[:2])
+    fill = image.mean(axis=(0, 1)).round()
+
+    def variants() -> Iterator[Pixels]:
+        yield image
+        for i, j in product(range(grid), range(grid)):
+            covered = image.copy()
+            covered[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = fill
+            yield covered
+
+    scores = score(variants())
+    return np.asarray(scores[0] - scores[1:]).reshape(grid, grid)
 
 
 def open_bundle(folder: Path | str, weights: str | None = None, **settings: Any) -> Predictor:

@@ -75,12 +75,12 @@ def limitations(model: Bundle, rule: DecisionRule | None) -> list[str]:
     """Return what a bundle does not know, a line each."""
     lines = []
     if model.origin.demonstration:
-        lines.append("a demonstration: it shows the machinery and is not for judging photographs")
+        lines.append("a demonstration of the pipeline: its verdicts on real images mean nothing")
     if rule is None:
         lines.append(f"calibrated: false: no validation images; verdicts cut the plain score at {DEFAULT_THRESHOLD}")
     images = model.origin.training.get("images", {}).get("train", {})
     if known := ", ".join(sorted(set(images) - {"real"})):
-        lines.append(f"learnt from {known} alone: of other generators it knows nothing")
+        lines.append(f"trained on images of {known} alone: how it does on other generators is not known")
     return lines
 
 

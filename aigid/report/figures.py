@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from aigid.core.files import atomic_write
 from aigid.evaluation.comparison import CONTROLS, Results, non_controls
@@ -201,6 +202,21 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return figure
+
+
+def save_occlusion_map(image: NDArray[np.uint8], drops: NDArray[Any], title: str, out: Path) -> None:
+    """Draw an image (H, W, 3) beside its occlusion map (grid, grid)."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    plain, overlaid = figure.subplots(1, 2)
+    limit, extent = max(np.abs(drops).max(), 1e-6), (0, image.shape[1], image.shape[0], 0)
+    plain.imshow(image, extent=extent)
+    overlaid.imshow(image.mean(axis=2), cmap="gray", extent=extent)
+    heat = overlaid.imshow(drops, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6, extent=extent)
+    figure.colorbar(heat, ax=overlaid, label="fall of the score where covered")
+    figure.suptitle(title.encode("utf-8", "backslashreplace").decode().replace("$", r"\$"), fontsize=9)
+    for axes in (plain, overlaid):
+        axes.set_axis_off()
+    save(figure, out)
 
 
 def _color(number: int, detector: str) -> dict[str, Any]:

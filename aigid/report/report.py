@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from aigid.core.files import write_text
+from aigid.core.paths import AnyPath
 from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult, Section, read_results
 from aigid.images import ImageError
@@ -46,7 +47,7 @@ def write(
     run_info: Mapping[str, str] | None = None,
     differences: Mapping[str, pd.DataFrame] | None = None,
     sections: Mapping[str, Section] | None = None,
-    images: Mapping[str, Path] | None = None,
+    images: Mapping[str, AnyPath] | None = None,
 ) -> None:
     """Write ``index.html``, ``table.md``, ``table.tex`` and ``figures/`` into ``out``, from the results in ``root``.
 
@@ -103,7 +104,7 @@ def by_dataset(results: Mapping[Cell, EvaluationResult]) -> dict[str, Results]:
     return dict(sorted(datasets.items()))
 
 
-def _dataset(name: str, results: Results, differences: pd.DataFrame | None, root: Path | None) -> dict[str, Any]:
+def _dataset(name: str, results: Results, differences: pd.DataFrame | None, root: AnyPath | None) -> dict[str, Any]:
     """Return what the templates show of a dataset; thumbnails where ``root`` is that of its images."""
     return {
         "name": name,
@@ -124,7 +125,7 @@ def _images(section_figures: Mapping[str, Figure]) -> list[tuple[str, str, str]]
     return [(caption, caption, _uri("svg+xml", figures.svg(figure))) for caption, figure in section_figures.items()]
 
 
-def _worst_errors(results: Results, root: Path) -> Iterator[tuple[str, str, str, str]]:
+def _worst_errors(results: Results, root: AnyPath) -> Iterator[tuple[str, str, str, str]]:
     """Yield path, generator, scores and thumbnail of the most wrongly scored images that can be read, each once."""
     for name, errors in summary_tables.worst_errors_table(results).groupby("path", sort=False):
         try:

@@ -3,32 +3,16 @@
 import json
 import subprocess
 import sys
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from aigid.cli.main import main
 from aigid.core import embeddings, manifest
-
-
-def aigid(*arguments: str, cwd: Path) -> Result:
-    with chdir(cwd):
-        return CliRunner().invoke(main, [*arguments], prog_name="aigid")
-
-
-def refused(done: Result, *said: str) -> None:
-    assert done.exit_code == 2, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: ")
-    assert done.stderr.count("\n") == 1
-    for text in said:
-        assert text in done.stderr
+from tests.helpers.cli import aigid, refused
 
 
 @pytest.fixture
@@ -71,7 +55,9 @@ def test_calls_that_cannot_be(images):
     refused(aigid("index", "nowhere", "--layout", "realfake", "--out", "m.csv", cwd=images), "nowhere: no such folder")
     refused(aigid("index", "images", "--layout", "raelfake", "--out", "m.csv", cwd=images), "'raelfake'", "realfake")
     refused(aigid("index", "images", "--layout", "realfake", "--out", "m.txt", cwd=images), "m.txt", ".csv")
-    refused(aigid("index", "images", "--layout", "realfake", "--out", "m.csv", "--val", "2", cwd=images), "val", "2")
+    refused(
+        aigid("index", "images", "--layout", "realfake", "--out", "m.csv", "--val", "2", cwd=images), "'--val'", "2"
+    )
     refused(aigid("index", "images/0_real", "--layout", "realfake", "--out", "m.csv", cwd=images), "no image")
     assert not (images / "m.csv").exists()
     extract = ("extract", "m.csv", "--root", "images", "--out", "e.h5", "--backbone")
@@ -219,5 +205,5 @@ def test_audit_is_a_gate(images):
     done = aigid("audit", "mended/manifest.csv", "--root", "mended", "--fail-above", "0.6", cwd=images)
     assert done.exit_code == 0, done.stdout
     refused(aigid("audit", "leak.csv", "--root", "nowhere", cwd=images), "nowhere: no such folder")
-    refused(aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "2", cwd=images), "auroc_threshold", "2")
+    refused(aigid("audit", "leak.csv", "--root", "leak", "--fail-above", "2", cwd=images), "'--fail-above'", "2")
     refused(aigid("degrade", "leak.csv", "--root", "leak", "--view", "x", "--out", "o", cwd=images), "'x'", "jpeg65")

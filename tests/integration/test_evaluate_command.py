@@ -2,30 +2,20 @@
 
 import json
 import zipfile
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 from sklearn import metrics as sk
 
-from aigid.cli.main import main
+from tests.helpers.cli import aigid, refused
 
 
 def evaluate(*arguments: str, cwd: Path) -> Result:
-    with chdir(cwd):
-        return CliRunner().invoke(main, ["evaluate", *arguments], prog_name="aigid")
-
-
-def refused(done: Result, *said: str) -> None:
-    assert done.exit_code == 2, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1
-    for text in said:
-        assert text in done.stderr
+    return aigid("evaluate", *arguments, cwd=cwd)
 
 
 def made(num: int = 240) -> pd.DataFrame:
@@ -137,8 +127,8 @@ def test_a_calibrator_is_saved_and_serves_another_file(folder: Path) -> None:
     second = json.loads(done.stdout)
     for name in ("ece", "brier", "nll"):
         assert second[name] == pytest.approx(first[f"{name}_calibrated"], abs=1e-12)
-    refused(evaluate("s.csv", "--calibrate", "plat", cwd=folder), "calibrator", "'plat'", "temperature")
-    refused(evaluate("s.csv", "--fpr", "1.5", cwd=folder), "fpr", "1.5")
+    refused(evaluate("s.csv", "--calibrate", "plat", cwd=folder), "'--calibrate'", "'plat'", "'temperature', 'platt'")
+    refused(evaluate("s.csv", "--fpr", "1.5", cwd=folder), "'--fpr'", "1.5")
     refused(evaluate("s.csv", "--calibrator", "s.csv", cwd=folder), "s.csv", "not a calibrator")
 
 

@@ -20,7 +20,7 @@ from pyarrow import parquet
 from aigid.cli.main import main
 from aigid.core import files, manifest, paths
 from aigid.core.errors import InputError
-from aigid.data.description import compute_properties
+from aigid.data.audit.audit import compute_properties
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.layouts import tables
 from aigid.features.backbones import backbone_settings

@@ -1,8 +1,8 @@
-"""The examination of a dataset before anyone trains on it."""
+"""The examination of a dataset before anyone trains on it, and the properties of its images for controls."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from aigid.core.seeding import derive_seed
 from aigid.data.audit import ALL_FEATURES, Association, Audit, Count, SubsetResult, duplicates, findings
 from aigid.data.audit.predictability import num_units, univariate_and_joint_auroc
 from aigid.images import Status, Unreadable, properties
-from aigid.images.hashing import hash_files
+from aigid.images.hashing import with_hashes
 from aigid.images.properties import MISSING
 
 MAX_VALUES = 2  # of a feature that are named
@@ -32,13 +32,14 @@ def subsets(table: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
     yield "all", "all", np.arange(len(table))
     for split in table["split"].unique():
         yield "split", split, np.flatnonzero(table["split"] == split)
-    is_real = (table["label"] == 0).to_numpy()
+    is_real = table["label"].to_numpy() == 0
     for generator in sorted(table["generator"][~is_real].unique()):
         fakes = (table["generator"] == generator).to_numpy()
         reals = is_real & table["split"].isin(table["split"][fakes].unique()).to_numpy()
         if "source" in table:
-            paired = reals & (table["source"] != "") & table["source"].isin(table["source"][fakes].unique())
-            reals = paired.to_numpy() if paired.any() else reals
+            sources = set(table["source"][fakes]) - {""}
+            paired = reals & table["source"].isin(sources).to_numpy()
+            reals = paired if paired.any() else reals
         yield "generator", generator, np.flatnonzero(fakes | reals)
 
 
@@ -82,7 +83,7 @@ def describe_values(values: pd.Series) -> str:
     return ", ".join(f"{_text(value)} ({share * 100:.0f} %)" for value, share in shares.head(MAX_VALUES).items())
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value == MISSING:
@@ -111,7 +112,7 @@ def run_audit(table: pd.DataFrame, root: AnyPath, settings: AuditSettings, seed:
         table["path"].tolist(), folder, lambda rows: sample(table, rows, priority, settings.max_images)
     )
     _refuse_other_root(table, root, inspected.unreadable)
-    table = _with_hashes(table, folder)
+    table = with_hashes(table, root)
     return findings.build_audit(
         settings.auroc_threshold,
         num_sampled=len(inspected.sample),
@@ -129,17 +130,13 @@ def _refuse_other_root(table: pd.DataFrame, root: AnyPath, unreadable: list[Unre
         raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
 
 
-def _with_hashes(table: pd.DataFrame, folder: str) -> pd.DataFrame:
-    known = table["sha256"] if "sha256" in table else pd.Series("", table.index, dtype=object)
-    unknown = np.flatnonzero(known == "")
-    digests = hash_files([f"{folder}/{table['path'][row]}" for row in unknown]) if len(unknown) else []
-    return table.assign(sha256=known.mask(known == "", pd.Series(digests, unknown, dtype=object)))
-
-
 def _count(table: pd.DataFrame, unreadable: list[Unreadable]) -> list[Count]:
     bad = table["path"].isin({image.path for image in unreadable})
-    cells = bad.groupby([table["split"], table["generator"]], sort=True)
-    return [Count(split, generator, len(cell), int(cell.sum())) for (split, generator), cell in cells]
+    cells = table.assign(bad=bad).groupby(["split", "generator"])["bad"].agg(["size", "sum"]).reset_index()
+    return [
+        Count(str(cell["split"]), str(cell["generator"]), int(cell["size"]), int(cell["sum"]))
+        for cell in cells.to_dict("records")
+    ]
 
 
 def _audit_subsets(
@@ -174,8 +171,34 @@ def _feature_associations(
         counts = f"{reals} real and {fakes} generated independent images (a group is one)"
         return [], [f"{family}: {counts}, want {required}"]
     single, joint = univariate_and_joint_auroc(features, labels, units, seed)
-    result = [Association(ALL_FEATURES, *astuple(joint))]
+    result = [Association(ALL_FEATURES, **asdict(joint))]
     for name, estimate in zip(features, single, strict=True):
         real, fake = (describe_values(features[name][labels == label]) for label in (0, 1))
-        result.append(Association(name, *astuple(estimate), real, fake))
+        result.append(Association(str(name), **asdict(estimate), real=real, fake=fake))
     return result, []
+
+
+class PropertySettings(Settings):
+    """How many images' pixels are looked at."""
+
+    max_images: Annotated[int, Field(ge=1)]  # of each split
+
+
+def compute_properties(
+    table: pd.DataFrame, root: AnyPath, num: int, seed: int
+) -> tuple[pd.DataFrame, list[Unreadable]]:
+    """Return the properties of a manifest's images, row by row, and which images could not be read.
+
+    The columns are ``path``, ``CONTAINER`` and ``SHALLOW``. The latter are empty but for ``num`` images of each
+    split, chosen evenly from classes and generators; everything is empty where an image has no header.
+    """
+    table, folder = table.reset_index(drop=True), str(root.resolve())
+    priority, splits = priorities(table, seed), table["split"].to_numpy()
+
+    def draw(rows: np.ndarray) -> np.ndarray:
+        parts = [rows[splits[rows] == split] for split in ("train", "val", "test")]
+        return np.sort(np.concatenate([sample(table, part, priority, num) for part in parts]))
+
+    inspected = properties.inspect(table["path"].tolist(), folder, draw)
+    known = inspected.headers[[*properties.CONTAINER]].join(inspected.cues[[*properties.SHALLOW]])
+    return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], inspected.unreadable

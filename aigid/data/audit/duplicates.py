@@ -61,7 +61,7 @@ def _compare(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> Iterator[tuple[
         chunk = slice(start, start + step)
 
         def equal(values: NDArray[Any], chunk: slice = chunk) -> NDArray[np.bool_]:
-            return values[chunk, None] == values
+            return np.asarray(values[chunk, None] == values)
 
         close = (np.bitwise_count(hashes[chunk, None] ^ hashes) <= MAX_HAMMING) & ~equal(content)
         close &= (hashes[chunk, None] != 0) & (hashes != 0)

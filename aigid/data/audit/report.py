@@ -64,7 +64,7 @@ def print_audit(audit: Audit, console: Console) -> None:
     for title, rows in tables(audit).items():
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for column in rows:
-            table.add_column(Text(column), overflow="fold")
+            table.add_column(Text(str(column)), overflow="fold")
         for row in rows.itertuples(index=False):
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)

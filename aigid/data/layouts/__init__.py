@@ -52,7 +52,10 @@ def scan(root: AnyPath) -> FileTree:
     """
     tree = FileTree(root, [], [], [])
     if isinstance(root, RemotePath):
-        return _scan_remote(tree)
+        for path in sorted(root.files()):
+            if all(map(_follow, path.split("/")[:-1])):
+                _add(tree, path)
+        return tree
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, parents = pending.pop()
@@ -71,13 +74,6 @@ def scan(root: AnyPath) -> FileTree:
                 pending.append((f"{path}/", parents | {inode}))
     for files in tree[1:]:
         files.sort()
-    return tree
-
-
-def _scan_remote(tree: FileTree) -> FileTree:
-    for path in sorted(tree.root.files()):
-        if all(map(_follow, path.split("/")[:-1])):
-            _add(tree, path)
     return tree
 
 

@@ -34,7 +34,7 @@ def defactify(tree: FileTree) -> Iterator[ManifestRow]:
     first_rows = {path: start for tables_of_split in parquet.values() for path, start, _ in tables_of_split}
     for path in tree.images:
         match path.split("/"):
-            case [*above, table, column, row] if (table_path := "/".join([*above, table])) in first_rows:
+            case [*parents, column, row] if (table_path := "/".join(parents)) in first_rows:
                 number = first_rows[table_path] + int(row)
                 if column in COLUMNS:
                     yield _row(path, COLUMNS[column], "train", f"train/{number:06}", "")
@@ -42,18 +42,18 @@ def defactify(tree: FileTree) -> Iterator[ManifestRow]:
                     flat[_split_of(table_path)].append((path, number))
             case [*_, column, name] if column in COLUMNS:
                 yield _row(path, COLUMNS[column], "train", f"train/{PurePosixPath(name).stem}", "")
-            case [*above, split, _] if split in SPLITS:
-                flat["/".join(above), split].append((path, _number(path)))
+            case [*parents, split, _] if split in SPLITS:
+                flat["/".join(parents), split].append((path, _number(path)))
     for (above, split), images in flat.items():
         if split not in SPLITS:
             continue
         cells_by_number = _labels(tree, above, split)
         for _, start, texts in parquet.get((above, split), []):
-            for row, cells in enumerate(texts, start):
-                cells_by_number[row] |= cells
+            for number, cells in enumerate(texts, start):
+                cells_by_number[number] |= cells
         for path, number in images:
-            cells = cells_by_number.get(number)
-            if cells and "label_a" in cells:
+            cells = cells_by_number.get(number, {})
+            if "label_a" in cells:
                 caption = cells.get("caption", "")
                 yield _row(path, _generator(cells, path), SPLITS[split], caption and f"{split}/{caption}", caption)
 
@@ -103,7 +103,7 @@ def _labels(tree: FileTree, above: str, split: str) -> dict[int, dict[str, str]]
         if name.endswith((".csv", ".xlsx")) and (inside or adjacent):
             table = tables.read(tree.root / path)
             index = tables.find_column(table, INDEX_COLUMNS, tree.root / path)
-            for cells in table.to_dict("records"):
+            for cells in tables.records(table):
                 result[_number(cells[index])] |= cells
     result.pop(MISSING_LABEL, None)
     return result

@@ -35,8 +35,8 @@ def genimage(tree: FileTree) -> Iterator[ManifestRow]:
                 folder.lower() in GENIMAGE_NAMES
             ):
                 generator = GENIMAGE_NAMES[folder.lower()]
-                split = "test" if split == "val" else split
-                yield manifest_row(path, int(kind == "ai"), generator, split, source=generator)
+                subset = "test" if split == "val" else split
+                yield manifest_row(path, int(kind == "ai"), generator, subset, source=generator)
 
 
 def cifake(tree: FileTree) -> Iterator[ManifestRow]:
@@ -57,8 +57,8 @@ def drct2m(tree: FileTree) -> Iterator[ManifestRow]:
     for path in tree.images:
         match path.split("/"):
             case [*_, model, ("train2017" | "val2017") as split, name]:
-                split, group = {"train2017": "train", "val2017": "test"}[split], name.rpartition(".")[0]
-                yield manifest_row(path, int(model != "MSCOCO"), model, split, source="mscoco", group=group)
+                subset, group = {"train2017": "train", "val2017": "test"}[split], name.rpartition(".")[0]
+                yield manifest_row(path, int(model != "MSCOCO"), model, subset, source="mscoco", group=group)
 
 
 def synthbuster(tree: FileTree) -> Iterator[ManifestRow]:
@@ -100,12 +100,9 @@ def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
     for path, folders, label in iter_class_folders(tree, "dataset", "datasets", "CNN_synth_testset"):
         match folders:
             case [("train" | "val") as split, _, *_]:
-                name = "progan"
+                yield manifest_row(path, label, "progan", split, source="progan")
             case ["test", name, *_] | [name, *_] if name not in ("train", "val", "test", "diffusion_datasets"):
-                split = "test"
-            case _:
-                continue
-        yield manifest_row(path, label, name, split, source=name)
+                yield manifest_row(path, label, name, "test", source=name)
 
 
 def ufd(tree: FileTree) -> Iterator[ManifestRow]:

@@ -1,25 +1,40 @@
 """Layouts with tables that name images and their labels; trees are written from the datasets' descriptions."""
 
+import re
+import zlib
 from collections.abc import Callable, Iterator
+from xml.etree import ElementTree
+from zipfile import BadZipFile, ZipFile
 
 import pandas as pd
 
 from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
-from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row, xlsx
+from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row
 
-NAME_COLUMNS = ("path", "filename", "file_name", "image", "image_name", "img_name", "img", "file")
-NAME_COLUMNS += ("name", "image_id", "id")
+NAME_COLUMNS = (
+    *("path", "filename", "file_name", "image", "image_name", "img_name", "img", "file"),
+    *("name", "image_id", "id"),
+)
 EXTRA_COLUMNS, BFREE_COLUMNS = ("source", "group", "caption"), {"filename", "label", "source_id"}
 LABEL_COLUMNS = ("label", "typ", "target", "is_fake", "class", "gt")
 REAL_WORDS = ("0", "0.0", "real", "nature", "false")
 FAKE_WORDS = ("1", "1.0", "fake", "ai", "generated", "true")
 
 
+MAX_BYTES = 2**28  # of one unpacked part of a workbook; nine thousand labels are about 1 MB
+MAX_COLUMNS = 2**14
+WORKBOOK_ERRORS = (
+    *(BadZipFile, ElementTree.ParseError, zlib.error),
+    *(LookupError, ValueError, EOFError, StopIteration, RuntimeError),
+)
+RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+
+
 def read(path: AnyPath) -> pd.DataFrame:
     """Return a .csv, .parquet or .xlsx table of text, its column names in lower case with ``_`` for blanks."""
-    table = xlsx.read(path) if path.suffix == ".xlsx" else tables.read(path, ())
+    table = read_workbook(path) if path.suffix == ".xlsx" else tables.read(path, ())
     table = table.rename(columns=lambda name: name.strip().lower().replace(" ", "_"))
     if table.columns.has_duplicates:
         raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
@@ -35,7 +50,7 @@ def iter_labels(tree: FileTree, table_path: str) -> Iterator[tuple[str, int, str
     table = read(path)
     name, label = (find_column(table, known, path) for known in (NAME_COLUMNS, LABEL_COLUMNS))
     resolve = path_resolver(tree, table_path.rpartition("/")[0])
-    for number, cells in enumerate(table.to_dict("records")):
+    for number, cells in enumerate(records(table)):
         value = parse_label(cells[label])
         named = cells[label] if label == "typ" and value is None else ""
         if value is None and not named:
@@ -43,6 +58,11 @@ def iter_labels(tree: FileTree, table_path: str) -> Iterator[tuple[str, int, str
             raise InputError(f"{cell}: {cells[label]!r}: want 0/1 or real/fake")
         generator = "real" if value == 0 else cells.get("generator") or named
         yield resolve(cells[name]), int(value != 0), generator, cells
+
+
+def records(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the cells of each row by column."""
+    return [dict(zip(map(str, table), row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
 def find_column(table: pd.DataFrame, known: tuple[str, ...], path: AnyPath) -> str:
@@ -138,3 +158,71 @@ def bfree_online(tree: FileTree) -> Iterator[ManifestRow]:
 def _header(path: AnyPath) -> set[str]:
     with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         return set(file.readline().strip().split(","))
+
+
+def read_workbook(path: AnyPath) -> pd.DataFrame:
+    """Return the first sheet of an Excel workbook (ECMA-376) as text under the names of its first row.
+
+    Missing cells are empty, empty rows are left out; formulas and styles are not read.
+    """
+    try:
+        with path.open("rb") as file, ZipFile(file) as book:
+            sheet, strings = _parse(book, _first_sheet(book)), _shared_strings(book)
+            rows = [_cells(row, strings) for row in sheet.iterfind(".//{*}sheetData/{*}row")]
+    except WORKBOOK_ERRORS as error:
+        raise InputError(f"{path}: not an Excel workbook (.xlsx): {error!r}") from None
+    rows = [row for row in rows if any(row)]
+    if not rows:
+        raise InputError(f"{path}: no rows")
+    width = max(map(len, rows))
+    header, *body = [row + [""] * (width - len(row)) for row in rows]
+    return pd.DataFrame(body, columns=header, dtype=object)
+
+
+def _parse(book: ZipFile, part: str) -> ElementTree.Element:
+    size = book.getinfo(part).file_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{part} unpacks to {size} bytes, limit {MAX_BYTES}")
+    return ElementTree.fromstring(book.read(part))
+
+
+def _first_sheet(book: ZipFile) -> str:
+    """Return the part that holds the first sheet: the workbook names a relation, the relation names the part."""
+    name = next(_parse(book, "xl/workbook.xml").iterfind(".//{*}sheet")).attrib[RELATION]
+    relations = _parse(book, "xl/_rels/workbook.xml.rels")
+    target = next(each.attrib["Target"] for each in relations if each.attrib["Id"] == name)
+    return target[1:] if target.startswith("/") else f"xl/{target}"
+
+
+def _shared_strings(book: ZipFile) -> list[str]:
+    if "xl/sharedStrings.xml" not in book.namelist():
+        return []
+    return [_text(item) for item in _parse(book, "xl/sharedStrings.xml").iterfind("{*}si")]
+
+
+def _cells(row: ElementTree.Element, strings: list[str]) -> list[str]:
+    """Return the row's texts, each at the column that its reference (``B7``) names, else after the one before."""
+    cells: list[str] = []
+    for cell in row.iterfind("{*}c"):
+        column = _column(cell.get("r", "")) or len(cells)
+        if column >= MAX_COLUMNS or column < len(cells):
+            raise ValueError(f"a cell stands at {cell.get('r')!r}")
+        cells += [""] * (column - len(cells))
+        value = cell.findtext("{*}v", "")
+        kind = cell.get("t")
+        cells.append(strings[int(value)] if kind == "s" else _text(cell) if kind == "inlineStr" else value)
+    return cells
+
+
+def _column(reference: str) -> int:
+    """Return 0 for ``A7`` (and for none), 1 for ``B7``, 26 for ``AA7``."""
+    number = 0
+    for letter in re.sub("[^A-Z].*", "", reference)[:3]:
+        number = 26 * number + ord(letter) - ord("A") + 1
+    return max(number - 1, 0)
+
+
+def _text(item: ElementTree.Element) -> str:
+    """Return the text of a string or an inline cell, whose runs may differ in style; not its phonetic hints."""
+    plain = item.findtext("{*}t") or item.findtext("{*}is/{*}t")
+    return plain or "".join(run.findtext("{*}t", "") for run in item.iterfind(".//{*}r"))

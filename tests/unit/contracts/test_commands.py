@@ -34,6 +34,9 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "ntire": (["nowhere", "--model", "bundle", "--out", "out"], "nowhere: no such folder"),
     "predict": (["nowhere.png", "--model", "bundle", "--csv", "out.csv"], "nowhere.png"),
     "import": (["nosuch", "--out", "out"], "unknown detector 'nosuch'"),
+    "weights list": (["nosuch"], "nosuch"),
+    "weights fetch": (["nosuch"], "nosuch"),
+    "weights verify": (["nosuch"], "nosuch"),
 }
 PRINTS_JSON = {  # by command
     "audit": ["m.csv", "--root", "images"],

@@ -14,9 +14,8 @@ from aigid.aligned.generator import AlignedSettings, VaeSettings
 from aigid.cli.main import main as cli
 from aigid.core import params
 from aigid.core.errors import InputError
-from aigid.data.audit.audit import AuditSettings
+from aigid.data.audit.audit import AuditSettings, PropertySettings
 from aigid.data.demo import DemoSettings
-from aigid.data.description import PropertySettings
 from aigid.data.index import IndexSettings
 from aigid.detectors.aeroblade import AerobladeSettings
 from aigid.detectors.cnn.settings import CnnSettings

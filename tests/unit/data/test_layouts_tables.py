@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from aigid.core.errors import InputError
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.data.layouts import xlsx
+from aigid.data.layouts import tables
 from tests.helpers.folders import plant
 
 pytestmark = pytest.mark.usefixtures("cache_outside")
@@ -227,7 +227,7 @@ def test_defactify_wide_and_flat_parquet(tmp_path):
 def test_xlsx_keeps_columns_apart(tmp_path):
     path = tmp_path / "a.xlsx"
     workbook(path, [["Index", None, "note"], [1, None, "x &lt; y"], [None, None, None], [2, 7, None]])
-    table = xlsx.read(path)
+    table = tables.read_workbook(path)
     assert table.columns.tolist() == ["Index", "", "note"]
     assert table.to_numpy().tolist() == [["1", "", "x < y"], ["2", "7", ""]]
 
@@ -236,7 +236,7 @@ def test_xlsx_keeps_columns_apart(tmp_path):
 def test_xlsx_that_is_none(tmp_path, data):
     (tmp_path / "a.xlsx").write_bytes(data)
     with pytest.raises(InputError, match=r"a.xlsx: not an Excel workbook"):
-        xlsx.read(tmp_path / "a.xlsx")
+        tables.read_workbook(tmp_path / "a.xlsx")
 
 
 def test_xlsx_that_would_fill_the_memory(tmp_path):
@@ -246,7 +246,7 @@ def test_xlsx_that_would_fill_the_memory(tmp_path):
         for _ in range(300):
             part.write(bytes(2**20))
     with pytest.raises(InputError, match=r"xl/sharedStrings\.xml unpacks to 314572800 bytes"):
-        xlsx.read(path)
+        tables.read_workbook(path)
 
 
 def test_pandas_index_column_is_ignored(tmp_path):

@@ -9,8 +9,7 @@ from PIL import Image
 
 from aigid.core import tables
 from aigid.core.errors import InputError
-from aigid.data.audit.audit import AuditSettings, run_audit
-from aigid.data.description import compute_properties
+from aigid.data.audit.audit import AuditSettings, compute_properties, run_audit
 from aigid.images import formats, headers, properties
 
 

@@ -12,7 +12,7 @@ import aigid
 from aigid.cli.main import main
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
-from aigid.detectors import bundle
+from aigid.detectors import bundle as bundles
 from aigid.detectors.bundle import score
 from aigid.detectors.samples import open_dataset
 from aigid.detectors.svm.detector import KernelSvm
@@ -76,9 +76,9 @@ def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tm
     dataset = open_dataset(manifest.read(folder / "m.csv"), [folder / "e.h5"])
     settings = KernelSvm.Settings(backbone="tiny_clip", dataset="d")
     fitted = KernelSvm.fit(settings, dataset.split("train"), dataset.split("val"), 0)
-    made_from = bundle.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
-    model = bundle.Bundle("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
-    bundle.save(model, tmp_path / "svm")
+    made_from = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
+    model = bundles.Bundle("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
+    bundles.save(model, tmp_path / "svm")
     scored = score(model, dataset).set_index("path")
     for found in aigid.load(tmp_path / "svm").predict([folder / "images" / name for name in expected.index]):
         row = scored.loc[found.path.rsplit("/", 1)[-1]]
@@ -175,14 +175,24 @@ def test_paths_folders_globs_and_manifests_name_each_image_once(tmp_path):
         inputs.collect_inputs(["nothing/*.jpg"], None, [])
 
 
+@pytest.mark.parametrize("image", [b"abc", 7, {"a": 1}])
+def test_what_is_no_image_is_named_by_its_type(bundle, image):
+    with pytest.raises(InputError, match=rf"^{type(image).__name__}: want a path, a PIL image, an array or a tensor"):
+        aigid.load(bundle).predict(image)
+
+
 def test_mistakes_are_one_line(made, tmp_path):
     folder, _ = made
-    for arguments, told in (
+    for arguments, text in (
         ([tmp_path / "nosuch.jpg", "--model", folder / "bundle"], "nosuch.jpg"),
         ([tmp_path, "--model", folder / "bundle"], str(tmp_path)),
         ([folder / "images", "--model", tmp_path], "no bundle"),
+        (
+            [folder / "images", "--calibrate", "nope"],
+            "'--calibrate': 'nope' is not one of 'temperature', 'platt', 'beta'",
+        ),
     ):
         done = call(*arguments)
         assert done.exit_code == 2
         assert done.stdout == ""
-        assert told in done.stderr.strip().splitlines()[-1]
+        assert text in done.stderr.strip().splitlines()[-1]

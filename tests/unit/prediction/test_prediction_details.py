@@ -16,7 +16,8 @@ from PIL.PngImagePlugin import PngInfo
 import aigid
 from aigid.cli.main import main
 from aigid.images import decode, formats
-from aigid.prediction import explanation, inspection, verdict
+from aigid.prediction import inspection, predict, verdict
+from aigid.report import figures
 from tests.helpers import hostile
 
 HARM = {
@@ -45,10 +46,10 @@ def test_a_verdict_that_flips_under_delivery_is_a_caution():
 def test_the_map_shows_what_the_score_comes_from(tmp_path):
     image = np.full((64, 64, 3), 90, np.uint8)
     image[8:16, 24:32] = (250, 60, 60)
-    drops = explanation.occlusion(lambda images: np.array([image[..., 0].max() / 255 for image in images]), image)
+    drops = predict.occlusion(lambda images: np.array([image[..., 0].max() / 255 for image in images]), image)
     assert drops.shape == (8, 8)
     assert np.argwhere(drops > 0.1).tolist() == [[1, 3]]
-    explanation.write(image, drops, "reddest", tmp_path / "map.png")
+    figures.save_occlusion_map(image, drops, "reddest", tmp_path / "map.png")
     with Image.open(tmp_path / "map.png") as drawn_map:
         assert drawn_map.size == (1350, 600)
 
