@@ -1,15 +1,22 @@
+"""Views by content, name and seed; a dataset written in a view."""
+
 import hashlib
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.core import manifest
 from aigid.core.errors import InputError
+from aigid.core.files import sha256
 from aigid.degradations import views
 from aigid.degradations.pixels import to_float, to_uint8
+from aigid.degradations.views import export_view
+from aigid.images.decode import decode
 
 CONTRACT = {"clean", "lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5", "ntire_basic"} | {
     f"nycu_aug{i}" for i in range(8)
@@ -28,10 +35,8 @@ def digest(name: str, index: int) -> str:
     return hashlib.sha256(image.tobytes() + json.dumps(drawn).encode()).hexdigest()
 
 
-def test_contract_names_exist_and_all_definitions_are_json():
+def test_the_contracts_names_exist():
     assert set(views.VIEWS) >= CONTRACT
-    definitions = [json.dumps(views.to_dict(name), sort_keys=True, allow_nan=False) for name in views.VIEWS]
-    assert len(set(definitions)) == len(definitions)
 
 
 def test_definition_tells_the_parameters():
@@ -41,16 +46,6 @@ def test_definition_tells_the_parameters():
 def test_unknown_view_lists_the_known_ones():
     with pytest.raises(InputError, match=r"unknown view 'jpg65'; known: clean, .*jpeg65.*ntire_basic"):
         views.apply("jpg65", *picture(0), seed=0)
-
-
-@pytest.mark.parametrize("name", views.VIEWS)
-def test_views_repeat_and_record_what_was_drawn(name):
-    image, sha256 = picture(1)
-    first, drawn = views.apply(name, image, sha256, seed=3)
-    again, drawn_again = views.apply(name, image.copy(), sha256, seed=3)
-    assert first.dtype == np.uint8
-    assert np.array_equal(first, again)
-    assert json.loads(json.dumps(drawn)) == drawn == drawn_again == views.sample_view(name, sha256, 3)
 
 
 def test_views_depend_on_hash_name_and_seed():
@@ -83,13 +78,6 @@ def test_order_and_number_of_workers_leave_the_bytes_alone():
         assert list(worker.map(digest, *zip(*jobs[:10], strict=True))) == [one_by_one[job] for job in jobs[:10]]
 
 
-def test_clean_is_the_image():
-    image, sha256 = picture(0)
-    out, drawn = views.apply("clean", image, sha256, 0)
-    assert np.array_equal(out, image)
-    assert drawn == []
-
-
 def test_low_resolution_returns_224_pixels_of_64():
     image = np.asarray(Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 40).convert("RGB"))
     out, _ = views.apply("lr64", image, "a" * 64, 0)
@@ -116,3 +104,40 @@ def test_nycu_compositions_apply_right_to_left():
 def test_bytes_survive_the_unit_scale():
     every = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
     assert np.array_equal(to_uint8(to_float(every)), every)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.jpg", "c.png"):
+        Image.fromarray(rng.integers(0, 256, (50, 70, 3)).astype(np.uint8)).save(root / name)
+    (root / "c.png").write_bytes(b"")
+    table = pd.DataFrame({"path": ["a.png", "b.jpg", "c.png"], "label": [0, 1, 1], "generator": ["real", "x", "x"]})
+    return root, manifest.validate(table.assign(split="test"), "table")
+
+
+def test_images_are_those_of_the_view(dataset, tmp_path):
+    root, table = dataset
+    failed = export_view(table, root, "ntire_basic", 3, tmp_path / "out")
+    assert [path for path, _ in failed] == ["c.png"]
+    written = manifest.read(tmp_path / "out/manifest.csv")
+    assert written["path"].tolist() == ["a.png", "b.jpg.png"]
+    lines = [json.loads(line) for line in (tmp_path / "out/drawn.jsonl").read_text().splitlines()]
+    for old, new, line, digest in zip(["a.png", "b.jpg"], written["path"], lines, written["sha256"], strict=True):
+        expected, drawn = views.apply("ntire_basic", decode(root / old), sha256(root / old), 3)
+        np.testing.assert_array_equal(decode(tmp_path / "out" / new), expected)
+        assert line == {"path": new, "drawn": drawn}
+        assert sha256(tmp_path / "out" / new) == digest
+
+
+def test_calls_that_cannot_be(dataset, tmp_path):
+    root, table = dataset
+    with pytest.raises(InputError, match="unknown view 'blurry'"):
+        export_view(table, root, "blurry", 0, tmp_path / "out")
+    with pytest.raises(InputError, match="no such folder"):
+        export_view(table, tmp_path / "nowhere", "jpeg65", 0, tmp_path / "out")
+    with pytest.raises(InputError, match="not empty"):
+        export_view(table, root, "jpeg65", 0, root)
+    assert not (tmp_path / "out").exists()

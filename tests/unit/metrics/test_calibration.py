@@ -1,9 +1,11 @@
 """Calibration errors against a bin-by-bin loop over single images."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.isotonic import IsotonicRegression
 
 from aigid.metrics import calibration
 from aigid.metrics.classification import rank
@@ -47,3 +49,12 @@ def test_equal_scores_share_a_bin() -> None:
 
 def test_a_sure_mistake_costs_what_the_clip_allows() -> None:
     assert calibration.log_loss(rank([1], [0.0])) == pytest.approx(-np.log(np.finfo(float).eps))
+
+
+def test_isotonic_is_scikit_learn_s() -> None:
+    rng = np.random.default_rng(2)
+    values, labels = rng.random(300).round(2), rng.integers(0, 2, 300)
+    theirs = IsotonicRegression(out_of_bounds="clip").fit(values, labels)
+    rows = pd.DataFrame({"path": np.arange(300), "label": labels, "score": values, "view": "clean", "generator": "x"})
+    grid = np.linspace(0, 1, 777)
+    assert calibration.fit("isotonic", rows)(grid) == pytest.approx(theirs.predict(grid), abs=1e-12)

@@ -1,10 +1,12 @@
+"""Operators on colors against colorsys, scikit-image and numbers by hand."""
+
 import colorsys
 
 import numpy as np
 import pytest
 from skimage.color import lab2rgb, rgb2lab
 
-from aigid.degradations import pixels, spatial
+from aigid.degradations import pixels
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)[..., None].repeat(3, axis=2)
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
@@ -21,7 +23,6 @@ def test_brightness_contrast_and_quantization_by_hand():
     assert pixels.quantization(pixel(60, 70, 250), 3).ravel().tolist() == [0, 128, 255]
     assert len(np.unique(pixels.quantization(RAMP, 7))) == 7
     assert len(np.unique(pixels.banding(RAMP, 3))) == 8
-    assert np.array_equal(pixels.contrast(RAMP, 0), RAMP)
 
 
 @pytest.mark.parametrize("factor", [1, 0.4, 0, -0.4])
@@ -62,23 +63,3 @@ def test_color_jitter_by_hand():
     assert pixels.color_jitter(pixel(255, 0, 0), 1, 1, 1, 1 / 3).ravel().tolist() == [0, 255, 0]
     assert pixels.color_jitter(pixel(200, 100, 50), 0.5, 1, 1, 0).ravel().tolist() == [100, 50, 25]
     assert pixels.color_jitter(pixel(200, 100, 50), 1, 1, 0, 0).ravel().tolist() == [124, 124, 124]
-
-
-def test_fading_at_full_strength_is_the_stated_print():
-    assert spatial.fading(pixel(200, 100, 50), 1).ravel().tolist() == [151, 151, 151]  # 76.5 + 0.6 * 124.2
-    assert np.array_equal(spatial.fading(IMAGE, 0), IMAGE)
-
-
-def test_light_leak_only_lightens_and_most_at_its_angle():
-    dark = np.zeros((40, 60, 3), np.uint8)
-    leak = spatial.light_leak(dark, 0.6, 0)
-    assert (spatial.light_leak(IMAGE, 0.6, 70) >= IMAGE).all()
-    assert leak[20, -1, 0] == leak.max()
-    assert leak.max() == pytest.approx(0.6 * 255, abs=2)
-    assert leak[20, -1, 0] > 2 * leak[20, 0, 0]
-
-
-def test_night_vision_at_full_strength_is_green():
-    view = spatial.night_vision(np.full((50, 50, 3), 128, np.uint8), 1, np.random.default_rng(0)).reshape(-1, 3)
-    assert (view.argmax(axis=1) == 1).all()
-    assert np.allclose(view[:, 0], 0.15 * view[:, 1], atol=1)

@@ -1,3 +1,5 @@
+"""Operators that move pixels or change the size, and looks, by hand."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,3 +104,23 @@ def test_centre_crop_takes_the_middle():
 def test_square_of_a_square_is_the_image():
     assert np.array_equal(spatial.square(IMAGE, 40), IMAGE[:, 10:50])
     assert spatial.square(IMAGE[:3], 512).shape == (512, 512, 3)
+
+
+def test_fading_at_full_strength_is_the_stated_print():
+    faded = spatial.fading(np.uint8([[(200, 100, 50)]]), 1)
+    assert faded.ravel().tolist() == [151, 151, 151]  # 76.5 + 0.6 * 124.2
+
+
+def test_light_leak_only_lightens_and_most_at_its_angle():
+    dark = np.zeros((40, 60, 3), np.uint8)
+    leak = spatial.light_leak(dark, 0.6, 0)
+    assert (spatial.light_leak(IMAGE, 0.6, 70) >= IMAGE).all()
+    assert leak[20, -1, 0] == leak.max()
+    assert leak.max() == pytest.approx(0.6 * 255, abs=2)
+    assert leak[20, -1, 0] > 2 * leak[20, 0, 0]
+
+
+def test_night_vision_at_full_strength_is_green():
+    view = spatial.night_vision(np.full((50, 50, 3), 128, np.uint8), 1, np.random.default_rng(0)).reshape(-1, 3)
+    assert (view.argmax(axis=1) == 1).all()
+    assert np.allclose(view[:, 0], 0.15 * view[:, 1], atol=1)
