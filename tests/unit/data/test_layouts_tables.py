@@ -59,56 +59,19 @@ def workbook(path, rows, inline=False):
             file.writestr("xl/sharedStrings.xml", f"<sst {main}>{''.join(strings)}</sst>")
 
 
-def test_ntire_shards_by_header(tmp_path):
-    plant(
-        tmp_path, *(f"shard_{s}/images/{'k' * 19}{n}.jpg" for s in (0, 1) for n in range(3)), "shard_0/images/stray.jpg"
-    )
-    (tmp_path / "shard_0/labels.csv").write_text(
-        ",image_name,label\n" + "".join(f"{n},{'k' * 19}{n}.jpg,{n % 2}\n" for n in range(3))
-    )
-    (tmp_path / "shard_1/labels.csv").write_text("Label,ID\n" + "".join(f"{n % 2},{'k' * 19}{n}\n" for n in range(3)))
-    rows, unreadable = found(tmp_path, "ntire_shards")
-    assert rows == {
-        f"shard_{s}/images/{'k' * 19}{n}.jpg": (n % 2, "unknown" if n % 2 else "real", "train")
-        for s in (0, 1)
-        for n in range(3)
-    }
-    assert unreadable == []
+def test_a_table_without_labels_is_refused(tmp_path):
+    plant(tmp_path, "shard_1/images/a.jpg")
     (tmp_path / "shard_1/labels.csv").write_text("a,b\nx,1\n")
     with pytest.raises(InputError, match=r"shard_1/labels.csv: no column path or .*; found a, b"):
         found(tmp_path, "ntire_shards")
 
 
-def test_synthwildx(tmp_path):
-    plant(
-        tmp_path, "synthwildx/real/1.jpg", "synthwildx/dalle3/2.jpg", "synthwildx/firefly/1.PNG", "synthwildx/stray.jpg"
-    )
-    (tmp_path / "synthwildx/list.csv").write_text(
-        "filename,typ\nreal/1.jpg,real\n2.jpg,dalle3\nfirefly/1.PNG,firefly\ngone.jpg,midjourney\n"
-    )
-    rows, unreadable = found(tmp_path, "synthwildx", "source")
-    assert rows == {
-        "synthwildx/real/1.jpg": (0, "real", "test", "x"),
-        "synthwildx/dalle3/2.jpg": (1, "dalle3", "test", "x"),
-        "synthwildx/firefly/1.PNG": (1, "firefly", "test", "x"),
-        "synthwildx/gone.jpg": (1, "midjourney", "test", "x"),
-    }
-    assert unreadable == ["synthwildx/gone.jpg"]
-
-
-def test_bfree_online(tmp_path):
-    plant(tmp_path, "images/a.jpg", "images/b.jpg", "images/c.webp", "images/stray.jpg")
-    (tmp_path / "viral_images.csv").write_text(
-        "filename,label,source_id,date\nimages/a.jpg,REAL,s1,2023-01-02\nb.jpg,FAKE,s2,\nc.webp,FAKE,s2,\n"
-    )
-    (tmp_path / "notes.csv").write_text("some,other\ntable,1\n")
-    rows, unreadable = found(tmp_path, "bfree_online", "group")
-    assert rows == {
-        "images/a.jpg": (0, "real", "test", "s1"),
-        "images/b.jpg": (1, "viral", "test", "s2"),
-        "images/c.webp": (1, "viral", "test", "s2"),
-    }
-    assert unreadable == []
+def test_an_image_that_is_gone_keeps_its_row(tmp_path):
+    plant(tmp_path, "1.jpg", "2.jpg")
+    (tmp_path / "list.csv").write_text("filename,typ\n1.jpg,real\n2.jpg,dalle3\ngone.jpg,midjourney\n")
+    rows, unreadable = found(tmp_path, "synthwildx")
+    assert rows["gone.jpg"] == (1, "midjourney", "test")
+    assert unreadable == ["gone.jpg"]
 
 
 def test_a_bare_name_that_two_images_have_is_not_guessed(tmp_path):
