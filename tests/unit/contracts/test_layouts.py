@@ -102,7 +102,7 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "test/FAKE/x/0.jpg": None,
     },
     "bfree_online": {
-        "viral_images.csv": "filename,label,source_id,date\nimages/a.jpg,REAL,s1,2023\nb.jpg,FAKE,s2,\nc.webp,FAKE,s2,\n",
+        "viral_images.csv": "filename,label,source_id,date\nimages/a.jpg,REAL,s1,\nb.jpg,FAKE,s2,\nc.webp,FAKE,s2,\n",
         "notes.csv": "some,other\ntable,1\n",
         "images/a.jpg": (0, "real", "test", "s1"),
         "images/b.jpg": (1, "viral", "test", "s2"),
