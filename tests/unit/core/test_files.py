@@ -2,11 +2,16 @@
 
 import hashlib
 import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
 from aigid.core import files
 from aigid.core.errors import InputError
+
+Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_failed_write_changes_nothing(tmp_path):
@@ -48,6 +53,9 @@ def test_machine_settings(monkeypatch):
     assert files.num_workers() == 3
     with pytest.raises(InputError, match="AIGID_BATCH='many'"):
         files.batch_size()
+    assert files.choose_device("cpu").type == "cpu"
+    with pytest.raises(InputError, match="AIGID_DEVICE='tpu9'"):
+        files.choose_device("tpu9")
 
 
 def test_what_killed_writers_left_is_cleared_away_when_old(tmp_path):
@@ -58,3 +66,19 @@ def test_what_killed_writers_left_is_cleared_away_when_old(tmp_path):
     (tmp_path / ".a-young.h5").write_text("")
     files.write_text(tmp_path / "a.h5", "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a.h5", ".a-young.h5", *names} - {".a-x.h5"})
+
+
+def test_needs_on_one_disk_add_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 3_000_000))
+    files.check_free_space({tmp_path / "a/b/c": 1_500_000, tmp_path: 1_500_000})
+    with pytest.raises(InputError) as caught:
+        files.check_free_space({tmp_path / "a": 1_500_001, tmp_path / "b": 1_500_000})
+    assert str(caught.value) == f"{tmp_path}/a and {tmp_path}/b: 3.0 MB are needed there, 3.0 MB are free"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second filesystem")
+def test_disks_are_asked_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 10 if str(path) == "/dev/shm" else 10**12))
+    files.check_free_space({tmp_path: 10**11, Path("/dev/shm/x"): 10})
+    with pytest.raises(InputError, match=r"^/dev/shm/x: 11 bytes are needed there, 10 bytes are free"):
+        files.check_free_space({tmp_path: 10**11, Path("/dev/shm/x"): 11})

@@ -1,7 +1,8 @@
-"""What the cache says it holds, and what its check finds."""
+"""What the cache says it holds, what its check finds, and what an extraction would add: bytes and hours by hand."""
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,9 +13,9 @@ from aigid.cli.main import main
 from aigid.core import cache as core_cache
 from aigid.core import manifest
 from aigid.features import cache_admin, row_cache
-from aigid.features.backbones import BackboneSettings
+from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.extract import extract
-from tests.helpers.images import random_images, unlabeled
+from tests.helpers.images import noise_folder, random_images, unlabeled
 from tests.helpers.tiny_models import SIGLIP
 
 SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP, preprocess={"size": 32})
@@ -140,3 +141,44 @@ def test_an_empty_cache(tmp_path):
     assert run("verify").stdout == "0 entries, 0 shards; errors: 0\n"
     assert json.loads(run("info", "--json").stdout)["rows"] == 0
     assert run("verify", "--root", tmp_path).exit_code == 2
+
+
+@pytest.fixture
+def images(tmp_path):
+    noise_folder(tmp_path, 30)
+    return tmp_path
+
+
+def test_rows_bytes_and_hours(images):
+    table, settings = manifest.read(images / "m.csv"), backbone_settings("tiny_clip")
+    extract(table.head(10), images, settings)
+    expected = cache_admin.estimate(table, images, {"tiny_clip": settings}, ["clean", "jpeg65"], rate=2.0)
+    assert [(line.view, line.cached, line.missing) for line in expected.lines] == [("clean", 10, 20), ("jpeg65", 0, 30)]
+    assert expected.lines[0].cache_bytes == 20 * (192 * 2 + 64)
+    assert expected.images == 30
+    assert expected.hours == pytest.approx(30 / 2 / 3600)
+    extract(table, images, settings, ["clean", "jpeg65"]).write(images / "e.h5")
+    with h5py.File(images / "e.h5") as file:
+        assert file["views/clean"].nbytes == expected.lines[0].file_bytes
+    done = cache_admin.estimate(table, images, {"tiny_clip": settings}, ["clean", "jpeg65"])
+    assert (done.images, done.hours, done.rate) == (0, 0.0, None)
+
+
+def test_the_sample_is_part_of_the_work(images):
+    command = ["plan", str(images / "m.csv"), "--root", str(images), "--backbone", "tiny_clip", "--sample", "8"]
+    first = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert first["images"] == 30
+    assert first["rate"] > 0
+    assert first["hours"] == pytest.approx(30 / first["rate"] / 3600)
+    second = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert second["lines"][0]["cached"] == 8
+    assert second["images"] == 22
+
+
+def test_what_a_person_reads(images):
+    command = ["plan", str(images / "m.csv"), "--root", str(images), "--backbone", "tiny_clip", "--rate", "10"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0
+    assert "30 images to read, at 10.0 a second and machine (as given)" in done.stderr
+    refused = CliRunner().invoke(main, [*command[:-1], "0"])
+    assert refused.exit_code == 2
