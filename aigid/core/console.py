@@ -4,13 +4,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from aigid.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait leave the cores to others
 
@@ -53,6 +57,26 @@ def report_failures(failed: Sequence[tuple[str, str]], max_displayed: int = 20) 
 def console() -> Console:
     """Return standard output, as wide as the terminal is."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_tables(tables: "Mapping[str, DataFrame]", console: Console) -> None:
+    """Print tables, each below its title; no cell is taken for markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    for title, rows in tables.items():
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for column in rows:
+            table.add_column(Text(str(column)), overflow="fold")
+        for row in rows.itertuples(index=False):
+            table.add_row(*(Text(str(cell)) for cell in row))
+        console.print(table)
+
+
+def printable(text: str) -> str:
+    """Return a text without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 @contextmanager

@@ -118,3 +118,9 @@ def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
         table.to_parquet(part, index=False)
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: {error.object!r} is not UTF-8, which Parquet wants; write a .csv") from None
+
+
+def pipe_table(table: pd.DataFrame) -> str:
+    """Return the table as Markdown with a header; a bar in a cell is escaped."""
+    rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

@@ -23,10 +23,8 @@ from aigid.images.headers import Header, read_header
 
 COLUMNS = ("format", "JPEG table", "chroma subsampling", "progressive", "mode", "EXIF", "software", "ICC profile")
 CONTAINER = (*COLUMNS, "width", "height", "aspect", "JPEG quality", "bit depth")
-SHALLOW = (
-    *("mean red", "mean green", "mean blue", "contrast", "Laplacian energy", "JPEG grid"),
-    *("file size", "bytes per pixel"),
-)
+PIXEL_FEATURES = ("mean red", "mean green", "mean blue", "contrast", "Laplacian energy", "JPEG grid")
+SHALLOW = (*PIXEL_FEATURES, "file size", "bytes per pixel")
 SIZE_BINS = (128, 256, 512, 1024)  # px of the longer side
 QUALITY_BINS = (70, 85, 95)  # of a JPEG
 MISSING = -1  # in place of a number
@@ -56,16 +54,6 @@ CONTAINER_COLUMNS: dict[str, Callable[[Header], float | str]] = {
     "EXIF": lambda head: "yes" if head.exif else "no",
     "software": lambda head: head.software or "none",
     "ICC profile": lambda head: "yes" if head.icc else "no",
-}
-THUMBNAIL_FEATURES: dict[str, Callable[[Pixels], float]] = {  # (32, 32, 3)
-    "mean red": lambda small: small[..., 0].mean(),
-    "mean green": lambda small: small[..., 1].mean(),
-    "mean blue": lambda small: small[..., 2].mean(),
-    "contrast": lambda small: small.mean(axis=2).std(),
-}
-LUMA_FEATURES: dict[str, Callable[[Pixels], float]] = {  # (H, W), the middle of the image
-    "Laplacian energy": lambda luma: laplacian_energy(luma),
-    "JPEG grid": lambda luma: jpeg_grid(luma),
 }
 
 
@@ -120,7 +108,7 @@ def inspect(paths: Sequence[str], root: str, draw: Callable[[NDArray[np.int64]],
     pixels = dict(enumerate(values for _, values in results))
     pixels |= zip(late, (values for _, values in _inspect_all(late, paths, root, set(late))), strict=True)
     good = {index: values for index in sample.tolist() if isinstance(values := pixels[index], dict)}
-    cues = pd.DataFrame.from_dict(good, orient="index", columns=[*THUMBNAIL_FEATURES, *LUMA_FEATURES])
+    cues = pd.DataFrame.from_dict(good, orient="index", columns=PIXEL_FEATURES)
     sizes = headers.loc[cues.index]
     cues = cues.assign(**{BYTES: sizes[BYTES], "bytes per pixel": sizes[BYTES] / sizes[PIXELS]})
     hashes = np.array([values[PHASH] for values in good.values()], np.uint64)
@@ -158,34 +146,33 @@ def _header_table(rows: Sequence[Values | Unreadable]) -> tuple[pd.DataFrame, li
 
 
 def shallow_features(pixels: Pixels) -> Values:
-    """Return the features and the ``PHASH`` of pixels (H, W, 3)."""
-    image = Image.fromarray(pixels)
-    thumbnail = image.resize((SIDE, SIDE), Image.Resampling.BOX)
-    small, luma = np.asarray(thumbnail), np.asarray(Image.fromarray(_centre_crop(pixels)).convert("L"))
-    values = {name: float(cue(small)) for name, cue in THUMBNAIL_FEATURES.items()}
-    values |= {name: float(cue(luma)) for name, cue in LUMA_FEATURES.items()}
-    flat = values["contrast"] < MIN_VARIANCE
-    return values | {PHASH: 0 if flat else perceptual_hash(np.asarray(thumbnail.convert("L")))}
+    """Return the features and the ``PHASH`` of pixels (H, W, 3): of a thumbnail, and of the middle's luma."""
+    thumbnail = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
+    small, luma = np.asarray(thumbnail), np.asarray(Image.fromarray(_center_crop(pixels)).convert("L"))
+    contrast = float(small.mean(axis=2).std())
+    values: Values = {f"mean {color}": float(small[..., n].mean()) for n, color in enumerate(("red", "green", "blue"))}
+    values |= {"contrast": contrast, "Laplacian energy": laplacian_energy(luma), "JPEG grid": jpeg_grid(luma)}
+    return values | {PHASH: 0 if contrast < MIN_VARIANCE else perceptual_hash(np.asarray(thumbnail.convert("L")))}
 
 
-def _centre_crop(pixels: Pixels) -> Pixels:
+def _center_crop(pixels: Pixels) -> Pixels:
     """Return the middle (256, 256, 3) or less, starting where a block of a JPEG would."""
     top, left = (max(side - MIDDLE, 0) // 16 * 8 for side in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + MIDDLE, left : left + MIDDLE])
 
 
 def perceptual_hash(thumbnail: Pixels) -> int:
-    """Return 64 bits of a grey (32, 32) thumbnail: which of its lowest 8 x 8 DCT coefficients exceed their median."""
+    """Return 64 bits of a gray (32, 32) thumbnail: which of its lowest 8 x 8 DCT coefficients exceed their median."""
     low = dctn(thumbnail.astype(np.float64))[:8, :8].ravel()
     return int(np.packbits(low > np.median(low[1:])).view(">u8")[0])
 
 
 def laplacian_energy(luma: Pixels) -> float:
-    """Return the mean square of the 4-neighbour Laplacian of (H, W); 0 below 3 x 3 px."""
-    grey = luma.astype(np.int16)
-    if min(grey.shape) < 3:
+    """Return the mean square of the 4-neighbor Laplacian of (H, W); 0 below 3 x 3 px."""
+    gray = luma.astype(np.int16)
+    if min(gray.shape) < 3:
         return 0.0
-    edges = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    edges = 4 * gray[1:-1, 1:-1] - gray[:-2, 1:-1] - gray[2:, 1:-1] - gray[1:-1, :-2] - gray[1:-1, 2:]
     return float(np.square(edges, dtype=np.float32).mean())
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from aigid.core.console import printable
 from aigid.core.embeddings import OK
 from aigid.metrics.decisions import UNCERTAIN
 from aigid.prediction.inputs import MANIFEST_COLUMNS
@@ -90,8 +91,8 @@ def table(rows: Sequence[Sequence[Prediction]], names: Sequence[str]) -> Table:
 
 def _text(cell: str) -> Text:
     """Return it as it stands: names may hold Rich's markup, bytes that are no UTF-8, and what moves the cursor."""
-    printable = cell.encode("utf-8", "backslashreplace").decode()
-    return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in printable), STYLES.get(cell, ""))
+    chars = (char if char.isprintable() else repr(char)[1:-1] for char in printable(cell))
+    return Text("".join(chars), STYLES.get(cell, ""))
 
 
 def _cells(prediction: Prediction) -> list[str]:

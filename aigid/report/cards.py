@@ -14,10 +14,10 @@ import pandas as pd
 
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
+from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import EvaluationResult, read_results
 from aigid.report import summary_tables
-from aigid.report.summary_tables import pipe_table
 
 DEMONSTRATION = "> **A demonstration of the machinery. Not for judging photographs.**"
 PREVALENCES = (0.5, 0.1, 0.01)

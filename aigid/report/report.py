@@ -17,12 +17,12 @@ from PIL import Image
 
 from aigid.core.files import write_text
 from aigid.core.paths import AnyPath
+from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult, Section, read_results
 from aigid.images import ImageError
 from aigid.images.decode import decode
 from aigid.report import figures, summary_tables
-from aigid.report.summary_tables import pipe_table
 
 TITLE = "How well the detectors do"
 NOTES = (

@@ -4,11 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from aigid.core.console import print_tables
 from aigid.evaluation.comparison import SHALLOW, Results, beats_shallow, control_warnings, non_controls
 from aigid.evaluation.evaluate import EvaluationResult
 
@@ -205,23 +203,11 @@ def _differences(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def pipe_table(table: pd.DataFrame) -> str:
-    """Return the table as Markdown with a header; a bar in a cell is escaped."""
-    rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-
-
 def show(results: Results, console: Console, differences: pd.DataFrame | None = None) -> None:
     """Print the headline of each detector, the tables, what is missing and every warning."""
     for line in warnings(results):
         console.print(f"warning: {line}", style="yellow", markup=False, highlight=False)
     headline = headline_table(results).set_index("detector").T.rename_axis("").reset_index()
-    for title, rows in {"": headline, **tables(results, differences)}.items():
-        table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for column in rows:
-            table.add_column(Text(str(column)), overflow="fold")
-        for row in rows.itertuples(index=False):
-            table.add_row(*(Text(str(cell)) for cell in row))
-        console.print(table)
+    print_tables({"": headline, **tables(results, differences)}, console)
     for line in missing_table(results):
         console.print(f"left out: {line}", style="dim", markup=False, highlight=False)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from aigid.core.console import printable
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
@@ -45,9 +46,7 @@ def subsets(table: pd.DataFrame) -> Iterator[tuple[str, str, Rows]]:
 
 def priorities(table: pd.DataFrame, seed: int) -> NDArray[np.int64]:
     """Return a random priority (N,) for each row by the seed and its path, whatever other rows there are."""
-    return np.array(
-        [derive_seed("audit", seed, path.encode(errors="backslashreplace").decode()) for path in table["path"]]
-    )
+    return np.array([derive_seed("audit", seed, printable(path)) for path in table["path"]])
 
 
 def sample(table: pd.DataFrame, rows: Rows, priority: NDArray[np.int64], n: int) -> Rows:

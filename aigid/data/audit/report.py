@@ -4,11 +4,11 @@ import textwrap
 from functools import partial
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from aigid.core.console import print_tables, printable
+from aigid.core.tables import pipe_table
 from aigid.data.audit import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
 from aigid.data.audit.findings import LEVELS, format_interval
 
@@ -30,12 +30,12 @@ def title_line(audit: Audit) -> str:
     else:
         auroc = format_interval(container[0])
         reason = f"nothing in the container tells generated from real; all of it together has AUROC {auroc}"
-    return _printable(f"{audit.verdict}: {reason}")
+    return printable(f"{audit.verdict}: {reason}")
 
 
 def summary_lines(audit: Audit, dataset: str) -> list[str]:
     """Return a line for each finding that a reader of results on this dataset has to know."""
-    return [_printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
+    return [printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
 
 
 def tables(audit: Audit) -> dict[str, pd.DataFrame]:
@@ -48,7 +48,7 @@ def tables(audit: Audit) -> dict[str, pd.DataFrame]:
         "Images": _images(audit),
         "Copies": pd.DataFrame([_duplicates(copies) for copies in audit.copies]),
         "Cannot be read": pd.DataFrame(
-            [(_printable(image.path), image.status, image.message) for image in audit.unreadable[:MAX_UNREADABLE]],
+            [(printable(image.path), image.status, image.message) for image in audit.unreadable[:MAX_UNREADABLE]],
             columns=["path", "status", "reason"],
         ),
     }
@@ -61,22 +61,13 @@ def print_audit(audit: Audit, console: Console) -> None:
     console.print(Text(wrap(title_line(audit)), style=STYLES[audit.verdict]))
     for line in _lines(audit):
         console.print(Text(wrap(line)))
-    for title, rows in tables(audit).items():
-        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for column in rows:
-            table.add_column(Text(str(column)), overflow="fold")
-        for row in rows.itertuples(index=False):
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
+    print_tables(tables(audit), console)
 
 
 def markdown(audit: Audit, title: str) -> str:
     """Return the audit as a section of a report."""
     parts = [f"## {title}", f"**{title_line(audit)}**", "\n".join(_lines(audit))]
-    for name, table in tables(audit).items():
-        rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-        lines = [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-        parts.append("\n".join([f"### {name}", "", *lines]))
+    parts += [f"### {name}\n\n{pipe_table(table)}" for name, table in tables(audit).items()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -85,7 +76,7 @@ def _lines(audit: Audit) -> list[str]:
     lines = []
     for index, finding in enumerate(audit.findings):
         if index or audit.verdict not in LEVELS:
-            lines.append(_printable(f"- {finding.level}: {finding.text}"))
+            lines.append(printable(f"- {finding.level}: {finding.text}"))
         if finding.mend and finding.mend not in [later.mend for later in audit.findings[index + 1 :]]:
             lines.append(f"- to mend it: {finding.mend}")
     return lines
@@ -106,19 +97,15 @@ def _part(part: SubsetResult) -> dict[str, str]:
     best = max(single, key=lambda row: row.auroc, default=None)
     cells = {"part": part.name if part.kind == "all" else f"{part.kind} {part.name}"}
     cells |= {"real": str(part.num_real), "generated": str(part.num_fake), "independent": str(part.num_independent)}
-    cells["container"] = _joint_row(part.container)
+    cells["container"] = format_interval(part.container[0]) if part.container else EMPTY
     cells["its best feature"] = f"{best.feature} {format_interval(best)}" if best else EMPTY
-    return cells | {"shallow cues": _joint_row(part.shallow)}
+    return cells | {"shallow cues": format_interval(part.shallow[0]) if part.shallow else EMPTY}
 
 
 def _duplicates(copies: DuplicateGroups) -> dict[str, str]:
     cells = {"copies": copies.kind, "across": copies.across}
     cells["images"] = f"{copies.num_images} of {copies.num_searched}"
-    return cells | {"such as": _printable("; ".join(" = ".join(paths) for paths in copies.examples))}
-
-
-def _joint_row(family: list[Association]) -> str:
-    return format_interval(family[0]) if family else EMPTY
+    return cells | {"such as": printable("; ".join(" = ".join(paths) for paths in copies.examples))}
 
 
 def _images(audit: Audit) -> pd.DataFrame:
@@ -126,8 +113,3 @@ def _images(audit: Audit) -> pd.DataFrame:
     table = counts.pivot_table(index="by", columns="split", values="num", aggfunc="sum", fill_value=0)
     order = [split for split in ("train", "val", "test") if split in table]
     return table[order].astype(str).rename_axis("generator", axis=0).rename_axis(None, axis=1).reset_index()
-
-
-def _printable(text: str) -> str:
-    """Return a text without the lone surrogates that stand for the bytes of a name that is not UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
