@@ -144,7 +144,7 @@ class FakeBatcher:
         try:
             fakes = (self.generator(pixels, digests).clamp(0, 1) * 255).round().byte()
         except torch.OutOfMemoryError:
-            message = f"{len(batch)} photographs of {shape[1]} x {shape[0]} px at once are too much for the memory of"
+            message = f"{len(batch)} images of {shape[1]} x {shape[0]} px at once are too much for the memory of"
             raise InputError(f"{message} {self.device}; AIGID_BATCH sets how many") from None
         array: Pixels = fakes.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return array
@@ -206,7 +206,7 @@ class GeneratorActor:
         ray.check_same_environment(self.aigid, self.entry.folder / METADATA_FILE)
         fakes = FakeBatcher(load_generator(self.settings), self.settings, choose_device(device_name()))
         if fakes.metadata != self.metadata:
-            raise InputError(f"{ray.worker_info()}: its maker of {self.settings.domain} is not that of this machine")
+            raise InputError(f"{ray.worker_info()}: its generator of {self.settings.domain} is not that of this machine")
         fakes.entry = self.entry
         return fakes
 

@@ -135,7 +135,7 @@ def resolve_generator_settings(
             from aigid.generators.srgan import train_super_resolution as train
         images = _read_images(_training_paths(table), root)
         if len(sizes := {image.shape[:2] for image in images}) != 1:
-            raise InputError(f"{root}: photographs of {len(sizes)} sizes; a maker is trained on those of one")
+            raise InputError(f"{root}: images of {len(sizes)} sizes; a generator is trained on those of one")
         train(np.stack(images), settings.fit, Path(weights))
     return AlignSettings(domain=domain, weights=weights, seed=seed, container=settings.container)
 
@@ -184,5 +184,5 @@ def _read_images(
         with suppress(ImageError):
             images.append(transform(decode(read_bytes(root / path))))
     if not images:
-        raise InputError(f"{root}: no readable photograph in the training split")
+        raise InputError(f"{root}: no readable real image in the training split")
     return images

@@ -104,12 +104,12 @@ def make_aligned_pairs(
         raise InputError(f"{out}: not empty, and no earlier alignment")
     reals = table[table["label"] == 0]
     if reals.empty:
-        raise InputError("the manifest holds no photograph (label 0)")
+        raise InputError("the manifest holds no real image (label 0)")
     fakes = FakeBatcher(load_generator(settings), settings, choose_device(device_name()))
     unread = run(fakes, settings, root, reals["path"].tolist())
     if len(unread) == len(reals):
         path, message = next(iter(unread.items()))
-        message = f"none of the manifest's {len(reals)} photographs can be aligned, such as {path}: {message}"
+        message = f"none of the manifest's {len(reals)} real images can be aligned, such as {path}: {message}"
         raise InputError(f"{root}: {message}")
     rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
     with _replace_dir(out) as part:

@@ -198,7 +198,7 @@ PROTOCOLS = {
         threshold="0.5",
         sample="all images",
         crop="224 px",
-        aggregate="plain mean over the eight generators, each with its own photographs; over six degradations",
+        aggregate="plain mean over the eight generators, each with its own reals; over six degradations",
         required_columns=f"view clean, fakes of eight generators; for the degradations {', '.join(GENIMAGE_VIEWS)}",
         compute=genimage,
     ),

@@ -19,13 +19,13 @@ from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import EvaluationResult, read_results
 from aigid.report import summary_tables
 
-DEMONSTRATION = "> **A demonstration of the machinery. Not for judging photographs.**"
+DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
 PREVALENCES = (0.5, 0.1, 0.01)
 IMAGES = 1000
 THRESHOLDS = {"0.5": "05", "best on validation": "val", "for the target FPR": "operating"}
 FALSE_POSITIVES = (
-    f"Of {IMAGES:,} images, some share of them generated: how many photographs are accused, and how many of all "
-    "accusations are wrong. From the test images' rates; other photographs, other rates."
+    f"Of {IMAGES:,} images, some share of them generated: how many real images are accused, and how many of all "
+    "accusations are wrong. From the test images' rates; other images, other rates."
 )
 LEDGER = """# Reproduction ledger
 
@@ -73,7 +73,7 @@ def false_positives_per_1000(metrics: Mapping[str, float]) -> pd.DataFrame:
         for share in PREVALENCES:
             wrong, right = fpr * IMAGES * (1 - share), tpr * IMAGES * share
             cells = {"threshold": title, "FPR": f"{fpr:.3f}", "TPR": f"{tpr:.3f}", "generated": f"{share:.0%}"}
-            cells |= {"photographs accused": f"{wrong:.1f}", "fakes found": f"{right:.1f}"}
+            cells |= {"reals accused": f"{wrong:.1f}", "fakes found": f"{right:.1f}"}
             cells["of accusations wrong"] = f"{wrong / (wrong + right):.1%}" if wrong + right else "no accusation"
             rows.append(cells)
     return pd.DataFrame(rows)
@@ -121,7 +121,7 @@ def _worst_groups(result: EvaluationResult) -> list[str]:
     of_view = table[table["view"] == result.view]
     for kind, column, largest, text in (
         ("generator", "auroc", False, "the generator it sees least: {name}, AUROC {value:.3f}"),
-        ("source", "fpr_05", True, "the photographs it accuses most: {name}, {value:.1%} of {num} at 0.5"),
+        ("source", "fpr_05", True, "the reals it accuses most: {name}, {value:.1%} of {num} at 0.5"),
     ):
         part = of_view[(of_view["kind"] == kind) & of_view[column].notna()].sort_values(column, ascending=not largest)
         for _, row in part.head(1).iterrows():

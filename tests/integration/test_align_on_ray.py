@@ -60,8 +60,8 @@ def other_seed(order, _):
     [
         (lambda *_: {"aigid": "0.0.1"}, r"has aigid \S+, this machine 0\.0\.1"),
         (lambda *_: {"entry": CacheEntry(Path("/nosuch"))}, r"does not see /nosuch; \$AIGID_CACHE must be a folder .*"),
-        (other_weights, "its maker of vae is not that of this machine"),
-        (other_seed, "its maker of vae is not that of this machine"),
+        (other_weights, "its generator of vae is not that of this machine"),
+        (other_seed, "its generator of vae is not that of this machine"),
     ],
     ids=["version", "shelf", "weights", "seed"],
 )

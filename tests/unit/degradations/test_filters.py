@@ -5,9 +5,12 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.fft import dctn, idctn
 from scipy.ndimage import convolve, median_filter
 
 from aigid.degradations import filters
+from aigid.degradations.filters import dct_mix, jpeg, match_jpeg_quality, pixel_mix
+from tests.helpers.images import crops
 
 
 def spot(side: int = 31) -> np.ndarray:
@@ -169,3 +172,36 @@ def test_pepper_blackens_whole_pixels():
     assert black.mean() == pytest.approx(0.1, rel=0.05)
     assert (noisy[black] == 0).all()
     assert (noisy[~black] == 102).all()
+
+
+def test_a_pixel_mix_by_hand():
+    real, fake = np.full((1, 2, 3), 100, np.uint8), np.full((1, 2, 3), 200, np.uint8)
+    assert (pixel_mix(real, fake, 0.25) == 125).all()
+    assert (dct_mix(real, fake, 0.25) == 175).all()  # the share is the real's
+    assert (pixel_mix(real, fake, 0.0) == real).all()
+    assert (dct_mix(real, fake, 0.0) == fake).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.37, 0.8])
+def test_a_dct_mix_is_that_of_the_transforms(share):
+    real, fake = crops(2, 40, 56)
+    first, second = (dctn(image.astype(float), axes=(0, 1), norm="ortho") for image in (real, fake))
+    slow = np.rint(np.clip(idctn(share * first + (1 - share) * second, axes=(0, 1), norm="ortho"), 0, 255))
+    assert np.abs(slow - dct_mix(real, fake, share)).max() <= 1  # where half a level is rounded either way
+    assert (slow != dct_mix(real, fake, share)).mean() < 0.02
+
+
+def test_a_mix_keeps_its_brightness():
+    real, fake = crops(2, 64, 64)
+    wanted = 0.6 * fake.mean() + 0.4 * real.mean()
+    assert pixel_mix(real, fake, 0.6).mean() == pytest.approx(wanted, abs=0.05)
+
+
+def test_quality_alignment():
+    fake = crops(1, 48, 48)[0]
+    assert (match_jpeg_quality(fake, 100) == fake).all()
+    assert (match_jpeg_quality(fake, 70) == jpeg(fake, 70)).all()
+    assert (match_jpeg_quality(fake, None) == jpeg(fake, 96)).all()
+    errors = [np.abs(match_jpeg_quality(fake, quality).astype(int) - fake).mean() for quality in (95, 70, 40)]
+    assert errors == sorted(errors)
+    assert errors[0] > 0

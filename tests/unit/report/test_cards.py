@@ -48,7 +48,7 @@ def test_accusations_by_hand():
     found = cards.false_positives_per_1000(rates).set_index(["threshold", "generated"])
     # Of 1,000 images a tenth generated: 900 photographs, of which 90 accused; 100 fakes, of which 80 found.
     row = found.loc[("0.5", "10%")]
-    assert (row["photographs accused"], row["fakes found"], row["of accusations wrong"]) == ("90.0", "80.0", "52.9%")
+    assert (row["reals accused"], row["fakes found"], row["of accusations wrong"]) == ("90.0", "80.0", "52.9%")
     assert found.loc[("0.5", "1%"), "of accusations wrong"] == f"{99 / 107:.1%}"
     assert found.loc[("for the target FPR", "50%"), "of accusations wrong"] == "no accusation"
     assert "best on validation" not in found.index.get_level_values("threshold")
@@ -57,7 +57,7 @@ def test_accusations_by_hand():
 def test_a_card_says_what_it_is_made_of_and_where_it_fails():
     text = cards.markdown("probe", ABOUT, {"d": {"probe": judged(0.1), comparison.SHALLOW: judged(0.0)}})
     first, title, *_ = [line for line in text.splitlines() if line]
-    assert "Not for judging photographs" in first
+    assert "Not for judging real images" in first
     assert title == "# Model card: probe"
     assert "| real | 60 | 6 |" in text
     assert "| gan | 50 | 0 |" in text

@@ -86,7 +86,7 @@ def test_the_vae_is_trained_on_training_photographs_alone_and_is_the_same_again(
     save(obtain_autoencoder(settings, kept, root, 0), tmp_path / "vae")
     first, again = (load_file(folder / "diffusion_pytorch_model.safetensors") for folder in (vae, tmp_path / "vae"))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    with pytest.raises(InputError, match="no readable photograph"):
+    with pytest.raises(InputError, match="no readable real image"):
         obtain_autoencoder(settings, table[table["label"] == 1], root, 0)
 
 

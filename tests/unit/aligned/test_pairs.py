@@ -1,4 +1,4 @@
-"""Aligned pairs, from photographs to the audited tree: nothing but the generator's traces tells the two apart."""
+"""Aligned pairs, from real images to the audited tree: nothing but the generator's traces tells the two apart."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import chdir
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from aigid.aligned.pairs import PSNR_RANGE
+from aigid.aligned import pairs
+from aigid.aligned.pairs import PSNR_RANGE, psnr
 from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.data.audit.audit import AuditSettings, run_audit
@@ -36,10 +38,10 @@ from tests.helpers.tiny_models import autoencoder
 def weights(tmp_path_factory):
     """The two small makers, hardly trained."""
     folder = tmp_path_factory.mktemp("makers")
-    lessons = np.concatenate([extract_tiles(one.image, one, DemoSettings()) for one in load_source_images()])
+    tiles = np.concatenate([extract_tiles(source.image, source, DemoSettings()) for source in load_source_images()])
     settings = GeneratorTrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
-    train_vae(lessons, settings, folder / "vae")
-    train_super_resolution(lessons, settings, folder / "gan.safetensors")
+    train_vae(tiles, settings, folder / "vae")
+    train_super_resolution(tiles, settings, folder / "gan.safetensors")
     return {"vae": str(folder / "vae"), "gan": str(folder / "gan.safetensors")}
 
 
@@ -117,7 +119,7 @@ def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_
         source = read_header(files[record["photograph"]])
         heads = [read_header(out / record[kind]) for kind in ("real", "fake")]
         for head in heads:
-            assert (head.width, head.height) == (record["width"], record["height"])
+            assert (record["width"], record["height"]) == (head.width, head.height)
             assert (head.width, head.height) == (source.width // 8 * 8, source.height // 8 * 8)
             assert head.quantization_tables == source.quantization_tables
             assert head.quality == source.quality == record.get("quality")
@@ -148,10 +150,10 @@ def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_
     found, unread = build_manifest(out, IndexSettings(layout="aligned_pairs", val=0), 0)
     assert unread == []
     assert found[["path", "label"]].to_dict() == table[["path", "label"]].to_dict()
-    facts = json.loads((out / "align.json").read_text())
-    assert facts["domain"] == domain
-    assert len(facts["weights_sha256"]) == 64
-    assert facts["weights_files"]
+    settings = json.loads((out / "align.json").read_text())
+    assert settings["domain"] == domain
+    assert len(settings["weights_sha256"]) == 64
+    assert settings["weights_files"]
 
 
 @pytest.mark.parametrize("domain", ["vae", "gan"])
@@ -259,14 +261,14 @@ def test_a_killed_alignment_goes_on_where_it_stopped(tmp_path, monkeypatch, requ
                "--domain", "vae", "--weights", "vae", "--out", "out"]  # fmt: skip
     environment = os.environ | {"AIGID_BATCH": "1", "AIGID_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
-    shelf = tmp_path / "cache/aligned"
+    entries = tmp_path / "cache/aligned"
     deadline = time.monotonic() + 120
-    while sum(1 for _ in shelf.rglob("[!.]*.png")) < 1 and time.monotonic() < deadline:
+    while sum(1 for _ in entries.rglob("[!.]*.png")) < 1 and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "out").exists()
-    kept = sum(1 for _ in shelf.rglob("[!.]*.png"))
+    kept = sum(1 for _ in entries.rglob("[!.]*.png"))
     assert 1 <= kept < 16
     monkeypatch.setenv("AIGID_BATCH", "1")
     threads = torch.get_num_threads()
@@ -275,9 +277,9 @@ def test_a_killed_alignment_goes_on_where_it_stopped(tmp_path, monkeypatch, requ
     done = align(tmp_path, "vae", "vae")
     assert f"16 pairs, {16 - kept} fakes made anew" in done.stderr
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "another"))
-    align(tmp_path, "vae", "vae", out="whole")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["another", "cache", "images", "m.csv", "out", "vae", "whole"]
+    align(tmp_path, "vae", "vae", out="again")
+    assert content(tmp_path / "out") == content(tmp_path / "again")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "another", "cache", "images", "m.csv", "out", "vae"]
 
 
 def test_photographs_that_cannot_be_aligned_are_named(weights, tmp_path):
@@ -310,7 +312,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
         assert not (tmp_path / "out").exists()
 
     dataset(tmp_path, {"a.png": b"no image"})
-    refused("images: none of the manifest's 1 photographs can be aligned, such as a.png: not_an_image")
+    refused("images: none of the manifest's 1 real images can be aligned, such as a.png: not_an_image")
     dataset(tmp_path, {"a.png": file(crops(1, 40, 40)[0], "PNG")})
     refused("unknown domain 'van'; known: gan, vae", domain="van")
     refused("no such file or folder", path="nowhere")
@@ -319,7 +321,7 @@ def test_calls_that_are_wrong(weights, tmp_path):
     refused("full: not empty, and no earlier alignment", out="full")
     assert (tmp_path / "full/mine.txt").exists()
     dataset(tmp_path, {"a.png": b""}, label=1, generator="sdxl")
-    refused("holds no photograph")
+    refused("holds no real image")
     autoencoder().save_pretrained(tmp_path / "random")
     picture = crops(1, 40, 40)[0]
     dataset(tmp_path, {"a.png": file(picture, "JPEG"), "a.png.jpg": file(picture, "JPEG")})
@@ -330,12 +332,12 @@ def test_calls_that_are_wrong(weights, tmp_path):
     assert "PSNR is not within 15 to 50 dB: are these the right weights?" in done.stderr
 
 
-def test_makers_are_trained_alike_each_time(weights, tmp_path):
-    lessons = np.stack(crops(20, 32, 32))
+def test_generators_are_trained_alike_each_time(weights, tmp_path):
+    tiles = np.stack(crops(20, 32, 32))
     settings = GeneratorTrainingSettings(steps=2, width=8, batch_size=2)
     for name in ("a", "b"):
-        train_vae(lessons, settings, tmp_path / name / "vae")
-        train_super_resolution(lessons, settings, tmp_path / name / "gan.safetensors")
+        train_vae(tiles, settings, tmp_path / name / "vae")
+        train_super_resolution(tiles, settings, tmp_path / name / "gan.safetensors")
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
@@ -347,5 +349,82 @@ def test_a_batch_beyond_the_memory(weights, tmp_path, monkeypatch):
     dataset(tmp_path, {"a.png": file(crops(1, 72, 80)[0], "PNG")})
     done = align(tmp_path, "gan", weights["gan"])
     assert done.exit_code == 2
-    assert "45 photographs of 80 x 72 px at once are too much for the memory of" in done.stderr
+    assert "45 images of 80 x 72 px at once are too much for the memory of" in done.stderr
     assert "AIGID_BATCH" in done.stderr
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("quality", [5, 50, 83, 100])
+def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):
+    picture, other = crops(2, 32, 48)
+    source = read_header(file(picture, "JPEG", quality=quality, subsampling=subsampling, progressive=True))
+    written = pairs.container_like(source, picture, "own")
+    heads = [read_header(written.encode(pixels)) for pixels in (picture, other)]
+    for head in heads:
+        assert (head.format, head.quantization_tables, head.subsampling) == (
+            "JPEG",
+            source.quantization_tables,
+            subsampling,
+        )
+        assert head.quality == source.quality
+        assert (head.progressive, head.exif, head.icc, head.software) == (False, False, False, "")
+    assert written.name("a/b.jpeg") == "a/b.jpeg"
+    assert written.name("a/b.png") == "a/b.png.jpg"
+
+
+def test_a_grey_photograph_makes_a_grey_fake():
+    picture, other = crops(2, 32, 48)
+    for data in (file(picture, "JPEG", mode="L", quality=70), file(picture, "PNG", mode="L")):
+        written = pairs.container_like(read_header(data), decode(data), "own")
+        fake = written.encode(other)
+        assert read_header(fake).mode == read_header(data).mode == "L"
+        assert read_header(fake).quantization_tables == read_header(data).quantization_tables
+        assert (decode(fake) == decode(fake)[..., :1]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "container"), [("WEBP", "own"), ("BMP", "own"), ("PNG", "own"), ("TIFF", "own"), ("JPEG", "png")]
+)
+def test_other_formats_and_any_on_demand_become_png(kind, container):
+    picture = crops(1, 32, 48)[0]
+    data = file(picture, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    written = pairs.container_like(read_header(data), picture, container)
+    assert read_header(written.encode(picture)).format == "PNG"
+    assert (decode(written.encode(picture)) == picture).all()
+    assert [written.name(name) for name in ("a.PNG", "a.webp", "a.jpg")] == ["a.PNG", "a.webp.png", "a.jpg.png"]
+
+
+def test_jpegs_that_pillow_would_not_write():
+    """Four layers, and sixteen-bit tables, are brought to what it writes."""
+    picture = crops(1, 32, 48)[0]
+    cmyk = read_header(file(picture, "JPEG", mode="CMYK"))
+    assert read_header(pairs.container_like(cmyk, picture, "own").encode(picture)).mode == "RGB"
+    wide = replace(
+        read_header(file(picture, "JPEG", quality=60)),
+        quantization_tables=((300,) * 64, (17,) * 64),
+        subsampling="4:1:1",
+    )
+    head = read_header(pairs.container_like(wide, picture, "own").encode(picture))
+    assert head.quantization_tables == ((255,) * 64, (17,) * 64)
+    assert head.subsampling == "4:2:0"
+
+
+def test_psnr_by_hand():
+    black = np.zeros((4, 4, 3), np.uint8)
+    assert psnr(black, black + np.uint8(255)) == 0
+    assert psnr(black, black + np.uint8(51)) == pytest.approx(20 * np.log10(5))
+    assert psnr(black, black) == 100
+
+
+def test_a_photograph_compressed_twice_alike_is_as_if_once():
+    """Why both members may be encoded: the photograph's own tables on its own grid change next to nothing."""
+    for picture in crops(3, 64, 96):
+        for options in ({"quality": 60, "subsampling": "4:4:4"}, {"quality": 88, "subsampling": "4:2:0"}):
+            data = file(picture, "JPEG", **options)
+            once = decode(data)
+            written = pairs.container_like(read_header(data), once, "own")
+            twice = decode(written.encode(once))
+            first, second = (np.abs(a.astype(int) - b).mean() for a, b in ((picture, once), (once, twice)))
+            assert second < 0.35 * first
+            moved = np.roll(decode(written.encode(np.roll(once, 3, axis=1))), -3, axis=1)
+            assert second < 0.5 * np.abs(once.astype(int) - moved).mean()
