@@ -47,18 +47,18 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Exam(NamedTuple):
+class TestImages(NamedTuple):
     """Test images as NTIRE shows them, as the expert's squares (N, S, S, 3)."""
 
     rows: pd.DataFrame
     squares: np.ndarray
 
-    def marks(self, expert: Expert, how: Preprocess) -> dict[str, float]:
+    def marks(self, expert: Expert, chosen: Preprocess) -> dict[str, float]:
         """Clean and robust AUROC."""
         device = next(expert.parameters()).device
         with torch.inference_mode():
             parts = [
-                p_generated(expert.eval()(normalize(part, how, device).contiguous()))
+                p_generated(expert.eval()(normalize(part, chosen, device).contiguous()))
                 for part in np.array_split(self.squares, -(-len(self.squares) // 128))
             ]
         scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())
@@ -69,17 +69,17 @@ class Exam(NamedTuple):
         }
 
 
-def exam(table: pd.DataFrame, root: Path, how: Preprocess, most: int | None) -> Exam:
+def build_test(table: pd.DataFrame, root: Path, chosen: Preprocess, max_images: int | None) -> TestImages:
     """Half of the test images clean, the others distorted as NTIRE distorts them."""
-    test = select_rows(table, "test", most, 0)
-    shown = pd.concat([test.assign(view=view) for view in (featdistill.CLEAN, ROBUST)])
-    rows = featdistill.split_by_hash(shown, test.set_index("path")["sha256"])
+    test = select_rows(table, "test", max_images, 0)
+    images = pd.concat([test.assign(view=view) for view in (featdistill.CLEAN, ROBUST)])
+    rows = featdistill.split_by_hash(images, test.set_index("path")["sha256"])
 
     def square(row: Any) -> np.ndarray:
-        return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], how)
+        return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], chosen)
 
     with ThreadPoolExecutor(num_workers()) as pool:
-        return Exam(rows, np.stack(list(pool.map(square, rows.itertuples()))))
+        return TestImages(rows, np.stack(list(pool.map(square, rows.itertuples()))))
 
 
 def changed(settings: FeatDistillSettings, changes: dict[str, Any], seed: int) -> FeatDistillSettings:
@@ -94,18 +94,24 @@ def changed(settings: FeatDistillSettings, changes: dict[str, Any], seed: int) -
 
 
 def run(
-    settings: FeatDistillSettings, name: str, table: pd.DataFrame, root: Path, test: Exam, seed: int, wanted: set[str]
+    settings: FeatDistillSettings,
+    name: str,
+    table: pd.DataFrame,
+    root: Path,
+    test: TestImages,
+    seed: int,
+    requested: set[str],
 ) -> Iterator[dict[str, Any]]:
-    """A row for each part that is wanted: stage 1 without and with degradation, and from the latter every stage 2."""
+    """A row for each requested part: stage 1 without and with degradation, and from the latter every stage 2."""
     device = choose_device(device_name())
-    start, needed = None, wanted | ({START} if any("stage2" in PARTS[part] for part in wanted) else set())
+    start, needed = None, requested | ({START} if any("stage2" in PARTS[part] for part in requested) else set())
     for part, changes in PARTS.items():
         if part not in needed:
             continue
-        how = changed(settings, changes, seed)
+        chosen = changed(settings, changes, seed)
         two = "stage2" in changes
-        course = StageRun(how, name, 1 + two, table, root, 0)
-        expert = experts.build(how.experts[name])
+        course = StageRun(chosen, name, 1 + two, table, root, 0)
+        expert = experts.build(chosen.experts[name])
         if two:
             expert.load_state_dict(start)
         began = time.process_time()
@@ -113,26 +119,26 @@ def run(
         seconds = time.process_time() - began
         if part == START:
             start = {key: value.clone() for key, value in expert.state_dict().items()}
-        if part in wanted:
+        if part in requested:
             yield {"cell": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
-                expert, how.experts[name].backbone.preprocess
+                expert, chosen.experts[name].backbone.preprocess
             )
         checkpoint.unlink(missing_ok=True)
 
 
-def summary(found: pd.DataFrame) -> Table:
+def summary(runs_table: pd.DataFrame) -> Table:
     """Means over the seeds with 95 % intervals (Student's t), and the differences to stage 1 of the same seeds."""
     columns = ("part", "seeds", "clean", "robust", "clean - stage 1", "robust - stage 1", "s of CPU")
     table = Table(*columns, title="test AUROC; differences within seeds, with 95 % intervals")
-    base = found[found["cell"] == START].set_index("seed")
+    base = runs_table[runs_table["cell"] == START].set_index("seed")
     for part in PARTS:
-        own = found[found["cell"] == part].set_index("seed").sort_index()
-        if own.empty:
+        part_runs = runs_table[runs_table["cell"] == part].set_index("seed").sort_index()
+        if part_runs.empty:
             continue
         names = ("auroc_clean", "auroc_robust")
-        cells = [mean(own[name]) for name in names]
-        cells += ["" if part == START else mean(own[name] - base[name], sign=True) for name in names]
-        table.add_row(part, str(len(own)), *cells, f"{own['seconds'].mean():.0f}")
+        cells = [mean(part_runs[name]) for name in names]
+        cells += ["" if part == START else mean(part_runs[name] - base[name], sign=True) for name in names]
+        table.add_row(part, str(len(part_runs)), *cells, f"{part_runs['seconds'].mean():.0f}")
     return table
 
 
@@ -141,11 +147,11 @@ def mean(values: pd.Series, sign: bool = False) -> str:
     values = values.dropna()
     if values.empty:
         return ""
-    said = f"{values.mean():+.3f}" if sign else f"{values.mean():.3f}"
+    text = f"{values.mean():+.3f}" if sign else f"{values.mean():.3f}"
     if len(values) < 2:
-        return said
+        return text
     half = student_t.ppf(0.975, len(values) - 1) * values.std() / len(values) ** 0.5
-    return f"{said} +- {half:.3f}"
+    return f"{text} +- {half:.3f}"
 
 
 @click.command(help=__doc__)
@@ -172,20 +178,20 @@ def main(
     out: Path,
 ) -> None:
     settings = params.load_section("featdistill", FeatDistillSettings)
-    asked = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
-    settings = changed(settings, asked, 0)
+    overrides = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
+    settings = changed(settings, overrides, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
-    shown = exam(table, root, settings.experts[name].backbone.preprocess, test)
+    images = build_test(table, root, settings.experts[name].backbone.preprocess, test)
     made_of = {"expert": name, "featdistill": settings.model_dump(), "parts": PARTS}
-    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, shown)))
+    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, images)))
     for seed in range(seeds):
         missing = {part for part in parts or PARTS if not runs.has(part, seed)}
-        for row in run(settings, name, table, root, shown, seed, missing):
+        for row in run(settings, name, table, root, images, seed, missing):
             runs.add(row)
     record.publish(summary(runs.table()), f"featdistill_ablation_{path.stem}", out, width=150)
 
 
-def rows_hash(table: pd.DataFrame, test: Exam) -> str:
+def rows_hash(table: pd.DataFrame, test: TestImages) -> str:
     """Return the sha256 of the manifest and of the test images."""
     digest = hashlib.sha256(table.to_csv(index=False).encode())
     digest.update(np.ascontiguousarray(test.squares).tobytes())

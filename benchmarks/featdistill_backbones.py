@@ -2,7 +2,7 @@
 
     python -m benchmarks.featdistill_backbones --model data/models/featdistill --dataset demo6
 
-Detectors and views are those of params.yaml. The reference are the same towers with the weights that training began
+Detectors and views are those of params.yaml. The reference are the same encoders with the weights that training began
 with; embeddings of both come from the row cache, or go into it.
 """
 
@@ -32,7 +32,7 @@ def backbones(detector: FeatDistill) -> dict[str, ConcatSettings]:
     """All experts' encoders side by side, as they began and as they are."""
     before = [member.settings.backbone for member in detector.members.values()]
     after = [member.backbone() for member in detector.members.values()]
-    parts = {"before": list({it.model_dump_json(): it for it in before}.values()), "after": after}
+    parts = {"before": list({encoder.model_dump_json(): encoder for encoder in before}.values()), "after": after}
     return {name: ConcatSettings(library="joint", parts=of) for name, of in parts.items()}
 
 
@@ -53,20 +53,22 @@ def marks(scores: pd.DataFrame) -> dict[str, float]:
 def main(model: Path, dataset: str, out: Path) -> None:
     table, root = manifest.read(Path("data/manifests") / f"{dataset}.csv"), dataset_root(dataset)
     views, seed = params.load_section("views", list[str]), params.load_section("seed", int)
-    shown = Table("detector", "before: clean", "robust", "after: clean", "robust", "after / before", title="test AUROC")
-    found: dict[str, list[float]] = {name: [] for name in DETECTORS}
+    report = Table(
+        "detector", "before: clean", "robust", "after: clean", "robust", "after / before", title="test AUROC"
+    )
+    results: dict[str, list[float]] = {name: [] for name in DETECTORS}
     for backbone in backbones(load(model).detector).values():
         with tempfile.TemporaryDirectory() as scratch:
             extract(table, root, backbone, views, seed).write(Path(scratch) / "embeddings.h5")
             dataset = open_dataset(table, [Path(scratch) / "embeddings.h5"])
             for name in DETECTORS:
                 kind = get_detector(name)
-                how = params.load_section(name, kind.Settings)
-                fitted = kind.fit(how, dataset.split("train"), dataset.split("val"), seed)
-                found[name] += marks(score(Bundle(name, fitted, {}, dataset.fingerprints), dataset)).values()
-    for name, values in found.items():
-        shown.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
-    record.publish(shown, "featdistill_backbones", out, width=120)
+                settings = params.load_section(name, kind.Settings)
+                fitted = kind.fit(settings, dataset.split("train"), dataset.split("val"), seed)
+                results[name] += marks(score(Bundle(name, fitted, {}, dataset.fingerprints), dataset)).values()
+    for name, values in results.items():
+        report.add_row(name, *(f"{value:.3f}" for value in values), f"{np.divide(values[2], values[0]):.2f}")
+    record.publish(report, "featdistill_backbones", out, width=120)
 
 
 if __name__ == "__main__":

@@ -34,25 +34,27 @@ class Judge:
 
     def __init__(self, detector: FeatDistill, y: np.ndarray) -> None:
         device = choose_device(device_name())
-        self.members = {name: (it, TorchBackbone(it.backbone(), device, 64)) for name, it in detector.members.items()}
+        self.members = {
+            name: (member, TorchBackbone(member.backbone(), device, 64)) for name, member in detector.members.items()
+        }
         self.y = y
 
     def __call__(self, images: Sequence[np.ndarray]) -> float:
-        said = {}
+        probabilities = {}
         for name, (member, backbone) in self.members.items():
             squares = np.stack([resize_and_crop(image, backbone.settings.preprocess) for image in images])
             parts = np.array_split(squares, -(-len(squares) // 64))
-            said[name] = member.probabilities(np.concatenate([backbone.encode(part) for part in parts]))
-        return auroc(rank(self.y, mean_probability(said)))
+            probabilities[name] = member.probabilities(np.concatenate([backbone.encode(part) for part in parts]))
+        return auroc(rank(self.y, mean_probability(probabilities)))
 
 
 def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, operator: str, level: int) -> list:
     """Each image after one operator at a level, drawn by its content."""
-    found = []
+    results = []
     for digest, image in zip(images["sha256"], pixels, strict=True):
         rng = seeding.numpy_generator("featdistill levels", operator, level, digest)
-        found.append(operators.apply_operators([policies.at_level(policy, operator, level, rng)], image, rng))
-    return found
+        results.append(operators.apply_operators([policies.at_level(policy, operator, level, rng)], image, rng))
+    return results
 
 
 @click.command(help=__doc__)
@@ -66,13 +68,13 @@ def main(model: Path, dataset: str, sample: int, out: Path) -> None:
     pixels = [pictures.decode(root / path) for path in images["path"]]
     judge = Judge(load(model).detector, images["label"].to_numpy())
     clean = judge(pixels)
-    shown = Table("policy", "operator", "AUROC at levels", "hardest / clean", title=f"undistorted: {clean:.3f}")
+    report = Table("policy", "operator", "AUROC at levels", "hardest / clean", title=f"undistorted: {clean:.3f}")
     for policy, levels in LEVELS.items():
         for operator in (name for group in policies.get_policy(policy).groups.values() for name in group):
-            found = [judge(distorted(images, pixels, policy, operator, level)) for level in levels]
-            cells = "  ".join(f"{level}: {value:.3f}" for level, value in zip(levels, found, strict=True))
-            shown.add_row(policy, operator, cells, f"{found[-1] / clean:.2f}")
-    record.publish(shown, "featdistill_levels", out, width=120)
+            results = [judge(distorted(images, pixels, policy, operator, level)) for level in levels]
+            cells = "  ".join(f"{level}: {value:.3f}" for level, value in zip(levels, results, strict=True))
+            report.add_row(policy, operator, cells, f"{results[-1] / clean:.2f}")
+    record.publish(report, "featdistill_levels", out, width=120)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ TURNS = 3
 
 
 def seconds(course: StageRun, steps: int, device: torch.device, folder: Path) -> tuple[float, float]:
-    """The least time in which the training loop did ``steps`` steps, and did them again with the lessons at hand."""
-    expert, plan, whole, pure = experts.build(course.expert).to(device), course.plan(), [], []
-    taught = build_distiller(expert, course.descent, len(course.train))
+    """The least time in which the training loop did ``steps`` steps, and did them again with the batches at hand."""
+    expert, plan, total, pure = experts.build(course.expert).to(device), course.plan(), [], []
+    distiller = build_distiller(expert, course.descent, len(course.train))
     with ThreadPoolExecutor(num_workers()) as pool:
-        run = Trainer(plan, training_task(course, plan, expert, taught, pool), folder / f"{course.stage}.pt")
+        run = Trainer(plan, training_task(course, plan, expert, distiller, pool), folder / f"{course.stage}.pt")
         for _ in range(TURNS):
             began, done = time.perf_counter(), []
             with closing(run.steps()) as ahead:
@@ -44,9 +44,9 @@ def seconds(course: StageRun, steps: int, device: torch.device, folder: Path) ->
             middle = time.perf_counter()
             for here, passes in done:
                 run.step(here, passes)
-            whole.append(middle - began)
+            total.append(middle - began)
             pure.append(time.perf_counter() - middle)
-    return min(whole), min(pure)
+    return min(total), min(pure)
 
 
 @click.command(help=__doc__)
@@ -56,14 +56,14 @@ def seconds(course: StageRun, steps: int, device: torch.device, folder: Path) ->
 @record.out_option
 def main(path: Path, root: Path, steps: int, out: Path) -> None:
     settings, device = params.load_section("featdistill", FeatDistillSettings), choose_device(device_name())
-    shown = Table("stage", "images/s", "images/s of pure computing", "of the reference", title=f"on {device}")
+    table = Table("stage", "images/s", "images/s of pure computing", "of the reference", title=f"on {device}")
     for stage in (1, 2):
         course = StageRun(settings, next(iter(settings.experts)), stage, manifest.read(path), root, 0)
         num = steps * course.plan().batch_size
         with tempfile.TemporaryDirectory() as folder:
-            whole, pure = seconds(course, steps, device, Path(folder))
-        shown.add_row(str(stage), f"{num / whole:.0f}", f"{num / pure:.0f}", f"{pure / whole:.2f}")
-    record.publish(shown, "featdistill_training", out, width=100)
+            total, pure = seconds(course, steps, device, Path(folder))
+        table.add_row(str(stage), f"{num / total:.0f}", f"{num / pure:.0f}", f"{pure / total:.2f}")
+    record.publish(table, "featdistill_training", out, width=100)
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ def epochs(rows: int, tokens: int, device: torch.device) -> tuple[float, float, 
     def ours() -> None:
         train_epoch(optimizer, lambda rows: real_loss(zt[rows], student(x[rows])), rows, BATCH, draw, device)
 
-    def step(batch: Tensor, wanted: Tensor) -> None:
+    def step(batch: Tensor, target: Tensor) -> None:
         optimizer.zero_grad(set_to_none=True)
-        real_loss(wanted, student(batch)).backward()
+        real_loss(target, student(batch)).backward()
         optimizer.step()
 
     def bare() -> None:
@@ -103,9 +103,9 @@ def stacked(tokens: int, device: torch.device, steps: int = 20) -> tuple[float, 
     forward = torch.vmap(lambda state, batch: functional_call(students[0], state, batch))
 
     def in_turn() -> None:
-        for student, optimizer, batch, wanted in zip(students, optimizers, x, zt, strict=True):
+        for student, optimizer, batch, target in zip(students, optimizers, x, zt, strict=True):
             optimizer.zero_grad(set_to_none=True)
-            real_loss(wanted, student(batch)).backward()
+            real_loss(target, student(batch)).backward()
             optimizer.step()
 
     def at_once() -> None:

@@ -58,19 +58,19 @@ def sample(rows: LabeledEmbeddings, limit: int | None) -> LabeledEmbeddings:
     """``limit`` rows of each class, drawn once."""
     if limit is None:
         return rows
-    places = np.concatenate([np.flatnonzero(rows.y == label)[:limit] for label in (0, 1)])
-    return LabeledEmbeddings(rows.x[places], rows.y[places])
+    indices = np.concatenate([np.flatnonzero(rows.y == label)[:limit] for label in (0, 1)])
+    return LabeledEmbeddings(rows.x[indices], rows.y[indices])
 
 
-def judged(dataset: Samples, scores: np.ndarray) -> dict[str, float]:
+def evaluate(dataset: Samples, scores: np.ndarray) -> dict[str, float]:
     """Test AUROC over all, and its mean over generators seen in training and unseen ones."""
     rows = dataset.table[(dataset.table["split"] == "test").to_numpy() & (dataset.status == embeddings.OK)]
     labels, generators = rows["label"].to_numpy(), rows["generator"].to_numpy()
     seen = set(dataset.table.loc[dataset.table["split"] == "train", "generator"])
     parts: dict[str, list[float]] = {"seen": [], "unseen": []}
     for name in sorted(set(generators[labels == 1])):
-        kept = (labels == 0) | (generators == name)
-        parts["seen" if name in seen else "unseen"].append(roc_auc_score(labels[kept], scores[kept]))
+        mask = (labels == 0) | (generators == name)
+        parts["seen" if name in seen else "unseen"].append(roc_auc_score(labels[mask], scores[mask]))
     means = {part: float(np.mean(values)) if values else float("nan") for part, values in parts.items()}
     return {"auroc": roc_auc_score(labels, scores), **means}
 
@@ -104,11 +104,11 @@ def rows_hash(*parts: LabeledEmbeddings) -> str:
 
 def summary(table: pd.DataFrame, title: str) -> Table:
     """Return mean and standard deviation over the seeds of each cell."""
-    shown = Table("cell", "seeds", "AUROC", "seen", "unseen", "val", "s a run", title=title)
+    report = Table("cell", "seeds", "AUROC", "seen", "unseen", "val", "s a run", title=title)
     for cell, part in table.groupby("cell", sort=False):
         spread = [f"{part[name].mean():.3f} +- {part[name].std(ddof=0):.3f}" for name in METRICS]
-        shown.add_row(cell, str(len(part)), *spread, f"{part['seconds'].mean():.0f}")
-    return shown
+        report.add_row(cell, str(len(part)), *spread, f"{part['seconds'].mean():.0f}")
+    return report
 
 
 @click.command(help=__doc__)
@@ -142,7 +142,7 @@ def main(
     runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(*parts.values()), limit=limit))
     start = time.perf_counter()
     for cell, seed, detector in train_cells(parts, cells, settings, seeds, runs):
-        result = judged(dataset, detector.p_generated(parts["test"].x))
+        result = evaluate(dataset, detector.p_generated(parts["test"].x))
         result["val"] = roc_auc_score(parts["val"].y, detector.p_generated(parts["val"].x))
         runs.add({"cell": cell, "seed": seed, **result, "seconds": time.perf_counter() - start})
         start = time.perf_counter()

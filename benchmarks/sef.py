@@ -35,58 +35,60 @@ from benchmarks import record, sef_gradients
 
 MIX = "naive mix"
 RUNS = {"vae": ("vae",), "gan": ("gan",), MIX: EXPERTS["both"], f"{MIX}, twice the steps": EXPERTS["both"]}
-Scores = dict[str, dict[str, np.ndarray]]  # by method and exam
-PROBE = "linear probe of the bare tower"
+Scores = dict[str, dict[str, np.ndarray]]  # by method and test set
+PROBE = "linear probe of the bare encoder"
 BATCH, BATCHES = 16, 10  # pairs to a gradient, and how many pairs of gradients
 
 
 def prepare(aligned: AlignedSettings, table: pd.DataFrame, root: Path, folder: Path) -> dict[str, Pairs]:
     """The aligned pairs of both domains."""
-    found = {}
+    results = {}
     for domain in EXPERTS["both"]:
         settings = resolve_generator_settings(getattr(aligned, domain), domain, table, root, folder / domain, 0)
-        made = make_aligned_pairs(table, root, settings, folder / domain / "pairs")
-        print(domain, *made.describe())
-        found[domain] = open_pairs(folder / domain / "pairs")
-    return found
+        aligned_pairs = make_aligned_pairs(table, root, settings, folder / domain / "pairs")
+        print(domain, *aligned_pairs.describe())
+        results[domain] = open_pairs(folder / domain / "pairs")
+    return results
 
 
 def train(settings: ExpertSettings, pairs: dict[str, Pairs], seed: int, folder: Path) -> tuple[dict[str, Path], Table]:
     """All experts of a seed."""
     columns = ("expert", "seconds", "images / s", "against expert vae")
-    told, paths, first = Table(*columns, title=f"training, seed {seed}"), {}, None
+    report, paths, first = Table(*columns, title=f"training, seed {seed}"), {}, None
     for name, taken in RUNS.items():
         start, times = time.perf_counter(), 2 if "twice" in name else 1
-        how = settings.model_copy(update={"epochs": times * settings.epochs, "t_max": times * settings.t_max})
+        chosen_settings = settings.model_copy(
+            update={"epochs": times * settings.epochs, "t_max": times * settings.t_max}
+        )
         chosen = {domain: pairs[domain] for domain in taken}
-        one, _, checkpoint = training.fit(how, chosen, seed, choose_device(device_name()))
+        expert, _, checkpoint = training.fit(chosen_settings, chosen, seed, choose_device(device_name()))
         checkpoint.unlink()
         paths[name] = folder / f"{name}.safetensors"
-        model.save(one, settings, paths[name])
-        num = (2 + 2 * len(settings.sampling.scales)) * how.epochs * len(pairs["vae"].split("train"))
+        model.save(expert, settings, paths[name])
+        num = (2 + 2 * len(settings.sampling.scales)) * chosen_settings.epochs * len(pairs["vae"].split("train"))
         spent = time.perf_counter() - start
         first = first or num / spent
-        told.add_row(name, f"{spent:.0f}", f"{num / spent:.0f}", f"{num / spent / first:.2f}")
-    return paths, told
+        report.add_row(name, f"{spent:.0f}", f"{num / spent:.0f}", f"{num / spent / first:.2f}")
+    return paths, report
 
 
 def embed(
     settings: SefSettings, paths: list[Path], tables: dict[str, tuple[pd.DataFrame, Path]], folder: Path
 ) -> dict[str, Samples]:
     """The experts' features of everything, in the clean view and in those that the gate learns from."""
-    found = {}
+    results = {}
     for name, (table, root) in tables.items():
         views = list(dict.fromkeys(["clean", *settings.fusion.views]))
         extract(table, root, training.backbone(settings.expert, paths), views, 0).write(folder / f"{name}.h5")
-        found[name] = open_dataset(table, [folder / f"{name}.h5"])
-    return found
+        results[name] = open_dataset(table, [folder / f"{name}.h5"])
+    return results
 
 
 def score(
     settings: SefSettings, paths: dict[str, Path], data: dict[str, Samples], seed: int
 ) -> tuple[dict[str, TestSet], Scores]:
-    """The exams, and every method's scores on each; the last features are the bare tower's."""
-    taken = {name: sef.build_test_set([one]) for name, one in data.items()}
+    """The test sets, and every method's scores on each; the last features are the bare encoder's."""
+    taken = {name: sef.build_test_set([entry]) for name, entry in data.items()}
     aligned = [data[f"held-out {domain}"] for domain in EXPERTS["both"]]
     rows = join(aligned, "train", settings.fusion.views)
     width = rows.widths[0]
@@ -98,7 +100,7 @@ def score(
     probe = LogisticRegression(C=0.1, max_iter=2000).fit((bare - mean) / scale, rows.y)
     methods[PROBE] = lambda x: probe.predict_proba((x[:, -width:] - mean) / scale)[:, 1]
     scores = {of: {name: verdict(x) for name, (_, x) in taken.items()} for of, verdict in methods.items()}
-    return {name: one for name, (one, _) in taken.items()}, scores
+    return {name: entry for name, (entry, _) in taken.items()}, scores
 
 
 def conflicts(settings: ExpertSettings, pairs: dict[str, Pairs], mixed: Path, seed: int) -> Scores:
@@ -132,45 +134,50 @@ def main(file: Path, path: Path | None, seeds: int, out: Path) -> None:
     table = subsample(manifest.read(path or Path("data/manifests", f"{dataset}.csv")), aligned.max_images)
     with tempfile.TemporaryDirectory() as folder:
         pairs = prepare(aligned, table, root, Path(folder))
-        tables = {f"held-out {name}": (manifest.read(it.root / "manifest.csv"), it.root) for name, it in pairs.items()}
+        tables = {
+            f"held-out {name}": (manifest.read(domain.root / "manifest.csv"), domain.root)
+            for name, domain in pairs.items()
+        }
         tables[f"unseen: {dataset}"] = table[table["split"] != "train"].reset_index(drop=True), root
-        found, exams, cosines = {}, {}, {}
+        results, test_sets, cosines = {}, {}, {}
         for seed in range(seeds):
-            (own := Path(folder, str(seed))).mkdir()
-            paths, told = train(settings.expert, pairs, seed, own)
-            console.print(told)
-            model.save(model.build(settings.expert, seed), settings.expert, own / "bare.safetensors")
-            data = embed(settings, [*paths.values(), own / "bare.safetensors"], tables, own)
-            exams, scores = score(settings, paths, data, seed)
-            for method, by_exam in scores.items():
-                for name, values in by_exam.items():
-                    found.setdefault(method, {}).setdefault(name, []).append(values)
+            (seed_folder := Path(folder, str(seed))).mkdir()
+            paths, report = train(settings.expert, pairs, seed, seed_folder)
+            console.print(report)
+            model.save(model.build(settings.expert, seed), settings.expert, seed_folder / "bare.safetensors")
+            data = embed(settings, [*paths.values(), seed_folder / "bare.safetensors"], tables, seed_folder)
+            test_sets, scores = score(settings, paths, data, seed)
+            for method, by_test_set in scores.items():
+                for name, values in by_test_set.items():
+                    results.setdefault(method, {}).setdefault(name, []).append(values)
             for when, values in conflicts(settings.expert, pairs, paths[MIX], seed).items():
                 cosines.setdefault(when, []).append(values)
         state = lora.lora_state_dict(model.load(settings.expert, Path(folder, "0", "vae.safetensors")).encoder)
         print(f"{sum(value.numel() for value in state.values()):,} parameters of an expert's adapters,",
               f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB,",
               f"on the CPU of this machine, {torch.get_num_threads()} threads")  # fmt: skip
-    show(sef.table(exams, found, 0), cosines, dataset, out)
+    show(sef.table(test_sets, results, 0), cosines, dataset, out)
 
 
 def show(rows: pd.DataFrame, cosines: dict[str, list[dict[str, np.ndarray]]], dataset: str, out: Path) -> None:
     """Print and write both tables."""
     names, values = list(dict.fromkeys(rows["tested_on"])), rows.set_index(["method", "tested_on"])["auroc"]
-    title = f"{rows['num_seeds'].iloc[0]} seeds; last, what is lacking to 1 on held-out fakes, against the {MIX}"
-    shown = Table("AUROC [95 %] (lowest to highest seed)", *names, "lacking", title=title)
-    for method, own in rows.groupby("method", sort=False):
-        cells = own.set_index("tested_on").loc[names].itertuples()
-        lacking = (1 - values[method][names[:2]]).mean() / (1 - values[MIX][names[:2]]).mean()
-        shown.add_row(method, *(f"{it.auroc:.3f} [{it.low:.3f}, {it.high:.3f}] ({it.lowest_seed:.3f} to "
-                                f"{it.highest_seed:.3f})" for it in cells), f"{lacking:.2f} x")  # fmt: skip
-    record.publish(shown, f"sef_{dataset}", out, width=200)
-    shown = Table("cosine of gradients on the shared adapters", "between domains", "within a domain", "below 0 between")
+    title = f"{rows['num_seeds'].iloc[0]} seeds; last, what is missing to 1 on held-out fakes, against the {MIX}"
+    report = Table("AUROC [95 %] (lowest to highest seed)", *names, "missing", title=title)
+    for method, method_rows in rows.groupby("method", sort=False):
+        cells = method_rows.set_index("tested_on").loc[names].itertuples()
+        missing = (1 - values[method][names[:2]]).mean() / (1 - values[MIX][names[:2]]).mean()
+        report.add_row(method, *(f"{row.auroc:.3f} [{row.low:.3f}, {row.high:.3f}] ({row.lowest_seed:.3f} to "
+                                f"{row.highest_seed:.3f})" for row in cells), f"{missing:.2f} x")  # fmt: skip
+    record.publish(report, f"sef_{dataset}", out, width=200)
+    report = Table(
+        "cosine of gradients on the shared adapters", "between domains", "within a domain", "below 0 between"
+    )
     for when, values in cosines.items():
-        between, within = (np.concatenate([it[name] for it in values]) for name in ("between", "within"))
-        spread = [f"{it.mean():.3f} +- {it.std():.3f}" for it in (between, within)]
-        shown.add_row(when, *spread, f"{(between < 0).mean():.0%} of {len(between)}")
-    record.publish(shown, f"sef_gradients_{dataset}", out, width=200)
+        between, within = (np.concatenate([row[name] for row in values]) for name in ("between", "within"))
+        spread = [f"{row.mean():.3f} +- {row.std():.3f}" for row in (between, within)]
+        report.add_row(when, *spread, f"{(between < 0).mean():.0%} of {len(between)}")
+    record.publish(report, f"sef_gradients_{dataset}", out, width=200)
 
 
 if __name__ == "__main__":

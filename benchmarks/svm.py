@@ -33,8 +33,8 @@ def data(num: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def timed(run: Callable[[], Any]) -> tuple[Any, float, float]:
     """What ``run`` gives, its wall time and its processor time in seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
-    found = run()
-    return found, time.perf_counter() - wall, time.process_time() - cpu
+    result = run()
+    return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
 @click.command(help=__doc__)

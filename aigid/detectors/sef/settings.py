@@ -14,7 +14,7 @@ EXPERTS = {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}  # the doma
 
 
 class SamplingSettings(Settings):
-    """How a pair becomes a lesson. Shares are of the pairs."""
+    """How a pair becomes a batch. Shares are of the pairs."""
 
     scales: tuple[tuple[Positive, Positive], ...] = ((0.2, 1.0), (1.0, 3.5))  # ranges; each adds the pair once more
     policy: str = "dda"  # of the augmentation, one draw for all members
