@@ -206,7 +206,8 @@ class GeneratorActor:
         ray.check_same_environment(self.aigid, self.entry.folder / METADATA_FILE)
         fakes = FakeBatcher(load_generator(self.settings), self.settings, choose_device(device_name()))
         if fakes.metadata != self.metadata:
-            raise InputError(f"{ray.worker_info()}: its generator of {self.settings.domain} is not that of this machine")
+            domain = self.settings.domain
+            raise InputError(f"{ray.worker_info()}: its generator of {domain} is not that of this machine")
         fakes.entry = self.entry
         return fakes
 
