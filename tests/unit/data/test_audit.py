@@ -1,4 +1,4 @@
-"""The doctor on datasets whose illness is known, and on healthy ones."""
+"""Audits of datasets whose defects are known, and of sound ones; which rows an audit samples and compares."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from rich.console import Console
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.data.audit import read_audit, report
-from aigid.data.audit.audit import AuditSettings, run_audit
+from aigid.data.audit import audit, read_audit, report
+from aigid.data.audit.audit import AuditSettings, describe_values, run_audit
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.degradations.views import export_view
 
@@ -138,7 +138,7 @@ def test_copies_and_groups(tmp_path):
     table.loc[[10, 11], "group"] = "photo 10"
     table.loc[[0, 2, 6], "group"] = "torn"
     found = look(table, tmp_path)
-    copies = {(one.kind, one.across): one.num_images for one in found.copies}
+    copies = {(group.kind, group.across): group.num_images for group in found.copies}
     assert copies["exact", "splits"] == 3
     assert copies["near", "group"] == 2
     assert ("exact", "classes") not in copies
@@ -154,7 +154,7 @@ def test_images_that_cannot_be_read_are_named_and_counted_by_class(tmp_path):
     (tmp_path / "003.jpg").unlink()
     (tmp_path / "005.jpg").write_bytes((tmp_path / "005.jpg").read_bytes()[:700])  # the header is whole
     found = look(table, tmp_path)
-    assert {one.path: one.status for one in found.unreadable} == {
+    assert {image.path: image.status for image in found.unreadable} == {
         "001.jpg": "empty",
         "003.jpg": "missing",
         "005.jpg": "truncated",
@@ -204,10 +204,10 @@ def test_same_findings_from_json_from_any_threads_and_for_one_seed(tmp_path, mon
     assert tie_of(other, "file size") != tie_of(found, "file size")
 
 
-def test_the_remedy_mends(tmp_path):
-    table = dataset(tmp_path / "sick", by_quality, num=20)
-    assert look(table, tmp_path / "sick").refused
-    export_view(table, tmp_path / "sick", "normalize512", 0, tmp_path / "mended")
+def test_the_remedy_makes_containers_alike(tmp_path):
+    table = dataset(tmp_path / "leaking", by_quality, num=20)
+    assert look(table, tmp_path / "leaking").refused
+    export_view(table, tmp_path / "leaking", "normalize512", 0, tmp_path / "mended")
     found = look(manifest.read(tmp_path / "mended/manifest.csv"), tmp_path / "mended")
     assert {tie.auroc for part in found.parts for tie in part.container} == {0.5}
 
@@ -238,6 +238,57 @@ def test_the_verdict_stands_first(tmp_path):
     assert text.index("to mend it") < text.index(titles[0])
     cells = [cell for table in report.tables(found).values() for cell in table.to_numpy().ravel()]
     assert {type(cell) for cell in cells} == {str}
+
+
+@pytest.mark.parametrize("num", [10, 40, 99])
+def test_a_sample_is_even_and_does_not_depend_on_other_rows(num):
+    cells = {("real", "train"): 60, ("real", "test"): 5, ("a", "train"): 3, ("b", "test"): 32}
+    rows = [(f"{name}/{split}/{k}", name, split) for (name, split), size in cells.items() for k in range(size)]
+    table = pd.DataFrame(rows, columns=["path", "generator", "split"])
+    table["label"] = (table["generator"] != "real").astype(int)
+    line = audit.priorities(table, seed=0)
+    drawn = audit.sample(table, np.arange(100), line, num)
+    counts = table.iloc[drawn].groupby(["generator", "split"]).size()
+    assert len(set(drawn)) == len(drawn) == num
+    fakes = counts.drop("real").sum()
+    assert fakes == min(num // 2 + num % 2, 35) or fakes == num // 2
+    assert counts["a", "train"] == 3 if num > 10 else counts["a", "train"] in (2, 3)
+    assert counts["real", "test"] == min(5, (num - fakes) // 2)
+    assert (line[1:] == audit.priorities(table[1:], seed=0)).all()
+    assert (line != audit.priorities(table, seed=1)).all()
+
+
+def test_parts_pair_a_generator_with_its_own_reals():
+    rows = [
+        ("real", "train", "coco"), ("real", "test", "a-set"), ("real", "test", "coco"),
+        ("a", "test", "a-set"), ("b", "test", ""), ("c", "train", ""),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["generator", "split", "source"])
+    table["label"] = (table["generator"] != "real").astype(int)
+    found = {(kind, name): rows.tolist() for kind, name, rows in audit.subsets(table)}
+    assert found == {
+        ("all", "all"): [0, 1, 2, 3, 4, 5],
+        ("split", "train"): [0, 5],
+        ("split", "test"): [1, 2, 3, 4],
+        ("generator", "a"): [1, 3],
+        ("generator", "b"): [1, 2, 4],
+        ("generator", "c"): [0, 5],
+    }
+
+
+def test_units_are_groups_then_contents_then_paths():
+    table = pd.DataFrame(
+        {"path": list("abcdef"), "sha256": ["1", "1", "1", "", "", "2"], "group": ["g", "g", "", "", "", "g"]}
+    )
+    assert audit.independence_groups(table).tolist() == [0, 0, 1, 2, 3, 0]
+    assert audit.independence_groups(table[["path"]]).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_values_in_few_words():
+    assert describe_values(pd.Series([512] * 9 + [480])) == "512 (90 %), 480 (10 %)"
+    assert describe_values(pd.Series([-1] * 4)) == "none (100 %)"
+    assert describe_values(pd.Series(range(101)) / 10) == "median 5 (0.5 to 9.5)"
+    assert describe_values(pd.Series(["JPEG", "PNG", "JPEG"])) == "JPEG (67 %), PNG (33 %)"
 
 
 def test_photographs_of_one_container_are_clean():

@@ -1,4 +1,4 @@
-"""`reading.images` against files written byte by byte, NumPy's flips, the textbook formulas, and hostile files."""
+"""Decoding against files written byte by byte, NumPy's flips, the textbook formulas, and hostile files."""
 
 import io
 import os

@@ -1,19 +1,21 @@
-"""Traits: the same names as the audit's, back from disk, and the classes that scores are broken down by."""
+"""Properties: headers as the encoder was set, features against plain loops, the table back from disk, its classes."""
 
 import io
 
 import numpy as np
 import pandas as pd
 import pytest
+import skimage
 from PIL import Image
 
 from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.data.audit.audit import AuditSettings, compute_properties, run_audit
 from aigid.images import formats, headers, properties
+from tests.helpers.hostile import encode, picture
 
 
-def test_the_names_are_the_audit_s() -> None:
+def test_the_columns_are_those_of_the_audit() -> None:
     assert set(properties.CONTAINER) == {*properties.CONTAINER_COLUMNS}
     features = set(properties.shallow_features(np.zeros((8, 8, 3), np.uint8))) - {properties.PHASH}
     assert set(properties.SHALLOW) == {*features, properties.BYTES, "bytes per pixel"}
@@ -40,7 +42,7 @@ def described(tmp_path):
 def test_every_row_stays_and_comes_back_from_disk(described, tmp_path) -> None:
     table, found, failed = described
     assert found["path"].tolist() == table["path"].tolist()
-    assert [one.path for one in failed] == ["d.png"]
+    assert [image.path for image in failed] == ["d.png"]
     assert found.loc[3, [*properties.CONTAINER, *properties.SHALLOW]].isna().all()
     tables.write(found, tmp_path / "t.csv")
     again = properties.read(tmp_path / "t.csv")
@@ -81,3 +83,55 @@ def test_a_file_without_a_header_gives_its_place_in_the_sample_to_another(descri
     found, failed = compute_properties(table, tmp_path, 4, 0)
     assert found["mean red"].notna().tolist() == [True, True, True, False]
     assert len(failed) == 1
+
+
+def test_headers_are_as_the_encoder_was_set(tmp_path):
+    pixels = picture()
+    files = {
+        "a.jpg": encode(
+            pixels, "JPEG", quality=83, subsampling=0, progressive=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"
+        ),
+        "b.png": encode(pixels, "PNG", icc_profile=bytes(200)),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    table, unreadable = properties.container_features(["gone.jpg", *files], str(tmp_path))
+    assert [(image.path, image.status) for image in unreadable] == [("gone.jpg", "missing")]
+    assert table.index.tolist() == [1, 2]
+    jpeg, png = table.loc[1], table.loc[2]
+    assert jpeg[["format", "width", "height", "JPEG quality", "progressive", "EXIF", "ICC profile"]].tolist() == [
+        "JPEG", 64, 48, 83, "yes", "yes", "no",
+    ]  # fmt: skip
+    assert jpeg["aspect"] == pytest.approx(4 / 3, abs=1e-4)
+    assert (jpeg["chroma subsampling"], png["chroma subsampling"]) == ("4:4:4", "none")
+    assert (png["format"], png["JPEG quality"], png["JPEG table"], png["ICC profile"]) == ("PNG", -1, "none", "yes")
+    assert table[properties.BYTES].tolist() == [len(data) for data in files.values()]
+
+
+def test_laplacian_energy_is_that_of_a_plain_loop():
+    luma = np.random.default_rng(0).integers(0, 256, (9, 12), np.uint8).astype(int)
+    values = [
+        (4 * luma[y, x] - luma[y - 1, x] - luma[y + 1, x] - luma[y, x - 1] - luma[y, x + 1]) ** 2
+        for y in range(1, 8)
+        for x in range(1, 11)
+    ]
+    assert properties.laplacian_energy(luma.astype(np.uint8)) == pytest.approx(np.mean(values))
+    assert properties.laplacian_energy(np.zeros((2, 9), np.uint8)) == 0
+
+
+def test_jpeg_grid_outlives_the_file(tmp_path):
+    pixels = skimage.data.astronaut()
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=40)
+    with Image.open(tmp_path / "a.jpg") as image:
+        blocks = np.asarray(image)
+    assert properties.shallow_features(pixels)["JPEG grid"] == pytest.approx(1, abs=0.05)
+    assert properties.shallow_features(blocks)["JPEG grid"] > 1.15
+    assert properties.shallow_features(blocks[:, 3:])["JPEG grid"] < 1.05  # out of step
+    assert properties.jpeg_grid(np.zeros((5, 4), np.uint8)) == 1
+
+
+def test_mean_color_of_any_size():
+    for size in ((512, 512), (33, 700), (1, 1), (5, 3)):
+        found = properties.shallow_features(np.full((*size, 3), (10, 120, 230), np.uint8))
+        assert [found[f"mean {name}"] for name in ("red", "green", "blue")] == [10, 120, 230]
+        assert found["contrast"] == pytest.approx(0)
