@@ -1,12 +1,13 @@
 """Extractions that are killed, interrupted, doubled and starved; prints one JSON document of what came of them.
 
-python kills.py FOLDER, which holds `images/` and `m.csv`. Children are forked from here, where nothing has been
+python kills.py FOLDER, which holds `images/` with its `m.csv`. Children are forked from here, where nothing has been
 computed, so that each starts within milliseconds.
 """
 
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +28,8 @@ from tests.helpers.tiny_models import SIGLIP
 
 FOLDER = Path(sys.argv[1])
 KILLS = 20
-TOWER = {"library": "transformers", "model": "tiny", "config": SIGLIP, "preprocess": {"size": 32}}
-CALL = ["extract", "m.csv", "--root", "images", "--backbone", "one", "--backbone", "two"]
+TINY = {"library": "transformers", "model": "tiny", "config": SIGLIP, "preprocess": {"size": 32}}
+CALL = ["extract", "images/m.csv", "--root", "images", "--backbone", "one", "--backbone", "two"]
 CALL += ["--view", "clean", "--view", "jpeg65", "--out", "out/{backbone}.h5"]
 
 
@@ -54,13 +55,13 @@ def wait(pid: int) -> int:
 
 def digests() -> dict[str, str]:
     """Of the finished files, which are then removed."""
-    found = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(Path("out").glob("[!.]*"))}
+    hashes = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted(Path("out").glob("[!.]*"))}
     for path in Path("out").glob("*"):
         path.unlink()
-    return found
+    return hashes
 
 
-def told() -> str:
+def stderr() -> str:
     return Path("stderr").read_text()
 
 
@@ -97,12 +98,12 @@ def interrupted() -> dict[str, object]:
     while not list(folder.glob("embeddings/*/[!.]*.safetensors")):
         time.sleep(0.01)
     os.kill(pid, signal.SIGINT)
-    code, line = wait(pid), told()
+    code, line = wait(pid), stderr()
     left = digests()
     shards = len(list(folder.glob("embeddings/*/[!.]*.safetensors")))
     return {
         "code": code,
-        "told": line,
+        "stderr": line,
         "left": left,
         "shards": shards,
         "again": wait(fork(folder)),
@@ -118,8 +119,13 @@ def starved() -> dict[str, object]:
     if mounted.returncode:
         return {"mounted": False}
     try:
-        code = wait(fork(FOLDER / "cache-whole", lambda: setattr(files, "require", lambda needs: None)))
-        return {"mounted": True, "code": code, "told": told(), "left": [path.name for path in Path("out").iterdir()]}
+        code = wait(fork(FOLDER / "cache-whole", lambda: setattr(files, "check_free_space", lambda needs: None)))
+        return {
+            "mounted": True,
+            "code": code,
+            "error": stderr(),
+            "left": [path.name for path in Path("out").iterdir()],
+        }
     finally:
         subprocess.run(["umount", "out"], check=True)
 
@@ -127,12 +133,11 @@ def starved() -> dict[str, object]:
 def elsewhere() -> dict[str, object]:
     folder = Path("/dev/shm") / f"aigid-{os.getpid()}"
     other = Path("/dev/shm").is_dir() and Path("/dev/shm").stat().st_dev != FOLDER.stat().st_dev
-    found = {"code": wait(fork(folder)), "digests": digests(), "other": other} if other else {"other": other}
-    if other:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        folder.rmdir()
-    return found
+    if not other:
+        return {"other": False}
+    result = {"code": wait(fork(folder)), "digests": digests(), "other": True}
+    shutil.rmtree(folder)
+    return result
 
 
 if __name__ == "__main__":
@@ -140,7 +145,7 @@ if __name__ == "__main__":
     os.chdir(FOLDER)
     os.environ |= {"AIGID_BATCH": "4", "AIGID_WORKERS": "2", "AIGID_DEVICE": "cpu"}
     row_cache.SHARD_ROWS = 4
-    BACKBONES |= {"one": TOWER, "two": TOWER | {"seed": 1}}
+    BACKBONES |= {"one": TINY, "two": TINY | {"seed": 1}}
     start = time.monotonic()
     undisturbed = {"code": wait(fork(FOLDER / "cache-whole")), "digests": digests()}
     spent = time.monotonic() - start

@@ -1,4 +1,4 @@
-"""Shelves, shards and the rows that a manifest finds in them."""
+"""Entries, shards and the rows that a manifest finds in them."""
 
 import json
 import os
@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aigid.core import cache as core_cache
-from aigid.core.cache import shard_header
+from aigid.core import cache
 from aigid.core.errors import InputError
 from aigid.features import row_cache
 
-ABOUT = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
+METADATA = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
 
 
 def key(*numbers):
@@ -21,13 +20,13 @@ def key(*numbers):
 
 
 def test_rows_are_found_in_any_order_and_twice(tmp_path):
-    shelf = core_cache.CacheEntry(tmp_path / "s")
+    entry = cache.CacheEntry(tmp_path / "s")
     values = np.arange(60, dtype=np.float16).reshape(20, 3)
-    shelf.add(key(*range(7)), values[:7])
-    wanted = [19, 3, 8, 3, 99, 0, 12]
-    rows = row_cache.CachedEmbeddings(shelf, row_cache.KeyIndex(key(*wanted)))
+    entry.add(key(*range(7)), values[:7])
+    numbers = [19, 3, 8, 3, 99, 0, 12]
+    rows = row_cache.CachedEmbeddings(entry, row_cache.KeyIndex(key(*numbers)))
     assert rows.cached_mask.tolist() == [False, True, False, True, False, True, False]
-    shelf.add(key(*range(5, 20)), values[5:])
+    entry.add(key(*range(5, 20)), values[5:])
     rows.update()
     assert rows.cached_mask.tolist() == [True, True, True, True, False, True, True]
     out = np.full((4, 3), np.nan, np.float16)
@@ -38,7 +37,7 @@ def test_rows_are_found_in_any_order_and_twice(tmp_path):
 def test_a_shard_is_closed_when_full_or_old(tmp_path, monkeypatch):
     monkeypatch.setattr(row_cache, "SHARD_ROWS", 3)
     now = [0.0]
-    with row_cache.RowWriter(core_cache.CacheEntry(tmp_path / "s"), "test", clock=lambda: now[0]) as writer:
+    with row_cache.RowWriter(cache.CacheEntry(tmp_path / "s"), "test", clock=lambda: now[0]) as writer:
         for n in range(7):
             writer.add(key(n)[0], np.zeros(2, np.float16))
         assert len(writer.entry.shards()) == 2
@@ -46,69 +45,62 @@ def test_a_shard_is_closed_when_full_or_old(tmp_path, monkeypatch):
         writer.add(key(7)[0], np.zeros(2, np.float16))
         assert len(writer.entry.shards()) == 3
     assert len(writer.entry.shards()) == 3
-    assert shard_header(writer.entry.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
+    assert cache.shard_header(writer.entry.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
 
 
 def test_half_written_shards_of_the_killed_go_when_old(tmp_path):
-    shelf = row_cache.open_entry(ABOUT, {})
-    shelf.add(key(1), np.zeros((1, 2), np.float16))
-    old, young = shelf.folder / ".ab-x.safetensors", shelf.folder / ".cd-x.safetensors"
+    entry = row_cache.open_entry(METADATA, {})
+    entry.add(key(1), np.zeros((1, 2), np.float16))
+    old, young = entry.folder / ".ab-x.safetensors", entry.folder / ".cd-x.safetensors"
     old.write_text("half")
     young.write_text("half")
     os.utime(old, (0, 0))
-    assert len(shelf.shards()) == 1
-    shelf.require_writable()
-    assert (old.exists(), young.exists(), len(shelf.shards())) == (False, True, 1)
+    assert len(entry.shards()) == 1
+    entry.require_writable()
+    assert (old.exists(), young.exists(), len(entry.shards())) == (False, True, 1)
 
 
 def test_another_schema_version(tmp_path, caplog):
-    shelf = row_cache.open_entry(ABOUT, {})
-    about = shelf.folder / core_cache.METADATA_FILE
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"schema_version": 0}))
+    entry = row_cache.open_entry(METADATA, {})
+    file = entry.folder / cache.METADATA_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 0}))
     with pytest.raises(InputError, match="schema version 0, this code reads 1; remove it, or let"):
-        row_cache.open_entry(ABOUT, {})
+        row_cache.open_entry(METADATA, {})
     row_cache.warn_other_versions()
     assert caplog.text.count("holds rows of schema version 0, this code reads 1: they are computed again") == 1
 
 
-def test_a_cache_that_is_no_folder(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"^cache .*/file: Not a directory; \$AIGID_CACHE names another folder$"):
-        row_cache.open_entry(ABOUT, {})
-
-
 def test_a_full_disk_is_one_line(monkeypatch):
-    shelf = row_cache.open_entry(ABOUT, {})
+    entry = row_cache.open_entry(METADATA, {})
 
     def full(path, content):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left on device"):
-        shelf.add(key(1), np.zeros((1, 2), np.float16))
-    assert [path.name for path in shelf.folder.iterdir()] == [core_cache.METADATA_FILE]
+        entry.add(key(1), np.zeros((1, 2), np.float16))
+    assert [path.name for path in entry.folder.iterdir()] == [cache.METADATA_FILE]
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid") or os.geteuid() != 0, reason="needs a user who can become another")
 def test_a_cache_that_only_others_may_write(monkeypatch, caplog):
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("AIGID_CACHE", folder)
-        shelf = row_cache.open_entry(ABOUT, {})
-        shelf.add(key(1, 2), np.ones((2, 2), np.float16))
-        shelf.add(key(3), np.ones((1, 2), np.float16))
-        damaged = next(path for path in shelf.shards() if row_cache.verify_shard(path)[0][0] == key(3)[0])
+        entry = row_cache.open_entry(METADATA, {})
+        entry.add(key(1, 2), np.ones((2, 2), np.float16))
+        entry.add(key(3), np.ones((1, 2), np.float16))
+        damaged = next(path for path in entry.shards() if row_cache.verify_shard(path)[0][0] == key(3)[0])
         damaged.write_bytes(b"x")
         Path(folder).chmod(0o755)
         os.seteuid(65534)
         try:
             assert row_cache.CachedEmbeddings(
-                row_cache.open_entry(ABOUT, {}), row_cache.KeyIndex(key(1, 2, 3))
+                row_cache.open_entry(METADATA, {}), row_cache.KeyIndex(key(1, 2, 3))
             ).cached_mask.tolist() == [True, True, False]
             with pytest.raises(InputError, match=r"Permission denied; \$AIGID_CACHE names another folder"):
-                shelf.require_writable()
+                entry.require_writable()
             with pytest.raises(InputError, match="Permission denied"):
-                row_cache.open_entry(ABOUT | {"seed": 1}, {})
+                row_cache.open_entry(METADATA | {"seed": 1}, {})
         finally:
             os.seteuid(0)
         assert "cannot be renamed: passed over" in caplog.text
