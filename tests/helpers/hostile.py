@@ -125,8 +125,8 @@ def bombs() -> dict[str, tuple[str, bytes]]:
 
 def frauds() -> dict[str, tuple[str, bytes]]:
     """Name -> (status, bytes): files that are no image, another image, or less than one."""
-    whole = picture()
-    jpeg, flat = encode(whole, "JPEG", quality=99), rows(whole)
+    content = picture()
+    jpeg, flat = encode(content, "JPEG", quality=99), rows(content)
     return {
         "empty": ("empty", b""),
         "one_byte": ("not_an_image", b"\xff"),
@@ -137,13 +137,13 @@ def frauds() -> dict[str, tuple[str, bytes]]:
         "bmp_text": ("not_an_image", b"BMW is a maker of cars, and this is a text about them."),
         "bmp_rle": (
             "unsupported_format",
-            encode(whole[..., 0], "BMP")[:30] + b"\x01" + encode(whole[..., 0], "BMP")[31:],
+            encode(content[..., 0], "BMP")[:30] + b"\x01" + encode(content[..., 0], "BMP")[31:],
         ),
         "pgm_maxval": ("unsupported_format", b"P5\n2 2\n100\n" + bytes(4)),
         "png_0px": ("zero_size", png_of((0, 9), 8, 2, b"")),
         "jpeg_0px": ("zero_size", jpeg_head(0xC0, 9, 0) + b"\xff\xd9"),
         "gif_0px": ("zero_size", b"GIF89a\0\0\0\0\0\0\0,\0\0\0\0\0\0\0\0\0\x02\x02\x4c\x01\0;"),
-        "bmp_0px": ("zero_size", encode(whole, "BMP")[:18] + bytes(8) + encode(whole, "BMP")[26:]),
+        "bmp_0px": ("zero_size", encode(content, "BMP")[:18] + bytes(8) + encode(content, "BMP")[26:]),
         "tiff_0px": ("zero_size", tiff((0, 9))),
         "webp_0px": ("zero_size", riff((b"VP8 ", b"\0\0\0\x9d\x01\x2a" + bytes(4)))),
         "jpeg_12bit": ("unsupported_pixels", jpeg_head(0xC1, 8, 8, bits=12) + b"\xff\xd9"),
@@ -151,16 +151,16 @@ def frauds() -> dict[str, tuple[str, bytes]]:
         "jpeg_cut_ended": ("truncated", jpeg[: len(jpeg) * 3 // 4] + b"\xff\xd9"),
         "jpeg_no_end": ("truncated", jpeg[:-2]),
         "jpeg_header": ("truncated", jpeg[:30]),
-        "png_half": ("truncated", png(whole, 2)[:400]),
-        "png_header": ("truncated", png(whole, 2)[:20]),
+        "png_half": ("truncated", png(content, 2)[:400]),
+        "png_header": ("truncated", png(content, 2)[:20]),
         "png_fewer_rows": ("truncated", png_of((64, 48), 8, 2, flat[: len(flat) // 2])),
-        "png_bad_crc": ("corrupt", png(whole, 2).replace(b"IHDR\0\0\0\x40", b"IHDR\0\0\0\x41")),
-        "webp_half": ("truncated", encode(whole, "WEBP")[:100]),
-        "gif_half": ("truncated", encode(whole, "GIF")[:1200]),
-        "bmp_half": ("truncated", encode(whole, "BMP")[:4000]),
-        "tiff_half": ("truncated", encode(whole, "TIFF")[:4000]),
-        "ppm_half": ("truncated", encode(whole, "PPM")[:4000]),
-        "avif_half": ("truncated", encode(whole, "AVIF")[:-40]),
+        "png_bad_crc": ("corrupt", png(content, 2).replace(b"IHDR\0\0\0\x40", b"IHDR\0\0\0\x41")),
+        "webp_half": ("truncated", encode(content, "WEBP")[:100]),
+        "gif_half": ("truncated", encode(content, "GIF")[:1200]),
+        "bmp_half": ("truncated", encode(content, "BMP")[:4000]),
+        "tiff_half": ("truncated", encode(content, "TIFF")[:4000]),
+        "ppm_half": ("truncated", encode(content, "PPM")[:4000]),
+        "avif_half": ("truncated", encode(content, "AVIF")[:-40]),
     }
 
 
@@ -169,19 +169,19 @@ def mutated(data: bytes, draw: np.random.Generator) -> bytes:
     data = bytearray(data)
     for _ in range(draw.integers(1, 5)):
         size = max(len(data), 1)
-        place = int(draw.integers(min(size, 200) if draw.random() < 0.6 else size))
+        position = int(draw.integers(min(size, 200) if draw.random() < 0.6 else size))
         length = int(draw.integers(1, 33))
         match draw.integers(6):
             case 0:
-                data[place : place + 1] = draw.bytes(1)
+                data[position : position + 1] = draw.bytes(1)
             case 1:
-                data[place : place + length] = draw.bytes(length)
+                data[position : position + length] = draw.bytes(length)
             case 2:
-                del data[place : place + length]
+                del data[position : position + length]
             case 3:
-                data[place:place] = data[place : place + length]
+                data[position:position] = data[position : position + length]
             case 4:
-                data[place : place + 4] = [b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\0\0\xff\xff"][
+                data[position : position + 4] = [b"\xff" * 4, bytes(4), b"\x7f\xff\xff\xff", b"\0\0\xff\xff"][
                     draw.integers(4)
                 ]
             case 5 if draw.random() < 0.3:

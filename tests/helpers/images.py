@@ -49,10 +49,10 @@ def random_images(n=3):
 def crops(num: int, height: int, width: int) -> list[np.ndarray]:
     """Cuts of the installed photographs, (H, W, 3) uint8."""
     rng = np.random.default_rng(0)
-    whole = [photograph.image for photograph in load_source_images()]
+    sources = [source.image for source in load_source_images()]
     cuts = []
     for n in range(num):
-        image = whole[n % len(whole)]
+        image = sources[n % len(sources)]
         top, left = (rng.integers(0, side - size) for side, size in zip(image.shape, (height, width), strict=False))
         cuts.append(image[top : top + height, left : left + width])
     return cuts

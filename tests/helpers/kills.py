@@ -89,7 +89,7 @@ def twice_at_once() -> dict[str, object]:
 
 def slow_down() -> None:
     quick = Reader.read
-    Reader.read = lambda self, request: time.sleep(0.2) or quick(self, request)
+    Reader.read = lambda self, request: time.sleep(0.5) or quick(self, request)
 
 
 def interrupted() -> dict[str, object]:
@@ -103,7 +103,7 @@ def interrupted() -> dict[str, object]:
     shards = len(list(folder.glob("embeddings/*/[!.]*.safetensors")))
     return {
         "code": code,
-        "stderr": line,
+        "error": line,
         "left": left,
         "shards": shards,
         "again": wait(fork(folder)),

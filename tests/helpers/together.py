@@ -18,11 +18,11 @@ def together(num, target, *arguments):
         port = free.getsockname()[1]
     fork = multiprocessing.get_context("fork")
     group = [fork.Process(target=_one, args=(rank, num, port, target, arguments)) for rank in range(num)]
-    for one in group:
-        one.start()
-    for one in group:
-        one.join(120)
-    assert [one.exitcode for one in group] == [0] * num
+    for process in group:
+        process.start()
+    for process in group:
+        process.join(120)
+    assert [process.exitcode for process in group] == [0] * num
 
 
 def _one(rank, num, port, target, arguments):

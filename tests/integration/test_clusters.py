@@ -77,6 +77,8 @@ def test_the_ray_job_runs_a_command_that_there_is(images):
     assert {argument for argument in arguments if argument.startswith("--")} <= options
     for group in (job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]):
         spec = group["template"]["spec"]
-        mounted = {mount["name"] for it in spec["containers"] for mount in it["volumeMounts"]}
+        mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in spec["volumes"]}
-        assert all({"name": "AIGID_CACHE", "value": "/shared/cache"} in it["env"] for it in spec["containers"])
+        assert all(
+            {"name": "AIGID_CACHE", "value": "/shared/cache"} in container["env"] for container in spec["containers"]
+        )

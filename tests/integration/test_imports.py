@@ -91,13 +91,13 @@ def test_a_bad_parameter_answers_before_torch(stage, key, value, arguments, tmp_
 
 
 @pytest.mark.parametrize(
-    ("domain", "said"), [("van", "unknown domain 'van'; known: gan, vae"), ("vae", "no.csv: no such file")]
+    ("domain", "message"), [("van", "unknown domain 'van'; known: gan, vae"), ("vae", "no.csv: no such file")]
 )
-def test_a_wrong_alignment_answers_before_torch(domain, said, tmp_path):
+def test_a_wrong_alignment_answers_before_torch(domain, message, tmp_path):
     call = ["align", "no.csv", "--root", ".", "--domain", domain, "--out", "out"]
     loaded, done = modules_after("from aigid.cli.main import main; main()", *call, cwd=tmp_path)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert not loaded & set(HEAVY)
 
 

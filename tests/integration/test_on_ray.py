@@ -66,15 +66,15 @@ def test_a_pool_fits_the_cluster_or_is_what_the_environment_says(monkeypatch):
 
 
 def test_rows_say_which_blocks_lack_them():
-    lacking = np.random.default_rng(0).random((11, 20)) < 0.2
-    lacking[:, 7] = False
-    blocks = [ExtractionTask("clean", None, None, row) for row in lacking]
+    missing = np.random.default_rng(0).random((11, 20)) < 0.2
+    missing[:, 7] = False
+    blocks = [ExtractionTask("clean", None, None, row) for row in missing]
     rows = ray_actor.missing_rows(
         blocks, [f"{k}.png" for k in range(20)], np.array([f"{k:064}" for k in range(20)], "S64")
     )
     assert 7 not in set(rows["index"])
-    bits = np.unpackbits(np.stack([np.frombuffer(it, np.uint8) for it in rows["missing"]]), axis=1)[:, :11]
-    np.testing.assert_array_equal(bits, lacking[:, rows["index"]].T)
+    bits = np.unpackbits(np.stack([np.frombuffer(item, np.uint8) for item in rows["missing"]]), axis=1)[:, :11]
+    np.testing.assert_array_equal(bits, missing[:, rows["index"]].T)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_three_killed_workers_change_no_byte(images, tmp_path):
     killed = 0
     while driver.poll() is None and killed < 3:
         shards = len(list((tmp_path / "cache").glob("embeddings/*/[!.]*.safetensors")))
-        workers = [it for it in psutil.Process(driver.pid).children(recursive=True) if _is_worker(it)]
+        workers = [item for item in psutil.Process(driver.pid).children(recursive=True) if _is_worker(item)]
         if workers and shards > 2 * killed:
             workers[0].kill()
             killed += 1
@@ -130,51 +130,54 @@ def test_an_address_without_a_cluster_is_one_line(images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("change", "message"),
     [
         ({"aigid": "0.0.1"}, "has aigid .*, this machine 0.0.1"),
         ({"fingerprint": "0" * 64}, "its weights of tiny are not those of this machine"),
         ({"folder": Path("/nosuch")}, r"does not see /nosuch; \$AIGID_CACHE must be a folder that all share"),
     ],
 )
-def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, fault, told):
-    tower = TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu"))
-    shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
-    task = ray_actor.RemoteTask.from_task(ExtractionTask("clean", tower, shelf, np.ones(1, bool)))
-    aigid = fault.pop("aigid", version("aigid"))
+def test_a_worker_that_would_compute_something_else_is_refused(tmp_path, change, message):
+    backbone = TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu"))
+    entry = row_cache.open_entry({"tower": backbone.fingerprint, "view": "clean", "seed": 0}, {})
+    task = ray_actor.RemoteTask.from_task(ExtractionTask("clean", backbone, entry, np.ones(1, bool)))
+    aigid = change.pop("aigid", version("aigid"))
     filler = ray_actor.ExtractionActor([task], tmp_path, 0, aigid, 1)
-    with pytest.raises(InputError, match=told):
-        filler.backbone(dataclasses.replace(task, **fault))
+    with pytest.raises(InputError, match=message):
+        filler.backbone(dataclasses.replace(task, **change))
     assert (
         ray_actor.ExtractionActor([task], tmp_path, 0, version("aigid"), 1).backbone(task).fingerprint
-        == tower.fingerprint
+        == backbone.fingerprint
     )
 
 
 def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_ROWS", "memory://of-workers")
-    tower, table = TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu")), manifest.read(images / "m.csv")
+    backbone, table = (
+        TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu")),
+        manifest.read(images / "m.csv"),
+    )
     key = table["sha256"].to_numpy().astype(cache.KEY)
-    shelf = row_cache.open_entry({"tower": tower.fingerprint, "view": "clean", "seed": 0}, {})
-    block = ExtractionTask("clean", tower, shelf, np.ones(NUM, bool))
+    entry = row_cache.open_entry({"tower": backbone.fingerprint, "view": "clean", "seed": 0}, {})
+    block = ExtractionTask("clean", backbone, entry, np.ones(NUM, bool))
     task = dataclasses.replace(
-        ray_actor.RemoteTask.from_task(block), folder=tmp_path / "of another machine" / shelf.folder.name
+        ray_actor.RemoteTask.from_task(block), folder=tmp_path / "of another machine" / entry.folder.name
     )
     rows = ray_actor.missing_rows([block], table["path"].tolist(), key)
     ray_actor.ExtractionActor([task], images, 0, version("aigid"), 1)(rows)
-    assert not shelf.shards()
-    assert row_cache.CachedEmbeddings(shelf, row_cache.KeyIndex(key)).cached_mask.sum() == NUM - 1
+    assert not entry.shards()
+    assert row_cache.CachedEmbeddings(entry, row_cache.KeyIndex(key)).cached_mask.sum() == NUM - 1
 
 
 @pytest.mark.slow
 def test_what_a_worker_refuses_arrives_in_its_own_words(images, tmp_path):
     """A cache that the workers do not see, as on a machine that does not mount it."""
-    fault = (
+    change = (
         "make = ray_actor.RemoteTask.from_task\n"
         "ray_actor.RemoteTask.from_task = lambda task: dataclasses.replace(make(task), folder=Path('/nosuch'))\n"
     )
     driver = start(
-        images, tmp_path / "ray.h5", code=f"import dataclasses\n{RUN}".replace("root, out", f"{fault}root, out")
+        images, tmp_path / "ray.h5", code=f"import dataclasses\n{RUN}".replace("root, out", f"{change}root, out")
     )
     _, err = driver.communicate(timeout=300)
     assert re.search(r"InputError: worker \S+: does not see /nosuch; \$AIGID_CACHE must be", err.splitlines()[-1])

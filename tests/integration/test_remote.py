@@ -1,4 +1,4 @@
-"""Datasets at addresses: manifests, audits and embeddings equal to the byte to those of the folder; and faults told."""
+"""Datasets at addresses: products equal to the byte to those of the folder; and errors in one line."""
 
 import io
 import json
@@ -39,9 +39,9 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
     noise_folder(root, NUM)
     for number in range(NUM):
-        place = root / "test/gan" / ("0_real", "1_fake")[number % 2] / f"{number:02}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        (root / f"{number:02}.png").rename(place)
+        file = root / "test/gan" / ("0_real", "1_fake")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{number:02}.png").rename(file)
     (root / "m.csv").unlink()
     (root / "test/gan/1_fake/05.png").write_bytes(b"")
     for name in LEFT_OUT:
@@ -77,11 +77,11 @@ def products(root, out, monkeypatch):
     """What the commands make of a root, with a cache of its own."""
     monkeypatch.setenv("AIGID_CACHE", str(out / "cache"))
     out.mkdir()
-    told = call("index", root, "--layout", "realfake", "--out", out / "m.csv").stderr
+    message = call("index", root, "--layout", "realfake", "--out", out / "m.csv").stderr
     audit = call("audit", out / "m.csv", "--root", root, "--json", status=1).stdout
     call("extract", out / "m.csv", "--root", root, "--backbone", "tiny_clip", "--out", out / "e.h5", status=1)
     traits, _ = compute_properties(manifest.read(out / "m.csv"), paths.as_path(str(root)), 100, 0)
-    return (out / "m.csv").read_bytes(), (out / "e.h5").read_bytes(), json.loads(audit), traits.to_csv(), told
+    return (out / "m.csv").read_bytes(), (out / "e.h5").read_bytes(), json.loads(audit), traits.to_csv(), message
 
 
 def test_the_same_as_the_folder(address, folder, tmp_path, monkeypatch):
@@ -117,8 +117,8 @@ def test_what_is_missing_keeps_its_row_and_what_is_changed_too(address, tmp_path
     filesystem, name = fsspec.url_to_fs(address)
     filesystem.rm(f"{name}/{table['path'][0]}")
     filesystem.pipe_file(f"{name}/{table['path'][1]}", b"another")
-    found = extract(table, paths.as_path(address), backbone_settings("tiny_clip"))
-    assert found.status[:3] == ["missing", "changed", "ok"]
+    result = extract(table, paths.as_path(address), backbone_settings("tiny_clip"))
+    assert result.status[:3] == ["missing", "changed", "ok"]
 
 
 def test_a_file_that_is_too_large_is_not_read(monkeypatch):
@@ -157,17 +157,17 @@ def test_archives_at_an_address(kind, folder, s3, tmp_path):
     settings, rows = IndexSettings(layout="realfake", archives=True), {}
     for root in (packed, paths.as_path(put(packed, f"s3://packed/{kind}"))):
         table, _ = build_manifest(root, settings, 0)
-        found = extract(table, root, backbone_settings("tiny_clip"))
-        rows[str(root)] = table.to_csv(), found.views["clean"].tobytes(), found.status
+        result = extract(table, root, backbone_settings("tiny_clip"))
+        rows[str(root)] = table.to_csv(), result.views["clean"].tobytes(), result.status
     here, there = rows.values()
     assert there == here
     assert here[2].count("ok") == NUM - 1
 
 
 def test_a_tar_cut_short_at_an_address_is_one_line(folder, tmp_path):
-    whole = (pack("tar", folder, tmp_path / "packed") / "a.tar").read_bytes()
+    content = (pack("tar", folder, tmp_path / "packed") / "a.tar").read_bytes()
     with fsspec.open("memory://cut/a.tar", "wb") as out:
-        out.write(whole[:3000])
+        out.write(content[:3000])
     call_refused("a.tar: cannot be read as an archive", "memory://cut", tmp_path, "--archives")
 
 
@@ -185,15 +185,15 @@ def test_tables_at_an_address(suffix, folder):
     table.to_csv(content, index=False) if suffix == "csv" else table.to_parquet(content, index=False)
     root = put(folder, f"memory://tables-{suffix}")
     fsspec.filesystem("memory").pipe_file(f"/tables-{suffix}/t.{suffix}", content.getvalue())
-    found, unreadable = build_manifest(paths.as_path(root), IndexSettings(layout="csv"), 0)
-    assert found["path"].tolist() == table["path"].tolist()
+    result, unreadable = build_manifest(paths.as_path(root), IndexSettings(layout="csv"), 0)
+    assert result["path"].tolist() == table["path"].tolist()
     assert not unreadable
 
 
 def workbook(rows):
     """An .xlsx file's bytes."""
     cells = "".join(
-        "<row>" + "".join(f'<c t="inlineStr"><is><t>{it}</t></is></c>' for it in row) + "</row>" for row in rows
+        "<row>" + "".join(f'<c t="inlineStr"><is><t>{cell}</t></is></c>' for cell in row) + "</row>" for row in rows
     )
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     parts = {
@@ -208,7 +208,7 @@ def workbook(rows):
     return content.getvalue()
 
 
-def call_refused(told, root, tmp_path, *more):
+def call_refused(message, root, tmp_path, *more):
     """Index and extract end with one line and status 2, and write nothing."""
     (tmp_path / "in.csv").write_text("path,label,generator,split\na.png,0,real,test\n")
     out = tmp_path / "out"
@@ -220,7 +220,7 @@ def call_refused(told, root, tmp_path, *more):
         ]
     for arguments in commands:
         done = call(*arguments, status=2)
-        assert told in done.stderr
+        assert message in done.stderr
         assert done.stderr.count("\n") == 1
         assert not out.exists()
 
@@ -238,7 +238,7 @@ def test_a_bucket_that_one_may_not_read(s3, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("root", "told"),
+    ("root", "message"),
     [
         ("nosuch://a/b", "nosuch://a: ValueError Protocol not known: nosuch"),
         ("gs://a/b", "gs://a: not installed; pip install 'gcsfs'"),
@@ -248,12 +248,12 @@ def test_a_bucket_that_one_may_not_read(s3, tmp_path, monkeypatch):
         ("zip://a.zip::memory://b", "one address within another"),
     ],
 )
-def test_other_addresses(root, told, tmp_path, monkeypatch):
+def test_other_addresses(root, message, tmp_path, monkeypatch):
     for module in ("gcsfs", "s3fs"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     paths._connect.cache_clear()
-    call_refused(told, root, tmp_path)
+    call_refused(message, root, tmp_path)
     paths._connect.cache_clear()
 
 
@@ -306,4 +306,4 @@ def test_an_address_is_told_from_a_path():
     assert str(paths.as_path("memory://") / "d") == "memory://d"
     assert not paths.is_remote(Path("s3://b"))
     assert paths.as_path("s3://b/c.csv").suffix == ".csv"
-    assert np.all([paths.is_remote(it) for it in ("hf://datasets/a/b", paths.RemotePath("gs://a"))])
+    assert np.all([paths.is_remote(cell) for cell in ("hf://datasets/a/b", paths.RemotePath("gs://a"))])

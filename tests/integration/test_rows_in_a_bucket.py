@@ -52,9 +52,9 @@ def test_what_one_machine_has_computed_no_other_computes(images, rows, monkeypat
     halves = [found_by(name, images, monkeypatch, part) for name, part in {"a": slice(8), "b": slice(4, NUM)}.items()]
     assert [half.num_computed for half in halves] == [8, 4]
     assert len(shards(rows[1], rows[0])) == 4
-    found = found_by("c", images, monkeypatch)
-    assert found.num_computed == 0
-    found.write(tmp_path / "shared.h5")
+    result = found_by("c", images, monkeypatch)
+    assert result.num_computed == 0
+    result.write(tmp_path / "shared.h5")
     monkeypatch.delenv(row_cache.ENV_VAR)
     found_by("alone", images, monkeypatch).write(tmp_path / "alone.h5")
     assert (tmp_path / "shared.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
@@ -71,13 +71,13 @@ def test_what_was_not_sent_is_sent_next_time(images, rows, monkeypatch):
 def test_a_shard_damaged_there_is_passed_over_and_one_damaged_here_fetched(images, rows, monkeypatch, caplog):
     found_by("a", images, monkeypatch)
     here = next((images[0].parent / "a/embeddings").glob("*/*.safetensors"))
-    whole = here.read_bytes()
-    here.write_bytes(whole[:-1])
+    content = here.read_bytes()
+    here.write_bytes(content[:-1])
     assert found_by("a", images, monkeypatch).num_computed == NUM  # set aside only now
     here.with_suffix(CORRUPT_SUFFIX).unlink()
     here.unlink(missing_ok=True)
     assert found_by("a", images, monkeypatch).num_computed == 0
-    assert here.read_bytes() == whole
+    assert here.read_bytes() == content
 
     address, filesystem = rows
     for name in shards(filesystem, address):
@@ -87,19 +87,19 @@ def test_a_shard_damaged_there_is_passed_over_and_one_damaged_here_fetched(image
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
         ("s3://nowhere/rows", "AIGID_ROWS=s3://nowhere/rows: No such file or directory"),
         ("nosuch://a/b", "nosuch://a: ValueError Protocol not known: nosuch"),
         ("here", "AIGID_ROWS=here: want an address (s3://...); a folder that all see can be $AIGID_CACHE"),
     ],
 )
-def test_an_address_where_nothing_can_be_shared(address, told, images, s3, monkeypatch, tmp_path):
+def test_an_address_where_nothing_can_be_shared(address, message, images, s3, monkeypatch, tmp_path):
     monkeypatch.setenv(row_cache.ENV_VAR, address)
     call = ["extract", images[0] / "m.csv", "--root", images[0], "--backbone", "tiny_clip", "--out", tmp_path / "e.h5"]
     done = CliRunner().invoke(main, list(map(str, call)))
     assert done.exit_code == 2
-    assert done.stderr.splitlines()[-1].endswith(told)
+    assert done.stderr.splitlines()[-1].endswith(message)
     assert not (tmp_path / "e.h5").exists()
 
 

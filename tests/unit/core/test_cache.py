@@ -66,12 +66,12 @@ def test_a_cache_of_before_is_read_and_written_alike(kind, tmp_path, monkeypatch
     name, content = by_hand(folder, rows, identity, {"computed_on": "cpu"} if is_rows else None)
     keys = [number.to_bytes(32, "big").hex() for number in (2, 0, 1)]
     if is_rows:
-        found, out = (
+        rows_read, out = (
             row_cache.CachedEmbeddings(row_cache.open_entry(metadata, {}), row_cache.KeyIndex(np.array(keys, "S64"))),
             np.zeros((3, 2), "f2"),
         )
-        found.read(0, 3, out)
-        assert found.cached_mask.all()
+        rows_read.read(0, 3, out)
+        assert rows_read.cached_mask.all()
         writer = row_cache.RowWriter(CacheEntry(folder), "cpu")
     else:
         assert entry_path(kind, identity) == folder

@@ -58,8 +58,8 @@ def test_an_unknown_view_lists_the_known(written):
 @pytest.mark.parametrize("share", [0, 10, 50, 99])
 def test_a_half_written_file_is_refused(written, share):
     path = written[0]
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) * share // 100])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * share // 100])
     with pytest.raises(InputError, match="not a whole embedding file"):
         embeddings.read(path)
 

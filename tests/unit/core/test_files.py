@@ -77,7 +77,7 @@ def test_needs_on_one_disk_add_up(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second filesystem")
-def test_disks_are_asked_apart(tmp_path, monkeypatch):
+def test_each_disk_counts_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 10 if str(path) == "/dev/shm" else 10**12))
     files.check_free_space({tmp_path: 10**11, Path("/dev/shm/x"): 10})
     with pytest.raises(InputError, match=r"^/dev/shm/x: 11 bytes are needed there, 10 bytes are free"):

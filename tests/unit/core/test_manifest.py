@@ -1,4 +1,4 @@
-"""The manifest is read as written, and a fault is named by row, column and value."""
+"""The manifest is read as written, and an error is named by row, column and value."""
 
 import pandas as pd
 import pytest
@@ -27,7 +27,7 @@ def test_round_trip_sorts_and_keeps_text(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"label": 2}, r"row 2 \(line 3\), column label: '?2'?"),
         ({"label": ""}, "column label: ''"),
@@ -40,18 +40,18 @@ def test_round_trip_sorts_and_keeps_text(tmp_path, suffix):
         ({"sha256": "abc"}, "column sha256: 'abc'"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path, change, said):
+def test_a_bad_row_is_named(tmp_path, change, message):
     rows = [dict(row) for row in ROWS]
     if "sha256" in change:
         rows = [row | {"sha256": ""} for row in rows]
     rows[1] |= change
     path = tmp_path / "manifest.csv"
     pd.DataFrame(rows).to_csv(path, index=False)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         manifest.read(path)
 
 
-def test_faults_of_the_whole_file(tmp_path):
+def test_errors_of_the_file(tmp_path):
     path = tmp_path / "manifest.csv"
     with pytest.raises(InputError, match="no such file"):
         manifest.read(path)

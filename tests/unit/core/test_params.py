@@ -1,4 +1,4 @@
-"""Parameters are checked before anything runs, and a fault is one clear line."""
+"""Parameters are checked before anything runs, and an error is one clear line."""
 
 import importlib
 import shutil
@@ -65,7 +65,7 @@ def test_sections_are_coerced(file):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("probe:\n  c: -1\n", r"params.yaml: probe\.c: Input should be greater than 0, got -1"),
         ("probe:\n  c: one\n", r"probe\.c: .*got 'one'"),
@@ -76,9 +76,9 @@ def test_sections_are_coerced(file):
         ("", "no section 'probe'"),
     ],
 )
-def test_a_fault_names_key_and_value(file, text, said):
+def test_an_error_names_key_and_value(file, text, message):
     file.write_text(text)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         params.load_section("probe", Probe, file)
     assert "\n" not in str(caught.value)
 
@@ -127,7 +127,7 @@ def field(dotted):
     kind = SECTIONS[section]
     for key in rest[:-1]:
         if key != "*":
-            kind = next(it for it in walk(kind.model_fields[key].annotation) if hasattr(it, "model_fields"))
+            kind = next(part for part in walk(kind.model_fields[key].annotation) if hasattr(part, "model_fields"))
     return kind, rest[-1]
 
 

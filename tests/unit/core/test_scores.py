@@ -1,4 +1,4 @@
-"""The scores file: legal oddities read alike, faults are named with their row, column and value."""
+"""The scores file: legal oddities read alike, errors are named with their row, column and value."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_names_of_another_tool_and_constants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "message"),
     [
         ({"label": [0, 1, 2, 1]}, r"row 3 \(line 4\), column label: '2'"),
         ({"label": [0, 1, 0.5, 1]}, r"row 3 \(line 4\), column label: '0.5'"),
@@ -88,8 +88,8 @@ def test_names_of_another_tool_and_constants(tmp_path: Path) -> None:
         ({"class_sd": [0.1, 0.2, 7, 0.5]}, r"row 3 \(line 4\), column class_sd: '7"),
     ],
 )
-def test_a_fault_is_named(columns: dict, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_an_error_is_named(columns: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         scores.validate(table(**columns), "s.csv")
 
 

@@ -46,14 +46,14 @@ def shards():
 
 
 def test_info_counts(dataset):
-    found = json.loads(run("info", "--json").stdout)
-    assert found["rows"] == 12
-    assert found["bytes"] == sum(path.stat().st_size for path in shards())
-    assert {(row["backbone"], row["view"], row["rows"]) for row in found["entries"]} == {
+    info = json.loads(run("info", "--json").stdout)
+    assert info["rows"] == 12
+    assert info["bytes"] == sum(path.stat().st_size for path in shards())
+    assert {(row["backbone"], row["view"], row["rows"]) for row in info["entries"]} == {
         ("transformers tiny", "clean", 6),
         ("transformers tiny", "jpeg65", 6),
     }
-    row = found["entries"][0]
+    row = info["entries"][0]
     names = ["entry", "backbone", "fingerprint", "view", "seed", "rows", "bytes", "shards", "damaged", "error"]
     assert list(row) == names
     assert (row["entry"], row["error"]) == (shards()[0].parent.name, "")
@@ -89,8 +89,8 @@ def test_a_flipped_byte_is_named(dataset):
 def test_a_header_that_is_cut_off_is_counted(dataset):
     shards()[0].write_bytes(b"\xff" * 8)
     shards()[1].write_bytes(b"")
-    found = json.loads(run("info", "--json").stdout)
-    assert (found["rows"], found["damaged"]) == (0, 2)
+    info = json.loads(run("info", "--json").stdout)
+    assert (info["rows"], info["damaged"]) == (0, 2)
     assert run("verify").exit_code == 1
 
 
@@ -130,8 +130,8 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
     manifest.write(listed, dataset / "m.csv")
     assert ": changed: sha256" in verify(dataset).stderr or ": missing" in verify(dataset).stderr
     for entry in cache_admin.entries():
-        about = entry.metadata | {"made_by": entry.metadata["made_by"] | {"weights": "nowhere.pt"}}
-        (entry.folder / core_cache.METADATA_FILE).write_text(json.dumps(about))
+        metadata = entry.metadata | {"made_by": entry.metadata["made_by"] | {"weights": "nowhere.pt"}}
+        (entry.folder / core_cache.METADATA_FILE).write_text(json.dumps(metadata))
     done = verify(dataset)
     assert done.exit_code == 1
     assert "cannot be computed again: weights nowhere.pt: no such file or folder" in done.stderr

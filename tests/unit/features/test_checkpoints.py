@@ -84,42 +84,42 @@ def test_both_libraries_embed_alike(clip, tmp_path, pool):
     assert (1 - cosine < 1e-6).all()
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1), rtol=1e-5)
     plain = backbone("open_clip", tmp_path / "clip.safetensors", config=QUICK | {"quick_gelu": False}, pool=pool)
-    assert not np.allclose(plain.encode(random_images(8)), theirs, rtol=1e-3)  # the activation is told apart
+    assert not np.allclose(plain.encode(random_images(8)), theirs, rtol=1e-3)  # another activation gives other rows
 
 
-def test_every_format_of_open_clip_is_one_tower(clip, tmp_path):
+def test_every_format_of_open_clip_gives_the_same_encoder(clip, tmp_path):
     _, state = clip
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": QUICK, "preprocess_cfg": {}}))
-    whole = open_clip.CLIP(**QUICK).state_dict() | state
-    save_file(whole, folder / "open_clip_model.safetensors")
-    torch.save(whole, tmp_path / "clip.pt")
-    torch.save({"state_dict": {f"module.{key}": value for key, value in whole.items()}}, tmp_path / "trained.pt")
-    towers = [backbone("open_clip", tmp_path / name, config=QUICK) for name in ("clip.pt", "trained.pt", "folder")]
-    assert len({tower.weights_sha256 for tower in towers}) == 1
-    assert len({tower.fingerprint for tower in towers}) == 1
-    assert towers[0].weights_files == {"clip.pt": hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()}
-    assert set(towers[2].weights_files) == {"open_clip_config.json", "open_clip_model.safetensors"}
+    complete = open_clip.CLIP(**QUICK).state_dict() | state
+    save_file(complete, folder / "open_clip_model.safetensors")
+    torch.save(complete, tmp_path / "clip.pt")
+    torch.save({"state_dict": {f"module.{key}": value for key, value in complete.items()}}, tmp_path / "trained.pt")
+    backbones = [backbone("open_clip", tmp_path / name, config=QUICK) for name in ("clip.pt", "trained.pt", "folder")]
+    assert len({each.weights_sha256 for each in backbones}) == 1
+    assert len({each.fingerprint for each in backbones}) == 1
+    assert backbones[0].weights_files == {"clip.pt": hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()}
+    assert set(backbones[2].weights_files) == {"open_clip_config.json", "open_clip_model.safetensors"}
 
 
 @pytest.mark.parametrize(
     ("kind", "config"),
     [("CLIPVisionModelWithProjection", CLIP_VISION), ("SiglipVisionModel", SIGLIP), ("Dinov2Model", DINOV2)],
 )
-def test_every_format_of_transformers_is_one_tower(tmp_path, kind, config):
+def test_every_format_of_transformers_gives_the_same_encoder(tmp_path, kind, config):
     model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config))
     model.save_pretrained(tmp_path / "hf")
     torch.save(model.state_dict(), tmp_path / "model.pt")
-    towers = [
+    backbones = [
         backbone("transformers", tmp_path / "hf"),
         backbone("transformers", tmp_path / "hf/model.safetensors"),
         backbone("transformers", tmp_path / "model.pt", config=config),
     ]
-    assert len({tower.weights_sha256 for tower in towers}) == 1
+    assert len({each.weights_sha256 for each in backbones}) == 1
 
 
-def test_the_tower_of_a_whole_clip(tmp_path):
+def test_the_image_encoder_of_a_clip_with_text(tmp_path):
     config = transformers.CLIPConfig(
         vision_config=CLIP_VISION,
         text_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
@@ -128,8 +128,8 @@ def test_the_tower_of_a_whole_clip(tmp_path):
     model = transformers.CLIPModel(config)
     model.save_pretrained(tmp_path)
     folder, file = backbone("transformers", tmp_path), backbone("transformers", tmp_path / "model.safetensors")
-    asked_of_open_clip = backbone("open_clip", tmp_path)
-    assert folder.fingerprint == file.fingerprint == asked_of_open_clip.fingerprint
+    by_open_clip = backbone("open_clip", tmp_path)
+    assert folder.fingerprint == file.fingerprint == by_open_clip.fingerprint
     projection = model.visual_projection.weight.detach().numpy()
     before = backbone("transformers", tmp_path, pool="before_projection")
     np.testing.assert_allclose(before.encode(random_images()) @ projection.T, folder.encode(random_images()), atol=1e-5)
@@ -137,21 +137,23 @@ def test_the_tower_of_a_whole_clip(tmp_path):
 
 def test_keys_that_do_not_fit_are_named_and_counted(clip, tmp_path):
     folder, state = clip
-    lacking = {key: value for key, value in state.items() if "resblocks.1" not in key} | {"head.weight": torch.ones(2)}
-    torch.save(lacking, tmp_path / "lacking.pt")
-    told = refusal("open_clip", tmp_path / "lacking.pt", config=QUICK)
-    assert "missing: visual.transformer.resblocks.1.attn.in_proj_bias, " in told
-    assert told.endswith("and 9 more; unexpected: head.weight")
-    told = refusal("open_clip", folder / "model.safetensors", config=QUICK)
-    assert "in transformers' format; name its folder" in told
+    incomplete = {key: value for key, value in state.items() if "resblocks.1" not in key} | {
+        "head.weight": torch.ones(2)
+    }
+    torch.save(incomplete, tmp_path / "incomplete.pt")
+    message = refusal("open_clip", tmp_path / "incomplete.pt", config=QUICK)
+    assert "missing: visual.transformer.resblocks.1.attn.in_proj_bias, " in message
+    assert message.endswith("and 9 more; unexpected: head.weight")
+    message = refusal("open_clip", folder / "model.safetensors", config=QUICK)
+    assert "in transformers' format; name its folder" in message
     theirs = transformers.CLIPVisionModelWithProjection.from_pretrained(folder).state_dict()
     theirs["vision_model.post_layernorm.bias"] = torch.zeros(7)
     del theirs["visual_projection.weight"]
     save_file(theirs | {"head.weight": torch.ones(2)}, folder / "model.safetensors", {"format": "pt"})
     for path in (folder, folder / "model.safetensors"):
-        told = refusal("transformers", path)
-        assert "keys missing: visual_projection.weight; unexpected: head.weight; of another shape: " in told
-        assert told.endswith("post_layernorm.bias")
+        message = refusal("transformers", path)
+        assert "keys missing: visual_projection.weight; unexpected: head.weight; of another shape: " in message
+        assert message.endswith("post_layernorm.bias")
     narrow = QUICK | {"embed_dim": 12}
     torch.save(state, tmp_path / "clip.pt")
     assert "visual.proj" in refusal("open_clip", tmp_path / "clip.pt", config=narrow)
@@ -170,8 +172,8 @@ class Malicious:
 @pytest.mark.parametrize(("library", "config"), [("open_clip", CLIP), ("transformers", SIGLIP)])
 def test_a_checkpoint_that_would_run_code_is_refused(library, config, tmp_path):
     torch.save({"state_dict": Malicious(tmp_path / "made")}, tmp_path / "evil.pt")
-    told = refusal(library, tmp_path / "evil.pt", config=config)
-    assert "evil.pt: refused: it holds posix.mkdir, not tensors alone" in told
+    message = refusal(library, tmp_path / "evil.pt", config=config)
+    assert "evil.pt: refused: it holds posix.mkdir, not tensors alone" in message
     assert not (tmp_path / "made").exists()
 
 

@@ -21,10 +21,10 @@ SETTINGS = BackboneSettings(library="transformers", model="tiny", config=SIGLIP,
 class Fake(nn.Module):
     """The mean of each channel, ``times`` over; out of memory above ``most`` images."""
 
-    def __init__(self, most=10**6, times=1.0):
+    def __init__(self, max_batch=10**6, times=1.0):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(times))
-        self.most, self.sizes, self.kinds = most, [], []
+        self.most, self.sizes, self.kinds = max_batch, [], []
 
     def __deepcopy__(self, memo):
         return Fake(self.most, self.weight.item())
@@ -39,30 +39,30 @@ class Fake(nn.Module):
 
 @pytest.fixture
 def fake(monkeypatch):
-    def load(**how):
-        tower = Fake(**how)
-        monkeypatch.setattr(encoder, "load_encoder", lambda settings: tower)
-        return tower
+    def load(**changes):
+        network = Fake(**changes)
+        monkeypatch.setattr(encoder, "load_encoder", lambda settings: network)
+        return network
 
     return load
 
 
 def expected(pixels):
-    how = SETTINGS.preprocess
-    return (pixels / 255 - how.mean).mean((1, 2)) / how.std
+    changes = SETTINGS.preprocess
+    return (pixels / 255 - changes.mean).mean((1, 2)) / changes.std
 
 
-@pytest.mark.parametrize(("most", "batch"), [(5, 4), (1, 1), (16, 16)])
-def test_the_batch_is_halved_until_it_fits(fake, most, batch):
-    tower = fake(most=most)
+@pytest.mark.parametrize(("max_batch", "batch"), [(5, 4), (1, 1), (16, 16)])
+def test_the_batch_is_halved_until_it_fits(fake, max_batch, batch):
+    network = fake(max_batch=max_batch)
     backbone = TorchBackbone(SETTINGS, CPU)
     backbone.batch = 16
     np.testing.assert_allclose(backbone.encode(random_images(21)), expected(random_images(21)), atol=1e-5)
     assert backbone.batch == batch
-    settled = tower.sizes[-(21 // batch) :]
+    settled = network.sizes[-(21 // batch) :]
     assert set(settled) == {batch}
     backbone.encode(random_images(3))
-    assert tower.sizes[-1] == batch  # what did not fit is not tried again
+    assert network.sizes[-1] == batch  # what did not fit is not tried again
 
 
 def test_no_room_for_one_image_is_one_line(fake):
@@ -108,19 +108,19 @@ def test_an_embedding_does_not_depend_on_its_company():
 
 def test_a_batch_leaves_the_one_before_and_its_own_pixels_alone():
     backbone = TorchBackbone(SETTINGS, CPU, 8)
-    one, other = random_images(8), 255 - random_images(8)
-    first, second = backbone.encode_async(one), backbone.encode_async(other)
+    images, other = random_images(8), 255 - random_images(8)
+    first, second = backbone.encode_async(images), backbone.encode_async(other)
     np.testing.assert_array_equal(first(), TorchBackbone(SETTINGS, CPU, 8).encode(random_images(8)))
     np.testing.assert_array_equal(second(), TorchBackbone(SETTINGS, CPU, 8).encode(255 - random_images(8)))
-    np.testing.assert_array_equal(one, random_images(8))
+    np.testing.assert_array_equal(images, random_images(8))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 64])
 def test_an_embedding_depends_on_the_batch_by_rounding_alone(size):
     """By none on many CPUs; those with AMX multiply matrices of four images' rows otherwise than of sixteen's."""
-    tower = backbone_settings("tiny_clip")
-    together = TorchBackbone(tower, CPU, 16).encode(random_images(9))
-    np.testing.assert_allclose(TorchBackbone(tower, CPU, size).encode(random_images(9)), together, rtol=0, atol=1e-6)
+    network = backbone_settings("tiny_clip")
+    together = TorchBackbone(network, CPU, 16).encode(random_images(9))
+    np.testing.assert_allclose(TorchBackbone(network, CPU, size).encode(random_images(9)), together, rtol=0, atol=1e-6)
 
 
 def test_the_way_of_decoding_is_in_the_fingerprint():
@@ -139,8 +139,8 @@ def test_batches(monkeypatch):
     assert encoder.largest_that_fits(80 * gigabyte, (1_080_000_000, 1_160_000_000), (8, 16)) == backbones.LARGEST_BATCH
     assert encoder.largest_that_fits(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
     backbone = TorchBackbone(SETTINGS, CPU)
-    for asked, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
-        encoder.choose_batch_size(backbone, asked, num_images)
+    for requested, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
+        encoder.choose_batch_size(backbone, requested, num_images)
         assert backbone.batch == want
     monkeypatch.setattr(encoder, "LARGE", 1)
     encoder.choose_batch_size(backbone, None, 10**6)
@@ -150,6 +150,6 @@ def test_batches(monkeypatch):
 def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
     monkeypatch.setattr(encoder, "_measure_batch_size", lambda backbone: 256)
     backbone = SimpleNamespace(device=torch.device("cuda"))
-    for asked, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
-        encoder.choose_batch_size(backbone, asked, 10**6, largest)
+    for requested, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
+        encoder.choose_batch_size(backbone, requested, 10**6, largest)
         assert backbone.batch == want

@@ -65,19 +65,19 @@ def test_a_transformers_checkpoint_gives_the_librarys_embedding(tmp_path, kind, 
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "files"),
     [
         ("clip_vit_b16", "open_clip_model.safetensors of timm/vit_base_patch16_clip_224.openai"),
         ("siglip_b16", "config.json and model.safetensors of google/siglip-base-patch16-224"),
     ],
 )
-def test_no_network_is_one_line_that_names_what_is_wanted(name, wanted, monkeypatch, tmp_path):
+def test_no_network_is_one_line_that_names_what_is_wanted(name, files, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoints.constants, "ENDPOINT", "https://127.0.0.1:9")  # the discard port: refused at once
     monkeypatch.setattr(checkpoints.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(checkpoints.constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(InputError, match=r"^cannot load .*: no network, and not downloaded before: ") as caught:
         TorchBackbone(backbone_settings(name), CPU)
-    assert wanted in str(caught.value)
+    assert files in str(caught.value)
     assert "`--weights` or `weights:` names a local copy" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert checkpoints.constants.HF_HUB_OFFLINE is False
@@ -112,12 +112,12 @@ def test_mean_pooling_is_the_mean_of_the_tokens():
 
 
 def test_before_the_projection(tmp_path):
-    own = TorchBackbone(settings("open_clip", config=CLIP), CPU)
+    with_projection = TorchBackbone(settings("open_clip", config=CLIP), CPU)
     before = TorchBackbone(settings("open_clip", config=CLIP, pool="before_projection"), CPU)
-    assert (own.dim, before.dim) == (24, 32)
-    projected = before.encode(random_images()) @ own.network.proj.numpy()
-    np.testing.assert_allclose(projected, own.encode(random_images()), atol=1e-5)
-    assert before.fingerprint != own.fingerprint
+    assert (with_projection.dim, before.dim) == (24, 32)
+    projected = before.encode(random_images()) @ with_projection.network.proj.numpy()
+    np.testing.assert_allclose(projected, with_projection.encode(random_images()), atol=1e-5)
+    assert before.fingerprint != with_projection.fingerprint
     with pytest.raises(InputError, match="siglip_vision_model has no projection; want own or mean"):
         TorchBackbone(settings("transformers", config=SIGLIP, pool="before_projection"), CPU)
     tokens = TorchBackbone(settings("open_clip", config=CLIP, pool="mean"), CPU)

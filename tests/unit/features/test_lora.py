@@ -1,4 +1,4 @@
-"""LoRA on towers of each library: where it sits, what it changes, what is saved, what is refused."""
+"""LoRA on encoders of each library: where it sits, what it changes, what is saved, what is refused."""
 
 import re
 
@@ -13,7 +13,7 @@ from aigid.features.backbones import LoraSettings, backbone_settings
 from aigid.features.encoder import load_encoder
 
 LORA = LoraSettings(rank=4, alpha=2)
-TOWERS = {
+ENCODERS = {
     "timm": ("tiny_vit", {}),
     "open_clip": ("tiny_clip", {}),
     "siglip": ("tiny_siglip", {}),
@@ -26,8 +26,8 @@ TOWERS = {
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def tower(name="timm", **more):
-    backbone, changes = TOWERS[name]
+def encoder(name="timm", **more):
+    backbone, changes = ENCODERS[name]
     return load_encoder(backbone_settings(backbone, changes | more)).requires_grad_(False).eval()  # as all that encode
 
 
@@ -40,34 +40,34 @@ def trained(net):
     return net
 
 
-@pytest.mark.parametrize("name", TOWERS)
+@pytest.mark.parametrize("name", ENCODERS)
 def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name, tmp_path):
-    bare, adapted = tower(name), lora.inject(tower(name), LORA, seed=3)
+    bare, adapted = encoder(name), lora.inject(encoder(name), LORA, seed=3)
     with torch.inference_mode():
         assert torch.equal(adapted(PIXELS), bare(PIXELS))
-        own = trained(adapted)(PIXELS)
-        assert (own - bare(PIXELS)).abs().max() > 1e-2
+        rows = trained(adapted)(PIXELS)
+        assert (rows - bare(PIXELS)).abs().max() > 1e-2
         lora.save(adapted, checkpoints.state_dict_hash(bare), LORA, tmp_path / "a.safetensors", {})
-        merged = lora.merge(tower(name), tmp_path / "a.safetensors")
-        torch.testing.assert_close(merged(PIXELS), own, atol=1e-5, rtol=1e-5)
+        merged = lora.merge(encoder(name), tmp_path / "a.safetensors")
+        torch.testing.assert_close(merged(PIXELS), rows, atol=1e-5, rtol=1e-5)
         folded = lora.merge_parametrizations(adapted)
-        torch.testing.assert_close(folded(PIXELS), own, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(folded(PIXELS), rows, atol=1e-5, rtol=1e-5)
     for plain in (merged, folded):
         assert {name for name, _ in plain.named_parameters()} == {name for name, _ in bare.named_parameters()}
 
 
 @pytest.mark.parametrize(("name", "layers"), [("timm", 4), ("open_clip", 4), ("siglip", 6), ("clip", 6), ("dinov2", 6)])
 def test_it_sits_on_attention_and_perceptron_of_every_block(name, layers):
-    net = tower(name)
-    found = lora.target_modules(net)
-    assert len(found) == 2 * layers
+    net = encoder(name)
+    layers_found = lora.target_modules(net)
+    assert len(layers_found) == 2 * layers
     if name == "timm":
-        assert found[:4] == ["blocks.0.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"]
+        assert layers_found[:4] == ["blocks.0.attn.qkv", "blocks.0.attn.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"]
     if name == "open_clip":
         block = [
             f"transformer.resblocks.0.{layer}" for layer in ("attn.in_proj", "attn.out_proj", "mlp.c_fc", "mlp.c_proj")
         ]
-        assert {layer for layer in found if ".0." in layer} == set(block)
+        assert {layer for layer in layers_found if ".0." in layer} == set(block)
     weights = [value for key, value in net.named_parameters() if value.ndim == 2 and re.search(r"\.\d+\.", key)]
     shapes = [value.shape for value in weights]
     adapted = lora.inject(net, LORA, seed=0)
@@ -77,9 +77,9 @@ def test_it_sits_on_attention_and_perceptron_of_every_block(name, layers):
 
 
 def test_it_starts_as_dda_does():
-    state = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=0))
-    again = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=0))
-    other = lora.lora_state_dict(lora.inject(tower(), LoraSettings(), seed=1))
+    state = lora.lora_state_dict(lora.inject(encoder(), LoraSettings(), seed=0))
+    again = lora.lora_state_dict(lora.inject(encoder(), LoraSettings(), seed=0))
+    other = lora.lora_state_dict(lora.inject(encoder(), LoraSettings(), seed=1))
     for name, value in state.items():
         assert torch.equal(value, again[name])
         if name.endswith("B"):
@@ -91,17 +91,17 @@ def test_it_starts_as_dda_does():
 
 
 def test_the_scale_is_alpha_over_rank(tmp_path):
-    bare, how = tower(), LoraSettings(rank=8, alpha=1)
-    adapted = trained(lora.inject(tower(), how, seed=0))
-    lora.save(adapted, checkpoints.state_dict_hash(bare), how, tmp_path / "a.safetensors", {})
+    bare, settings = encoder(), LoraSettings(rank=8, alpha=1)
+    adapted = trained(lora.inject(encoder(), settings, seed=0))
+    lora.save(adapted, checkpoints.state_dict_hash(bare), settings, tmp_path / "a.safetensors", {})
     state = lora.lora_state_dict(adapted)
     change = state["blocks.0.mlp.fc1.B"] @ state["blocks.0.mlp.fc1.A"] / 8
-    merged = lora.merge(tower(), tmp_path / "a.safetensors").blocks[0].mlp.fc1.weight
+    merged = lora.merge(encoder(), tmp_path / "a.safetensors").blocks[0].mlp.fc1.weight
     torch.testing.assert_close(merged, bare.blocks[0].mlp.fc1.weight + change)
 
 
 def test_a_file_holds_adapters_alone_and_a_backbone_takes_it(tmp_path):
-    path, bare = tmp_path / "expert.safetensors", tower()
+    path, bare = tmp_path / "expert.safetensors", encoder()
     base = checkpoints.state_dict_hash(bare)
     adapted = trained(lora.inject(bare, LORA, seed=0))
     head = {"weight": torch.randn(1, 96), "bias": torch.zeros(1)}
@@ -111,47 +111,47 @@ def test_a_file_holds_adapters_alone_and_a_backbone_takes_it(tmp_path):
     assert sum(value.numel() for value in saved.values()) == 2 * 4 * sum(a + b for a, b in widths.values()) + 97
     assert torch.equal(lora.read_head(path)["weight"], head["weight"])
     with torch.inference_mode():
-        own = adapted(PIXELS)
-        torch.testing.assert_close(lora.load(tower(), path)(PIXELS), own, atol=0, rtol=0)
-        torch.testing.assert_close(tower(adapter=str(path))(PIXELS), own, atol=1e-5, rtol=1e-5)
+        rows = adapted(PIXELS)
+        torch.testing.assert_close(lora.load(encoder(), path)(PIXELS), rows, atol=0, rtol=0)
+        torch.testing.assert_close(encoder(adapter=str(path))(PIXELS), rows, atol=1e-5, rtol=1e-5)
     again = tmp_path / "again.safetensors"
     lora.save(adapted, base, LORA, again, head)
     assert again.read_bytes() == path.read_bytes()
 
 
 def test_what_it_refuses(tmp_path):
-    path, net = tmp_path / "expert.safetensors", tower()
+    path, net = tmp_path / "expert.safetensors", encoder()
     base = checkpoints.state_dict_hash(net)
     lora.save(lora.inject(net, LORA, seed=0), base, LORA, path, {})
     with pytest.raises(InputError, match=r"expert\.safetensors: an adapter of another base"):
-        tower(adapter=str(path), seed=1)
+        encoder(adapter=str(path), seed=1)
     with pytest.raises(InputError, match="no such file"):
-        tower(adapter=str(tmp_path / "none.safetensors"))
+        encoder(adapter=str(tmp_path / "none.safetensors"))
     with pytest.raises(InputError, match="LoRA needs an encoder of numbered blocks with linear layers"):
         lora.inject(torch.nn.Linear(2, 2), LORA, seed=0)
     saved = checkpoints.read(path)
     with safe_open(path, "pt") as file:
-        about = file.metadata()
+        metadata = file.metadata()
     save_file(saved, tmp_path / "bare.safetensors")
     with pytest.raises(InputError, match="no adapter: nothing says of which base"):
-        tower(adapter=str(tmp_path / "bare.safetensors"))
+        encoder(adapter=str(tmp_path / "bare.safetensors"))
     saved.pop("blocks.1.mlp.fc2.B")
-    save_file(saved, tmp_path / "less.safetensors", about)
+    save_file(saved, tmp_path / "less.safetensors", metadata)
     with pytest.raises(InputError, match=r"missing: blocks\.1\.mlp\.fc2\.B"):
-        tower(adapter=str(tmp_path / "less.safetensors"))
+        encoder(adapter=str(tmp_path / "less.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["timm", "open_clip", "siglip"])
 def test_gradient_checkpointing_gives_the_same_gradients(name):
-    found = []
+    layers_found = []
     for checkpointing in (False, True):
-        net = trained(lora.inject(tower(name), LORA, seed=0)).train()
+        net = trained(lora.inject(encoder(name), LORA, seed=0)).train()
         if checkpointing:
             lora.enable_gradient_checkpointing(net)
         net(PIXELS).square().sum().backward()
-        found.append([value.grad for value in net.parameters() if value.requires_grad])
-    assert all(value is not None for value in found[1])
-    torch.testing.assert_close(found[0], found[1])
+        layers_found.append([value.grad for value in net.parameters() if value.requires_grad])
+    assert all(value is not None for value in layers_found[1])
+    torch.testing.assert_close(layers_found[0], layers_found[1])
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The loop between reader, encoder and writer, with a reader and towers that the test makes."""
+"""The loop between reader, encoder and writer, with a reader and backbones that the test makes."""
 
 import time
 from threading import Barrier
@@ -17,7 +17,7 @@ SETTINGS = BackboneSettings(library="open_clip", model="fake", preprocess={"size
 KEY = np.array([f"{n:064x}" for n in range(40)], "S64")
 
 
-class Tower:
+class FakeBackbone:
     """The square's first value times ``times``; notes the sizes it was given."""
 
     device_info, dim, batch, threaded = "test", 1, 4, True
@@ -55,13 +55,13 @@ class Reader:
             yield DecodedImage(*known, inputs=inputs, errors=dict.fromkeys(self.refuse, "too small"))
 
 
-def block(tower, folder, missing=None, **how):
+def task(backbone, folder, missing=None, **changes):
     missing = np.ones(len(KEY), bool) if missing is None else missing
-    return pipeline.ExtractionTask("clean", tower, cache.CacheEntry(folder), missing, **how)
+    return pipeline.ExtractionTask("clean", backbone, cache.CacheEntry(folder), missing, **changes)
 
 
-def run(blocks, reader):
-    return pipeline.run(blocks, reader, [f"{n}.png" for n in range(len(KEY))], KEY, workers=2)
+def run(tasks, reader):
+    return pipeline.run(tasks, reader, [f"{n}.png" for n in range(len(KEY))], KEY, workers=2)
 
 
 def cached(folder):
@@ -71,12 +71,12 @@ def cached(folder):
     return out[:, 0]
 
 
-def test_towers_get_what_they_lack_and_each_image_is_asked_for_once(tmp_path):
+def test_backbones_get_what_they_miss_and_each_image_is_read_once(tmp_path):
     odd = np.arange(len(KEY)) % 2 == 1
     odd[30:] = False
-    first, second = Tower(1), Tower(2, size=16)
+    first, second = FakeBackbone(1), FakeBackbone(2, size=16)
     reader = Reader(bad=(3, 8))
-    failed = run([block(first, tmp_path / "a", odd), block(second, tmp_path / "b")], reader)
+    failed = run([task(first, tmp_path / "a", odd), task(second, tmp_path / "b")], reader)
     assert [sample.index for sample in failed] == [3, 8]
     assert all(not sample.inputs for sample in failed)
     assert list(reader.wanted) == list(range(len(KEY)))
@@ -89,16 +89,16 @@ def test_towers_get_what_they_lack_and_each_image_is_asked_for_once(tmp_path):
 
 def test_nothing_missing_reads_nothing(tmp_path):
     reader = Reader()
-    assert run([block(Tower(), tmp_path, np.zeros(len(KEY), bool))], reader) == []
+    assert run([task(FakeBackbone(), tmp_path, np.zeros(len(KEY), bool))], reader) == []
     assert reader.wanted == {}
 
 
 def test_an_interruption_keeps_what_is_finished_and_says_so(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=r"^stopped: about \d+ of 40 images are in the cache") as caught:
-        run([block(Tower(), tmp_path / "a")], Reader(stop=21))
+        run([task(FakeBackbone(), tmp_path / "a")], Reader(stop=21))
     assert "\n" not in str(caught.value)
-    kept = np.flatnonzero(~np.isnan(cached(tmp_path / "a")))
-    np.testing.assert_array_equal(kept, np.arange(8))  # of the rounds of two batches of 4, all but the one underway
+    rows = np.flatnonzero(~np.isnan(cached(tmp_path / "a")))
+    np.testing.assert_array_equal(rows, np.arange(8))  # of the rounds of two batches of 4, all but the one underway
 
 
 def test_a_processor_encodes_two_batches_at_once_with_a_thread_each(tmp_path):
@@ -106,40 +106,43 @@ def test_a_processor_encodes_two_batches_at_once_with_a_thread_each(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
 
-    class Meeting(Tower):
+    class Meeting(FakeBackbone):
         def encode(self, squares):
             threads.add(torch.get_num_threads())
             meeting.wait()
             return super().encode(squares)
 
-    run([block(Meeting(), tmp_path)], Reader())
+    run([task(Meeting(), tmp_path)], Reader())
     after = torch.get_num_threads()
     torch.set_num_threads(before)
     np.testing.assert_array_equal(cached(tmp_path), np.arange(len(KEY)))
     assert (threads, after) == ({1}, 3)
 
 
-def test_what_nobody_asked_for_is_given_up(tmp_path, caplog):
-    large = Tower(1e4)
-    asked = block(Tower(), tmp_path / "a")
-    failed = run([asked, block(large, tmp_path / "b", requested=False)], Reader())
+def test_what_was_not_requested_is_given_up(tmp_path, caplog):
+    large = FakeBackbone(1e4)
+    requested_task = task(FakeBackbone(), tmp_path / "a")
+    failed = run([requested_task, task(large, tmp_path / "b", requested=False)], Reader())
     assert failed == []
     assert not np.isnan(cached(tmp_path / "a")).any()
     assert caplog.text.count("fake is not computed alongside: view clean: an embedding reaches") == 1
     with pytest.raises(InputError, match="an embedding reaches 70000, more than float16 holds"):
-        run([block(large, tmp_path / "c")], Reader())
+        run([task(large, tmp_path / "c")], Reader())
     assert np.nanmax(cached(tmp_path / "c")) == 30_000  # what fits stays
 
 
-def test_a_view_that_a_tower_refuses(tmp_path, caplog):
-    asked, other = block(Tower(), tmp_path / "a"), block(Tower(size=16), tmp_path / "b", requested=False)
-    run([asked, other], Reader(refuse=[other.input]))
+def test_a_view_that_a_backbone_refuses(tmp_path, caplog):
+    requested_task, other = (
+        task(FakeBackbone(), tmp_path / "a"),
+        task(FakeBackbone(size=16), tmp_path / "b", requested=False),
+    )
+    run([requested_task, other], Reader(refuse=[other.input]))
     assert "not computed alongside: too small" in caplog.text
     with pytest.raises(InputError, match=r"^too small$"):
-        run([block(Tower(), tmp_path / "c")], Reader(refuse=[asked.input]))
+        run([task(FakeBackbone(), tmp_path / "c")], Reader(refuse=[requested_task.input]))
 
 
-def test_the_waiting_is_told_by_part():
+def test_waiting_time_is_shown_by_stage():
     waiting = pipeline.StageTimer()
     for part, spent in (("reader", 0.04), ("encoder", 0.01)):
         with waiting.measure(part):

@@ -100,7 +100,7 @@ def test_hostile_files_are_refused_for_the_same_reasons(capfd):
         assert fast.startswith(status)
 
 
-def test_a_limit_of_pixels_is_asked_before_decoding():
+def test_a_limit_of_pixels_holds_before_decoding():
     assert is_plain_jpeg(encode(picture(40, 50), "JPEG"), max_pixels=2000)
     assert not is_plain_jpeg(encode(picture(40, 50), "JPEG"), max_pixels=1999)
 

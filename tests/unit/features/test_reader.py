@@ -1,4 +1,4 @@
-"""The reader alone: each request one sample, in order, never more of them at once than asked."""
+"""The reader alone: each request one sample, in order, never more of them at once than allowed."""
 
 import hashlib
 import threading
@@ -24,26 +24,26 @@ def root(tmp_path):
     return tmp_path
 
 
-def request(root, path, *wanted, place=0):
+def request(root, path, *specs, index=0):
     content = (root / path).read_bytes() if (root / path).exists() else b""
-    return ReadRequest(place, path, hashlib.sha256(content).hexdigest(), wanted)
+    return ReadRequest(index, path, hashlib.sha256(content).hexdigest(), specs)
 
 
 def test_every_input_of_one_image(root):
-    wanted = [
-        ViewSpec(view, how, decode)
+    specs = [
+        ViewSpec(view, preprocess, decode)
         for view in ("clean", "jpeg65")
-        for how in (SMALL, LARGE)
+        for preprocess in (SMALL, LARGE)
         for decode in ("exact", "fast")
     ]
-    asked = request(root, "a.jpg", *wanted)
-    sample = Reader(root, 3).read(asked)
+    requested = request(root, "a.jpg", *specs)
+    sample = Reader(root, 3).read(requested)
     assert sample.status == "ok"
-    assert sample.inputs.keys() == set(wanted)
+    assert sample.inputs.keys() == set(specs)
     image = decode(root / "a.jpg")
-    for view, how, decoding in wanted:
-        expected = resize_and_crop(views.apply(view, image, asked.sha256, 3)[0], how)
-        difference = np.abs(sample.inputs[view, how, decoding].astype(int) - expected).max()
+    for view, preprocess, decoding in specs:
+        expected = resize_and_crop(views.apply(view, image, requested.sha256, 3)[0], preprocess)
+        difference = np.abs(sample.inputs[view, preprocess, decoding].astype(int) - expected).max()
         assert difference == 0 if decoding == "exact" else difference <= 1
 
 
@@ -54,8 +54,8 @@ def test_an_image_is_decoded_once(root, monkeypatch):
         decode=lambda content: calls.append(1) or decode(content)
     )
     monkeypatch.setitem(preprocess_module.DECODE_BACKENDS, "exact", counted)
-    wanted = [ViewSpec(view, how) for view in ("clean", "jpeg65", "blur3") for how in (SMALL, LARGE)]
-    assert len(Reader(root, 0).read(request(root, "a.jpg", *wanted)).inputs) == 6
+    specs = [ViewSpec(view, preprocess) for view in ("clean", "jpeg65", "blur3") for preprocess in (SMALL, LARGE)]
+    assert len(Reader(root, 0).read(request(root, "a.jpg", *specs)).inputs) == 6
     assert calls == [1]
 
 
@@ -68,7 +68,7 @@ def test_failures_are_statuses(root):
     assert not changed.inputs
 
 
-def test_a_view_that_a_tower_cannot_take(root):
+def test_a_view_that_a_backbone_cannot_take(root):
     fixed = ViewSpec("lr64", Preprocess(size=256, resize="none"))
     resizing = ViewSpec("lr64", Preprocess(size=256))
     sample = Reader(root, 0).read(request(root, "a.jpg", fixed, resizing))
@@ -83,10 +83,10 @@ def test_order_and_bound(root, monkeypatch):
     """Not more than ``ahead`` requests are read before the first is taken, and all arrive in order."""
     read, lock = [], threading.Lock()
 
-    def slow(self, asked):
+    def slow(self, requested):
         with lock:
-            read.append(asked.index)
-        return asked.index
+            read.append(requested.index)
+        return requested.index
 
     monkeypatch.setattr(Reader, "read", slow)
     samples = Reader(root, 0).samples((ReadRequest(n, "", "", ()) for n in range(50)), workers=4, prefetch=7)

@@ -23,34 +23,36 @@ def layers():
     return [(norm, pictures) for norm in norms] + [(nn.BatchNorm1d(3), pictures[:, 0, 0])]
 
 
-def learnt(norm, rows, start=0):
+def two_steps(norm, rows, start=0):
     """What two steps give and leave behind, for a loss that weighs each number otherwise."""
     rows = rows.clone().requires_grad_()
     weights = torch.randn(BATCH, *rows.shape[1:], generator=torch.Generator().manual_seed(1))[start : start + len(rows)]
     with sync_batch_norm():
         norm(rows * 0.5)
-        found = norm(rows)
-    (found.square() * weights).flatten(1).sum(dim=1).mean().backward()
-    return {"out": found.detach(), "rows": rows.grad, "state": norm.state_dict(),
+        results = norm(rows)
+    (results.square() * weights).flatten(1).sum(dim=1).mean().backward()
+    return {"out": results.detach(), "rows": rows.grad, "state": norm.state_dict(),
             "gradients": [value.grad for value in norm.parameters()]}  # fmt: skip
 
 
 def _half(rank, folder):
-    found, num = [], BATCH // 2
+    results, num = [], BATCH // 2
     for norm, rows in layers():
-        one = learnt(norm, rows[rank * num : (rank + 1) * num], rank * num)
-        distributed.all_reduce_mean(one["gradients"])
-        found.append(one)
-    torch.save(found, folder / f"{rank}.pt")
+        result = two_steps(norm, rows[rank * num : (rank + 1) * num], rank * num)
+        distributed.all_reduce_mean(result["gradients"])
+        results.append(result)
+    torch.save(results, folder / f"{rank}.pt")
 
 
 def test_two_halves_are_normalised_as_the_whole(tmp_path):
     together(2, _half, tmp_path)
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     for (norm, rows), *parts in zip(layers(), *halves, strict=True):
-        whole = learnt(norm, rows)
-        torch.testing.assert_close(torch.cat([it["out"] for it in parts]), whole["out"], atol=2e-4, rtol=1e-5)
-        torch.testing.assert_close(torch.cat([it["rows"] for it in parts]) / 2, whole["rows"], atol=1e-4, rtol=1e-4)
+        expected = two_steps(norm, rows)
+        torch.testing.assert_close(torch.cat([part["out"] for part in parts]), expected["out"], atol=2e-4, rtol=1e-5)
+        torch.testing.assert_close(
+            torch.cat([part["rows"] for part in parts]) / 2, expected["rows"], atol=1e-4, rtol=1e-4
+        )
         for part in parts:
-            torch.testing.assert_close(part["state"], dict(whole["state"]), check_stride=False)
-            torch.testing.assert_close(part["gradients"], whole["gradients"], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(part["state"], dict(expected["state"]), check_stride=False)
+            torch.testing.assert_close(part["gradients"], expected["gradients"], atol=1e-5, rtol=1e-5)

@@ -39,16 +39,16 @@ def learner(scores=(None,) * 3, scale=1.0, noise=0.1):
     optimizer = torch.optim.AdamW(
         [{"params": net[1].weight, "lr": 1e-2}, {"params": net[1].bias, "lr": 3e-2}], weight_decay=0
     )
-    average, judged = Average(), iter(scores)
+    average, val_scores = Average(), iter(scores)
 
     def loss(at: StepInfo, items):
-        said = net(X[items] + noise * torch.randn(len(items), 5)).squeeze(1)
-        wrong = (said - X[items].sum(dim=1)).square().mean()
+        output = net(X[items] + noise * torch.randn(len(items), 5)).squeeze(1)
+        wrong = (output - X[items].sum(dim=1)).square().mean()
         return {"wrong": scale * wrong, "size": 0.01 * net[1].weight.square().sum()}
 
     def judge():
         with torch.inference_mode():
-            return {"val": float((net(X).squeeze(1) - X.sum(dim=1)).square().mean())}, next(judged)
+            return {"val": float((net(X).squeeze(1) - X.sum(dim=1)).square().mean())}, next(val_scores)
 
     def after(at: StepInfo):
         average.value += 0.5 * (float(net[1].bias.detach()) - average.value)
@@ -57,13 +57,13 @@ def learner(scores=(None,) * 3, scale=1.0, noise=0.1):
     return TrainTask(net, optimizer, schedule, loss, judge, after, {"average": average})
 
 
-def weights(it):
-    return torch.cat([value.detach().flatten() for value in it.net.parameters()])
+def weights(task):
+    return torch.cat([value.detach().flatten() for value in task.net.parameters()])
 
 
 def test_learns_and_logs_each_term(tmp_path):
-    it = learner()
-    log = loop.train(PLAN, it, tmp_path / "run.pt")
+    task = learner()
+    log = loop.train(PLAN, task, tmp_path / "run.pt")
     assert list(log[0]) == ["epoch", "learning_rate", "train_loss", "train_wrong", "train_size", "val"]
     assert [row["epoch"] for row in log] == [1, 2, 3]
     assert log[2]["val"] < log[0]["val"]
@@ -71,33 +71,35 @@ def test_learns_and_logs_each_term(tmp_path):
     assert set(torch.load(tmp_path / "run.pt", weights_only=True)["net"]) == {"1.weight", "1.bias"}
 
 
-def test_the_next_lesson_is_made_while_this_one_is_learnt(tmp_path):
-    it, made, learnt = learner(), [], []
+def test_the_next_batch_is_made_during_this_step(tmp_path):
+    task, batches_made, steps_done = learner(), [], []
 
-    def lesson(at, items):
-        made.append((at.epoch, at.step))
+    def make_batch(at, items):
+        batches_made.append((at.epoch, at.step))
         return items
 
     def loss(at, items):
         if at.step + 1 < PLAN.num_steps:
             deadline = time.monotonic() + 10
-            while (at.epoch, at.step + 1) not in made:
+            while (at.epoch, at.step + 1) not in batches_made:
                 assert time.monotonic() < deadline
-        learnt.append((at.epoch, at.step))
-        return it.loss(at, items)
+        steps_done.append((at.epoch, at.step))
+        return task.loss(at, items)
 
-    loop.train(PLAN, replace(it, loss=loss, make_batch=lesson), tmp_path / "run.pt")
-    assert learnt == made == [(epoch, step) for epoch in range(PLAN.epochs) for step in range(PLAN.num_steps)]
+    loop.train(PLAN, replace(task, loss=loss, make_batch=make_batch), tmp_path / "run.pt")
+    assert (
+        steps_done == batches_made == [(epoch, step) for epoch in range(PLAN.epochs) for step in range(PLAN.num_steps)]
+    )
     plain = learner()
     loop.train(PLAN, plain, tmp_path / "plain.pt")
-    assert torch.equal(weights(it), weights(plain))
+    assert torch.equal(weights(task), weights(plain))
 
 
 @pytest.mark.parametrize("stop", [1, 7, 14])
 def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    whole = learner()
-    log = loop.train(PLAN, whole, tmp_path / "whole.pt")
+    complete = learner()
+    log = loop.train(PLAN, complete, tmp_path / "whole.pt")
     done, step = [], Trainer.step
 
     def stopping(self, *given):
@@ -113,8 +115,8 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
     again = learner()
     assert loop.train(PLAN, again, tmp_path / "run.pt") == log
     assert len(done) == 15 + 1  # no step twice
-    assert torch.equal(weights(again), weights(whole))
-    assert again.extra_state["average"].value == whole.extra_state["average"].value
+    assert torch.equal(weights(again), weights(complete))
+    assert again.extra_state["average"].value == complete.extra_state["average"].value
 
 
 def test_a_finished_run_is_not_done_again(tmp_path):
@@ -132,10 +134,10 @@ def test_the_best_epoch_counts_or_the_last(tmp_path):
         ("best", PLAN, (0.1, 0.9, 0.5)),
         ("last", PLAN, (None,) * 3),
     ):
-        it = learner(scores)
-        it.schedule.T_max = 100
-        loop.train(plan, it, tmp_path / f"{name}.pt")
-        after[name] = weights(it)
+        task = learner(scores)
+        task.schedule.T_max = 100
+        loop.train(plan, task, tmp_path / f"{name}.pt")
+        after[name] = weights(task)
     assert torch.equal(after["best"], after["second"])
     assert not torch.equal(after["best"], after["last"])
 
@@ -147,16 +149,16 @@ def test_numbers_that_are_none_stop_the_run(tmp_path, monkeypatch):
         loop.train(PLAN, learner(scale=float("inf")), path)
     with pytest.raises(InputError, match=r"toy: the gradient's norm is inf in epoch 1, step 1"):
         loop.train(PLAN, learner(scale=3e37), path)
-    it, seen = learner(), []
-    step = it.loss
+    task, seen = learner(), []
+    step = task.loss
 
     def failing(at, items):
         seen.append(at)
         if (at.epoch, at.step) == (1, 2):
-            return {"wrong": it.net[1].bias.sum() * float("nan")}
+            return {"wrong": task.net[1].bias.sum() * float("nan")}
         return step(at, items)
 
-    bad = TrainTask(it.net, it.optimizer, it.schedule, failing, it.validate)
+    bad = TrainTask(task.net, task.optimizer, task.schedule, failing, task.validate)
     with pytest.raises(InputError, match=rf"wrong is nan in epoch 2, step 3; the last good checkpoint is {path}$"):
         loop.train(PLAN, bad, path)
     saved = torch.load(path, weights_only=True)
@@ -169,41 +171,41 @@ def test_the_gradient_is_clipped_over_all_parameters(tmp_path):
     net = nn.Linear(2, 1, bias=True)
     before = [value.detach().clone() for value in net.parameters()]
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-    it = TrainTask(
+    task = TrainTask(
         net, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
         lambda at, items: {"loss": 3 * net.weight.sum() + 4 * net.bias.sum()}, lambda: ({}, None),
     )  # fmt: skip
-    loop.train(TrainConfig("clip", 0, 1, 1, 1, max_norm=0.5), it, tmp_path / "run.pt")
+    loop.train(TrainConfig("clip", 0, 1, 1, 1, max_norm=0.5), task, tmp_path / "run.pt")
     moved = torch.cat([(old - new).flatten() for old, new in zip(before, net.parameters(), strict=True)]).detach()
     torch.testing.assert_close(moved, torch.tensor([3.0, 3.0, 4.0]) * 0.5 / 34**0.5)
 
 
 def _share(rank: int, folder: Path) -> None:
-    it = learner(noise=0.0)
+    task = learner(noise=0.0)
     if rank:
-        nn.init.zeros_(it.net[1].weight)  # process 0 speaks for all
-    log = loop.train(PLAN, it, folder / "run.pt")
-    torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
+        nn.init.zeros_(task.net[1].weight)  # process 0 speaks for all
+    log = loop.train(PLAN, task, folder / "run.pt")
+    torch.save({"weights": weights(task), "log": log}, folder / f"{rank}.pt")
     with pytest.raises(InputError, match="batches of 5 cannot be shared by 2 processes"):
-        loop.train(TrainConfig("toy", 0, 23, 5, 1), it, folder / "odd.pt")
+        loop.train(TrainConfig("toy", 0, 23, 5, 1), task, folder / "odd.pt")
     with pytest.raises(InputError, match="23 items fill no step of 24, which processes could share"):
-        loop.train(TrainConfig("toy", 0, 23, 24, 1), it, folder / "few.pt")
+        loop.train(TrainConfig("toy", 0, 23, 24, 1), task, folder / "few.pt")
 
 
 def _go_on(rank: int, folder: Path, stop: int) -> None:
     """Train, but for ``stop`` steps at most, each of them saved."""
     stop_after(stop)
     with suppress(KeyboardInterrupt):
-        it = learner(noise=0.0)
-        log = loop.train(PLAN, it, folder / "run.pt")
-        torch.save({"weights": weights(it), "log": log}, folder / f"{rank}.pt")
+        task = learner(noise=0.0)
+        log = loop.train(PLAN, task, folder / "run.pt")
+        torch.save({"weights": weights(task), "log": log}, folder / f"{rank}.pt")
 
 
-def _same_as_alone(found: dict, folder: Path) -> None:
+def _same_as_alone(saved_run: dict, folder: Path) -> None:
     alone = learner(noise=0.0)
     log = loop.train(PLAN, alone, folder / "alone.pt")
-    torch.testing.assert_close(found["weights"], weights(alone), atol=1e-5, rtol=0)
-    for row, expected in zip(found["log"], log, strict=True):
+    torch.testing.assert_close(saved_run["weights"], weights(alone), atol=1e-5, rtol=0)
+    for row, expected in zip(saved_run["log"], log, strict=True):
         assert row == pytest.approx(expected, abs=1e-4)
 
 
