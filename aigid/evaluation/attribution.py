@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import seeding
+from aigid.core import seeding, tables
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, write_json
 from aigid.core.scores import CLEAN
-from aigid.evaluation.evaluate import Section, write_csv
-from aigid.metrics import intervals
-from aigid.metrics.classification import macro_f1
+from aigid.evaluation.evaluate import Section
+from aigid.metrics import classification, intervals
+from aigid.metrics.classification import rank
 
 PREFIX = "class_"
 N_BOOTSTRAP = 200
@@ -65,11 +65,15 @@ def attribute(scores: pd.DataFrame, view: str, seed: int = 0, split: str = "test
     if not known.any():
         raise InputError(f"attribution: no {split} image of the classes {', '.join(classes)}")
     table = confusion(truth, predicted, classes)
-    metrics = _task_a(images["label"].to_numpy() == 1, predicted != "real") | {
+    task_a = rank(images["label"], predicted != "real")
+    metrics = {
+        "task_a_acc": classification.accuracy(task_a, 0.5),
+        "task_a_f1": classification.f1(task_a, 0.5),
+        "task_a_f1_macro": classification.macro_f1(images["label"].to_numpy() == 1, predicted != "real"),
         "num_attributed": int(known.sum()),
         "num_unattributable": int((~known).sum()),
         "attribution_acc": float((truth[known] == predicted[known]).mean()),
-        "attribution_f1_macro": macro_f1(truth[known], predicted[known]),
+        "attribution_f1_macro": classification.macro_f1(truth[known], predicted[known]),
     }
     if bounds := _interval(truth[known], predicted[known], intervals.group_names(images)[known], seed):
         metrics |= {"attribution_f1_macro_low": bounds[0], "attribution_f1_macro_high": bounds[1]}
@@ -96,12 +100,12 @@ def per_class(table: pd.DataFrame) -> pd.DataFrame:
 def write(attribution: Attribution, root: Path | str, detector: str, dataset: str) -> None:
     """Write ``details/<detector>/<dataset>.confusion.csv`` and ``.classes.csv`` below ``root``."""
     for name in ("confusion", "classes"):
-        write_csv(getattr(attribution, name), Path(root, "details", detector, f"{dataset}.{name}.csv"))
+        tables.write(getattr(attribution, name), Path(root, "details", detector, f"{dataset}.{name}.csv"))
 
 
 def section(root: Path | str, detectors: Sequence[str], dataset: str) -> Section | None:
     """Return a dataset's section of a report; None where no detector names generators."""
-    tables, rows = {}, []
+    titled, rows = {}, []
     for detector in detectors:
         folder = Path(root, "details", detector)
         if (folder / f"{dataset}.confusion.csv").is_file():
@@ -111,19 +115,12 @@ def section(root: Path | str, detectors: Sequence[str], dataset: str) -> Section
                 pd.read_csv(folder / f"{dataset}.{name}.csv", keep_default_na=False)
                 for name in ("classes", "confusion")
             )
-            tables[f"{detector}, per class"] = classes.map(_format)
-            tables[f"{detector}, confusion: rows are what it is, columns what it is taken for"] = counts
-    if not tables:
+            titled[f"{detector}, per class"] = classes.map(_format)
+            titled[f"{detector}, confusion: rows are what it is, columns what it is taken for"] = counts
+    if not titled:
         return None
     intro = "Task A: real or generated, derived from task B. Task B: which generator, if any. F1 is macro."
-    return Section(intro, {"Attribution": pd.DataFrame(rows), **tables})
-
-
-def _task_a(is_fake: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> dict[str, float]:
-    true_positives, errors = int((predicted & is_fake).sum()), int((predicted != is_fake).sum())
-    f1 = 2 * true_positives / (2 * true_positives + errors) if true_positives else 0.0
-    accuracy = float((predicted == is_fake).mean())
-    return {"task_a_acc": accuracy, "task_a_f1": f1, "task_a_f1_macro": macro_f1(is_fake, predicted)}
+    return Section(intro, {"Attribution": pd.DataFrame(rows), **titled})
 
 
 def _interval(

@@ -139,7 +139,6 @@ def beats_shallow(results: Results, name: str) -> str:
     value, shallow = (results[key].metrics.get("auroc") if key in results else None for key in (name, SHALLOW))
     if value is None or shallow is None or name in CONTROLS:
         return "-"
-    table = results[name].details
-    rows = table[(table["view"] == results[name].view) & (table["kind"] == "all")]
+    rows = results[name].parts("all")
     low = rows["auroc_low"].iloc[0] if len(rows) else value
     return "no" if value <= shallow else "not surely" if low <= shallow else "yes"

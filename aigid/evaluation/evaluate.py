@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from aigid.core import tables
 from aigid.core.errors import InputError
-from aigid.core.files import atomic_write, write_json
+from aigid.core.files import write_json
 from aigid.core.scores import CLEAN, default_view
 from aigid.evaluation import breakdown
 from aigid.metrics import calibration, classification, decisions, intervals
@@ -57,6 +58,10 @@ class EvaluationResult:
     worst_errors: pd.DataFrame
     deployment: DecisionRule | None = None
     run_info: dict[str, str] = field(default_factory=dict)
+
+    def parts(self, kind: str) -> pd.DataFrame:
+        """Return the rows of ``details`` of one kind in the headline view."""
+        return self.details[(self.details["kind"] == kind) & (self.details["view"] == self.view)]
 
 
 def evaluate(
@@ -179,13 +184,7 @@ def write_result(result: EvaluationResult, root: Path | str, detector: str, data
     notes = {key: getattr(result, name) for name, key in NOTE_KEYS.items()}
     write_json(paths["notes"], notes | {"hardest": result.worst_errors.to_dict("records")})
     for name, table in {"details": result.details, **result.curves}.items():
-        write_csv(table, paths[name])
-
-
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table atomically."""
-    with atomic_write(path) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+        tables.write(table, paths[name])
 
 
 def read_results(root: Path | str, cells: Iterable[Cell] | None = None) -> dict[Cell, EvaluationResult]:
@@ -209,7 +208,7 @@ def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None
         ]
         table = pd.concat([curve for curve in curves if len(curve)] or curves[:1])
         table.insert(0, "detector", table.pop("detector"))
-        write_csv(table, folder / f"{dataset}.{name}.csv")
+        tables.write(table, folder / f"{dataset}.{name}.csv")
 
 
 def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
@@ -226,13 +225,13 @@ def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
 def _read_result(paths: dict[str, Path]) -> EvaluationResult:
     try:
         notes = json.loads(paths["notes"].read_text(encoding="utf-8"))
-        tables = {name: _read_table(paths[name]) for name in ("details", *CURVES)}
+        details, *curves = (_read_table(paths[name]) for name in ("details", *CURVES))
         return EvaluationResult(
             metrics=json.loads(paths["metrics"].read_text(encoding="utf-8")),
             **{name: notes[key] for name, key in NOTE_KEYS.items()},
             deployment=decisions.load(paths["deployment"]) if paths["deployment"].exists() else None,
-            details=tables.pop("details"),
-            curves=tables,
+            details=details,
+            curves=dict(zip(CURVES, curves, strict=True)),
             worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
         )
     except (OSError, KeyError, ValueError) as error:

@@ -71,7 +71,12 @@ class Calibrator:
 
     def __call__(self, scores: ArrayLike) -> Floats:
         """Return the calibrated scores (N,)."""
-        return _KINDS[self.kind][1](np.asarray(scores, np.float64), self.parameters)
+        scores = np.asarray(scores, np.float64)
+        if self.kind == "isotonic":
+            return np.interp(scores, self.parameters["scores"], self.parameters["shares"])
+        features, _ = _FEATURES[self.kind]
+        # A product by columns, unlike BLAS, gives the same bytes on every processor.
+        return np.asarray(expit((features(scores) * self.parameters["weights"]).sum(axis=1)))
 
 
 def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
@@ -79,8 +84,8 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
 
     They are images of one view; those without a score are left out. InputError where a class is missing.
     """
-    if kind not in _KINDS:
-        raise InputError(f"calibrator {kind!r}: known are {', '.join(_KINDS)}")
+    if kind not in KINDS:
+        raise InputError(f"calibrator {kind!r}: known are {', '.join(KINDS)}")
     rows = rows[rows["score"].notna()].sort_values("path")
     num_real, num_fake = int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum())
     if not num_real or not num_fake:
@@ -94,21 +99,40 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
         "generators": sorted(set(rows.loc[rows["label"] == 1, "generator"])),
         "sources": sorted(set(rows.loc[rows["label"] == 0, "source"]) - {""}) if "source" in rows else [],
     }
-    return Calibrator(kind, _KINDS[kind][0](rows["score"].to_numpy(), rows["label"].to_numpy()), fitted_on)
+    scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
+    if kind == "isotonic":
+        return Calibrator(kind, _fit_isotonic(scores, labels), fitted_on)
+    features, slopes = _FEATURES[kind]
+    return Calibrator(kind, _fit_logistic(features(scores), labels, slopes), fitted_on)
 
 
-def _logits(scores: Floats) -> Floats:
-    return np.asarray(logit(np.clip(scores, EPS, 1 - EPS)))
+def _temperature(scores: Floats) -> Floats:
+    """Return the logit, (N, 1); its weight is 1 / temperature (Guo et al. 2017)."""
+    return np.asarray(logit(np.clip(scores, EPS, 1 - EPS)))[:, None]
 
 
-def _log_odds(scores: Floats) -> Floats:
-    """Return the two halves of the logit, (N, 2): ln s and -ln(1 - s)."""
+def _platt(scores: Floats) -> Floats:
+    """Return the logit and 1, (N, 2), for a slope and an offset (Platt 1999)."""
+    return np.column_stack([_temperature(scores), np.ones(len(scores))])
+
+
+def _beta(scores: Floats) -> Floats:
+    """Return the halves of the logit, ln s and -ln(1 - s), and 1, (N, 3) (Kull et al. 2017)."""
     scores = np.clip(scores, EPS, 1 - EPS)
-    return np.stack([np.log(scores), -np.log1p(-scores)], axis=1)
+    return np.column_stack([np.log(scores), -np.log1p(-scores), np.ones(len(scores))])
+
+
+# The features of logistic regression, and how many of their weights are slopes, which are not negative.
+_FEATURES: dict[str, tuple[Callable[[Floats], Floats], int]] = {
+    "temperature": (_temperature, 1),
+    "platt": (_platt, 1),
+    "beta": (_beta, 2),
+}
+KINDS = (*_FEATURES, "isotonic")
 
 
 def _fit_logistic(features: Floats, labels: Floats, slopes: int) -> Parameters:
-    """Fit logistic regression on features (N, F), the first ``slopes`` weights being nonnegative.
+    """Fit logistic regression on features (N, F).
 
     The labels are smoothed by one imaginary image a class (Platt 1999), so that separable scores have a solution.
     """
@@ -125,45 +149,8 @@ def _fit_logistic(features: Floats, labels: Floats, slopes: int) -> Parameters:
     return {"weights": minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x.tolist()}
 
 
-def _fit_temperature(scores: Floats, labels: Floats) -> Parameters:
-    """Fit one slope, 1 / temperature (Guo et al. 2017)."""
-    return _fit_logistic(_logits(scores)[:, None], labels, 1)
-
-
-def _fit_platt(scores: Floats, labels: Floats) -> Parameters:
-    """Fit slope and offset of the logit (Platt 1999)."""
-    return _fit_logistic(np.stack([_logits(scores), np.ones(len(scores))], axis=1), labels, 1)
-
-
-def _fit_beta(scores: Floats, labels: Floats) -> Parameters:
-    """Fit a slope for ln s, one for -ln(1 - s), and an offset (Kull et al. 2017)."""
-    return _fit_logistic(np.column_stack([_log_odds(scores), np.ones(len(scores))]), labels, 2)
-
-
 def _fit_isotonic(scores: Floats, labels: Floats) -> Parameters:
     """Fit the best step function, interpolated between the validation scores (Zadrozny and Elkan 2002)."""
     knots, index, num = np.unique(scores, return_inverse=True, return_counts=True)
     share = np.bincount(index, labels) / num
     return {"scores": knots.tolist(), "shares": isotonic_regression(share, weights=num).x.tolist()}
-
-
-def _linear(scores: Floats, parameters: Parameters) -> Floats:
-    slope, offset = [*parameters["weights"], 0.0][:2]
-    return np.asarray(expit(slope * _logits(scores) + offset))
-
-
-def _beta(scores: Floats, parameters: Parameters) -> Floats:
-    weights = np.array(parameters["weights"])
-    return np.asarray(expit(_log_odds(scores) @ weights[:2] + weights[2]))
-
-
-def _isotonic_steps(scores: Floats, parameters: Parameters) -> Floats:
-    return np.interp(scores, parameters["scores"], parameters["shares"])
-
-
-_KINDS: dict[str, tuple[Callable[[Floats, Floats], Parameters], Callable[[Floats, Parameters], Floats]]] = {
-    "temperature": (_fit_temperature, _linear),
-    "platt": (_fit_platt, _linear),
-    "beta": (_fit_beta, _beta),
-    "isotonic": (_fit_isotonic, _isotonic_steps),
-}

@@ -118,12 +118,11 @@ def _metrics(name: str, results: Results) -> list[str]:
 def _worst_groups(result: EvaluationResult) -> list[str]:
     """Return a line on the worst generator, on the worst source and on the worst view."""
     table, lines = result.details, []
-    of_view = table[table["view"] == result.view]
     for kind, column, largest, text in (
         ("generator", "auroc", False, "the generator it sees least: {name}, AUROC {value:.3f}"),
         ("source", "fpr_05", True, "the reals it accuses most: {name}, {value:.1%} of {num} at 0.5"),
     ):
-        part = of_view[(of_view["kind"] == kind) & of_view[column].notna()].sort_values(column, ascending=not largest)
+        part = result.parts(kind).dropna(subset=column).sort_values(column, ascending=not largest)
         for _, row in part.head(1).iterrows():
             lines.append(text.format(name=row["name"], value=row[column], num=row["num_real"]))
     views = table[(table["kind"] == "all") & table["auroc"].notna()].sort_values("auroc")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from aigid.core.files import atomic_write
 from aigid.evaluation.comparison import CONTROLS, Results, non_controls
-from aigid.evaluation.evaluate import EvaluationResult
 
 PALETTE = [color for color in mpl.color_sequences["tab10"] if len(set(np.round(to_rgb(color), 2))) > 1]
 MAX_LEGEND_INSIDE = 4  # names in a legend within the axes of curves; more stand outside
@@ -39,7 +38,7 @@ def svg(figure: Figure) -> bytes:
 
 def metric_bars(results: Results) -> Figure:
     """Plot AUROC of every detector in the headline view, with its interval."""
-    return _intervals({name: _rows(result, "all").head(1) for name, result in results.items()}, "auroc", "AUROC")
+    return _intervals({name: result.parts("all").head(1) for name, result in results.items()}, "auroc", "AUROC")
 
 
 def roc(results: Results) -> Figure:
@@ -94,13 +93,13 @@ def views(results: Results) -> Figure:
 
 def sources(results: Results) -> Figure:
     """Plot the share of each source's reals that every detector calls generated at 0.5, with its interval."""
-    tables = {name: _rows(result, "source") for name, result in non_controls(results).items()}
+    tables = {name: result.parts("source") for name, result in non_controls(results).items()}
     return _intervals(tables, "fpr_05", "reals called generated at 0.5")
 
 
 def generators(results: Results) -> Figure:
     """Plot the heat map of AUROC, one row per detector and one column per generator."""
-    rows = {name: _rows(result, "generator").set_index("name")["auroc"] for name, result in results.items()}
+    rows = {name: result.parts("generator").set_index("name")["auroc"] for name, result in results.items()}
     return heat_map(pd.DataFrame(rows, dtype=float).T.sort_index(axis=1))
 
 
@@ -143,11 +142,6 @@ def has_data(name: str, results: Results) -> bool:
     if name in ("generators", "sources"):
         return bool((details["kind"] == name.removesuffix("s")).any())
     return bool(details["auroc"].notna().any())
-
-
-def _rows(result: EvaluationResult, kind: str) -> pd.DataFrame:
-    table = result.details
-    return table[(table["kind"] == kind) & (table["view"] == result.view)]
 
 
 def _severity(view: str, first: set[str]) -> tuple[bool, str, int]:

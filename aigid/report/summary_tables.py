@@ -49,15 +49,11 @@ def _by_group(results: Results, kind: str, metric: str, *counts: str) -> pd.Data
     """Return one row per part of a kind: the images, all counts where detectors had different ones, and a metric."""
     rows: dict[str, dict[str, str]] = {}
     for detector, result in results.items():
-        for _, row in _parts(result, kind).iterrows():
+        for _, row in result.parts(kind).iterrows():
             cells = rows.setdefault(row["name"], {"images": ""})
             nums = [*cells["images"].split("/"), " + ".join(str(row[count]) for count in counts)]
             cells |= {detector: with_interval(row, metric), "images": "/".join(dict.fromkeys(filter(None, nums)))}
     return _to_frame(dict(sorted(rows.items())), kind, ["images", *results])
-
-
-def _parts(result: EvaluationResult, kind: str) -> pd.DataFrame:
-    return result.details[(result.details["kind"] == kind) & (result.details["view"] == result.view)]
 
 
 def _to_frame(rows: dict[str, dict[str, str]], name: str, columns: Iterable[str]) -> pd.DataFrame:
@@ -158,7 +154,7 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
 
 def _headline(result: EvaluationResult) -> dict[str, str]:
     table, metrics = result.details, result.metrics
-    pooled, generators, sources = (_parts(result, kind) for kind in BUILTIN_KINDS)
+    pooled, generators, sources = (result.parts(kind) for kind in BUILTIN_KINDS)
     row = _first_or_nan(pooled)
     others = table[(table["view"] != result.view) & (table["kind"] == "all") & table["auroc"].notna()]
     mean = others[["auroc", "auroc_low", "auroc_high"]].mean()  # views share their images, so errors go together
