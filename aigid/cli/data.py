@@ -14,13 +14,13 @@ from aigid.core.paths import AnyPath
 
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("root", type=ROOT)
-@click.option("--layout", required=True, help="How the dataset lies on disk; an unknown name lists the known.")
+@click.option("--layout", required=True, help="The dataset's folder structure; an unknown name lists the known.")
 @click.option("--out", type=FILE, required=True, help="The manifest, .csv or .parquet.")
 @click.option("--val", type=SHARE, default=0.1, show_default=True, help="Share of train for val where there is no val.")
 @click.option("--test", type=SHARE, default=0.0, show_default=True, help="The same for test where there is no test.")
 @click.option("--limit", type=click.IntRange(1), help="Images to keep of each split and generator.")
 @click.option("--archives", is_flag=True, help="Look for images inside tar, zip and Parquet files too.")
-@options.seed("Of what is drawn at random.")
+@options.seed("random splits and limits")
 def index(
     root: AnyPath, layout: str, out: Path, val: float, test: float, limit: int | None, archives: bool, seed: int
 ) -> None:
@@ -42,12 +42,12 @@ def index(
 @click.option(
     "--fail-above",
     type=click.FloatRange(0.5, 1),
-    help="End with status 1 where the container tells the label better (AUROC).",
+    help="Exit with status 1 if file properties predict the label with a higher AUROC.",
 )
 @options.as_json
-@options.seed("Of the sample and the folds.")
+@options.seed("the sample and the folds")
 def audit(manifest_path: Path, root: AnyPath, sample: int, fail_above: float | None, as_json: bool, seed: int) -> None:
-    """Examine a dataset before anyone trains on it: does the file format give the label away?"""
+    """Audit a dataset before training on it: does the file format give the label away?"""
     from aigid.core import manifest
     from aigid.core.console import console
     from aigid.data.audit import report
@@ -68,8 +68,8 @@ def audit(manifest_path: Path, root: AnyPath, sample: int, fail_above: float | N
 @options.manifest
 @options.root
 @click.option("--view", required=True, help="A named degradation; an unknown name lists the known.")
-@options.seed("Of views that draw at random.")
-@click.option("--out", type=FOLDER, required=True, help="Gets the images as PNG, manifest.csv and drawn.jsonl.")
+@options.seed("views that draw at random")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the images as PNG, manifest.csv and drawn.jsonl.")
 def degrade(manifest_path: Path, root: AnyPath, view: str, seed: int, out: Path) -> None:
     """Write the images of MANIFEST as they look in a view, and what was drawn for each."""
     from aigid.core import manifest
@@ -90,9 +90,11 @@ def degrade(manifest_path: Path, root: AnyPath, view: str, seed: int, out: Path)
     show_default=True,
     help="own: as the real image's file; png: all as PNG.",
 )
-@options.seed("Of the samples that the autoencoder draws.")
+@options.seed("the samples that the autoencoder draws")
 @options.engine
-@click.option("--out", type=FOLDER, required=True, help="Gets real/ and fake/ by split, manifest.csv, aligned.jsonl.")
+@click.option(
+    "--out", type=FOLDER, required=True, help="Folder for real/ and fake/ by split, manifest.csv, aligned.jsonl."
+)
 def align(
     manifest_path: Path,
     root: AnyPath,
@@ -103,9 +105,9 @@ def align(
     engine: str | None,
     out: Path,
 ) -> None:
-    """Write the real images of MANIFEST beside aligned fakes: what a generator makes of each, alike in all else.
+    """Write the real images of MANIFEST and aligned fakes: each remade by a generator, all else equal.
 
-    Fakes that MANIFEST holds are left out. A call that was killed goes on where it stopped.
+    Fakes that MANIFEST holds are left out. An interrupted call resumes.
     """
     from aigid.aligned.generator import AlignSettings, check_domain
     from aigid.core import manifest

@@ -29,15 +29,20 @@ if TYPE_CHECKING:
     "--columns", "rename_columns", multiple=True, metavar="OURS=THEIRS", help="Another tool's names: score=prob_fake."
 )
 @click.option(
-    "--by", multiple=True, metavar="COLUMN", help="Detail by a further column, or with --root by size or compression."
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also break down by this column, or with --root by size or compression.",
 )
-@click.option("--root", type=ROOT, help="Where the images lie: to show the worst, and for --by size, compression.")
+@click.option(
+    "--root", type=ROOT, help="Folder of the images: to show the worst errors, and for --by size, compression."
+)
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
-@click.option("--calibrator", type=FILE, help="Judge the scores as another run's calibration/*.json maps them.")
+@click.option("--calibrator", type=FILE, help="Calibrate by another run's calibration/*.json.")
 @options.decisions
-@click.option("--out", type=FOLDER, help="Gets metrics/, details/, plots/, calibration/ and report/.")
+@click.option("--out", type=FOLDER, help="Folder for metrics/, details/, plots/, calibration/ and report/.")
 @options.as_json
-@options.seed("Of the bootstrap.")
+@options.seed("the bootstrap")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -52,11 +57,11 @@ def evaluate(
     seed: int,
     settings: EvaluationSettings,
 ) -> None:
-    """Judge the scores of any detector, whoever's tool wrote them.
+    """Evaluate the scores of any detector, whichever tool wrote them.
 
     SCORES are .csv or .parquet files with the columns path, label (0 real, 1 generated), generator, split, view,
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
-    Validation rows fit the calibrator and choose thresholds; test rows are judged.
+    Validation rows fit the calibrator and choose thresholds; test rows are evaluated.
     """
     from aigid.core import scores
     from aigid.evaluation import comparison, protocols
@@ -162,7 +167,7 @@ def _names(files: tuple[Path, ...]) -> list[str]:
     for names in ([path.stem for path in files], [path.parent.name for path in files]):
         if len(set(names)) == len(files):
             return names
-    raise InputError("score files need names, or folders, of their own to be told apart")
+    raise InputError("score files need different names, or lie in different folders")
 
 
 def _pair(text: str) -> tuple[str, str]:

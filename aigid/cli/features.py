@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACKBONE = "{backbone}"
 MACHINE_COUNTS = (1, 4, 16, 64)
 backbones = click.option(
-    "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. May stand again."
+    "--backbone", "names", multiple=True, required=True, help="A name; an unknown one lists the known. Repeatable."
 )
 weights_option = click.option("--weights", help="A local file or folder in the library's format, instead of the hub.")
 
@@ -33,7 +33,7 @@ weights_option = click.option("--weights", help="A local file or folder in the l
 @weights_option
 @click.option("--decode", type=click.Choice(["exact", "fast"]), help="Pillow, or libjpeg-turbo and torch.")
 @options.views
-@options.seed("Of the views that draw at random.")
+@options.seed("views that draw at random")
 @options.engine
 @click.option("--part", metavar="K/N", help="Only the Kth of N parts of the images, into the cache, without a file.")
 @click.option("--out", help="The embedding file, .h5; of several backbones such as {backbone}.h5.")
@@ -108,7 +108,7 @@ def _check_part(part: str) -> tuple[int, int]:
 @backbones
 @weights_option
 @options.views
-@options.seed("Of the views that draw at random.")
+@options.seed("views that draw at random")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Images a second, in place of measuring it.")
 @click.option("--sample", default=200, show_default=True, type=click.IntRange(8), help="Images to measure on.")
 @options.as_json
@@ -162,7 +162,7 @@ def _print_estimate(forecast: ExtractionEstimate, source: str) -> None:
 
 @click.group()
 def cache() -> None:
-    """Look after the rows that extractions have computed, in $AIGID_CACHE."""
+    """Inspect the embeddings that extractions have cached in $AIGID_CACHE."""
 
 
 @cache.command(cls=ErrorHandlingCommand)
@@ -195,10 +195,10 @@ def info(as_json: bool) -> None:
 @click.option("--root", type=ROOT, help="With --manifest: compute a sample of rows again from these images.")
 @click.option("--manifest", "manifest_path", type=FILE, help="Names the images below --root.")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="Rows of each backbone and view.")
-@options.seed("Of the sample.")
+@options.seed("the sample")
 @click.pass_context
 def verify(ctx: click.Context, root: AnyPath | None, manifest_path: Path | None, sample: int, seed: int) -> None:
-    """Hash every shard again; ends with status 1 and names what is damaged or differs. Changes nothing."""
+    """Hash every shard again; name what is damaged or differs, and exit with status 1. Changes nothing."""
     from aigid.core import manifest
     from aigid.features import cache_admin
     from aigid.images.hashing import with_hashes

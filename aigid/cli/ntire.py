@@ -16,12 +16,12 @@ CSV, META = "predictions.csv", "predictions.meta.json"
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("images", type=FOLDER)
 @click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
-@click.option("--out", type=FOLDER, required=True, help="Gets predictions.csv and predictions.meta.json.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for predictions.csv and predictions.meta.json.")
 @click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
 def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
 
-    A call that was cut off goes on where it was; an image's score depends on nothing but the image.
+    An interrupted call resumes; an image's score depends on nothing but the image.
     """
     if not images.is_dir():
         raise InputError(f"{images}: no such folder")

@@ -26,24 +26,32 @@ def directory(value: str) -> AnyPath:
 ROOT = click.types.FuncParamType(directory)
 manifest = click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 root = click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
-views = click.option(
-    "--view", "views", multiple=True, default=("clean",), help="A named degradation; may stand several times."
-)
-engine = click.option("--engine", help="Where it is computed: local or ray.  [default: $AIGID_ENGINE, else local]")
+views = click.option("--view", "views", multiple=True, default=("clean",), help="A named degradation; repeatable.")
+engine = click.option("--engine", help="What computes it: local or ray.  [default: $AIGID_ENGINE, else local]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def seed(use: str) -> Callable[[Command], Command]:
-    """Add ``--seed``, whose help is ``use``."""
-    return click.option("--seed", default=0, show_default=True, help=use)
+    """Add ``--seed``; ``use`` says of what."""
+    return click.option("--seed", default=0, show_default=True, help=f"Seed of {use}.")
 
 
 def decisions(command: Command) -> Command:
     """Add the options that decide over scores; the command gets them as ``settings``."""
 
-    @click.option("--calibrate", type=CALIBRATORS, default="platt", show_default=True, help="Scores to probabilities.")
-    @click.option("--fpr", type=SHARE, default=0.05, show_default=True, help="The threshold's false positive rate.")
-    @click.option("--alpha", type=ERROR, default=0.1, show_default=True, help="The error that abstention may leave.")
+    @click.option(
+        "--calibrate", type=CALIBRATORS, default="platt", show_default=True, help="How scores become probabilities."
+    )
+    @click.option(
+        "--fpr", type=SHARE, default=0.05, show_default=True, help="The false positive rate that the threshold aims at."
+    )
+    @click.option(
+        "--alpha",
+        type=ERROR,
+        default=0.1,
+        show_default=True,
+        help="Share of a class that may be wrong where a verdict is given.",
+    )
     @wraps(command)
     def with_settings(*args: Any, calibrate: str, fpr: float, alpha: float, **kwargs: Any) -> None:
         from aigid.metrics.decisions import EvaluationSettings

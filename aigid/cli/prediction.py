@@ -31,15 +31,15 @@ MAX_PRINTED = 1000  # lines of the table
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--model", "folders", multiple=True, type=FOLDER, help=f"A bundle, or several.  [default: {DEFAULT}]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line for each image and bundle.")
-@click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, as `aigid evaluate` takes it.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
+@click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
 @click.option(
-    "--stable", "check_stability", is_flag=True, help="Also as JPEG, cropped, blurred: does the verdict survive?"
+    "--stable", "check_stability", is_flag=True, help="Check that the verdict survives JPEG, cropping and blur."
 )
-@click.option("--explain", type=FOLDER, help="Gets a heat map of each image: what speaks for generated.")
-@click.option("--root", type=FOLDER, help="Where the paths of a manifest or of `-` start from.")
-@click.option("--weights", help="A copy on disk of the weights of the bundle's backbone.")
-@click.option("--calibrator", type=FILE, help="Thresholds of another run's calibration/*.json.")
+@click.option("--explain", type=FOLDER, help="Folder for heat maps: what in each image speaks for generated.")
+@click.option("--root", type=FOLDER, help="The folder that the paths of a manifest or of `-` start from.")
+@click.option("--weights", help="Local weights of the bundle's backbone.")
+@click.option("--calibrator", type=FILE, help="Calibrate by another run's calibration/*.json.")
 @options.decisions
 def predict(
     paths: tuple[str, ...],
@@ -138,7 +138,7 @@ def import_detector(
     backbone: str | None,
     out: Path | None,
 ) -> None:
-    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL is of hf: a hub id or a folder."""
+    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL (of hf) is a hub id or a folder."""
     from aigid.detectors import bundle
     from aigid.importers.base import ImportRequest, get_importer
 
