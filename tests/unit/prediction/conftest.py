@@ -15,9 +15,9 @@ NUM = 48
 
 
 @pytest.fixture(scope="package")
-def made(tmp_path_factory):
+def pipeline(tmp_path_factory):
     """Smooth and noisy images, a bundle that tells them apart, and the pipeline's own scores of the test images."""
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("pipeline")
     patch = pytest.MonkeyPatch()
     patch.setenv("AIGID_CACHE", str(folder / "cache"))
     rows = grain_folder(folder / "images", NUM, "{:02}.png".format)
@@ -27,9 +27,9 @@ def made(tmp_path_factory):
     dataset = open_dataset(table, [folder / "e.h5"])
     settings = LinearProbe.Settings(backbone="tiny_clip", dataset="d", c=[0.1])
     fitted = LinearProbe.fit(settings, dataset.split("train"), dataset.split("val"), 0)
-    made_from = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
-    said, held = settings.model_dump(mode="json"), validate(fitted, dataset)
-    model = bundles.Bundle("probe", fitted, said, dataset.fingerprints, made_from, held)
+    provenance = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
+    values, validation = settings.model_dump(mode="json"), validate(fitted, dataset)
+    model = bundles.Bundle("probe", fitted, values, dataset.fingerprints, provenance, validation)
     bundles.save(model, folder / "bundle")
     scored = score(model, dataset)
     yield folder, scored[scored["split"] == "test"].set_index("path")["score"]
@@ -37,6 +37,6 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def bundle(made):
+def bundle(pipeline):
     """The bundle's folder."""
-    return made[0] / "bundle"
+    return pipeline[0] / "bundle"

@@ -39,15 +39,15 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("way", "batch"), [(way, 64) for way in WAYS] + [("together", 1), ("together", 5)])
-def test_scores_are_the_pipelines_whatever_the_way_and_the_batch(made, monkeypatch, way, batch):
-    folder, expected = made
+def test_scores_are_the_pipelines_whatever_the_way_and_the_batch(pipeline, monkeypatch, way, batch):
+    folder, expected = pipeline
     monkeypatch.setenv("AIGID_BATCH", str(batch))  # the cache is empty
     found = WAYS[way](aigid.load(folder / "bundle"), [folder / "images" / name for name in expected.index])
     np.testing.assert_allclose([it.score for it in found], expected, atol=1e-6)
 
 
-def test_bundles_on_one_backbone_share_one_pass(made, monkeypatch):
-    folder, expected = made
+def test_bundles_on_one_backbone_share_one_pass(pipeline, monkeypatch):
+    folder, expected = pipeline
     decoded = []
     monkeypatch.setattr(inputs, "read_bytes", lambda path: decoded.append(path) or read_bytes(path))
     twice = ["--model", folder / "bundle", "--model", folder / "bundle"]
@@ -57,8 +57,8 @@ def test_bundles_on_one_backbone_share_one_pass(made, monkeypatch):
     assert len(decoded) == len(expected)
 
 
-def test_json_is_one_object_a_line_and_nothing_else_on_stdout(made):
-    folder, expected = made
+def test_json_is_one_object_a_line_and_nothing_else_on_stdout(pipeline):
+    folder, expected = pipeline
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
     done = call(folder / "images", folder / "broken.png", "--model", folder / "bundle", "--json")
     found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -71,13 +71,13 @@ def test_json_is_one_object_a_line_and_nothing_else_on_stdout(made):
     assert "broken.png" in done.stderr
 
 
-def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tmp_path):
-    folder, expected = made
+def test_a_detector_that_names_the_generator_gives_each_its_probability(pipeline, tmp_path):
+    folder, expected = pipeline
     dataset = open_dataset(manifest.read(folder / "m.csv"), [folder / "e.h5"])
     settings = KernelSvm.Settings(backbone="tiny_clip", dataset="d")
     fitted = KernelSvm.fit(settings, dataset.split("train"), dataset.split("val"), 0)
-    made_from = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
-    model = bundles.Bundle("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, made_from)
+    provenance = bundles.provenance_of("d", folder / "m.csv", dataset, fitted, demonstration=False)
+    model = bundles.Bundle("svm", fitted, settings.model_dump(mode="json"), dataset.fingerprints, provenance)
     bundles.save(model, tmp_path / "svm")
     scored = score(model, dataset).set_index("path")
     for found in aigid.load(tmp_path / "svm").predict([folder / "images" / name for name in expected.index]):
@@ -86,8 +86,8 @@ def test_a_detector_that_names_the_generator_gives_each_its_probability(made, tm
         assert found.score == pytest.approx(1 - found.details["classes"]["real"], abs=1e-6)
 
 
-def test_the_scores_file_of_a_manifest_can_be_judged(made, tmp_path):
-    folder, _ = made
+def test_the_scores_file_of_a_manifest_can_be_judged(pipeline, tmp_path):
+    folder, _ = pipeline
     out = tmp_path / "scores.csv"
     done = call(folder / "m.csv", "--root", folder / "images", "--model", folder / "bundle", "--csv", out)
     assert done.exit_code == 0, done.stderr
@@ -97,23 +97,23 @@ def test_the_scores_file_of_a_manifest_can_be_judged(made, tmp_path):
     assert json.loads(judged.stdout)["auroc"] > 0.9
 
 
-def test_a_list_on_stdin(made):
-    folder, expected = made
+def test_a_list_on_stdin(pipeline):
+    folder, expected = pipeline
     done = call("-", "--model", folder / "bundle", "--json", input=f"{folder / 'images' / expected.index[0]}\n")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["score"] == pytest.approx(expected.iloc[0], abs=1e-6)
 
 
-def test_a_small_image_is_never_more_than_uncertain(made, tmp_path):
-    folder, _ = made
+def test_a_small_image_is_never_more_than_uncertain(pipeline, tmp_path):
+    folder, _ = pipeline
     Image.new("RGB", (20, 20), (90, 120, 40)).save(tmp_path / "icon.png")
     found = json.loads(call(tmp_path / "icon.png", "--model", folder / "bundle", "--json").stdout)
     assert found["verdict"] == "uncertain"
     assert found["reasons"]
 
 
-def test_a_screenshot_is_uncertain_and_a_photograph_is_not(made, tmp_path):
-    folder, expected = made
+def test_a_screenshot_is_uncertain_and_a_photograph_is_not(pipeline, tmp_path):
+    folder, expected = pipeline
     window = np.full((80, 80, 3), 240, np.uint8)
     window[:12], window[20:60:8, 5:70] = (30, 60, 120), 20
     Image.fromarray(window).save(tmp_path / "screen.png")
@@ -134,8 +134,8 @@ def test_flatness_is_seen_on_a_few_rows(share):
 
 
 @pytest.mark.parametrize("name", ["model.json", "validation.csv", "weights.safetensors"])
-def test_a_changed_byte_is_refused(made, name):
-    folder, expected = made
+def test_a_changed_byte_is_refused(pipeline, name):
+    folder, expected = pipeline
     path = folder / "bundle" / name
     before = path.read_bytes()
     try:
@@ -147,8 +147,8 @@ def test_a_changed_byte_is_refused(made, name):
         path.write_bytes(before)
 
 
-def test_a_bundle_of_another_schema_is_refused(made, tmp_path):
-    folder, _ = made
+def test_a_bundle_of_another_schema_is_refused(pipeline, tmp_path):
+    folder, _ = pipeline
     about = (folder / "bundle/model.json").read_text()
     (tmp_path / "old").mkdir()
     (tmp_path / "old/model.json").write_text(about.replace('"schema_version": 3', '"schema_version": 2'))
@@ -181,8 +181,8 @@ def test_what_is_no_image_is_named_by_its_type(bundle, image):
         aigid.load(bundle).predict(image)
 
 
-def test_mistakes_are_one_line(made, tmp_path):
-    folder, _ = made
+def test_mistakes_are_one_line(pipeline, tmp_path):
+    folder, _ = pipeline
     for arguments, text in (
         ([tmp_path / "nosuch.jpg", "--model", folder / "bundle"], "nosuch.jpg"),
         ([tmp_path, "--model", folder / "bundle"], str(tmp_path)),

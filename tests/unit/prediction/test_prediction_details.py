@@ -43,6 +43,16 @@ def test_a_verdict_that_flips_under_delivery_is_a_caution():
     assert verdict.score_stability({"clean": 0.6, "jpeg50": 0.4}, None)["flips"] == ["jpeg50"]
 
 
+def test_limitations_are_plain_english():
+    training = {"images": {"train": {"real": 9, "vae": 9, "gan": 9}}}
+    model = SimpleNamespace(origin=SimpleNamespace(demonstration=True, training=training))
+    assert verdict.limitations(model, None) == [
+        "a demonstration of the pipeline: its verdicts on real images mean nothing",
+        "calibrated: false: no validation images; verdicts cut the plain score at 0.5",
+        "trained on images of gan, vae alone: how it does on other generators is not known",
+    ]
+
+
 def test_the_map_shows_what_the_score_comes_from(tmp_path):
     image = np.full((64, 64, 3), 90, np.uint8)
     image[8:16, 24:32] = (250, 60, 60)
@@ -64,9 +74,9 @@ def saved(path, text=(), **options):
 
 def test_what_an_image_says_of_itself(tmp_path):
     assert saved(tmp_path / "plain.png") == {}
-    told = "a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
-    found = saved(tmp_path / "webui.png", [("parameters", told)])
-    assert found["generator_parameters"] == {"parameters": told}
+    text = "a cat\nSteps: 20, Sampler: Euler a, Seed: 1"
+    found = saved(tmp_path / "webui.png", [("parameters", text)])
+    assert found["generator_parameters"] == {"parameters": text}
     assert found["summary"] == "parameters of Stable Diffusion web UI"
     assert saved(tmp_path / "note.png", [("Comment", "taken in Paris")]) == {}
     exif = Image.Exif()
