@@ -42,17 +42,17 @@ def state_dict_hash(network: nn.Module) -> str:
 def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Return the tensors of a file, ``.safetensors`` or torch's; InputError as ``checkpoint_errors``.
 
-    With a ``prefix`` only those that begin with it, named without it.
+    With a ``prefix`` only those that begin with it, named without it. Counts of batch norms are left out.
     """
     with checkpoint_errors(path):
         if prefix and path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
-                names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+                names = [name for name in file.keys() if name.startswith(prefix) and not is_count(name)]  # noqa: SIM118
                 return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         for wrapper in ("state_dict", "model_state_dict", "model"):
             state = state.get(wrapper, state)
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items() if not is_count(name)}
         return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
@@ -106,8 +106,13 @@ def load_strict(path: Path | str, state: Mapping[str, Tensor], shapes: Mapping[s
 
 
 def shapes(network: nn.Module) -> dict[str, torch.Size]:
-    """Return the shapes of a network's tensors by name."""
-    return {name: tensor.shape for name, tensor in network.state_dict().items()}
+    """Return the shapes of a network's tensors by name, but for counts."""
+    return {name: tensor.shape for name, tensor in network.state_dict().items() if not is_count(name)}
+
+
+def is_count(name: str) -> bool:
+    """Return whether a tensor is a batch norm's count of batches: no weight."""
+    return name.endswith("num_batches_tracked")
 
 
 def _examples(keys: list[str]) -> str:

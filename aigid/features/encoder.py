@@ -189,7 +189,7 @@ def load_encoder(settings: BackboneSettings) -> nn.Module:
         network = lora.merge(network, Path(settings.adapter))
     if settings.pool not in ("own", "before_projection"):
         vit.FeatureHooks(network, settings.layers, settings.pool)
-    return network
+    return network.eval()  # a batch norm in training takes even a look at its output's width for data
 
 
 SMALLEST = 8  # batch size on CUDA

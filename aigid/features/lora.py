@@ -1,7 +1,9 @@
 """LoRA (Hu et al., 2022) on every linear layer of every block of an encoder: injected, saved alone, merged.
 
-peft adapts linear layers. The two of torch's own attention (open_clip's encoders) are never called, but their weights
-are read; so an adapter is added to those, as a parametrization.
+A 1x1 convolution is a linear layer of every pixel: in a convolutional network's numbered stages those are adapted.
+
+peft adapts both kinds. The two linear layers of torch's own attention (open_clip's encoders) are never called, but their
+weights are read; so an adapter is added to those, as a parametrization.
 """
 
 import json
@@ -41,14 +43,14 @@ class LoraParametrization(nn.Module):
 
 
 def target_modules(encoder: nn.Module) -> list[str]:
-    """Return the linear layers of attention and MLP in the numbered blocks, as DDA; InputError without any."""
+    """Return the linear layers (DDA's choice) and 1x1 convolutions of the numbered blocks; InputError without any."""
     layers = {name: layer for name, layer in encoder.named_modules() if re.search(r"\.\d+\.", name)}
-    names = [name for name, layer in layers.items() if type(layer) is nn.Linear]
+    names = [name for name, layer in layers.items() if type(layer) is nn.Linear or _is_pointwise(layer)]
     names += [
         f"{name}.{key}" for name, layer in layers.items() if isinstance(layer, nn.MultiheadAttention) for key in KEYS
     ]
     if not names:
-        raise InputError("LoRA needs an encoder of numbered blocks with linear layers")
+        raise InputError("LoRA needs an encoder of numbered blocks with linear layers or 1x1 convolutions")
     return names
 
 
@@ -88,7 +90,7 @@ def lora_state_dict(encoder: nn.Module) -> dict[str, Tensor]:
         for factor in "AB":
             value = getattr(layer, f"lora_{factor}")
             tensor: Tensor = value[NAME].get_parameter("weight") if isinstance(value, nn.ModuleDict) else value
-            state[f"{name}.{factor}"] = tensor.detach()
+            state[f"{name}.{factor}"] = _matrix(tensor.detach())
     return state
 
 
@@ -183,8 +185,16 @@ def _lora_layers(encoder: nn.Module) -> dict[str, Any]:
 
 def _weight(encoder: nn.Module, name: str) -> Tensor:
     module, weight = _attention_weight(encoder, name) or (encoder.get_submodule(name), "weight")
-    tensor: Tensor = getattr(module, weight)
-    return tensor
+    return _matrix(getattr(module, weight))
+
+
+def _is_pointwise(layer: nn.Module) -> bool:
+    return type(layer) is nn.Conv2d and layer.kernel_size == (1, 1) and layer.groups == 1
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """Return a view (outputs, inputs) of the weight of a linear layer or of a 1x1 convolution."""
+    return weight.view(weight.shape[:2])
 
 
 def _attention_weight(encoder: nn.Module, name: str) -> tuple[nn.Module, str] | None:

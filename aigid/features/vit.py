@@ -114,6 +114,16 @@ def capture_tokens(encoder: nn.Module, layers: Sequence[int]) -> Iterator[list[T
             hook.remove()
 
 
+def freeze_batch_norms(encoder: nn.Module) -> None:
+    """Let batch norms use the statistics that they hold, and leave them as they are; their scale and shift may learn.
+
+    Small batches of finetuning estimate them badly, and an adapted network must compute in use as in training.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def parameter_prefix(encoder: nn.Module) -> tuple[str, str]:
     """Return the prefix of the encoder's parameter names, and what checkpoints of transformers 4 have in its place."""
     model = getattr(encoder, "model", None)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,11 @@ class ExpertOutput(NamedTuple):
 
 
 class Expert(nn.Module):
-    """Normalised (B, 3, S, S) to logits (B, 2)."""
+    """Normalised (B, 3, S, S) to logits (B, 2).
+
+    Batch norms keep the statistics that they came with: those of a batch of degraded images are noise, and a student in
+    training would be another network than its teacher.
+    """
 
     def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
@@ -36,6 +40,11 @@ class Expert(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.answer(pixels).logits
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        vit.freeze_batch_norms(self.vision_encoder)
+        return self
 
     def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
         """Return logits, and what they come from."""
@@ -65,7 +74,11 @@ def p_generated(logits: Tensor) -> Tensor:
 
 def state_dict(expert: Expert) -> dict[str, Tensor]:
     """Return the tensors by the names of the published checkpoints: ``vision_encoder.*``, ``classifier.{0,3}.*``."""
-    return {_rename_keys(expert, name, to=True): tensor for name, tensor in expert.state_dict().items()}
+    return {
+        _rename_keys(expert, name, to=True): tensor
+        for name, tensor in expert.state_dict().items()
+        if not checkpoints.is_count(name)
+    }
 
 
 def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> Expert:
@@ -93,7 +106,7 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
 def without_head(settings: BackboneSettings) -> BackboneSettings:
     """Return the same architecture without anyone's weights."""
     library = import_module(f"aigid.features.loaders.{settings.library}")
-    config = settings.config or library.architecture(settings.model)
+    config = settings.config or library.architecture(settings if settings.library == "timm" else settings.model)
     return settings.model_copy(update={"config": config, "weights": None, "high_pass": False})
 
 

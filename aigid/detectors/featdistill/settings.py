@@ -22,16 +22,16 @@ def _known(name: str | None) -> str | None:
 Policy = Annotated[str | None, BeforeValidator(_known)]
 
 
-def _check_layers(settings: BackboneSettings) -> BackboneSettings:
-    if settings.library == "timm":
-        raise ValueError("an expert's encoder is open_clip's or transformers'")
+def _require_torch(settings: BackboneSettings) -> BackboneSettings:
+    if settings.library == "onnx":
+        raise ValueError("an expert's encoder is trained: want library: open_clip, transformers or timm, not onnx")
     return settings
 
 
 class ExpertSettings(Settings):
     """One expert; the paper's differ in pairs by nothing that it states, ours by their seed."""
 
-    backbone: Annotated[BackboneSettings, AfterValidator(_check_layers)]
+    backbone: Annotated[BackboneSettings, AfterValidator(_require_torch)]
     seed: int
     lora: LoraSettings | None = None  # train adapters in every block instead of the whole encoder
     gradient_checkpointing: bool = False  # of activations: a third more computing, a fraction of the memory
@@ -71,7 +71,9 @@ class Stage2Settings(OptimizerSettings):
     head_learning_rate: Positive = 5e-5
     mode: Literal["l2", "crd_ema", "none"] = "l2"  # none: the control, as long but without a teacher
     distill_weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
-    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)  # l2: blocks whose tokens are held, averaged
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (
+        -1,
+    )  # l2: blocks (stages) whose tokens (pixels) are held, averaged
     teacher_view: Literal["clean", "same"] = "clean"  # what the teacher sees: the crop as it was, or as degraded
     preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
     momentum: tuple[Share, Share] = (0.99, 0.9999)  # crd_ema: of the moving teacher, at the first and last step

@@ -1,6 +1,7 @@
 """An expert: a frozen encoder with LoRA, and a linear classifier of its features."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.features import checkpoints, lora
+from aigid.features import checkpoints, lora, vit
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import load_encoder
 from aigid.features.preprocess import Preprocess
@@ -24,6 +25,11 @@ class Expert(nn.Module):
         with torch.inference_mode():
             width = encoder(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1]
         self.head = nn.Linear(width, 1)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        vit.freeze_batch_norms(self.encoder)  # the adapters are merged into a network of these statistics
+        return self
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,6 @@ CHECKPOINT_FILTERS: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = { 
     eva.Eva: eva.checkpoint_filter_fn,
     vision_transformer.VisionTransformer: vision_transformer.checkpoint_filter_fn,
 }
-NUM_BATCHES = "num_batches_tracked"  # of batch norms: counts, no weights
 CLASSIFIERS = ("head.", "classifier.", "fc.")  # of a network that is taken without
 
 
@@ -45,14 +44,18 @@ def build(settings: BackboneSettings, pretrained: bool = False) -> nn.Module:
     """Return the network with random or timm's pretrained weights; InputError for a model that timm does not know."""
     options: dict[str, Any] = {"num_classes": 0}
     if settings.config is not None:
-        if "img_size" in settings.config or "patch_size" in settings.config:
+        if not timm.is_model(settings.model):
             return vision_transformer.VisionTransformer(**settings.config, **options)
         return timm.create_model(settings.model, **settings.config, **options)
+    return timm.create_model(settings.model, pretrained=pretrained, **architecture(settings), **options)
+
+
+def architecture(settings: BackboneSettings) -> dict[str, Any]:
+    """Return the configuration by which ``build`` makes a model of timm for the settings' image size."""
     _require_known(settings.model)
     kind = inspect.signature(timm.model_entrypoint(settings.model)).return_annotation
-    if isinstance(kind, type) and "img_size" in inspect.signature(kind).parameters:
-        options["img_size"] = settings.preprocess.size
-    return timm.create_model(settings.model, pretrained=pretrained, **options)
+    sized = isinstance(kind, type) and "img_size" in inspect.signature(kind).parameters
+    return {"img_size": settings.preprocess.size} if sized else {}
 
 
 def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
@@ -81,24 +84,18 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path):
         network = build(settings)
-        state = checkpoints.read(path)
+        state = checkpoints.strip_prefix(checkpoints.read(path))
         if filter_ := next((f for kind, f in CHECKPOINT_FILTERS.items() if isinstance(network, kind)), None):
             state = filter_(state, network)
         elif settings.pretrained in weights.WHEEL_FILES and settings.weights is None:
             state = _in_order(state, network)
         state = {name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)}
-        checkpoints.load_strict(path, state, _shapes(network))
+        checkpoints.load_strict(path, state, checkpoints.shapes(network))
         network.load_state_dict(state, strict=False)
     return network
 
 
-def _shapes(network: nn.Module) -> dict[str, torch.Size]:
-    """Return the shapes of all tensors that a checkpoint must hold."""
-    return {name: shape for name, shape in checkpoints.shapes(network).items() if not name.endswith(NUM_BATCHES)}
-
-
 def _in_order(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Name the tensors of another implementation of the same network, whose order is the same, as timm does."""
-    tensors = {name: value for name, value in state.items() if not name.endswith(NUM_BATCHES)}
-    names = [*_shapes(network), "classifier.weight", "classifier.bias"]
-    return dict(zip(names, tensors.values(), strict=True))
+    names = [*checkpoints.shapes(network), "classifier.weight", "classifier.bias"]
+    return dict(zip(names, state.values(), strict=True))

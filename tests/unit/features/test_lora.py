@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from aigid.core.errors import InputError
-from aigid.features import checkpoints, lora
+from aigid.features import checkpoints, lora, vit
 from aigid.features.backbones import LoraSettings, backbone_settings
 from aigid.features.encoder import load_encoder
 
@@ -22,6 +22,8 @@ ENCODERS = {
                                         "intermediate_size": 96}}),
     "dinov2": ("tiny_siglip", {"config": {"model_type": "dinov2", "image_size": 32, "patch_size": 8, "hidden_size": 48,
                                           "num_hidden_layers": 2, "num_attention_heads": 3}}),
+    "efficientnet": ("tiny_vit", {"model": "test_efficientnet", "config": {}}),
+    "resnet": ("tiny_vit", {"model": "test_resnet", "config": {}}),
 }  # fmt: skip
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -46,7 +48,7 @@ def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name, tmp_
     with torch.inference_mode():
         assert torch.equal(adapted(PIXELS), bare(PIXELS))
         rows = trained(adapted)(PIXELS)
-        assert (rows - bare(PIXELS)).abs().max() > 1e-2
+        assert (rows - bare(PIXELS)).abs().max() > 1e-2 * bare(PIXELS).abs().max()
         lora.save(adapted, checkpoints.state_dict_hash(bare), LORA, tmp_path / "a.safetensors", {})
         merged = lora.merge(encoder(name), tmp_path / "a.safetensors")
         torch.testing.assert_close(merged(PIXELS), rows, atol=1e-5, rtol=1e-5)
@@ -54,6 +56,31 @@ def test_untrained_it_is_the_base_bit_for_bit_and_merged_it_is_itself(name, tmp_
         torch.testing.assert_close(folded(PIXELS), rows, atol=1e-5, rtol=1e-5)
     for plain in (merged, folded):
         assert {name for name, _ in plain.named_parameters()} == {name for name, _ in bare.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["efficientnet", "resnet"])
+def test_of_a_convolutional_network_it_sits_on_the_1x1_convolutions_of_every_stage(name, tmp_path):
+    bare = encoder(name)
+    expected = {
+        key.removesuffix(".weight"): value
+        for key, value in bare.named_parameters()
+        if value.ndim == 4 and value.shape[2:] == (1, 1) and re.search(r"\.\d+\.", key)
+    }
+    grouped = {key for key, layer in bare.named_modules() if getattr(layer, "groups", 1) > 1}
+    assert set(lora.target_modules(bare)) == set(expected) - grouped
+    assert "conv_stem" not in expected
+    adapted = trained(lora.inject(encoder(name), LORA, seed=0))
+    state = lora.lora_state_dict(adapted)
+    assert {key: tuple(value.shape) for key, value in state.items()} == lora.shapes(bare, LORA.rank)
+    lora.save(adapted, checkpoints.state_dict_hash(bare), LORA, tmp_path / "a.safetensors", {})
+    merged = lora.merge(encoder(name), tmp_path / "a.safetensors")
+    first = next(iter(expected))
+    change = (state[f"{first}.B"].double() @ state[f"{first}.A"].double() * LORA.alpha / LORA.rank)[..., None, None]
+    torch.testing.assert_close(merged.get_parameter(f"{first}.weight"), (expected[first] + change).float())
+    with torch.inference_mode():
+        own = adapted(PIXELS)
+        assert (merged(PIXELS) - own).abs().max() <= 1e-6 * own.abs().max()
+        torch.testing.assert_close(lora.load(encoder(name), tmp_path / "a.safetensors")(PIXELS), own, atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("timm", 4), ("open_clip", 4), ("siglip", 6), ("clip", 6), ("dinov2", 6)])
@@ -141,7 +168,7 @@ def test_what_it_refuses(tmp_path):
         encoder(adapter=str(tmp_path / "less.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["timm", "open_clip", "siglip"])
+@pytest.mark.parametrize("name", ["timm", "open_clip", "siglip", "efficientnet"])
 def test_gradient_checkpointing_gives_the_same_gradients(name):
     layers_found = []
     for checkpointing in (False, True):
