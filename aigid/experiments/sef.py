@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate, relu
 
 from aigid.core import seeding
@@ -25,6 +25,7 @@ from aigid.detectors.sef.model import Expert, p_generated
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
+from aigid.features.vit import vit_parts
 from aigid.images.decode import decode
 from aigid.metrics import intervals
 
@@ -112,10 +113,15 @@ def table(
 def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return how much each pixel speaks for "generated", (N, S, S) float32 in [0, 1] (Selvaraju et al., ICCV 2017).
 
-    The activations are the patches' tokens before the last block, as what leaves it counts by its class token alone.
+    The activations are a convolutional network's last feature maps, or the patches' tokens before a transformer's last
+    block, as what leaves it counts by its class token alone.
     """
     seen: list[Tensor] = []
-    watch = _last_block(expert.encoder).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    blocks, _, num_prefix = vit_parts(expert.encoder)
+    if num_prefix is None:
+        watch = blocks[-1].register_forward_hook(lambda _, inputs, output: seen.append(output))
+    else:
+        watch = blocks[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     pixels = normalize(
         np.stack([resize_and_crop(image, expert.preprocess) for image in images]), expert.preprocess, expert.device
     )
@@ -124,11 +130,12 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
             _, logits = expert(pixels.requires_grad_())
     finally:
         watch.remove()
-    (tokens,) = seen
-    (gradient,) = torch.autograd.grad(logits.sum(), tokens)
-    side = int(tokens.shape[1] ** 0.5)  # other tokens come first
-    weights = gradient[:, -(side**2) :].mean(dim=1, keepdim=True)
-    maps = relu((weights * tokens[:, -(side**2) :]).sum(dim=2)).view(-1, 1, side, side)
+    gradients = torch.autograd.grad(logits.sum(), seen)
+    gradient, tokens = (
+        part.flatten(2).mT if num_prefix is None else part[:, num_prefix:] for part in (*gradients, *seen)
+    )
+    side = int(tokens.shape[1] ** 0.5)
+    maps = relu((gradient.mean(dim=1, keepdim=True) * tokens).sum(dim=2)).view(-1, 1, side, side)
     maps = interpolate(maps.detach(), size=pixels.shape[-2:], mode="bilinear")[:, 0]
     return (maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
 
@@ -185,10 +192,3 @@ def gate_weight_figure(weights: np.ndarray, generators: np.ndarray, expert: str)
     axes.invert_yaxis()
     axes.set(xlabel=f"the gate's weight of expert {expert}; the rest is the other's")
     return figure
-
-
-def _last_block(network: nn.Module) -> nn.Module:
-    stacks = [
-        module for module in network.modules() if isinstance(module, nn.ModuleList | nn.Sequential) and len(module)
-    ]
-    return max(stacks, key=lambda stack: sum(value.numel() for value in stack.parameters()))[-1]

@@ -2,8 +2,8 @@
 
 A 1x1 convolution is a linear layer of every pixel: in a convolutional network's numbered stages those are adapted.
 
-peft adapts both kinds. The two linear layers of torch's own attention (open_clip's encoders) are never called, but their
-weights are read; so an adapter is added to those, as a parametrization.
+peft adapts both kinds. The two linear layers of torch's own attention (open_clip's encoders) are never called, but
+their weights are read; so an adapter is added to those, as a parametrization.
 """
 
 import json

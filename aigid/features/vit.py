@@ -32,7 +32,10 @@ def vit_parts(encoder: Any) -> VitParts:
     if hasattr(encoder, "num_prefix_tokens"):
         return VitParts(encoder.blocks, encoder.norm, encoder.num_prefix_tokens)
     if hasattr(encoder, "feature_info"):
-        return VitParts(list(getattr(encoder, "stages", None) or encoder.blocks), nn.Identity(), None)
+        stages = list(getattr(encoder, "stages", None) or encoder.blocks)
+        # Gradient checkpointing calls the layers of a sequential stage, not the stage: its output is that of the last.
+        last = [stage[-1] if isinstance(stage, nn.Sequential) else stage for stage in stages]
+        return VitParts(last, nn.Identity(), None)
     model: Any = getattr(encoder, "model", None)
     model = getattr(model, "vision_model", model)
     if hasattr(model, "post_layernorm"):

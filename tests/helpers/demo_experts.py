@@ -36,7 +36,8 @@ OPEN_CLIP = {
     },
     "preprocess": {"size": 16},
 }
-TOWERS = {"siglip": SIGLIP, "clip": CLIP, "open_clip": OPEN_CLIP}
+EFFICIENTNET = {"library": "timm", "model": "test_efficientnet", "config": {}, "preprocess": {"size": 16}}
+TOWERS = {"siglip": SIGLIP, "clip": CLIP, "open_clip": OPEN_CLIP, "efficientnet": EFFICIENTNET}
 
 
 def expert(kind="siglip", seed=0):

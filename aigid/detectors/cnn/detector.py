@@ -19,6 +19,7 @@ from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import LOG_COLUMNS, build_model, predict, train
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
+from aigid.features.backbones import backbone_settings
 from aigid.training import distributed, loop
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -78,6 +79,11 @@ class Cnn(BaseDetector):
         logits = predict(self.net, images, np.arange(len(images)), self.settings.hflip_tta)
         shares: Floats = softmax(logits.astype(np.float64), axis=2).mean(axis=0)
         return shares
+
+    def backbones(self, samples: Samples) -> list[dict[str, Any]]:
+        """Return the backbone whose weights it started from, if any."""
+        name = self.settings.pretrained
+        return [backbone_settings(name).model_dump(mode="json")] if isinstance(name, str) else []
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``weights.safetensors``, and a copy of the VAE."""

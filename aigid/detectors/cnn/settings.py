@@ -27,8 +27,9 @@ class CnnSettings(Settings):
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the training images
     latent: Literal["mode", "sample"] = "mode"  # the VAE's; the published code samples
     model: str = "efficientnet_b0"  # any of timm
-    pretrained: bool = False  # timm's weights, from the hub or from ``weights``; the stem is always fresh
-    weights: str | None = None  # a local file for ``pretrained``
+    pretrained: bool | str = False  # timm's weights, from the hub or from ``weights``; or a backbone's, by its name
+    weights: str | None = None  # a local file for ``pretrained: true``
+    stem: Literal["random", "adapted"] = "random"  # adapted: the pretrained filters of RGB, repeated over all channels
     stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=2)] = 8

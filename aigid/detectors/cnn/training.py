@@ -7,12 +7,17 @@ import numpy as np
 import timm
 import torch
 from sklearn.metrics import f1_score
+from timm.layers import Conv2dSame
+from timm.models import adapt_input_conv
 from torch import nn
 from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
+from aigid.features import checkpoints
+from aigid.features.backbones import BackboneSettings, backbone_settings
+from aigid.features.encoder import load_encoder
 from aigid.training import distributed, loop
 from aigid.training.distributed import sync_batch_norm
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
@@ -23,26 +28,57 @@ LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "v
 
 
 def build_model(settings: CnnSettings, num_classes: int) -> nn.Module:
-    """Return (B, C, S, S) to (B, ``num_classes``), whose first convolution is initialized anew, as in NYCU's code."""
+    """Return (B, C, S, S) to (B, ``num_classes``), whose first convolution takes as many channels as there are."""
+    net = _create(settings, num_classes)
+    if isinstance(settings.pretrained, str):
+        _load_backbone(net, settings.model, settings.pretrained)
+    name = net.pretrained_cfg.get("first_conv")
+    stem = net.get_submodule(name) if isinstance(name, str) and name else None
+    if not isinstance(stem, nn.Conv2d):
+        raise InputError(f"cnn.model={settings.model!r}: its first layer is no single convolution")
+    net.set_submodule(name, _new_stem(stem, settings))
+    network: nn.Module = net.to(memory_format=torch.channels_last)
+    return network
+
+
+def _create(settings: CnnSettings, num_classes: int) -> Any:
+    """Return timm's network for three channels, of random weights, or of those of the hub or a file."""
     overlay = {"file": settings.weights} if settings.weights else None
+    options = {"pretrained": settings.pretrained is True, "pretrained_cfg_overlay": overlay}
     try:
-        net: Any = timm.create_model(
-            settings.model, pretrained=settings.pretrained, num_classes=num_classes, pretrained_cfg_overlay=overlay
-        )
+        return timm.create_model(settings.model, num_classes=num_classes, **options)
     except RuntimeError as failure:
         raise InputError(f"cnn.model={settings.model!r}: {str(failure).splitlines()[0]}") from None
     except Exception as failure:  # the hub's client raises a dozen kinds
         reason = str(failure).splitlines()[0]
         raise InputError(f"cnn.model={settings.model!r}: its weights: {reason}; cnn.weights names a file") from None
-    name = net.pretrained_cfg.get("first_conv")
-    stem = net.get_submodule(name) if isinstance(name, str) and name else None
-    if not isinstance(stem, nn.Conv2d):
-        raise InputError(f"cnn.model={settings.model!r}: its first layer is no single convolution")
-    size, channels = stem.kernel_size[0], settings.num_channels
-    fresh = nn.Conv2d(channels, stem.out_channels, size, settings.stem_stride, size // 2, bias=stem.bias is not None)
-    net.set_submodule(name, fresh)
-    network: nn.Module = net.to(memory_format=torch.channels_last)
-    return network
+
+
+def _load_backbone(net: Any, model: str, name: str) -> None:
+    """Give a network all weights of a backbone but the classifier's; InputError where that is another network."""
+    backbone = backbone_settings(name)
+    if not isinstance(backbone, BackboneSettings) or (backbone.library, backbone.model) != ("timm", model):
+        raise InputError(f"cnn.pretrained={name!r}: want a backbone that is timm's {model}, as cnn.model says")
+    keys = net.load_state_dict(load_encoder(backbone).state_dict(), strict=False)
+    classifier = f"{net.pretrained_cfg['classifier']}."
+    checkpoints.check(name, [key for key in keys.missing_keys if not key.startswith(classifier)], keys.unexpected_keys)
+
+
+def _new_stem(old: nn.Conv2d, settings: CnnSettings) -> nn.Conv2d:
+    """Return the first convolution for all channels: random, as in NYCU's code, or adapted from that of RGB.
+
+    timm's adaptation repeats the filters over the channels, times 3 / channels, which keeps the scale of its output.
+    """
+    shape = settings.num_channels, old.out_channels, old.kernel_size[0], settings.stem_stride
+    if settings.stem == "random":
+        return nn.Conv2d(*shape, old.kernel_size[0] // 2, bias=old.bias is not None)
+    padding = {} if isinstance(old, Conv2dSame) else {"padding": old.padding}  # Conv2dSame pads as TensorFlow does
+    stem = type(old)(*shape, bias=old.bias is not None, **padding)
+    with torch.no_grad():
+        stem.weight.copy_(adapt_input_conv(settings.num_channels, old.weight))
+        if stem.bias is not None and old.bias is not None:
+            stem.bias.copy_(old.bias)
+    return stem
 
 
 def train(

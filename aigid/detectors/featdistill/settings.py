@@ -71,9 +71,7 @@ class Stage2Settings(OptimizerSettings):
     head_learning_rate: Positive = 5e-5
     mode: Literal["l2", "crd_ema", "none"] = "l2"  # none: the control, as long but without a teacher
     distill_weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
-    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (
-        -1,
-    )  # l2: blocks (stages) whose tokens (pixels) are held, averaged
+    layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)  # l2: blocks or stages whose tokens are compared
     teacher_view: Literal["clean", "same"] = "clean"  # what the teacher sees: the crop as it was, or as degraded
     preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
     momentum: tuple[Share, Share] = (0.99, 0.9999)  # crd_ema: of the moving teacher, at the first and last step

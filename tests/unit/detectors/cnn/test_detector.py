@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -29,6 +30,9 @@ from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.protocol import score_views
 from aigid.detectors.samples import Samples
 from aigid.experiments.cnn_ablation import ablate, channel_sets
+from aigid.features.backbones import backbone_settings
+from aigid.features.encoder import load_encoder
+from aigid.features.registry import BACKBONES
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.loop import Trainer
 from tests.helpers.tiny_models import VAE
@@ -389,6 +393,42 @@ def test_the_stem(dataset):
         training.build_model(SETTINGS.model_copy(update={"model": "nonet"}), 3)
     with pytest.raises(InputError, match="is no single convolution"):
         training.build_model(SETTINGS.model_copy(update={"model": "mobileone_s0"}), 3)
+
+
+def test_a_backbone_gives_its_weights_and_its_first_filters_serve_all_channels(monkeypatch):
+    section = {"library": "timm", "model": "test_efficientnet", "config": {}, "seed": 3, "preprocess": {"size": 16}}
+    monkeypatch.setitem(BACKBONES, "small", section)
+    settings = SETTINGS.model_copy(update={"pretrained": "small", "stem": "adapted"})
+    encoder, net = load_encoder(backbone_settings("small")), training.build_model(settings, 3)
+    stem, expected = net.conv_stem.weight, encoder.conv_stem.weight
+    torch.testing.assert_close(stem, expected[:, [0, 1, 2, 0, 1]] * 3 / 5)
+    assert net.conv_stem.stride == (1, 1)
+    others = [name for name, _ in encoder.named_parameters() if not name.startswith("conv_stem")]
+    assert len(others) > 20
+    assert all(torch.equal(net.get_parameter(name), encoder.get_parameter(name)) for name in others)
+    fresh = training.build_model(settings.model_copy(update={"stem": "random"}), 3)
+    assert torch.equal(fresh.get_parameter(others[0]), net.get_parameter(others[0]))
+    assert not torch.allclose(fresh.conv_stem.weight, stem)
+    random = training.build_model(settings.model_copy(update={"pretrained": False}), 3)
+    assert {key: value.shape for key, value in random.state_dict().items()} == {
+        key: value.shape for key, value in net.state_dict().items()
+    }
+    (backbone,) = Cnn(net, settings, ["real", "a", "b"], Path("vae")).backbones(None)
+    assert backbone["model"] == "test_efficientnet"
+    with pytest.raises(InputError, match="want a backbone that is timm's test_resnet"):
+        training.build_model(settings.model_copy(update={"model": "test_resnet"}), 3)
+
+
+def test_a_stem_that_pads_as_tensorflow_keeps_padding_so():
+    settings = SETTINGS.model_copy(update={"model": "tf_efficientnet_lite0", "stem": "adapted", "channels": ("rgb",)})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = training.build_model(settings.model_copy(update={"stem_stride": 2}), 3).eval()
+        torch.manual_seed(0)
+        expected = timm.create_model("tf_efficientnet_lite0", num_classes=3).eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(pixels), expected(pixels), atol=1e-5, rtol=1e-4)
 
 
 def test_what_it_refuses(dataset, vae, tmp_path):

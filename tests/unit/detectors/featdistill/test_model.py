@@ -62,7 +62,7 @@ def test_a_checkpoint_of_the_published_form_loads(kind, wrapped, tmp_path):
     assert {name for name in state if not name.startswith("vision_encoder.")} == {
         f"classifier.{layer}.{part}" for layer in (0, 3) for part in ("weight", "bias")
     }
-    if kind != "open_clip":  # as transformers 4 named the tower of either kind
+    if kind in ("siglip", "clip"):  # as transformers 4 named the tower of either kind
         assert "vision_encoder.vision_model.embeddings.patch_embedding.weight" in state
     file = tmp_path / f"Expert_1_{kind}.pth"
     torch.save({"model_state_dict": state, "epoch": 2} if wrapped else state, file)
@@ -98,7 +98,10 @@ def test_dense_tokens_are_the_last_hidden_states_of_the_patches(kind):
     pixels = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         answer = made.answer(pixels, (-1, 0))
-        if kind == "open_clip":
+        if kind == "efficientnet":  # a token is a pixel of a stage's feature maps
+            expected = made.vision_encoder.forward_intermediates(pixels, indices=1, intermediates_only=True)[0]
+            expected = expected.flatten(2).transpose(1, 2)
+        elif kind == "open_clip":
             made.vision_encoder.output_tokens = True
             expected = made.vision_encoder(pixels)[1]
         else:
@@ -106,9 +109,21 @@ def test_dense_tokens_are_the_last_hidden_states_of_the_patches(kind):
             expected = model(pixel_values=pixels).last_hidden_state
             if kind == "clip":  # its last hidden state comes before the last norm, the class token first
                 expected = model.vision_model.post_layernorm(expected)[:, 1:]
-    assert answer.tokens[0].shape == (2, 16, 16)
+    assert answer.tokens[0].shape == ((2, 1, 64) if kind == "efficientnet" else (2, 16, 16))
     torch.testing.assert_close(answer.tokens[0], expected)
-    assert not torch.allclose(answer.tokens[1], expected)
+    assert answer.tokens[1].shape != expected.shape or not torch.allclose(answer.tokens[1], expected)
+
+
+def test_batch_norms_keep_their_statistics_in_training():
+    made = experts.build(expert("efficientnet")).train()
+    assert made.classifier.training
+    before = {name: value.clone() for name, value in made.named_buffers()}
+    pixels = torch.randn(4, 3, 16, 16) * 9
+    learning = made.vision_encoder(pixels)
+    learning.square().mean().backward()
+    assert made.vision_encoder.bn1.weight.grad.abs().max() > 0  # scale and shift learn
+    assert all(torch.equal(value, before[name]) for name, value in made.named_buffers())
+    torch.testing.assert_close(learning, made.eval().vision_encoder(pixels))
 
 
 @pytest.mark.parametrize("kind", TOWERS)

@@ -270,6 +270,7 @@ class Plain(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.num_prefix_tokens, self.norm = 1, nn.Identity()
         self.blocks = nn.ModuleList([nn.Linear(3, 3), nn.Identity()])
         nn.init.eye_(self.blocks[0].weight)
         nn.init.zeros_(self.blocks[0].bias)
@@ -280,10 +281,24 @@ class Plain(nn.Module):
         return self.blocks[1](tokens)[:, 1:].mean(dim=1)
 
 
-def test_grad_cam_by_hand(domains):
+class Convolutional(nn.Module):
+    """The same of feature maps."""
+
+    feature_info = ()
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.AvgPool2d(8)])
+
+    def forward(self, pixels):
+        return self.blocks[0](pixels).mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("encoder", [Plain, Convolutional])
+def test_grad_cam_by_hand(domains, encoder):
     """Where all patches count alike, the map is what speaks for "generated" in each patch's own colour."""
     how = Preprocess(size=32, resize="none")
-    one = model.Expert(Plain(), how, "")
+    one = model.Expert(encoder(), how, "")
     nn.init.constant_(one.head.weight, 0.5)
     images = [domains["gan"].read(place)[1] for place in range(6)]
     pixels = normalize(np.stack(images), how, torch.device("cpu"))
