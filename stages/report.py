@@ -15,6 +15,7 @@ from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.evaluate import Section, read_results, write_curves
 from aigid.report import cards, report, studies
+from aigid.training import prior
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -27,6 +28,7 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     detectors, sections = names(), {}
     audits = {dataset: read_audit(results / "audit" / f"{dataset}.json") for dataset in datasets}
     warnings = [line for dataset, audit in audits.items() for line in audit_report.summary_lines(audit, dataset)]
+    warnings += prior.warnings(results / "training")
     for path in sorted(results.glob("crossing/*.csv")):
         table = studies.read(path, studies.CROSS_GENERATOR)
         sections[f"Generators across: {path.stem}"] = studies.cross_generator_section(table)

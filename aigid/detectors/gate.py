@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes, require_finite
+from aigid.training import prior
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 FILE = "weights.safetensors"
@@ -83,6 +85,7 @@ class Head(nn.Module):
     def __init__(self, widths: Sequence[int], width: int | None) -> None:
         super().__init__()
         self.widths, self.maps = list(widths), None
+        self.num_losses, self.log = 1, pd.DataFrame()  # cross-entropies in the loss; and the log of its training
         if width is not None:
             self.register_buffer("mean", torch.zeros(sum(widths)))
             self.register_buffer("scale", torch.ones(sum(widths)))
@@ -139,6 +142,7 @@ class AveragedHead(Head):
 
     def __init__(self, widths: Sequence[int], width: int | None, hidden: int) -> None:
         super().__init__(widths, width)
+        self.num_losses = len(widths)
         self.outs = nn.ModuleList(nn.Linear(width or size, 1) for size in widths)
 
     def per_encoder_logits(self, x: Tensor) -> Tensor:
@@ -148,7 +152,7 @@ class AveragedHead(Head):
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the sum of the K cross-entropies."""
         logits = self.per_encoder_logits(x)
-        return binary_cross_entropy_with_logits(logits, y[:, None].expand_as(logits)) * len(self.widths)
+        return binary_cross_entropy_with_logits(logits, y[:, None].expand_as(logits)) * self.num_losses
 
     def forward(self, x: Tensor) -> Tensor:
         return self.per_encoder_logits(x).sigmoid().mean(dim=1)
@@ -181,8 +185,10 @@ def train_head(
     def loss(rows: Tensor) -> Tensor:
         return head.loss(x[rows], y[rows])
 
-    for _ in range(settings.epochs):
-        train_epoch(optimizer, loss, len(y), settings.batch_size, generator, y.device)
+    losses = [
+        train_epoch(optimizer, loss, len(y), settings.batch_size, generator, y.device) for _ in range(settings.epochs)
+    ]
+    head.log = prior.table(losses, head.num_losses * prior.prior_loss(y.cpu()))
     return head.requires_grad_(False)
 
 
@@ -212,7 +218,9 @@ class GatedFusion(EmbeddingDetector):
         head.scale.copy_(torch.from_numpy(1 / std))
         x, y = torch.from_numpy(train.x).to(device), torch.from_numpy(train.y).to(device)
         train_head(head, x, y, settings, ((cls.kind, "head", seed), (cls.kind, "rows", seed)))
-        return cls(head, {"widths": head.widths, "width": settings.width, "hidden": settings.hidden})
+        fitted = cls(head, {"widths": head.widths, "width": settings.width, "hidden": settings.hidden})
+        fitted.logs = {"head": head.log}
+        return fitted
 
     def p_generated(self, embeddings: Floats) -> Floats:
         return by_rows(self.head, embeddings, self.head)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
@@ -28,7 +29,7 @@ from aigid.detectors.samples import (
     unit_rows,
 )
 from aigid.features.backbones import BackboneSettings, ConcatSettings
-from aigid.training import tabular
+from aigid.training import prior, tabular
 
 if TYPE_CHECKING:
     from aigid.features.loaders.open_clip import TextEncoder
@@ -55,7 +56,9 @@ class OccSettings(Settings):
     epsilon: Annotated[float, Field(ge=0)] = 0.1  # how far half of the real images' embeddings are pushed
 
 
-def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncoder", seed: int) -> Floats:
+def learn_prompts(
+    settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncoder", seed: int
+) -> tuple[Floats, pd.DataFrame]:
     """Return texts (K - 1, 2, D) float32, real and fake of each generator.
 
     ``x`` (N, D) float32 rows of length 1, ``y`` (N,) their classes, 0 being real. The classifiers are independent and
@@ -69,7 +72,9 @@ def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncod
     members = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, int(y.max()) + 1)]
     size = settings.batch_size
     steps = max(-(-max(map(len, members)) // size), 1)
+    losses = []
     for epoch in range(settings.epochs):
+        total = 0.0
         for group in sgd.param_groups:
             group["lr"] = learning_rate_at(settings, epoch)
         orders = [rows_of[torch.randperm(len(rows_of), generator=generator)] for rows_of in members]
@@ -77,11 +82,14 @@ def learn_prompts(settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncod
             batch = torch.stack([order[torch.arange(step * size, (step + 1) * size) % len(order)] for order in orders])
             targets = (labels[batch] > 0).float()
             sgd.zero_grad()
-            torch.autograd.backward(loss(prompts(), rows[batch], targets, encoder.scale, settings.epsilon, generator))
+            value = loss(prompts(), rows[batch], targets, encoder.scale, settings.epsilon, generator)
+            torch.autograd.backward(value)
             sgd.step()
+            total += float(value.detach())
+        losses.append(total / steps)
     with torch.no_grad():
         texts: Floats = prompts().numpy()
-    return texts
+    return texts, prior.table(losses, sum(prior.prior_loss(labels[rows_of]) for rows_of in members))
 
 
 def learning_rate_at(settings: OccSettings, epoch: int) -> float:
@@ -165,8 +173,10 @@ class OccClip(EmbeddingDetector):
             mean, std = mean_and_std(train.x)
             arrays = {"mean": mean.astype(np.float32), "inverse": (1 / std).astype(np.float32)}
         y = encode_labels(train.generators, classes, "train")
-        texts = learn_prompts(settings, _prepare(train.x, arrays), y, encoder, seed)
-        return cls(arrays | {"texts": texts, "scale": np.array([encoder.scale])}, classes)
+        texts, log = learn_prompts(settings, _prepare(train.x, arrays), y, encoder, seed)
+        fitted = cls(arrays | {"texts": texts, "scale": np.array([encoder.scale])}, classes)
+        fitted.logs = {"prompts": log}
+        return fitted
 
     def log_odds(self, embeddings: Floats) -> Floats:
         """Return the log-odds (N, K - 1) float64 of each generator against real images."""

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes
+from aigid.training import prior
 
 SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default
@@ -42,7 +43,7 @@ class LinearProbe(EmbeddingDetector):
     def fit(cls, settings: ProbeSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit on train for every C, choose the one that ranks val best (the first of equals); the seed is unused."""
         from sklearn.linear_model import LogisticRegression  # a second to import, which `predict` need not wait for
-        from sklearn.metrics import roc_auc_score
+        from sklearn.metrics import log_loss, roc_auc_score
 
         require_both_classes(train, "train")
         if len(settings.c) > 1:
@@ -57,7 +58,9 @@ class LinearProbe(EmbeddingDetector):
             fits[c] = (weight, float(model.intercept_[0] - weight @ mean))
         aurocs = {c: float(roc_auc_score(val.y, val.x @ weight)) for c, (weight, _) in fits.items() if len(fits) > 1}
         best = max(fits, key=lambda c: aurocs.get(c, 0.0))
-        return cls(*fits[best], {"c": best, "val_auroc": {str(c): auroc for c, auroc in aurocs.items()}})
+        fitted = cls(*fits[best], {"c": best, "val_auroc": {str(c): auroc for c, auroc in aurocs.items()}})
+        fitted.logs = {"fit": prior.table([log_loss(train.y, fitted.p_generated(train.x))], prior.prior_loss(train.y))}
+        return fitted
 
     def p_generated(self, embeddings: Floats) -> Floats:
         return 1 / (1 + np.exp(-np.clip(embeddings @ self.weight + self.bias, -700, 700)))

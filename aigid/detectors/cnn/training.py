@@ -18,13 +18,13 @@ from aigid.detectors.cnn.settings import CnnSettings
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import load_encoder
-from aigid.training import distributed, loop
+from aigid.training import distributed, loop, prior
 from aigid.training.distributed import sync_batch_norm
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 EVAL_BATCH = 256
 MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
-LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", "val_loss", "val_acc", "val_f1_macro")
+LOG_COLUMNS = ("epoch", "learning_rate", "train_loss", prior.COLUMN, "val_loss", "val_acc", "val_f1_macro")
 
 
 def build_model(settings: CnnSettings, num_classes: int) -> nn.Module:
@@ -127,7 +127,8 @@ def training_task(
         (logits,) = predict(net, val, np.arange(len(val)))
         f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
         val_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
-        return {"val_loss": val_loss, "val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
+        metrics = {prior.COLUMN: prior.prior_loss(train.y), "val_loss": val_loss}
+        return metrics | {"val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
     return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, validate, make_batch=make_batch)
 

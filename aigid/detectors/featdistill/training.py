@@ -26,7 +26,7 @@ from aigid.features import lora
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
 from aigid.metrics.classification import auroc, rank
-from aigid.training import distributed, loop
+from aigid.training import distributed, loop, prior
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -102,6 +102,7 @@ def training_task(
     shares = lr_schedule(plan.num_steps * plan.epochs, stage_run.descent.warmup_fraction)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
     device = next(expert.parameters()).device
+    prior_loss = prior.prior_loss(stage_run.train.images["label"])
 
     def loss(at: StepInfo, batch: Batch) -> Mapping[str, Tensor]:
         expert.train()
@@ -112,7 +113,7 @@ def training_task(
         optimizer,
         schedule,
         loss,
-        lambda: (validate(expert, stage_run.val, device, pool), None),
+        lambda: ({prior.COLUMN: prior_loss} | validate(expert, stage_run.val, device, pool), None),
         lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
         distiller.extra_state,
         lambda at, items: stage_run.train.take(at.epoch, items, pool),

@@ -21,6 +21,7 @@ from aigid.detectors.gendet.model import (
 )
 from aigid.detectors.gendet.settings import ClassifierSettings, GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
+from aigid.training import prior
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
 BATCH = 4096  # rows at a time where nothing is trained
@@ -130,7 +131,7 @@ def train_teacher(
         return teacher.logits(x).diff(dim=1).squeeze(1)
 
     generator = torch_generator("gendet", "teacher rows", seed)
-    return network, _descend(teacher, settings, loss, generator, margin, validation, len(data.y))
+    return network, _descend(teacher, settings, loss, generator, margin, validation, data.y)
 
 
 def fit_student(
@@ -175,7 +176,7 @@ def train_classifier(
         return binary_cross_entropy_with_logits(classifier(differences[rows]), targets[rows])
 
     generator = torch_generator("gendet", "classifier rows", seed)
-    return _descend(classifier, settings.classifier, loss, generator, classifier, val, len(targets))
+    return _descend(classifier, settings.classifier, loss, generator, classifier, val, y)
 
 
 def _descend(
@@ -185,15 +186,19 @@ def _descend(
     generator: torch.Generator,
     score: Callable[[Tensor], Tensor],
     validation: Split,
-    num_rows: int,
+    y: Tensor,
 ) -> pd.DataFrame:
-    """Train a network by AdamW; return the loss of each epoch and the AUROC of its scores on ``validation``."""
+    """Train a network by AdamW; return the loss of each epoch and the AUROC of its scores on ``validation``.
+
+    ``y`` (N,) are the labels of the rows whose numbers ``loss`` gets.
+    """
+    prior_loss = prior.prior_loss(y.cpu())
     optimizer, device = adamw(network, settings.learning_rate, settings.weight_decay), validation.x.device
     log = []
     for number in range(1, settings.epochs + 1):
-        value = train_epoch(optimizer, loss, num_rows, settings.batch_size, generator, device)
-        log.append((number, value, auroc(validation.y, batched(score, validation.x))))
-    return pd.DataFrame(log, columns=["epoch", "loss", "val_auroc"])
+        value = train_epoch(optimizer, loss, len(y), settings.batch_size, generator, device)
+        log.append((number, value, prior_loss, auroc(validation.y, batched(score, validation.x))))
+    return pd.DataFrame(log, columns=["epoch", "loss", prior.COLUMN, "val_auroc"])
 
 
 @torch.no_grad()

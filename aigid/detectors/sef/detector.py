@@ -40,7 +40,9 @@ class Sef(EmbeddingDetector):
         if len(set(train.widths)) != 1 or len(train.widths) != len(DOMAINS):
             raise InputError(f"sef: features of widths {train.widths}, want {len(DOMAINS)} of one width")
         head = fit_head(train, settings.fusion, seed)
-        return cls(head, settings, [experts / f"{domain}.safetensors" for domain in DOMAINS])
+        fitted = cls(head, settings, [experts / f"{domain}.safetensors" for domain in DOMAINS])
+        fitted.logs = {"gate": head.log}
+        return fitted
 
     def p_generated(self, embeddings: Floats) -> Floats:
         return by_rows(self.head, embeddings, self.head)

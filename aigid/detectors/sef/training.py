@@ -19,7 +19,7 @@ from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
 from aigid.metrics import classification
-from aigid.training import distributed, loop
+from aigid.training import distributed, loop, prior
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -95,7 +95,9 @@ def training_task(
         return losses(features, logits, labels, settings.contrastive_weight, settings.margin)
 
     def validate() -> tuple[dict[str, float], None]:
-        return {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}, None
+        aurocs = {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}
+        weight = 1 - settings.contrastive_weight  # of the cross-entropy of pairs
+        return ({prior.COLUMN: weight * prior.prior_loss([0, 1])} if weight else {}) | aurocs, None
 
     return TrainTask(
         expert, optimizer, schedule, loss, validate, make_batch=lambda at, items: train_pairs.take(at.epoch, items)
