@@ -13,7 +13,6 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from aigid.core import manifest
-from aigid.features import encoder
 from aigid.features.backbones import BackboneSettings, ConcatSettings, backbone_settings
 from aigid.features.encoder import TorchBackbone
 from aigid.features.extract import extract
@@ -85,7 +84,7 @@ def _gemm(device: torch.device, side: int) -> float:
 def _alone(settings: BackboneSettings, device: torch.device, num: int) -> tuple[float, float, float]:
     """Images/s of an encoder on pixels that lie on the device, eager and compiled, and its flop an image."""
     backbone = TorchBackbone(settings, device)
-    encoder.choose_batch_size(backbone, None, num)
+    backbone.choose_batch(None, num)
     module = backbone._narrow if backbone.half else backbone.network
     dtype = torch.float16 if backbone.half else torch.float32
     size = settings.preprocess.size

@@ -70,21 +70,21 @@ def sha256(path: Path | str) -> str:
 
 def dataset_root(dataset: str) -> AnyPath:
     """Return the folder of a dataset: ``$AIGID_DATA/<dataset>`` if there is one, else ``data/images/<dataset>``."""
-    roots: list[AnyPath] = [Path("data/images", dataset)]
-    if data := os.environ.get("AIGID_DATA"):
-        roots.insert(0, as_path(data) / dataset)
-    for root in roots:
-        if root.is_dir():
-            return root
-    hint = "" if data else "; set AIGID_DATA to the folder that holds your datasets"
-    raise InputError(f"dataset {dataset!r}: no folder {' or '.join(map(str, roots))}{hint}")
+    if root := next((root for root in _roots(dataset) if root.is_dir()), None):
+        return root
+    hint = "" if os.environ.get("AIGID_DATA") else "; set AIGID_DATA to the folder that holds your datasets"
+    raise InputError(f"dataset {dataset!r}: no folder {' or '.join(map(str, _roots(dataset)))}{hint}")
 
 
 def is_pipeline_output(dataset: str) -> bool:
     """Return whether a dataset's images lie in ``data/images``, where the pipeline itself generates them."""
+    *elsewhere, generated = _roots(dataset)
+    return generated.is_dir() and not any(root.is_dir() for root in elsewhere)
+
+
+def _roots(dataset: str) -> list[AnyPath]:
     data = os.environ.get("AIGID_DATA")
-    elsewhere = data is not None and data != "" and (as_path(data) / dataset).is_dir()
-    return not elsewhere and Path("data/images", dataset).is_dir()
+    return [*([as_path(data) / dataset] if data else []), Path("data/images", dataset)]
 
 
 def cache_folder() -> Path:
@@ -104,8 +104,8 @@ def num_workers() -> int:
 def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 64) -> Iterator[R]:
     """Yield ``function`` of each item in order; a thread takes ``batch`` of them at once."""
     batches = [items[start : start + batch] for start in range(0, len(items), batch)]
-    with ThreadPoolExecutor(num_workers()) as pool:
-        yield from chain.from_iterable(pool.map(lambda part: [function(item) for item in part], batches))
+    done = map_ahead(lambda part: [function(item) for item in part], batches, num_workers(), len(batches) + 1)
+    return chain.from_iterable(done)
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int) -> Generator[R]:

@@ -17,6 +17,9 @@ from aigid.features.backbones import LARGEST_BATCH, BackboneSettings, fingerprin
 from aigid.features.preprocess import Pixels, Preprocess
 
 MIN_BATCH = 4  # images in a CPU's batch: with fewer a matrix product's last bits differ, and so do float16 values
+SMALLEST = 8  # batch size on CUDA
+MEMORY_FRACTION = 0.5  # of the free memory
+CPU_BATCH, CPU_BATCH_LARGE, LARGE = 16, 4, 20_000_000  # images; of a network of at least LARGE parameters
 Embeddings = NDArray[np.float32]
 Pending = Callable[[], Embeddings]  # waits for embeddings
 
@@ -61,9 +64,18 @@ class TorchBackbone:
         """Equal for two backbones that give one image the same embedding, wherever their weights came from."""
         return fingerprint(self.settings, self.weights_sha256)
 
-    def choose_batch(self, requested: int | None, num_images: int, largest: int) -> None:
-        """Set the batch as ``choose_batch_size`` says."""
-        choose_batch_size(self, requested, num_images, largest)
+    def choose_batch(self, requested: int | None, num_images: int, largest: int = LARGEST_BATCH) -> None:
+        """Set the batch to ``requested``, else on CUDA to what fits, up to ``largest``, on a CPU by the parameters.
+
+        A CPU's is the same for any number of images, as on some CPUs a product's last bits depend on it; others are at
+        most about ``num_images``. Measured ones are powers of two, which threads that share a batch share evenly.
+        """
+        if requested is None and self.device.type != "cuda":
+            num_parameters = sum(parameter.numel() for parameter in self.network.parameters())
+            self.batch = CPU_BATCH_LARGE if num_parameters >= LARGE else CPU_BATCH
+        else:
+            size = requested or min(_measure_batch_size(self), largest)
+            self.batch = min(size, power_of_two(2 * num_images - 1))
 
     def encode(self, images: Pixels) -> Embeddings:
         """Embed (N, S, S, 3) uint8 as (N, D), not L2-normalized; InputError where one image is too much memory."""
@@ -190,27 +202,6 @@ def load_encoder(settings: BackboneSettings) -> nn.Module:
     if settings.pool not in ("own", "before_projection"):
         vit.FeatureHooks(network, settings.layers, settings.pool)
     return network.eval()  # a batch norm in training takes even a look at its output's width for data
-
-
-SMALLEST = 8  # batch size on CUDA
-MEMORY_FRACTION = 0.5  # of the free memory
-CPU_BATCH, CPU_BATCH_LARGE, LARGE = 16, 4, 20_000_000  # images; of a network of at least LARGE parameters
-
-
-def choose_batch_size(
-    backbone: TorchBackbone, requested: int | None, num_images: int, largest: int = LARGEST_BATCH
-) -> None:
-    """Set a backbone's batch: ``requested``, else on CUDA what fits, up to ``largest``, on a CPU by its parameters.
-
-    A CPU's is the same for any number of images, as on some CPUs a product's last bits depend on it; others are at most
-    about ``num_images``. Measured ones are powers of two, which threads that share a batch share evenly.
-    """
-    if requested is None and backbone.device.type != "cuda":
-        num_parameters = sum(parameter.numel() for parameter in backbone.network.parameters())
-        backbone.batch = CPU_BATCH_LARGE if num_parameters >= LARGE else CPU_BATCH
-    else:
-        size = requested or min(_measure_batch_size(backbone), largest)
-        backbone.batch = min(size, power_of_two(2 * num_images - 1))
 
 
 def largest_that_fits(free: int, peaks: tuple[int, int], batches: tuple[int, int]) -> int:

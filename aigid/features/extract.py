@@ -48,18 +48,13 @@ class ExtractionResult:
     num_computed: int  # images of which the cache did not hold everything
 
     @property
-    def dtype(self) -> str:
-        dtype: str = self.attributes["backbone"]["dtype"]
-        return dtype
-
-    @property
     def views(self) -> dict[str, NDArray[np.floating]]:
         """(N, D) each, NaN where the image failed; all of them in memory."""
         return {name: self._read(name, 0, len(self.key)) for name in self.rows}
 
     def write(self, path: Path) -> None:
         """Write the embedding file, atomically, and without having it in memory."""
-        shapes = {name: (sum(self.widths), self.dtype) for name in self.rows}
+        shapes = {name: (sum(self.widths), self.attributes["backbone"]["dtype"]) for name in self.rows}
         with embeddings.create(path, shapes, self.key, self.status, self.attributes) as out:
             for name in sorted(self.rows):
                 for start in range(0, len(self.key), READ_ROWS):
@@ -67,7 +62,7 @@ class ExtractionResult:
 
     def _read(self, view: str, start: int, stop: int) -> NDArray[np.floating]:
         status = np.array(self.status[start:stop])
-        out = np.full((len(status), sum(self.widths)), np.nan, self.dtype)
+        out = np.full((len(status), sum(self.widths)), np.nan, self.attributes["backbone"]["dtype"])
         ends = np.cumsum(self.widths)
         for rows, width, end in zip(self.rows[view], self.widths, ends, strict=True):
             rows.read(start, stop, out[:, end - width : end])

@@ -63,7 +63,7 @@ class CachedEmbeddings:
 
     def update(self) -> None:
         """Index new shards: download remote ones first, quarantine damaged ones, upload those the remote lacks."""
-        remote_names = download(self.entry.folder, SHARDS) if self.entry.shared else set()
+        remote_names = download(self.entry.folder) if self.entry.shared else set()
         for path in self.entry.shards():
             if path in self._shards:
                 continue
@@ -148,7 +148,7 @@ def warn_other_versions() -> None:
 
 
 def embeddings_folder() -> Path:
-    """Return the folder of all entries."""
+    """Return the folder of the cache entries of all backbones and views."""
     return cache_folder() / CACHE_KIND
 
 
@@ -171,16 +171,13 @@ def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating[Any]]] | None:
     return arrays["key"].reshape(-1).view(KEY), arrays["rows"]
 
 
-def download(folder: Path, pattern: str) -> set[str]:
-    """Fetch the remote files that an entry's ``folder`` lacks; returns the names of all remote ones.
-
-    A file that was cut short or changed is ignored, and its rows are computed.
-    """
+def download(folder: Path) -> set[str]:
+    """Fetch the remote shards that an entry's ``folder`` lacks, but no damaged one; return the names of all."""
     remote = remote_entry(folder)
     if remote is None:
         return set()
     with _remote_errors(), ThreadPoolExecutor(num_workers()) as pool:
-        names = {name for name in remote.files() if fnmatch(name, pattern) and "/" not in name}
+        names = {name for name in remote.files() if fnmatch(name, SHARDS) and "/" not in name}
         missing = [name for name in names if not (folder / name).exists()]
         list(pool.map(lambda name: _fetch(remote / name, folder / name), missing))
     return names

@@ -5,7 +5,6 @@ import pytest
 from click.testing import CliRunner
 
 from aigid.cli.main import main
-from aigid.core import cache
 from aigid.core.cache import CORRUPT_SUFFIX
 from aigid.core.errors import InputError
 from aigid.features import row_cache
@@ -124,5 +123,5 @@ def test_rows_that_cannot_be_sent_are_kept(images, monkeypatch):
 
 
 def test_without_an_address_nothing_is_shared(tmp_path):
-    assert row_cache.download(tmp_path, cache.SHARDS) == set()
+    assert row_cache.download(tmp_path) == set()
     row_cache.upload(tmp_path / "no file")

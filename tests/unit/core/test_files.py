@@ -43,6 +43,8 @@ def test_dataset_root(tmp_path, monkeypatch):
     (tmp_path / "sets/cifake").mkdir(parents=True)
     assert files.dataset_root("cifake") == tmp_path / "sets/cifake"
     assert files.dataset_root("demo").samefile(tmp_path / "data/images/demo")
+    (tmp_path / "data/images/cifake").mkdir()
+    assert [files.is_pipeline_output(name) for name in ("demo", "cifake", "ufd")] == [True, False, False]
     with pytest.raises(InputError, match=r"no folder .*sets/ufd or data/images/ufd"):
         files.dataset_root("ufd")
 

@@ -140,10 +140,10 @@ def test_batches(monkeypatch):
     assert encoder.largest_that_fits(gigabyte // 1000, (0, gigabyte), (8, 16)) == 1
     backbone = TorchBackbone(SETTINGS, CPU)
     for requested, num_images, want in ((None, 10**6, 16), (None, 1, 16), (3, 100, 3), (300, 2, 2)):
-        encoder.choose_batch_size(backbone, requested, num_images)
+        TorchBackbone.choose_batch(backbone, requested, num_images)
         assert backbone.batch == want
     monkeypatch.setattr(encoder, "LARGE", 1)
-    encoder.choose_batch_size(backbone, None, 10**6)
+    TorchBackbone.choose_batch(backbone, None, 10**6)
     assert backbone.batch == 4
 
 
@@ -151,5 +151,5 @@ def test_a_batch_found_on_cuda_can_be_bounded(monkeypatch):
     monkeypatch.setattr(encoder, "_measure_batch_size", lambda backbone: 256)
     backbone = SimpleNamespace(device=torch.device("cuda"))
     for requested, largest, want in ((None, 256, 256), (None, 32, 32), (64, 32, 64)):
-        encoder.choose_batch_size(backbone, requested, 10**6, largest)
+        TorchBackbone.choose_batch(backbone, requested, 10**6, largest)
         assert backbone.batch == want
