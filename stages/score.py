@@ -19,9 +19,9 @@ from aigid.detectors.samples import open_to_score
 def main(model: Path, manifests: Path, inputs: Path | None, out: Path) -> None:
     detector = load(model)
     datasets, views = params.load_section("datasets", list[str]), params.load_section("views", list[str])
-    seed, on_embeddings = params.load_section("seed", int), inputs not in (None, manifests)
+    seed = params.load_section("seed", int)
     for dataset in datasets:
-        file = inputs / f"{dataset}.h5" if on_embeddings else None
+        file = None if inputs in (None, manifests) else inputs / f"{dataset}.h5"
         samples = open_to_score(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
         scores.write(score(detector, samples, () if file else views), out / f"{dataset}.csv")
 

@@ -7,7 +7,6 @@ import click
 from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.bundle import Bundle, save
-from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.settings import TeacherSettings
 from aigid.detectors.samples import open_dataset
 
@@ -20,6 +19,8 @@ from aigid.detectors.samples import open_dataset
 def main(manifest_path: Path, embeddings: tuple[Path, ...], out: Path, log: Path) -> None:
     settings, seed = params.load_section("gendet.teacher", TeacherSettings), params.load_section("seed", int)
     dataset = open_dataset(manifest.read(manifest_path), embeddings)
+    from aigid.detectors.gendet.detector import GenDet  # torch, once the inputs are known to be good
+
     teacher = GenDet.fit_teacher(settings, dataset.split("train"), dataset.split("val"), seed)
     save(Bundle("gendet", teacher, settings.model_dump(mode="json"), dataset.fingerprints), out)
     tables.write_csv_logs(teacher.logs, log)

@@ -166,10 +166,9 @@ def load_detector(folder: Path, kind: type[AnyDetector]) -> AnyDetector:
 
 
 def score(model: Bundle, samples: Samples, views: Sequence[str] = ()) -> pd.DataFrame:
-    """Return one row for each val and test image and view; an image without a score has a status that says why.
+    """Return a row for each val and test image and view, by default those of the embeddings.
 
-    ``views`` defaults to those of the embeddings. InputError where the samples are not such as the model was trained
-    on.
+    An image without a score has a status that says why. InputError where the model was trained on other samples.
     """
     require_same(model, samples)
     return score_views(model.detector, samples.subset("val", "test"), views or samples.views)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class LabeledEmbeddings:
     y: Ints
     paths: NDArray[Any] | None = None
     widths: tuple[int, ...] = ()
-    generators: NDArray[Any] | None = None
+    generators: NDArray[Any] = field(default_factory=lambda: np.empty(0, str))
     origin: "Samples | None" = None
 
     def __len__(self) -> int:
@@ -84,12 +84,10 @@ class Samples:
     @cached_property
     def status(self) -> NDArray[Any]:
         """(N,) str: ``ok``, or why the first file without an embedding of the row has none."""
-        columns = []
-        for first, *others in self.files:
-            status = first.status
-            for file in others:
-                status = np.where(status == OK, file.status, status)
-            columns.append(status)
+        columns = [
+            reduce(lambda status, file: np.where(status == OK, file.status, status), others, first.status)
+            for first, *others in self.files
+        ]
         return np.concatenate(columns)[self.table.index]
 
     @property
@@ -228,18 +226,17 @@ def unit_rows(x: Floats) -> Floats:
     return x / lengths
 
 
-def class_names(generators: NDArray[Any] | None, split: str) -> list[str]:
+def class_names(generators: NDArray[Any], split: str) -> list[str]:
     """Return ``real`` and then the generators of a split, sorted; InputError unless there are both."""
-    present = set() if generators is None else set(generators.tolist())
-    names = sorted(present - {"real"})
-    if "real" not in present or not names:
+    names = sorted({*generators.tolist()} - {"real"})
+    if not names or "real" not in generators:
         raise InputError(f"split {split}: no {'generated' if not names else 'real'} images; need both")
     return ["real", *names]
 
 
-def encode_labels(generators: NDArray[Any] | None, classes: Sequence[str], split: str) -> Ints:
+def encode_labels(generators: NDArray[Any], classes: Sequence[str], split: str) -> Ints:
     """Return the index (N,) int64 of each row's generator in ``classes``; InputError where the two sets differ."""
-    names = [] if generators is None else generators.tolist()
+    names = generators.tolist()
     if missing := [name for name in classes if name not in names]:
         raise InputError(f"split {split}: no image of class {missing[0]!r}, which train has")
     if unknown := sorted(set(names) - set(classes)):

@@ -81,11 +81,15 @@ def state_dict(expert: Expert) -> dict[str, Tensor]:
     }
 
 
-def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> Expert:
-    """Return the expert with a checkpoint's tensors, by the published names; InputError where they do not fit."""
-    internal = {
-        _rename_keys(expert, name): tensor for name, tensor in tensors.items() if not name.endswith("position_ids")
-    }
+def load(settings: ExpertSettings, path: Path) -> Expert:
+    """Return the expert of a checkpoint file (``.pth``, ``.safetensors``) by the published names, all of it.
+
+    InputError where the tensors do not fit.
+    """
+    with torch.device("meta"):
+        expert = build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
+    published = {key: tensor for key, tensor in checkpoints.read(path).items() if not key.endswith("position_ids")}
+    internal = {_rename_keys(expert, key): tensor for key, tensor in published.items()}
     checkpoints.load_strict(path, internal, checkpoints.shapes(expert))
     expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in internal.items()}, assign=True)
     for module in expert.modules():  # transformers numbers the positions in buffers that no checkpoint has
@@ -94,13 +98,6 @@ def load_state(expert: Expert, tensors: dict[str, Tensor], path: Path | str) -> 
                 assert name == "position_ids", name
                 module.register_buffer(name, torch.arange(buffer.numel()).view_as(buffer), persistent=False)
     return expert
-
-
-def load(settings: ExpertSettings, path: Path) -> Expert:
-    """Return the expert of a checkpoint file (``.pth``, ``.safetensors``), which holds all there is of it."""
-    with torch.device("meta"):
-        expert = build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
-    return load_state(expert, checkpoints.read(path), path)
 
 
 def without_head(settings: BackboneSettings) -> BackboneSettings:

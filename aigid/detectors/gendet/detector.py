@@ -1,21 +1,21 @@
-"""GenDet as a detector; torch is imported once the settings are known to be good."""
+"""GenDet as a detector."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from aigid.core.errors import InputError
-from aigid.core.files import device_name
+from aigid.core.files import choose_device, device_name
 from aigid.detectors import bundle
+from aigid.detectors.gendet.model import GenDetModel
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
+from aigid.detectors.gendet.training import batched, fit_student, train_teacher
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
-
-if TYPE_CHECKING:
-    from aigid.detectors.gendet.model import GenDetModel
 
 FILE = "weights.safetensors"
 
@@ -30,7 +30,7 @@ class GenDet(EmbeddingDetector):
     Settings = GenDetSettings
 
     def __init__(
-        self, network: "GenDetModel", state: dict[str, Any], logs: dict[str, pd.DataFrame] | None = None
+        self, network: GenDetModel, state: dict[str, Any], logs: dict[str, pd.DataFrame] | None = None
     ) -> None:
         self.network, self.state = network.requires_grad_(False), state
         self.logs = logs or {}
@@ -41,9 +41,6 @@ class GenDet(EmbeddingDetector):
     ) -> Self:
         """Return the frozen teacher of any number of students."""
         _check(train, val)
-        from aigid.core.files import choose_device
-        from aigid.detectors.gendet.training import train_teacher
-
         network, log = train_teacher(train, val, settings, seed, choose_device(device_name()))
         state = {"dim": train.x.shape[1], "mode": "teacher", "shape": settings.model_dump(), "normalized": False}
         return cls(network, state, {"teacher": log})
@@ -71,34 +68,24 @@ class GenDet(EmbeddingDetector):
         _check_compatible(teacher, settings, train)
         if settings.mode == "teacher":
             return cls(teacher.network, teacher.state)
-        from aigid.detectors.gendet.training import fit_student
-
         network, logs = fit_student(teacher.network, train, val, settings, seed)
         changed = {"mode": settings.mode, "normalized": settings.normalize_discrepancy}
         return cls(network, teacher.state | changed, logs)
 
     def p_generated(self, embeddings: Floats) -> Floats:
-        import torch
-
-        from aigid.detectors.gendet.training import batched
-
         x = torch.from_numpy(np.ascontiguousarray(embeddings, np.float32)).to(self.network.mean.device)
         return batched(self.network, x).cpu().numpy().astype(np.float64)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        save_file({name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}, folder / FILE)
+        state = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        save_file(state, folder / FILE)
         return self.state
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        import torch
-
-        from aigid.core.files import choose_device
-        from aigid.detectors.gendet.model import GenDetModel
-
         shape = TeacherSettings.model_validate(state["shape"])
         network = GenDetModel(state["dim"], shape, state["mode"] == "teacher", state["normalized"])
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in load_file(folder / FILE).items()})
+        network.load_state_dict(load_file(folder / FILE))
         return cls(network.to(choose_device(device_name())), state)
 
 
@@ -117,6 +104,5 @@ def _check_compatible(teacher: GenDet, settings: GenDetSettings, train: LabeledE
         raise InputError(f"the teacher takes embeddings of {teacher.state['dim']} numbers, not {train.x.shape[1]}")
     if (actual := teacher.state["shape"]) != (expected := settings.teacher.model_dump()):
         key = next(key for key in expected if actual.get(key) != expected[key])
-        raise InputError(
-            f"gendet.teacher.{key}={expected[key]!r}, but the teacher was trained with {actual.get(key)!r}"
-        )
+        values = f"{expected[key]!r}, but the teacher was trained with {actual.get(key)!r}"
+        raise InputError(f"gendet.teacher.{key}={values}")

@@ -19,7 +19,7 @@ from aigid.detectors import bundle, registry
 from aigid.detectors.bundle import score
 from aigid.detectors.featdistill import model as featdistill
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
-from aigid.detectors.samples import Samples, open_dataset, open_to_score
+from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset, open_to_score
 from aigid.generators.autoencoder_kl import save
 from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
@@ -229,6 +229,16 @@ def test_embeddings_of_another_backbone_are_refused(name: str, material: Materia
     half = open_dataset(dataset.table, [dataset.files[0][0].path])
     with pytest.raises(InputError, match="made by another backbone"):
         score(models(name), half)
+
+
+@pytest.mark.parametrize("name", sorted(set(SETTINGS) - set(ON_IMAGES)))
+def test_training_needs_both_classes(name: str, material: Material, models: Any) -> None:
+    train = material.embedded.split("train")
+    reals = LabeledEmbeddings(*(getattr(train, field)[train.y == 0] for field in ("x", "y", "paths")), train.widths,
+                              train.generators[train.y == 0])  # fmt: skip
+    settings = type(models(name).detector).Settings(**models(name).settings)
+    with pytest.raises(InputError, match=r"split train: (no generated images|\d+ real and 0 generated images)"):
+        type(models(name).detector).fit(settings, reals, train, 0, **_components(name, material))
 
 
 def test_columns_of_several_files_stand_side_by_side(material: Material) -> None:

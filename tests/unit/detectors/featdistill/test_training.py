@@ -1,6 +1,5 @@
 """Both stages on a toy dataset: teachers that stay, runs that go on after a kill, faults that are told in one line."""
 
-import json
 import os
 import signal
 import subprocess
@@ -174,21 +173,6 @@ def test_a_killed_process_goes_on_to_the_same_bytes(how, images, root, tmp_path)
     assert subprocess.run(call, cwd=tmp_path / "cut", env=env, check=False).returncode == 0
     for name in ("one/siglip.safetensors", "log.csv"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-
-
-def test_parameters_are_told_by_name(tmp_path):
-    wrong = settings().model_dump(mode="json")
-    wrong["data"]["policy"] = "nonesuch"
-    (tmp_path / "params.yaml").write_text(json.dumps({"featdistill": wrong, "seed": 0}))
-    call = [sys.executable, "-m", "stages.train_featdistill", "--expert", "x", "--dataset", "toy"]
-    call += ["--manifest", "toy.csv", "--out", "one", "--log", "log.csv"]
-    done = subprocess.run(
-        call, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "featdistill.data.policy" in done.stderr
-    assert "'nonesuch'" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_seeds_make_experts(images, root):

@@ -166,9 +166,6 @@ def test_missing_classes_are_one_line():
         KernelSvm.fit(settings(), train, less, 0)
     with pytest.raises(InputError, match="split val: generator 'sd3' is not in train"):
         KernelSvm.fit(settings(), less, val, 0)
-    reals = LabeledEmbeddings(train.x[:3], train.y[:3], generators=np.array(["real"] * 3))
-    with pytest.raises(InputError, match="split train: no generated images"):
-        KernelSvm.fit(settings(), reals, val, 0)
     with pytest.raises(InputError, match=r"svm\.k=99: the embeddings have 16 columns"):
         KernelSvm.fit(settings(features="k_best", k=99), train, val, 0)
 
