@@ -26,9 +26,9 @@ def write(manifest: pd.DataFrame, path: Path | str) -> None:
 
 
 def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the manifest with its labels as integers; InputError with row, column and value at the first fault.
+    """Return the manifest with its labels as integers; InputError with row, column and value at the first error.
 
-    Faults: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
+    Errors: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
     twice, a generator that contradicts its label, a ``group`` in two splits.
     """
     for column in manifest.columns:

@@ -211,10 +211,10 @@ class Trainer:
         task.optimizer.zero_grad()
         task.schedule.step()
 
-    def _raise_non_finite(self, step_info: StepInfo, fault: str) -> NoReturn:
+    def _raise_non_finite(self, step_info: StepInfo, problem: str) -> NoReturn:
         good = f"the last good checkpoint is {self.path}" if self.path.is_file() else "there is no checkpoint yet"
         epoch, step, _ = step_info
-        raise InputError(f"{self.config.name}: {fault} in epoch {epoch + 1}, step {step + 1}; {good}")
+        raise InputError(f"{self.config.name}: {problem} in epoch {epoch + 1}, step {step + 1}; {good}")
 
     def end_epoch(self) -> None:
         """Validate, log, and remember the weights if they are the best."""
