@@ -1,6 +1,6 @@
 """Settings and sources of the generators of aligned fakes (SEF, arXiv 2605.14486); torch is imported late."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -133,10 +133,7 @@ def resolve_generator_settings(
             from aigid.generators.autoencoder_kl import train_vae as train
         else:
             from aigid.generators.srgan import train_super_resolution as train
-        images = _read_images(_training_paths(table), root)
-        if len(sizes := {image.shape[:2] for image in images}) != 1:
-            raise InputError(f"{root}: images of {len(sizes)} sizes; a generator is trained on those of one")
-        train(np.stack(images), settings.fit, Path(weights))
+        train(_training_images(table, root, lambda image: image), settings.fit, Path(weights))
     return AlignSettings(domain=domain, weights=weights, seed=seed, container=settings.container)
 
 
@@ -148,12 +145,8 @@ def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: AnyPath
         return autoencoder_kl.load(settings.weights, settings.repository or "", settings.revision)
     from aigid.features.preprocess import Preprocess, resize_and_crop
 
-    paths = _training_paths(table)
-    if len(paths) > MAX_VAE_IMAGES:
-        order = seeding.numpy_generator("vae photographs", seed).permutation(len(paths))
-        paths = paths[np.sort(order[:MAX_VAE_IMAGES])]
     preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
-    tiles = np.stack(_read_images(paths, root, lambda image: resize_and_crop(image, preprocess)))
+    tiles = _training_images(table, root, lambda image: resize_and_crop(image, preprocess), seed)
     return autoencoder_kl.fit_autoencoder(tiles, settings, settings.config, settings.kl_weight, seed)
 
 
@@ -168,21 +161,25 @@ def subsample(table: pd.DataFrame, max_images: int | None) -> pd.DataFrame:
     return pd.concat(groups).sort_values("path", ignore_index=True)
 
 
-def _training_paths(table: pd.DataFrame) -> NDArray[np.object_]:
-    return table["path"][(table["split"] == "train") & (table["label"] == 0)].to_numpy()
+def _training_images(
+    table: pd.DataFrame, root: AnyPath, transform: Callable[[Pixels], Pixels], seed: int | None = None
+) -> Pixels:
+    """Return the readable real images of training, transformed, (N, S, S, 3); others are named by later stages.
 
-
-def _read_images(
-    paths: Iterable[str], root: AnyPath, transform: Callable[[Pixels], Pixels] = lambda image: image
-) -> list[Pixels]:
-    """Decode and transform the readable images (others are named by the stage that needs each); InputError for none."""
+    With a ``seed`` at most ``MAX_VAE_IMAGES`` of them. InputError where none can be read or their sizes differ.
+    """
     from aigid.images.decode import decode
     from aigid.images.formats import read_bytes
 
-    images = []
+    paths, images = table["path"][(table["split"] == "train") & (table["label"] == 0)].to_numpy(), []
+    if seed is not None and len(paths) > MAX_VAE_IMAGES:
+        order = seeding.numpy_generator("vae photographs", seed).permutation(len(paths))
+        paths = paths[np.sort(order[:MAX_VAE_IMAGES])]
     for path in paths:
         with suppress(ImageError):
             images.append(transform(decode(read_bytes(root / path))))
     if not images:
         raise InputError(f"{root}: no readable real image in the training split")
-    return images
+    if len(sizes := {image.shape[:2] for image in images}) != 1:
+        raise InputError(f"{root}: images of {len(sizes)} sizes; a generator is trained on those of one")
+    return np.stack(images)

@@ -40,6 +40,16 @@ class Ranking:
         return len(self.reals) - np.searchsorted(self.reals, self.thresholds)
 
     @property
+    def tpr(self) -> Floats:
+        """The share of fakes above no threshold, then at each, (K + 1,)."""
+        return np.concatenate([[0.0], self.tp / len(self.fakes)])
+
+    @property
+    def fpr(self) -> Floats:
+        """The share of reals above no threshold, then at each, (K + 1,)."""
+        return np.concatenate([[0.0], self.fp / len(self.reals)])
+
+    @property
     def has_both(self) -> bool:
         return len(self.reals) > 0 and len(self.fakes) > 0
 
@@ -69,8 +79,7 @@ def rank_rows(rows: pd.DataFrame) -> Ranking:
 
 def auroc(ranking: Ranking) -> float:
     """Return the chance that a fake scores above a real, ties counting half (Mann-Whitney U / NP)."""
-    tp = np.concatenate([[0], ranking.tp])
-    fp = np.concatenate([[0], ranking.fp])
+    tp, fp = (np.concatenate([[0], counts]) for counts in (ranking.tp, ranking.fp))
     doubled = int(np.dot(np.diff(fp), tp[1:] + tp[:-1]))
     return doubled / (2 * len(ranking.fakes) * len(ranking.reals))
 
@@ -89,8 +98,7 @@ def tpr_at_fpr(ranking: Ranking, fpr: float) -> float:
 
 def partial_auroc(ranking: Ranking, fpr: float) -> float:
     """Return the area under the ROC curve up to ``fpr``, standardized so that chance is 0.5 (McClish 1989)."""
-    x = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
-    y = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
+    x, y = ranking.fpr, ranking.tpr
     stop = int(np.searchsorted(x, fpr, side="right"))
     x, y = np.append(x[:stop], fpr), np.append(y[:stop], np.interp(fpr, x, y))
     low, high = fpr**2 / 2, fpr
@@ -186,21 +194,17 @@ def _between(ranking: Ranking, above: int) -> float:
     return float(low if middle >= high and above else middle)
 
 
-def roc(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Return columns ``fpr, tpr`` from (0, 0) to (1, 1), at most ``points`` rows."""
-    fpr = np.concatenate([[0.0], ranking.fp / len(ranking.reals)])
-    tpr = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
-    index = thin(fpr, tpr, points)
-    return pd.DataFrame({"fpr": fpr[index], "tpr": tpr[index]})
+def roc(ranking: Ranking) -> pd.DataFrame:
+    """Return columns ``fpr, tpr`` from (0, 0) to (1, 1), at most ``POINTS`` rows."""
+    table = pd.DataFrame({"fpr": ranking.fpr, "tpr": ranking.tpr})
+    return table.iloc[thin(ranking.fpr, ranking.tpr, POINTS)].reset_index(drop=True)
 
 
-def precision_recall(ranking: Ranking, points: int = POINTS) -> pd.DataFrame:
-    """Return columns ``recall, precision``, recall ascending from 0, at most ``points`` rows."""
-    recall = np.concatenate([[0.0], ranking.tp / len(ranking.fakes)])
+def precision_recall(ranking: Ranking) -> pd.DataFrame:
+    """Return columns ``recall, precision``, recall ascending from 0, at most ``POINTS`` rows."""
     precision = ranking.tp / (ranking.tp + ranking.fp)
-    precision = np.concatenate([precision[:1], precision])
-    index = thin(recall, precision, points)
-    return pd.DataFrame({"recall": recall[index], "precision": precision[index]})
+    table = pd.DataFrame({"recall": ranking.tpr, "precision": np.concatenate([precision[:1], precision])})
+    return table.iloc[thin(ranking.tpr, table["precision"].to_numpy(), POINTS)].reset_index(drop=True)
 
 
 def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
