@@ -6,8 +6,6 @@ import click
 
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
-from aigid.features import registry
-from aigid.features import weights as sources
 
 
 @click.group()
@@ -18,6 +16,8 @@ def weights() -> None:
 @weights.command("list", cls=ErrorHandlingCommand)
 def list_backbones() -> None:
     """List the known backbones: where their weights come from, the licence, and whether they are here."""
+    from aigid.features import registry  # numpy and more, once the call is known to be good
+
     rows = [("name", "source", "licence", "state"), *map(_row, registry.BACKBONES)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -28,6 +28,9 @@ def list_backbones() -> None:
 @click.argument("names", nargs=-1, required=True)
 def fetch(names: Sequence[str]) -> None:
     """Fetch the weights of backbones by NAME or address; those that are here are only checked."""
+    from aigid.features import registry
+    from aigid.features import weights as sources
+
     for name in names:
         section = registry.named(name)
         if (file := section.get("pretrained")) in sources.WHEEL_FILES:
@@ -46,6 +49,8 @@ def fetch(names: Sequence[str]) -> None:
 @click.pass_context
 def verify(context: click.Context) -> None:
     """Check the sha256 of every file in the cache; a file of another is set aside, and the exit status is 1."""
+    from aigid.features import weights as sources
+
     results = dict(sources.verify())
     for name, state in results.items():
         click.echo(f"{name}: {state}")
@@ -53,6 +58,9 @@ def verify(context: click.Context) -> None:
 
 
 def _row(name: str) -> tuple[str, str, str, str]:
+    from aigid.features import registry
+    from aigid.features import weights as sources
+
     section = registry.BACKBONES[name]
     if (file := sources.WHEEL_FILES.get(section.get("pretrained", ""))) is not None:
         state = "in the cache" if file.path.exists() else f"{file.num_bytes / 1e6:.0f} MB to fetch"
