@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def _check_out(out: str, names: tuple[str, ...]) -> dict[str, Path]:
     """Return the file of each backbone."""
     if len(names) > 1 and BACKBONE not in out:
         raise InputError(f"--out {out}: several backbones want {BACKBONE} in it")
-    paths = {name: Path(out.replace(BACKBONE, name)) for name in names}
+    paths = {name: Path(out.replace(BACKBONE, re.sub("[/:@]+", "_", name))) for name in names}  # of an address, too
     for path in paths.values():
         if path.is_dir():
             raise InputError(f"--out {path}: is a folder")

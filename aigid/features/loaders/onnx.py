@@ -152,7 +152,10 @@ def weights_path(settings: BackboneSettings) -> Path:
 
 def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
     """Return the preprocessing by ``preprocessor_config.json`` beside the file, as transformers writes it."""
-    record = Path(section.get("weights") or section["model"]).parent / "preprocessor_config.json"
+    path = Path(section.get("weights") or section["model"])
+    record = path.parent / "preprocessor_config.json"
+    if not path.is_file():
+        raise InputError(f"weights {path}: no such file")
     if not record.is_file():
         raise InputError(
             f"{section['model']}: an ONNX graph does not say its preprocessing; put {record.name} beside it"
