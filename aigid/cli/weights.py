@@ -67,4 +67,4 @@ def _row(name: str) -> tuple[str, str, str, str]:
         return name, f"wheel {file.requirement}", file.licence, state
     if "config" in section:
         return name, "random", "", "built from its seed"
-    return name, f"{section['library']}: {section['model']}", registry.LICENCES.get(name, ""), "from the hub"
+    return name, f"{section['library']}: {section['model']}", registry.licence(name), "from the hub; not gated"

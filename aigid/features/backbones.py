@@ -27,6 +27,7 @@ class LoraSettings(Settings):
 
 Library = Literal["open_clip", "transformers", "timm", "onnx"]
 Pool = Literal["own", "before_projection", "cls", "mean", "cls_mean"]
+NEEDED = {"size", "resize", "interpolation", "mean", "std"}  # of a `preprocess` that no record completes
 LARGEST_BATCH = 256  # images; beyond, a GPU gains nothing
 
 
@@ -62,8 +63,7 @@ class BackboneSettings(Settings):
         """Accept a name of ``BACKBONES`` or an address; take a missing ``preprocess`` from the library's record."""
         section = named(value) if isinstance(value, str) else value
         if isinstance(section, dict) and "preprocess" not in section and section.get("library") in get_args(Library):
-            loader = import_module(f"aigid.features.loaders.{section['library']}")
-            return section | {"preprocess": loader.preprocess_record(section)}
+            return section | {"preprocess": _preprocess_record(section)}
         return section
 
     @model_validator(mode="after")
@@ -98,10 +98,23 @@ def backbone_settings(name: str, changes: dict[str, Any] | str | None = None) ->
     if isinstance(changes, str):
         return backbone_settings(changes)
     changes = changes or {}
-    section = changes if name not in BACKBONES and "library" in changes else named(name) | changes
+    section = changes if name not in BACKBONES and "library" in changes else _change(named(name), changes)
     if section.get("library") == "joint":
         return validate(section, ConcatSettings, f"backbones.{name}")
     return validate(section, BackboneSettings, f"backbones.{name}")
+
+
+def _change(section: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a section with changes; the library's record completes a ``preprocess`` where the section has none."""
+    preprocess = changes.get("preprocess")
+    if "preprocess" in section or not isinstance(preprocess, dict) or preprocess.keys() >= NEEDED:
+        return section | changes
+    return section | changes | {"preprocess": _preprocess_record(section | changes) | preprocess}
+
+
+def _preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = import_module(f"aigid.features.loaders.{section['library']}").preprocess_record(section)
+    return record
 
 
 def fingerprint(settings: BackboneSettings, weights_sha256: str) -> str:

@@ -48,16 +48,18 @@ def parse_record(record: dict[str, Any], source: object) -> dict[str, Any]:
     resized = sides.get("shortest_edge", sides.get("height"))
     names = {number: name for name, number in INTERPOLATIONS.items()}
     interpolation = names.get(record.get("resample", Image.Resampling.BILINEAR))
-    if not final or not resized or interpolation is None or not record.get("do_normalize", True):
+    if not final or not resized or interpolation is None:
         raise InputError(f"{source}: a preprocessing that is not known here: {record}")
     return {
         "size": final,
         "resize": "shortest" if crop or isinstance(size, int) or "shortest_edge" in sides else "squash",
         "crop_fraction": final / resized,
         "interpolation": interpolation,
-        "mean": record["image_mean"],
-        "std": record["image_std"],
-    }
+    } | (
+        {"mean": record["image_mean"], "std": record["image_std"]}
+        if record.get("do_normalize", True)
+        else {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    )
 
 
 def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:
@@ -71,7 +73,7 @@ def resize_and_crop(
     """Return (H, W, 3) uint8 as (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
     height, width = image.shape[:2]
     size, scaled = preprocess.size, (width, height)
-    resized = int(size / preprocess.crop_fraction)
+    resized = int(size / preprocess.crop_fraction + 1e-6)  # a quotient of two whole numbers gives back the second
     if preprocess.resize == "squash":
         scaled = (resized, resized)
     elif preprocess.resize == "shortest":

@@ -17,6 +17,15 @@ def _siglip(model: str, size: int) -> dict[str, Any]:
     return {"library": "transformers", "model": model, "preprocess": preprocess}
 
 
+def _pe_core(model: str) -> dict[str, Any]:
+    return {"library": "open_clip", "model": f"PE-Core-{model}", "pretrained": "meta"}
+
+
+def _dinov3(size: str) -> dict[str, Any]:
+    """DINOv3's embedding is the class token; timm's own would be the mean of the patch tokens."""
+    return {"library": "timm", "model": f"vit_{size}_patch16_dinov3.lvd1689m", "pool": "cls"}
+
+
 def _tiny_clip(width: int) -> dict[str, Any]:
     vision = {"image_size": 32, "patch_size": 4, "width": width, "layers": 2, "head_width": 64, "mlp_ratio": 2.0}
     text = {"context_length": 8, "vocab_size": 16, "width": 32, "heads": 1, "layers": 1}
@@ -83,6 +92,35 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "siglip_b16": _siglip("google/siglip-base-patch16-224", 224),
     "siglip_so400m_14_384": _siglip("google/siglip-so400m-patch14-384", 384),
+    # Newer encoders; their preprocessing, where it does not stand here, is the library's record of it.
+    "pe_core_l14_336": _pe_core("L-14-336"),
+    "pe_core_g14_448": _pe_core("bigG-14-448"),
+    "pe_core_b16": _pe_core("B-16"),
+    "pe_core_s16_384": _pe_core("S-16-384"),
+    "pe_core_t16_384": _pe_core("T-16-384"),
+    "dinov3_vit_s16": _dinov3("small"),
+    "dinov3_vit_b16": _dinov3("base"),
+    "dinov3_vit_l16": _dinov3("large"),
+    "dinov3_vit_h_plus16": _dinov3("huge_plus"),
+    "dinov3_vit_7b16": _dinov3("7b"),
+    "siglip2_so400m_14_384": {  # transformers' records are on the hub; this is typed from preprocessor_config.json
+        "library": "transformers",
+        "model": "google/siglip2-so400m-patch14-384",
+        "preprocess": {
+            "size": 384,
+            "resize": "squash",
+            "interpolation": "bilinear",
+            "mean": MEAN_STD_05,
+            "std": MEAN_STD_05,
+        },
+    },
+    "siglip2_gopt_16_384": {"library": "open_clip", "model": "ViT-gopt-16-SigLIP2-384", "pretrained": "webli"},
+    "metaclip2_h14": {
+        "library": "open_clip",
+        "model": "ViT-H-14-worldwide-quickgelu",
+        "pretrained": "metaclip2_worldwide",
+    },
+    "dinov2_vit_l14_reg": {"library": "timm", "model": "vit_large_patch14_reg4_dinov2.lvd142m"},
     # FeatDistill's encoders: CLIP in transformers' format, SigLIP on a center crop instead of a squashed image.
     "featdistill_clip": {
         "library": "transformers",
@@ -106,18 +144,21 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
-LICENCES = {  # of weights on the hub, as their publishers state them
-    "clip_vit_b16": "MIT",
-    "clip_vit_l14": "MIT",
-    "clip_vit_l14_336": "MIT",
-    "clip_vit_l14_336_before_projection": "MIT",
-    "dinov2_vit_l14": "Apache-2.0",
-    "dinov2_vit_l14_dda": "Apache-2.0",
-    "siglip_b16": "Apache-2.0",
-    "siglip_so400m_14_384": "Apache-2.0",
+LICENCES = {  # of weights on the hub, as their publishers state them, by the beginning of the name
+    "clip_": "MIT",
+    "dinov2_": "Apache-2.0",
+    "dinov3_": "DINOv3 License",
     "featdistill_clip": "MIT",
     "featdistill_siglip": "Apache-2.0",
+    "metaclip2_": "CC-BY-NC-4.0",
+    "pe_core_": "Apache-2.0",
+    "siglip": "Apache-2.0",
 }
+
+
+def licence(name: str) -> str:
+    """Return the licence of a hub's weights by the name of the backbone; empty for random ones."""
+    return next((text for prefix, text in LICENCES.items() if name.startswith(prefix)), "")
 
 
 def named(name: str) -> dict[str, Any]:

@@ -29,26 +29,56 @@ def vit_parts(encoder: Any) -> VitParts:
         return vit_parts(encoder.trunk)
     if hasattr(encoder, "transformer") and hasattr(encoder, "ln_post"):
         return VitParts(encoder.transformer.resblocks, encoder.ln_post, 1)
-    if hasattr(encoder, "num_prefix_tokens"):
-        return VitParts(encoder.blocks, encoder.norm, encoder.num_prefix_tokens)
-    if hasattr(encoder, "feature_info"):
-        stages = list(getattr(encoder, "stages", None) or encoder.blocks)
-        # Gradient checkpointing calls the layers of a sequential stage, not the stage: its output is that of the last.
-        last = [stage[-1] if isinstance(stage, nn.Sequential) else stage for stage in stages]
-        return VitParts(last, nn.Identity(), None)
+    parts = _timm_parts(encoder) if hasattr(encoder, "feature_info") else _transformers_parts(encoder)
+    if parts is None:
+        name = type(getattr(encoder, "model", encoder)).__name__
+        raise InputError(f"{name}: its blocks are not known here; want pool: own, without layers")
+    return parts
+
+
+def _timm_parts(encoder: Any) -> VitParts | None:
+    if hasattr(encoder, "num_prefix_tokens") and hasattr(encoder, "blocks"):
+        after_pooling = isinstance(encoder.norm, nn.Identity) and hasattr(encoder, "fc_norm")
+        return VitParts(encoder.blocks, encoder.fc_norm if after_pooling else encoder.norm, encoder.num_prefix_tokens)
+    if getattr(encoder, "output_fmt", "NCHW") != "NCHW":
+        return None
+    for name in ("stages", "blocks"):
+        if isinstance(getattr(encoder, name, None), nn.Sequential | nn.ModuleList):
+            return VitParts([_last_layer(stage) for stage in getattr(encoder, name)], nn.Identity(), None)
+    stages = [getattr(encoder, f"layer{number}", None) for number in range(1, 5)]  # ResNet's
+    return None if None in stages else VitParts(list(map(_last_layer, stages)), nn.Identity(), None)
+
+
+def _last_layer(stage: Any) -> nn.Module:
+    """Return what gives a stage's output: gradient checkpointing calls the layers of a sequential one, not itself."""
+    return stage[-1] if isinstance(stage, nn.Sequential) else stage
+
+
+def _transformers_parts(encoder: Any) -> VitParts | None:
     model: Any = getattr(encoder, "model", None)
     model = getattr(model, "vision_model", model)
-    if hasattr(model, "post_layernorm"):
+    kind = getattr(getattr(model, "config", None), "model_type", "")
+    registers = getattr(getattr(model, "config", None), "num_register_tokens", 0)
+    if hasattr(model, "post_layernorm"):  # CLIP, MetaCLIP 2, SigLIP and SigLIP 2
         return VitParts(model.encoder.layers, model.post_layernorm, int(hasattr(model.embeddings, "class_embedding")))
-    if hasattr(model, "layernorm") and hasattr(model.embeddings, "cls_token"):
-        registers = getattr(model.config, "num_register_tokens", 0)
+    if kind.startswith("dinov2"):
         return VitParts(model.encoder.layer, model.layernorm, 1 + registers)
-    raise InputError(f"{type(model or encoder).__name__}: its blocks and tokens are not known here")
+    if kind == "dinov3_vit":
+        return VitParts(model.model.layer, model.norm, 1 + registers)
+    if kind == "dinov3_convnext":
+        return VitParts(model.model.stages, nn.Identity(), None)
+    if kind.startswith("aimv2"):
+        return VitParts(model.encoder.layers, model.rms_norm, 0)
+    if kind == "radio":
+        return VitParts(model.encoder.layer, nn.Identity(), model.config.num_summary_tokens)
+    return None
 
 
 def pool_tokens(output: Tensor, num_prefix: int | None, pool: str) -> Tensor:
     """Return (B, D) of tokens (B, T, D) or feature maps (B, C, H, W), as ``pool`` says; InputError where it cannot."""
     if num_prefix is None:
+        if output.ndim != 4:
+            raise InputError(f"pool: {pool}: blocks of shape {tuple(output.shape[1:])} are no feature maps; want own")
         if pool != "mean":
             raise InputError(f"pool: {pool}: feature maps have no class token; want mean")
         return output.mean(dim=(2, 3))

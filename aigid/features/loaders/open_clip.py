@@ -17,6 +17,8 @@ from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 
+PERCEPTION_ENCODER = "visual.conv1.weight"  # of Meta's own checkpoints of PE-Core, whose encoder is timm's
+
 
 def architecture(model: str) -> dict[str, Any]:
     """Return the configuration of an architecture that open_clip knows by name."""
@@ -45,7 +47,7 @@ def _remove_projection(visual: Any, model: str) -> None:
     head = getattr(visual, "head", None)
     if isinstance(getattr(trunk, "head", None), nn.Linear):  # timm's own classifier is the projection
         trunk.reset_classifier(0)
-    elif isinstance(head, nn.Sequential) and len(head):
+    elif isinstance(head, nn.Sequential) and {"proj", "mlp"} & dict(head.named_children()).keys():
         visual.head = nn.Sequential(*[part for name, part in head.named_children() if name == "pool"])
     elif "proj" in dict(visual.named_parameters(recurse=False)):
         visual.register_parameter("proj", None)
@@ -83,9 +85,10 @@ def load_clip(settings: BackboneSettings) -> nn.Module:
 
 
 def _from_config(config: dict[str, Any], seed: int) -> nn.Module:
+    options = {name: value for name, value in config.items() if name != "custom_text"}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = open_clip.CLIP(**config)
+        model: nn.Module = (open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP)(**options)
         return model
 
 
@@ -107,7 +110,16 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
         keys = model.get_submodule("visual").load_state_dict(state, strict=False)
         checkpoints.check(file, keys.missing_keys, keys.unexpected_keys)
         return model
+    if file.suffix in (".npz", ".npy"):
+        raise InputError(f"weights {file}: big_vision's arrays are not read here; want the copy of timm on the hub")
     with checkpoints.checkpoint_errors(file):
+        trunk = getattr(model.get_submodule("visual"), "trunk", None)
+        if trunk is not None and PERCEPTION_ENCODER in (state := checkpoints.read(file)):
+            from aigid.features.loaders.timm import convert
+
+            checkpoints.load_strict(file, state := convert(state, trunk), checkpoints.shapes(trunk))
+            trunk.load_state_dict(state)
+            return model
         keys = open_clip.load_checkpoint(model, str(file), strict=False)
     if any(key.startswith("vision_model.") for key in keys.unexpected_keys):
         raise InputError(f"weights {file}: in transformers' format; name its folder, which holds config.json too")

@@ -1,4 +1,4 @@
-"""Image encoders of CLIP, DINOv2 and SigLIP through transformers."""
+"""Image encoders through transformers: CLIP, SigLIP, DINOv2 and v3, MetaCLIP 2, AIMv2, RADIO."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,29 @@ from aigid.features import checkpoints, weights
 from aigid.features.backbones import BackboneSettings
 from aigid.features.preprocess import parse_record
 
+CLIP, METACLIP2 = (
+    ("CLIPVisionModelWithProjection", "image_embeds"),
+    ("MetaClip2VisionModelWithProjection", "image_embeds"),
+)
+SIGLIP, SIGLIP2 = ("SiglipVisionModel", "pooler_output"), ("Siglip2VisionModel", "pooler_output")
+AIMV2 = ("Aimv2VisionModel", "pooler_output")
 VISION_MODELS = {  # model_type: (class of the image encoder, its output that is the embedding)
-    "clip": ("CLIPVisionModelWithProjection", "image_embeds"),
-    "clip_vision_model": ("CLIPVisionModelWithProjection", "image_embeds"),
+    "clip": CLIP,
+    "clip_vision_model": CLIP,
+    "metaclip_2": METACLIP2,
+    "metaclip_2_vision_model": METACLIP2,
+    "siglip": SIGLIP,
+    "siglip_vision_model": SIGLIP,
+    "siglip2": SIGLIP2,
+    "siglip2_vision_model": SIGLIP2,
     "dinov2": ("Dinov2Model", "pooler_output"),
-    "siglip": ("SiglipVisionModel", "pooler_output"),
-    "siglip_vision_model": ("SiglipVisionModel", "pooler_output"),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", "pooler_output"),
+    "dinov3_vit": ("DINOv3ViTModel", "pooler_output"),
+    "dinov3_convnext": ("DINOv3ConvNextModel", "pooler_output"),
+    "aimv2": AIMV2,
+    "aimv2_vision_model": AIMV2,
+    "radio": ("RadioModel", "summary"),
 }
-CLIP_VISION = ("CLIPVisionModel", "pooler_output")  # before its projection
 NON_VISION_PREFIXES = ("text_model.", "text_projection.", "visual_projection.", "logit_")  # of a whole CLIP or SigLIP
 
 
@@ -30,6 +45,7 @@ def _vision_config(model_type: str, width: int, size: int, heads: int, layers: i
     return {"model_type": model_type, "patch_size": 14} | shape | other
 
 
+SO400M = _vision_config("siglip_vision_model", 1152, 384, 16, 27, intermediate_size=4304)
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # the published configurations, for checkpoints that come as one file
     "facebook/dinov2-large": _vision_config("dinov2", 1024, 518, 16, 24),
     "openai/clip-vit-base-patch16": {  # transformers' defaults for all else
@@ -40,9 +56,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {  # the published configurations, fo
         "clip_vision_model", 1024, 224, 16, 24, intermediate_size=4096, projection_dim=768
     ),
     "google/siglip-base-patch16-224": {"model_type": "siglip_vision_model"},
-    "google/siglip-so400m-patch14-384": _vision_config(
-        "siglip_vision_model", 1152, 384, 16, 27, intermediate_size=4304
-    ),
+    "google/siglip-so400m-patch14-384": SO400M,
+    "google/siglip2-so400m-patch14-384": SO400M,  # the fixed sizes of SigLIP 2 are SigLIP's class
 }
 
 
@@ -53,10 +68,25 @@ class PooledModel(nn.Module):
         super().__init__()
         self.model = model
         self.output = output
+        self.patches = model.config.model_type == "siglip2_vision_model"
 
     def forward(self, pixels: Tensor) -> Tensor:
-        embeddings: Tensor = self.model(pixel_values=pixels)[self.output]
+        arguments = _as_patches(pixels, self.model.config.patch_size) if self.patches else {"pixel_values": pixels}
+        outputs = self.model(**arguments)
+        embeddings: Tensor = outputs[self.output if self.output in outputs else "last_hidden_state"]
         return embeddings
+
+
+def _as_patches(pixels: Tensor, side: int) -> dict[str, Tensor]:
+    """Return what SigLIP 2's encoder for any aspect ratio takes: (B, N, side * side * 3) patches, row by row."""
+    batch, channels, height, width = pixels.shape
+    grid = pixels.view(batch, channels, height // side, side, width // side, side).permute(0, 2, 4, 3, 5, 1)
+    patches = grid.reshape(batch, -1, side * side * channels)
+    return {
+        "pixel_values": patches,
+        "pixel_attention_mask": torch.ones(patches.shape[:2], dtype=torch.int64, device=pixels.device),
+        "spatial_shapes": torch.tensor([[height // side, width // side]] * batch, device=pixels.device),
+    }
 
 
 def architecture(model: str) -> dict[str, Any]:
@@ -75,7 +105,7 @@ def load(settings: BackboneSettings) -> nn.Module:
     path = weights.path_of(settings)
     if path is None and settings.config is not None:
         config = transformers.AutoConfig.for_model(**settings.config)
-        kind, output = _model_class(config.model_type, settings.pool)
+        kind, output = _model_class(config, settings.pool)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             return PooledModel(kind(config), output)
@@ -86,14 +116,17 @@ def load(settings: BackboneSettings) -> nn.Module:
         return _from_folder(settings.model, settings)
 
 
-def _model_class(model_type: str, pool: str) -> tuple[Any, str]:
+def _model_class(config: Any, pool: str) -> tuple[Any, str]:
+    model_type = config.model_type
     if model_type not in VISION_MODELS:
         raise InputError(f"transformers model_type {model_type!r}; known: {', '.join(VISION_MODELS)}")
     name, output = VISION_MODELS[model_type]
     if pool == "before_projection":
         if output != "image_embeds":
             raise InputError(f"pool: before_projection: {model_type} has no projection; want own or mean")
-        name, output = CLIP_VISION
+        name, output = name.removesuffix("WithProjection"), "pooler_output"
+    if pool == "own" and not getattr(getattr(config, "vision_config", config), "use_head", True):
+        raise InputError(f"pool: own: this {model_type} has no embedding of its own; want mean")
     return getattr(transformers, name), output
 
 
@@ -106,7 +139,7 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
         config = transformers.AutoConfig.from_pretrained(path.parent)
     else:
         config = transformers.AutoConfig.for_model(**settings.config or architecture(settings.model))
-    kind, output = _model_class(config.model_type, settings.pool)
+    kind, output = _model_class(config, settings.pool)
     config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
     state = _dequantized(path) if path.suffix == ".onnx" else checkpoints.strip_prefix(checkpoints.read(path))
     return PooledModel(_load_strict(kind, path, None, config=config, state_dict=state), output)
@@ -135,7 +168,7 @@ def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
 def _from_folder(source: str, settings: BackboneSettings) -> nn.Module:
     """Load a repository of the hub, or a folder like one."""
     config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
-    kind, output = _model_class(config.model_type, settings.pool)
+    kind, output = _model_class(config, settings.pool)
     model = _load_strict(kind, source, source, revision=settings.revision, use_safetensors=True)
     return PooledModel(model, output)
 
