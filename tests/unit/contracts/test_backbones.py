@@ -89,15 +89,17 @@ TOKEN_WIDTHS = {  # of the blocks, where it is not the embedding's width
     "pe_core_b16": 768,
     "pe_core_g14_448": 1536,
     "efficientnet_lite0": 320,  # of its last stage
+    "efficientnet_lite0_96": 320,
 }
 ONNX = "clip_vit_b16_int8"
 TINY = {"tiny_clip": 192, "tiny_siglip": 192, "tiny_clip_64": 64, "tiny_siglip_64": 64, "tiny_vit": 96}
 WIDTHS = TINY | {ONNX: 512} | {name: values[1] for name, values in (PUBLISHED | ROUNDED).items()}
 NAMES = list(BACKBONES)
-RECORDED = [  # whose library has a record of its preprocessing, which DDA replaces
+OTHERS = ("dinov2_vit_l14_dda", "efficientnet_lite0_96")  # by preprocessing of their own
+RECORDED = [  # whose library has a record of its preprocessing
     name
     for name, section in BACKBONES.items()
-    if section["library"] in ("open_clip", "timm") and "config" not in section and name != "dinov2_vit_l14_dda"
+    if section["library"] in ("open_clip", "timm") and "config" not in section and name not in OTHERS
 ]
 CPU = torch.device("cpu")
 POOLS = get_args(BackboneSettings.model_fields["pool"].annotation)
@@ -240,11 +242,11 @@ def test_sizes_are_the_published_and_layers_and_pools_as_wide_as_the_blocks(name
     assert number == pytest.approx(millions, abs=ROUNDED[name][2] / 2 if name in ROUNDED else 0.006)
     assert network(pixels).shape == (1, width)
     tokens = TOKEN_WIDTHS.get(name, width)
-    first = 16 if name == "efficientnet_lite0" else tokens
+    first = 16 if name.startswith("efficientnet") else tokens
     FeatureHooks(network, [0, -1], "mean")  # of several hooks the last one's features count
     assert network(pixels).shape == (1, first + tokens)
     FeatureHooks(network, [0], "cls_mean")
-    if name in ("efficientnet_lite0", "pe_core_g14_448") or "siglip" in name:
+    if name.startswith(("efficientnet", "pe_core_g14")) or "siglip" in name:
         with pytest.raises(InputError, match=r"pool: cls_mean: .* class token; want mean"):
             network(pixels)
     else:
