@@ -54,6 +54,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 docs: env  ## the documentation, into site/; its tools are the extra docs of pyproject.toml
 	$(BIN)/python -c 'import mkdocs' 2>/dev/null || $(BIN)/uv pip install --quiet --python $(BIN)/python --requirement pyproject.toml --extra docs

@@ -72,7 +72,9 @@ def _new_stem(old: nn.Conv2d, settings: CnnSettings) -> nn.Conv2d:
     shape = settings.num_channels, old.out_channels, old.kernel_size[0], settings.stem_stride
     if settings.stem == "random":
         return nn.Conv2d(*shape, old.kernel_size[0] // 2, bias=old.bias is not None)
-    padding = {} if isinstance(old, Conv2dSame) else {"padding": old.padding}  # Conv2dSame pads as TensorFlow does
+    padding: dict[str, Any] = (
+        {} if isinstance(old, Conv2dSame) else {"padding": old.padding}
+    )  # Conv2dSame pads as TensorFlow does
     stem = type(old)(*shape, bias=old.bias is not None, **padding)
     with torch.no_grad():
         stem.weight.copy_(adapt_input_conv(settings.num_channels, old.weight))
