@@ -44,7 +44,7 @@ def build_model(settings: CnnSettings, num_classes: int) -> nn.Module:
 def _create(settings: CnnSettings, num_classes: int) -> Any:
     """Return timm's network for three channels, of random weights, or of those of the hub or a file."""
     overlay = {"file": settings.weights} if settings.weights else None
-    options = {"pretrained": settings.pretrained is True, "pretrained_cfg_overlay": overlay}
+    options: dict[str, Any] = {"pretrained": settings.pretrained is True, "pretrained_cfg_overlay": overlay}
     try:
         return timm.create_model(settings.model, num_classes=num_classes, **options)
     except RuntimeError as failure:
