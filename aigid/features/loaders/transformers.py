@@ -104,7 +104,7 @@ def load(settings: BackboneSettings) -> nn.Module:
     """
     path = weights.path_of(settings)
     if path is None and settings.config is not None:
-        config = transformers.AutoConfig.for_model(**settings.config)
+        config = _config(settings.model, settings.config)
         kind, output = _model_class(config, settings.pool)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -114,6 +114,13 @@ def load(settings: BackboneSettings) -> nn.Module:
     files = f"config.json and model.safetensors of {settings.model}"
     with checkpoints.hub_errors(settings.model, files + (f" at {settings.revision}" if settings.revision else "")):
         return _from_folder(settings.model, settings)
+
+
+def _config(model: str, section: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoConfig.for_model(**section)
+    except Exception as error:  # transformers raises ValueError, and huggingface_hub classes of its own
+        raise InputError(f"{model}: config: {' '.join(str(error).split())[:300]}") from None
 
 
 def _model_class(config: Any, pool: str) -> tuple[Any, str]:
@@ -138,7 +145,7 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     if settings.config is None and (path.parent / "config.json").exists():
         config = transformers.AutoConfig.from_pretrained(path.parent)
     else:
-        config = transformers.AutoConfig.for_model(**settings.config or architecture(settings.model))
+        config = _config(settings.model, settings.config or architecture(settings.model))
     kind, output = _model_class(config, settings.pool)
     config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
     state = _dequantized(path) if path.suffix == ".onnx" else checkpoints.strip_prefix(checkpoints.read(path))
