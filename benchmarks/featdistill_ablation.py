@@ -58,7 +58,7 @@ class TestImages(NamedTuple):
         device = next(expert.parameters()).device
         with torch.inference_mode():
             parts = [
-                p_generated(expert.eval()(normalize(part, chosen, device).contiguous()))
+                p_generated(expert.eval()(normalize(part, chosen, device)))
                 for part in np.array_split(self.squares, -(-len(self.squares) // 128))
             ]
         scores = self.rows.assign(score=torch.cat(parts).cpu().numpy())
@@ -69,11 +69,13 @@ class TestImages(NamedTuple):
         }
 
 
-def build_test(table: pd.DataFrame, root: Path, chosen: Preprocess, max_images: int | None) -> TestImages:
-    """Half of the test images clean, the others distorted as NTIRE distorts them."""
+def build_test(
+    table: pd.DataFrame, root: Path, chosen: Preprocess, max_images: int | None, both: bool = False
+) -> TestImages:
+    """Half of the test images clean, the others distorted as NTIRE distorts them; with ``both``, each of them twice."""
     test = select_rows(table, "test", max_images, 0)
     images = pd.concat([test.assign(view=view) for view in (featdistill.CLEAN, ROBUST)])
-    rows = featdistill.split_by_hash(images, test.set_index("path")["sha256"])
+    rows = images if both else featdistill.split_by_hash(images, test.set_index("path")["sha256"])
 
     def square(row: Any) -> np.ndarray:
         return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], chosen)
@@ -163,6 +165,7 @@ def mean(values: pd.Series, sign: bool = False) -> str:
 @click.option("--rows", type=int, help="Training images; else as params.yaml says.")
 @click.option("--epochs", type=int, help="Of stage 1; else as params.yaml says.")
 @click.option("--test", type=int, help="Test images, half of either class; else all.")
+@click.option("--both", is_flag=True, help="Every test image clean and distorted, where there are few; else halves.")
 @click.option("--runs", "runs_path", type=Path, help="CSV, one line a run, from which a killed call goes on.")
 @record.out_option
 def main(
@@ -174,6 +177,7 @@ def main(
     rows: int | None,
     epochs: int | None,
     test: int | None,
+    both: bool,
     runs_path: Path | None,
     out: Path,
 ) -> None:
@@ -181,7 +185,7 @@ def main(
     overrides = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
     settings = changed(settings, overrides, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
-    images = build_test(table, root, settings.experts[name].backbone.preprocess, test)
+    images = build_test(table, root, settings.experts[name].backbone.preprocess, test, both)
     made_of = {"expert": name, "featdistill": settings.model_dump(), "parts": PARTS}
     runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, images)))
     for seed in range(seeds):

@@ -73,7 +73,7 @@ class BackboneSettings(Settings):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name}: not for library: onnx, which runs the file's graph as it is")
         if self.layers is not None and self.pool not in ("cls", "mean", "cls_mean"):
-            raise ValueError(f"layers: want pool: cls, mean or cls_mean, not {self.pool}")
+            raise ValueError(f"layers: pool: {self.pool}: want cls, mean or cls_mean")
         if self.revision is not None and self.library != "transformers":
             raise ValueError(f"revision: is for library: transformers, not {self.library}")
         if self.output is not None and self.library != "onnx":

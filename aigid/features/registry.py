@@ -69,10 +69,12 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "pretrained": "efficientnet_lite0",
         "preprocess": {"size": 224, "crop_fraction": 0.875, "mean": MEAN_STD_05, "std": MEAN_STD_05},
     },
-    "efficientnet_lite0_96": {  # for finetuning: a small crop, not resized, in which a generator's traces stay
+    "efficientnet_lite0_96": {  # for finetuning: inner stages of a crop that is not resized, where traces stay
         "library": "timm",
         "model": "tf_efficientnet_lite0",
         "pretrained": "efficientnet_lite0",
+        "layers": [1, 2, 3, 4],
+        "pool": "mean",
         "preprocess": {"size": 96, "resize": "none", "mean": MEAN_STD_05, "std": MEAN_STD_05},
     },
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),

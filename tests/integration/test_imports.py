@@ -70,7 +70,7 @@ def test_stages_without_images_need_no_torch(stage):
          ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
         ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--history", "l"]),
         ("train_featdistill", "featdistill.data.policy", "nonesuch",
-         ["--expert", "clip_1", "--dataset", "demo", "--manifest", "m.csv", "--out", "e", "--log", "l.csv"]),
+         ["--expert", "lite0_1", "--dataset", "demo", "--manifest", "m.csv", "--out", "e", "--log", "l.csv"]),
         ("train", "sef.fusion.views", 3, ["--detector", "sef", "--dataset", "demo", "--manifest", "m.csv",
           "--input", "e.h5", "--component", "experts=e", "--out", "m"]),
     ],

@@ -29,7 +29,7 @@ from aigid.report.studies import PerturbationSettings
 ROOT = Path(__file__).resolve().parents[2]
 DATASETS = ("demo", "demo6")
 JUDGED = tuple(names())
-EXPERTS = ("siglip_1", "siglip_2", "clip_1", "clip_2")
+EXPERTS = ("lite0_1", "lite0_2", "lite0_3", "lite0_4")
 BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
 PRESETS = preset.preset_names()
 SECTIONS = {  # of params.yaml, but those of datasets and backbones

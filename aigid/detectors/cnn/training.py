@@ -60,8 +60,11 @@ def _load_backbone(net: Any, model: str, name: str) -> None:
     if not isinstance(backbone, BackboneSettings) or (backbone.library, backbone.model) != ("timm", model):
         raise InputError(f"cnn.pretrained={name!r}: want a backbone that is timm's {model}, as cnn.model says")
     keys = net.load_state_dict(load_encoder(backbone).state_dict(), strict=False)
-    classifier = f"{net.pretrained_cfg['classifier']}."
-    checkpoints.check(name, [key for key in keys.missing_keys if not key.startswith(classifier)], keys.unexpected_keys)
+    classifier = net.get_submodule(prefix := net.pretrained_cfg["classifier"])
+    missing = [key for key in keys.missing_keys if not key.startswith(f"{prefix}.")]
+    checkpoints.check(name, missing, keys.unexpected_keys)
+    nn.init.normal_(classifier.weight, std=0.01)  # timm's start, for training from scratch, has a loss of 5
+    nn.init.zeros_(classifier.bias)
 
 
 def _new_stem(old: nn.Conv2d, settings: CnnSettings) -> nn.Conv2d:

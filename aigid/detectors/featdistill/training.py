@@ -124,12 +124,12 @@ def losses(
     expert: Expert, distiller: Distiller, batch: Batch, preprocess: Preprocess, device: torch.device
 ) -> dict[str, Tensor]:
     """Return the terms of a batch: cross-entropy of the degraded view, and distillation."""
-    degraded = normalize(batch.degraded, preprocess, device).contiguous()
+    degraded = normalize(batch.degraded, preprocess, device)
     answer = expert.answer(degraded, distiller.layers)
     y = torch.from_numpy(batch.y).to(device)
     terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
     if distiller.teacher is not None:
-        seen = degraded if distiller.same_view else normalize(batch.clean, preprocess, device).contiguous()
+        seen = degraded if distiller.same_view else normalize(batch.clean, preprocess, device)
         terms["distillation"] = distiller.term(answer, seen)
     return terms
 
@@ -168,7 +168,7 @@ def validate(expert: Expert, val: TrainDataset, device: torch.device, pool: Thre
     for indices in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
         batch = val.take(-1, indices, pool)
         for view, outputs in scores.items():
-            pixels = normalize(getattr(batch, view), val.preprocess, device).contiguous()
+            pixels = normalize(getattr(batch, view), val.preprocess, device)
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
                 outputs.append(p_generated(expert(pixels)).cpu().numpy())
     y = val.images["label"].to_numpy()

@@ -41,7 +41,7 @@ PUBLISHED = {
     "clip_vit_b16": (86.19, 512),
     "clip_vit_b16_dequantized": (86.19, 512),
     "efficientnet_lite0": (4.652008 - 1281 * 1000 / 1e6, 1280),  # of timm's, less the classifier
-    "efficientnet_lite0_96": (4.652008 - 1281 * 1000 / 1e6, 1280),
+    "efficientnet_lite0_96": (4.652008 - 1281 * 1000 / 1e6, 24 + 40 + 80 + 112),  # of its stages 1 to 4
     "clip_vit_l14": (303.97, 768),
     "clip_vit_l14_336": (304.29, 768),
     "clip_vit_l14_336_before_projection": (304.29 - 1024 * 768 / 1e6, 1024),
