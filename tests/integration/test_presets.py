@@ -12,10 +12,10 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "ca1a9705c6e2b7d1a56faf6da1434b4e936fabb55cbed4958da3768610f4bd1a",
+    "cifake": "cb13f7892e7f5c5c9433b924944ebce547162429e19740ab8ea5abde85322993",
     "defactify": "3eba6fa97fad85998f211428976de2ed70e393236f32d58ec613fa50bb068f81",
-    "demo": "4a3212cbcca711b1ce85924d0fa4e4a0654662648e8eb5e9c7149a63236c2d69",
-    "demo_clip": "d3e841b0e1280a5a7938cbb97f250ee41b7313bb2e52ad39648d66eec2cc4198",
+    "demo": "b41b39dc91d722c7a3744a21152cdfe8e70b8cfa773c4859ec878a0661c14117",
+    "demo_clip": "11e32b79dcaf8ca4da8b0e5277bcf1c62eaac8f0fa93e32294d2ec87788229e7",
     "genimage": "02040779682aa097fb579aa27ce514c66ff2e8877c2ffd7a8e3302a813cd4878",
     "ntire": "6dfd5d335674bf4d29d565c3a36f9ec551e8a7d2be663209a712047e91a386c6",
     "sef13": "5b059cf7b213a36c928e55d4d7f4be2ba2649367255d6e17fdd51d0ec52d0f0c",
