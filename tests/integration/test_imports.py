@@ -1,5 +1,7 @@
 """Light things stay light: who may import what, seen from a fresh interpreter."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,27 @@ def modules_after(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[set[str
     watch = f"import atexit, sys; atexit.register(lambda: print('MODULES', *sys.modules))\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", watch, *arguments],
-        cwd=cwd, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        cwd=cwd, capture_output=True, text=True, check=False,
+        env={"AIGID_CACHE": os.environ["AIGID_CACHE"], "PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     line = next(line for line in done.stdout.splitlines()[::-1] if line.startswith("MODULES"))
     return set(line.split()[1:]), done
+
+
+@pytest.fixture(scope="module")
+def onnx_bundle(tmp_path_factory):
+    """A folder with a probe on an encoder in ONNX, which is named by its address."""
+    from tests.helpers.onnx_models import export_clip, random_clip  # torch
+    from tests.helpers.probe_bundle import fit_probe
+
+    folder = tmp_path_factory.mktemp("onnx")
+    path = export_clip(random_clip(), folder / "clip.onnx")
+    record = {"size": {"height": 32, "width": 32}, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "preprocessor_config.json").write_text(json.dumps(record))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIGID_CACHE", str(folder / "cache"))
+        scores = fit_probe(folder, f"onnx:{path}")
+    return folder, scores
 
 
 def run_module(name: str, *arguments: str, cwd: Path = ROOT) -> tuple[set[str], subprocess.CompletedProcess]:
@@ -107,3 +126,14 @@ def test_only_alignment_loads_diffusers_and_spandrel():
     loaded, done = modules_after("import stages.demo, stages.extract, aigid.features.extract, aigid.data.demo")
     assert done.returncode == 0
     assert not loaded & {"diffusers", "spandrel"}
+
+
+def test_a_verdict_on_an_encoder_in_onnx_needs_no_torch(onnx_bundle):
+    folder, scores = onnx_bundle
+    name = scores.index[0]
+    call = ["predict", str(folder / "images" / name), "--model", str(folder / "bundle"), "--json"]
+    loaded, done = modules_after("from aigid.cli.main import main; main()", *call)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["score"] == pytest.approx(scores[name], abs=1e-6)
+    assert "onnxruntime" in loaded
+    assert not loaded & {*HEAVY, "timm", "huggingface_hub", "ray", "matplotlib"}
