@@ -7,7 +7,7 @@ import numpy as np
 import timm
 import torch
 from sklearn.metrics import f1_score
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from timm.models import adapt_input_conv
 from torch import nn
 from torch.nn import functional
