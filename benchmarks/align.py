@@ -27,6 +27,7 @@ from aigid.generators.autoencoder_kl import train_vae
 from aigid.generators.srgan import train_super_resolution
 from benchmarks import record
 
+SMALL = DemoSettings(tile_size=32, stride=32, tiles_per_photograph=256)
 TRAINED = GeneratorTrainingSettings(steps=200, batch_size=8, learning_rate=0.002)
 
 
@@ -69,7 +70,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, object]:
 @click.option("--side", default=32, show_default=True, help="Of the images, px.")
 @record.out_option
 def main(images: int, side: int, out: Path) -> None:
-    tiles = np.concatenate([extract_tiles(source.image, source, DemoSettings()) for source in load_source_images()])
+    tiles = np.concatenate([extract_tiles(source.image, source, SMALL) for source in load_source_images()])
     table = Table("domain", "what", "images / s", "of the reference", "PSNR dB", title=f"{images} JPEGs of {side} px")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -34,12 +34,17 @@ def text(name: str) -> str:
     """Return the whole params.yaml of a preset, with comments; InputError that lists the known ones."""
     if name not in preset_names():
         raise InputError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
+    return _merged(name)
+
+
+def _merged(name: str) -> str:
+    """Return the text of a whole file, or of an overlay laid over its base, which may itself be one."""
     (comment, first, value), *changes = ENTRY.findall(_file(name))
     if first != "preset":
         return _file(name)
     overlay = _load(first + value)[first]
     comments = {"seed": comment} | {key.split(".")[0]: note for note, key, _ in changes if note}
-    base, sections = ENTRY.findall(_file(overlay["base"])), []
+    base, sections = ENTRY.findall(_merged(overlay["base"])), []
     if unknown := {key.split(".")[0] for _, key, _ in changes} - {section for _, section, _ in base}:
         raise InputError(f"preset {name}: {', '.join(sorted(unknown))} is no section of {overlay['base']}")
     for note, section, body in base:

@@ -6,7 +6,7 @@ from functools import partial
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -20,20 +20,34 @@ from aigid.core.files import num_workers
 from aigid.generators import GeneratorTrainingSettings
 from aigid.images import Pixels
 
-Name = Literal["astronaut", "chelsea", "china", "coffee", "flower", "ihc", "motorcycle", "retina", "rocket"]
+Name = Literal[
+    "astronaut", "chelsea", "china", "coffee", "flower", "grace_hopper", "ihc", "motorcycle", "retina", "rocket"
+]
+
+
+class Origin(NamedTuple):
+    """Where a photograph lies, the kind of camera that took it, and its licence as the package states it."""
+
+    package: str
+    file: str
+    source: str
+    licence: str
+
+
 # Color photographs only: a fake's faint color would give gray ones away. Left out as no photographs: drawings, text
 # pages, phantoms and test patterns, and the Hubble field, a composite in false colors. The motorcycle is the left half
 # of a stereo pair, whose right half shows the same scene again.
-SOURCE_IMAGES: dict[Name, tuple[str, str, str]] = {  # package, file in it, and the kind of camera
-    "astronaut": ("skimage", "data/astronaut.png", "camera"),
-    "chelsea": ("skimage", "data/chelsea.png", "camera"),
-    "china": ("sklearn", "datasets/images/china.jpg", "camera"),
-    "coffee": ("skimage", "data/coffee.png", "camera"),
-    "flower": ("sklearn", "datasets/images/flower.jpg", "camera"),
-    "ihc": ("skimage", "data/ihc.png", "microscope"),
-    "motorcycle": ("skimage", "data/motorcycle_left.png", "camera"),
-    "retina": ("skimage", "data/retina.jpg", "fundus_camera"),
-    "rocket": ("skimage", "data/rocket.jpg", "camera"),
+SOURCE_IMAGES: dict[Name, Origin] = {
+    "astronaut": Origin("skimage", "data/astronaut.png", "camera", "public domain (NASA)"),
+    "chelsea": Origin("skimage", "data/chelsea.png", "camera", "CC0 (Stefan van der Walt)"),
+    "china": Origin("sklearn", "datasets/images/china.jpg", "camera", "CC BY 2.0 (danielbuechele)"),
+    "coffee": Origin("skimage", "data/coffee.png", "camera", "CC0 (Rachel Michetti)"),
+    "flower": Origin("sklearn", "datasets/images/flower.jpg", "camera", "CC BY 2.0 (vultilion)"),
+    "grace_hopper": Origin("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "camera", "public domain (US Navy)"),
+    "ihc": Origin("skimage", "data/ihc.png", "microscope", "no known restrictions (CMMI)"),
+    "motorcycle": Origin("skimage", "data/motorcycle_left.png", "camera", "none stated (Middlebury 2014 stereo data)"),
+    "retina": Origin("skimage", "data/retina.jpg", "fundus_camera", "CC0 (Mikael Häggström)"),
+    "rocket": Origin("skimage", "data/rocket.jpg", "camera", "public domain (SpaceX)"),
 }
 GeneratorName = Literal["bilinear", "dcgan", "diffusion", "srgan", "vae", "vqvae"]
 COLUMNS = ["path", "label", "generator", "split", "source", "group"]
@@ -43,12 +57,14 @@ class DemoSettings(GeneratorTrainingSettings):
     """What the demo dataset is made of."""
 
     train: tuple[Name, ...] = Field(("astronaut", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
-    val: tuple[Name, ...] = ("flower",)
+    val: tuple[Name, ...] = ("flower", "grace_hopper")
     test: tuple[Name, ...] = ("china", "chelsea", "ihc")
     seen: tuple[GeneratorName, ...] = ("vae", "vqvae")  # make fakes for every split
     unseen: tuple[GeneratorName, ...] = ("bilinear", "dcgan", "diffusion", "srgan")  # make fakes for test alone
-    tile_size: int = Field(32, ge=16, multiple_of=4)  # px
-    tiles_per_photograph: int = Field(256, ge=1)
+    tile_size: int = Field(128, ge=16, multiple_of=4)  # px
+    stride: int = Field(64, ge=4, multiple_of=4)  # px from one tile to the next; below tile_size they overlap
+    tiles_per_photograph: int = Field(12, ge=1)
+    patch_size: int = Field(32, ge=16, multiple_of=4)  # px of what the generators train on, cut from training tiles
     min_variance: float = 1.5  # gray levels between neighboring pixels, on average over a tile
 
     @model_validator(mode="after")
@@ -56,6 +72,12 @@ class DemoSettings(GeneratorTrainingSettings):
         for names in (self.train + self.val + self.test, self.seen + self.unseen):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{twice[0]!r} stands twice")
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fill_a_tile(self) -> Self:
+        if self.tile_size % self.patch_size:
+            raise ValueError(f"patch_size={self.patch_size} does not divide tile_size={self.tile_size}")
         return self
 
 
@@ -71,7 +93,7 @@ class SourceImage:
 def load_source_images() -> list[SourceImage]:
     """Return the color photographs of the installed packages, by name; nothing is downloaded."""
     images = []
-    for name, (package, file, source) in SOURCE_IMAGES.items():
+    for name, (package, file, source, _) in SOURCE_IMAGES.items():
         with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
             images.append(SourceImage(name, np.array(image.convert("RGB")), source))
     return images
@@ -86,13 +108,20 @@ def extract_tiles(image: Pixels, source: SourceImage, settings: DemoSettings) ->
 def tile_positions(source: SourceImage, settings: DemoSettings) -> list[tuple[int, int]]:
     """Return top left corners (y, x): a grid less its flat squares, at most ``tiles_per_photograph`` of it."""
     image, size = source.image, settings.tile_size
-    height, width = image.shape[:2]
-    grid = [(y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)]
+    rows, columns = (range(0, side - size + 1, settings.stride) for side in image.shape[:2])
+    grid = [(y, x) for y in rows for x in columns]
     rich = [(y, x) for y, x in grid if local_variance(image[y : y + size, x : x + size]) >= settings.min_variance]
     if not rich:
         raise InputError(f"demo: no {size} px tile of {source.name!r} has min_variance={settings.min_variance}")
     order = seeding.numpy_generator("demo tiles", settings.seed, source.name).permutation(len(rich))
     return [rich[i] for i in sorted(order[: settings.tiles_per_photograph])]
+
+
+def cut_patches(tiles: Pixels, size: int) -> Pixels:
+    """Return the squares (N * (S / size)**2, size, size, 3) that fill tiles (N, S, S, 3)."""
+    num = tiles.shape[1] // size
+    patches = tiles.reshape(-1, num, size, num, size, 3).swapaxes(2, 3)
+    return np.ascontiguousarray(patches).reshape(-1, size, size, 3)
 
 
 def local_variance(image: Pixels) -> float:
@@ -112,8 +141,9 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
     known = {source.name: source for source in load_source_images()}
     splits = {split: [known[name] for name in getattr(settings, split)] for split in ("train", "val", "test")}
     tiles = np.concatenate([extract_tiles(source.image, source, settings) for source in splits["train"]])
+    patches = cut_patches(tiles, settings.patch_size)
     names = ["real", *settings.seen, *settings.unseen]
-    write = partial(_write_generator, train_tiles=tiles, splits=splits, settings=settings, root=root)
+    write = partial(_write_generator, patches=patches, splits=splits, settings=settings, root=root)
     with ProcessPoolExecutor(min(num_workers(), len(names)), get_context("spawn")) as pool:
         parts = tqdm(pool.map(write, names), "demo", len(names), unit="generator", disable=None)
         rows = [row for part in parts for row in part]
@@ -121,12 +151,12 @@ def build(settings: DemoSettings, root: Path) -> pd.DataFrame:
 
 
 def _write_generator(
-    name: str, train_tiles: Pixels, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
+    name: str, patches: Pixels, splits: dict[str, list[SourceImage]], settings: DemoSettings, root: Path
 ) -> list[tuple[str, int, str, str, str, str]]:
     """Write the images of a generator, or of the photographs themselves; return their rows of the manifest."""
     from aigid.generators import training  # torch, once the settings are known to be good
 
-    generator, rows = None if name == "real" else training.fit(name, train_tiles, settings), []
+    generator, rows = None if name == "real" else training.fit(name, patches, settings), []
     for split in ["test"] if name in settings.unseen else splits:
         (root / split / name).mkdir(parents=True, exist_ok=True)
         for source in splits[split]:

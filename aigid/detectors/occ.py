@@ -1,4 +1,7 @@
-"""OCC-CLIP: prompts learned by gradient descent (CoOp: Zhou et al., IJCV 2022), two a generator."""
+"""OCC-CLIP: prompts learned by gradient descent (CoOp: Zhou et al., IJCV 2022), two a generator.
+
+``prompts: embedding`` is its kin for encoders without a text side: the same loss and classifiers, not OCC-CLIP itself.
+"""
 
 from math import cos, pi
 from pathlib import Path
@@ -35,15 +38,19 @@ if TYPE_CHECKING:
     from aigid.features.loaders.open_clip import TextEncoder
 
 FILE = "arrays.safetensors"
+SCALE = 100.0  # of cosines, where no text encoder has its own; CLIP's
 
 
 class OccSettings(Settings):
     """NYCU's values are the defaults."""
 
-    backbone: str  # an open_clip backbone: its text encoder embeds the prompts
+    backbone: str
+    # text_encoder: contexts that the text encoder of an open_clip backbone embeds, which is OCC-CLIP; embedding: each
+    # prompt is itself a vector of the embedding space, for encoders without a text side.
+    prompts: Literal["text_encoder", "embedding"] = "text_encoder"
     dataset: str
     scaling: Literal["unit", "standard"] = "unit"  # rows to length 1, or columns to deviation 1 before that
-    n_ctx: Annotated[int, Field(ge=1)] = 32  # learned tokens
+    n_ctx: Annotated[int, Field(ge=1)] = 32  # learned tokens, where there is a text encoder; so are the next two
     shared_context: bool = True  # a classifier's two prompts have one context; else one each
     class_names: tuple[str, str] = ("real", "fake")
     epochs: Annotated[int, Field(ge=1)] = 120
@@ -57,19 +64,20 @@ class OccSettings(Settings):
 
 
 def learn_prompts(
-    settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncoder", seed: int
+    settings: OccSettings, x: Floats, y: Ints, encoder: "TextEncoder | None", seed: int
 ) -> tuple[Floats, pd.DataFrame]:
-    """Return texts (K - 1, 2, D) float32, real and fake of each generator.
+    """Return texts (K - 1, 2, D) float32, real and fake of each generator; vectors of the space without an encoder.
 
     ``x`` (N, D) float32 rows of length 1, ``y`` (N,) their classes, 0 being real. The classifiers are independent and
     descend in parallel; the smaller ones go through their rows more often.
     """
     rows, labels = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y)
     generator = tabular.torch_generator("occ", seed)
-    prompts = Prompts(settings, encoder, int(y.max()), generator)
+    num, scale = int(y.max()), encoder.scale if encoder else SCALE
+    prompts = Prompts(settings, encoder, num, generator) if encoder else PromptEmbeddings(num, x.shape[1], generator)
     start, decay = settings.warmup_learning_rate, settings.weight_decay
     sgd = torch.optim.SGD(prompts.parameters(), start, settings.momentum, weight_decay=decay)
-    members = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, int(y.max()) + 1)]
+    members = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, num + 1)]
     size = settings.batch_size
     steps = max(-(-max(map(len, members)) // size), 1)
     losses = []
@@ -82,7 +90,7 @@ def learn_prompts(
             batch = torch.stack([order[torch.arange(step * size, (step + 1) * size) % len(order)] for order in orders])
             targets = (labels[batch] > 0).float()
             sgd.zero_grad()
-            value = loss(prompts(), rows[batch], targets, encoder.scale, settings.epsilon, generator)
+            value = loss(prompts(), rows[batch], targets, scale, settings.epsilon, generator)
             torch.autograd.backward(value)
             sgd.step()
             total += float(value.detach())
@@ -139,6 +147,21 @@ class Prompts(nn.Module):
         return self.encoder.encode(torch.stack(rows), eot_positions).view(self.num, 2, -1)
 
 
+class PromptEmbeddings(nn.Module):
+    """Two vectors of the embedding space for each of K classifiers, (K, 2, D) of length 1.
+
+    Both start in one random direction, so that training starts at P(fake) = 1/2.
+    """
+
+    def __init__(self, num: int, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        start = functional.normalize(torch.randn((num, 1, dim), generator=generator), dim=2)
+        self.vectors = nn.Parameter(start.repeat(1, 2, 1))
+
+    def forward(self) -> Tensor:
+        return functional.normalize(self.vectors, dim=2)
+
+
 class OccClip(EmbeddingDetector):
     """One classifier a generator against real images; together they name the generator.
 
@@ -161,11 +184,13 @@ class OccClip(EmbeddingDetector):
         seed: int,
         text_encoder: "TextEncoder | None" = None,
     ) -> Self:
-        """Learn the contexts of all classifiers on train by the text encoder of the same CLIP; val is unused."""
-        encoder = text_encoder or _open_text_encoder(train.origin, settings.backbone)
+        """Learn the prompts of all classifiers on train; val is unused. The text encoder is that of the same CLIP."""
+        encoder = None
+        if settings.prompts == "text_encoder":
+            encoder = text_encoder or _open_text_encoder(train.origin, settings.backbone)
         classes = class_names(train.generators, "train")
         require_finite(train, "train")
-        if train.x.shape[1] != encoder.dim:
+        if encoder and train.x.shape[1] != encoder.dim:
             raise InputError(f"occ.backbone: its texts have {encoder.dim} numbers, its images {train.x.shape[1]}")
 
         arrays = {}
@@ -174,7 +199,8 @@ class OccClip(EmbeddingDetector):
             arrays = {"mean": mean.astype(np.float32), "inverse": (1 / std).astype(np.float32)}
         y = encode_labels(train.generators, classes, "train")
         texts, log = learn_prompts(settings, _prepare(train.x, arrays), y, encoder, seed)
-        fitted = cls(arrays | {"texts": texts, "scale": np.array([encoder.scale])}, classes)
+        scale = encoder.scale if encoder else SCALE
+        fitted = cls(arrays | {"texts": texts, "scale": np.array([scale])}, classes)
         fitted.logs = {"prompts": log}
         return fitted
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from aigid.cli import preset
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 
@@ -42,8 +44,8 @@ def copy(folder):
 
 
 def small(folder, rotations=2):
-    """One small dataset and short trainings in a copy's parameters."""
-    sections = yaml.safe_load((folder / "params.yaml").read_text())
+    """One small dataset and short trainings of the preset `tiny` as a copy's parameters."""
+    sections = yaml.safe_load(preset.text("tiny"))
     sections["datasets"] = ["demo"]
     sections["demo"] = {"demo": sections["demo"]["demo"] | {"steps": 2, "tiles_per_photograph": 24, "width": 8}}
     sections["views"] = ["clean"]

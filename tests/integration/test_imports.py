@@ -81,8 +81,8 @@ def test_stages_without_images_need_no_torch(stage):
     ("stage", "key", "value", "arguments"),
     [
         ("demo", "demo.demo.seed", "x", ["--dataset", "demo", "--images", "i", "--out", "m.csv"]),
-        ("extract", "backbones.tiny_clip.dtype", "int8",
-         ["--backbone", "tiny_clip", "--dataset", "demo", "--manifest", "m.csv", "--out", "e.h5"]),
+        ("extract", "backbones.efficientnet_lite0.dtype", "int8",
+         ["--backbone", "efficientnet_lite0", "--dataset", "demo", "--manifest", "m.csv", "--out", "e.h5"]),
         ("train", "probe.c", -1.0, ["--detector", "probe", "--manifest", "m.csv", "--input", "e.h5",
           "--out", "p"]),
         ("align", "aligned.max_images", 0,

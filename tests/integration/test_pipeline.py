@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATASETS = ("demo", "demo6")
 JUDGED = tuple(names())
 EXPERTS = ("lite0_1", "lite0_2", "lite0_3", "lite0_4")
-BACKBONES = ("tiny_clip", "tiny_siglip", "tiny_both")
+BACKBONES = ("clip_vit_b16_int8", "efficientnet_lite0", "clip_lite0")
 PRESETS = preset.preset_names()
 SECTIONS = {  # of params.yaml, but those of datasets and backbones
     "seed": int,

@@ -33,12 +33,14 @@ from aigid.images.headers import read_header
 from tests.helpers.images import crops
 from tests.helpers.tiny_models import autoencoder
 
+SMALL = DemoSettings(tile_size=32, stride=32, tiles_per_photograph=256)
+
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
     """The two small makers, hardly trained."""
     folder = tmp_path_factory.mktemp("makers")
-    tiles = np.concatenate([extract_tiles(source.image, source, DemoSettings()) for source in load_source_images()])
+    tiles = np.concatenate([extract_tiles(source.image, source, SMALL) for source in load_source_images()])
     settings = GeneratorTrainingSettings(steps=60, width=16, batch_size=8, learning_rate=0.002)
     train_vae(tiles, settings, folder / "vae")
     train_super_resolution(tiles, settings, folder / "gan.safetensors")

@@ -12,7 +12,7 @@ from aigid.core.params import validate
 from aigid.data.demo import DemoSettings, build, load_source_images
 from aigid.images.headers import Header, read_header
 
-SMALL = DemoSettings(steps=2, width=8, tiles_per_photograph=6)
+SMALL = DemoSettings(steps=2, width=8, tile_size=32, stride=32, tiles_per_photograph=6)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, cache):
     assert kept(cache) == before
     assert set(both["generator"][both["split"] == "train"]) == {"real", "vae", "dcgan"}
     shared = sorted(set(both["path"]) & set(table["path"]))
-    assert len(shared) == 6 * (9 + 9 + 3)
+    assert len(shared) == 6 * (10 + 10 + 3)
     assert all((root / path).read_bytes() == (tmp_path / "both" / path).read_bytes() for path in shared)
     build(everywhere.model_copy(update={"tiles_per_photograph": 5}), tmp_path / "other")
     assert len(kept(cache)) == len(before) + 2  # other tiles, other weights

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from aigid.core.errors import InputError
-from aigid.detectors.occ import OccClip, OccSettings, Prompts, learning_rate_at, loss
+from aigid.detectors.occ import OccClip, OccSettings, PromptEmbeddings, Prompts, learning_rate_at, loss
 from aigid.detectors.samples import LabeledEmbeddings
 from aigid.features.backbones import backbone_settings
 from aigid.features.loaders.open_clip import load_text_encoder
@@ -40,6 +40,17 @@ def test_learns_each_generator(fitted):
     p = fitted.predict_proba(test.x)
     assert fitted.classes == ["real", "a", "b"]
     assert (NAMES[p.argmax(axis=1)] == test.generators).mean() > 0.9
+
+
+def test_prompts_may_be_vectors_of_the_embedding_space():
+    """What OCC-CLIP's loss makes of encoders without a text side: starts undecided, ends apart, asks for no texts."""
+    start = PromptEmbeddings(3, 6, torch.Generator().manual_seed(0))()
+    assert start.shape == (3, 2, 6)
+    assert torch.equal(start[:, 0], start[:, 1])
+    how = settings(prompts="embedding", learning_rate=0.05, epsilon=0.0)
+    fitted, test = OccClip.fit(how, rows(0), rows(1), 0), rows(2)
+    assert (NAMES[fitted.predict_proba(test.x).argmax(axis=1)] == test.generators).mean() > 0.9
+    assert np.linalg.norm(fitted.arrays["texts"], axis=2) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_largest_probability_is_the_published_rule(fitted):
