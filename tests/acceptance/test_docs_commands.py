@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 STANDS_FOR = {
+    "clip_vit_b16_int8": "tiny_clip",
     "clip_vit_l14": "tiny_clip",
     "siglip_so400m_14_384": "tiny_siglip",
     "IMAGES": "photos",
@@ -37,6 +38,7 @@ NOT_RUN = {  # what a line starts with: why
     "torchrun ": "two processes: the tests of each method",
     "aigid align photos.csv --root photos --domain vae": "fetches Stable Diffusion's autoencoder",
     "aigid align photos.csv --root photos --domain gan": "wants a published super-resolution network",
+    "aigid weights fetch": "wants a package index; tests/unit/features/test_weights.py",
     "aigid audit aligned-gan": "follows the line before",
     "aigid import featdistill": "wants the published checkpoints; tests of the importer",
     "python -m benchmarks.": "minutes to hours",
