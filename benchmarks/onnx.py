@@ -34,13 +34,13 @@ Encode = Callable[[NDArray[np.uint8]], Embeddings]
 def cpu_name() -> str:
     """The processor's name, and which instructions for 8 and 16 bits it has."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    found = {key.strip(): value.strip() for key, value in fields.items()}
-    flags = found.get("flags", "").split()
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in pairs}
+    flags = fields.get("flags", "").split()
     known = [
         flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8") if flag in flags
     ]
-    return f"{found.get('model name', 'unknown processor')} ({', '.join(known)})"
+    return f"{fields.get('model name', 'unknown processor')} ({', '.join(known)})"
 
 
 def saturating(settings: BackboneSettings) -> OnnxBackbone:
@@ -60,18 +60,18 @@ def ways() -> dict[str, Encode]:
     assert isinstance(quantized, BackboneSettings)
     assert isinstance(same, BackboneSettings)
     cpu = torch.device("cpu")
-    made: dict[str, Encode] = {
+    encoders: dict[str, Encode] = {
         "ONNX Runtime int8": OnnxBackbone(quantized).encode,
         "ONNX Runtime int8, defaults": saturating(quantized).encode,
         "torch float32": TorchBackbone(same, cpu, BATCH).encode,
     }
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         narrow = same.model_copy(update={"precision": "bfloat16"})
-        made["torch bfloat16"] = TorchBackbone(narrow, cpu, BATCH).encode
-    return made
+        encoders["torch bfloat16"] = TorchBackbone(narrow, cpu, BATCH).encode
+    return encoders
 
 
-def photographs(folder: Path, num: int) -> NDArray[np.uint8]:
+def load_images(folder: Path, num: int) -> NDArray[np.uint8]:
     """The first photographs by name, as the encoder sees them."""
     preprocess = backbone_settings("clip_vit_b16_int8").preprocess  # type: ignore[union-attr]
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
@@ -91,7 +91,7 @@ def cosines(first: Embeddings, second: Embeddings) -> Embeddings:
 @click.option("--num", default=64, show_default=True, help="Photographs whose embeddings are compared.")
 @record.out_option
 def main(images: Path, num: int, out: Path) -> None:
-    pixels = photographs(images, num)
+    pixels = load_images(images, num)
     encoders = ways()
     wall: dict[str, list[float]] = {name: [] for name in encoders}
     cpu: dict[str, list[float]] = {name: [] for name in encoders}
