@@ -68,10 +68,11 @@ class PooledModel(nn.Module):
         super().__init__()
         self.model = model
         self.output = output
-        self.patches = model.config.model_type == "siglip2_vision_model"
+        config: Any = model.config
+        self.patch_size: int | None = config.patch_size if config.model_type == "siglip2_vision_model" else None
 
     def forward(self, pixels: Tensor) -> Tensor:
-        arguments = _as_patches(pixels, self.model.config.patch_size) if self.patches else {"pixel_values": pixels}
+        arguments = {"pixel_values": pixels} if self.patch_size is None else _as_patches(pixels, self.patch_size)
         outputs = self.model(**arguments)
         embeddings: Tensor = outputs[self.output if self.output in outputs else "last_hidden_state"]
         return embeddings
