@@ -105,7 +105,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     "dinov3_vit_l16": _dinov3("large"),
     "dinov3_vit_h_plus16": _dinov3("huge_plus"),
     "dinov3_vit_7b16": _dinov3("7b"),
-    "siglip2_so400m_14_384": {  # transformers' records are on the hub; this is typed from preprocessor_config.json
+    "siglip2_so400m_14_384": {  # transformers' record is on the hub: typed here, and not yet checked against it
         "library": "transformers",
         "model": "google/siglip2-so400m-patch14-384",
         "preprocess": {
