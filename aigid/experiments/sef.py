@@ -114,14 +114,14 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return how much each pixel speaks for "generated", (N, S, S) float32 in [0, 1] (Selvaraju et al., ICCV 2017).
 
     The activations are a convolutional network's last feature maps, or the patches' tokens before a transformer's last
-    block, as what leaves it counts by its class token alone.
+    block, as what leaves it counts by its class token alone; the last is the last that the embedding is made of.
     """
     seen: list[Tensor] = []
     blocks, _, num_prefix = vit_parts(expert.encoder)
     if num_prefix is None:
-        watch = blocks[-1].register_forward_hook(lambda _, inputs, output: seen.append(output))
+        hooks = [block.register_forward_hook(lambda _, inputs, output: seen.append(output)) for block in blocks]
     else:
-        watch = blocks[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        hooks = [block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for block in blocks]
     pixels = normalize(
         np.stack([resize_and_crop(image, expert.preprocess) for image in images]), expert.preprocess, expert.device
     )
@@ -129,11 +129,11 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
         with torch.enable_grad():
             _, logits = expert(pixels.requires_grad_())
     finally:
-        watch.remove()
-    gradients = torch.autograd.grad(logits.sum(), seen)
-    gradient, tokens = (
-        part.flatten(2).mT if num_prefix is None else part[:, num_prefix:] for part in (*gradients, *seen)
-    )
+        for hook in hooks:
+            hook.remove()
+    gradients = torch.autograd.grad(logits.sum(), seen, allow_unused=True)
+    last = next(pair for pair in list(zip(gradients, seen, strict=True))[::-1] if pair[0] is not None)
+    gradient, tokens = (part.flatten(2).mT if num_prefix is None else part[:, num_prefix:] for part in last)
     side = int(tokens.shape[1] ** 0.5)
     maps = relu((gradient.mean(dim=1, keepdim=True) * tokens).sum(dim=2)).view(-1, 1, side, side)
     maps = interpolate(maps.detach(), size=pixels.shape[-2:], mode="bilinear")[:, 0]

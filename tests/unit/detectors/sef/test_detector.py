@@ -294,7 +294,20 @@ class Convolutional(nn.Module):
         return self.blocks[0](pixels).mean(dim=(2, 3))
 
 
-@pytest.mark.parametrize("encoder", [Plain, Convolutional])
+class InnerStage(Convolutional):
+    """The same, with a stage after it that the embedding is not made of."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks.append(nn.AvgPool2d(2))
+
+    def forward(self, pixels):
+        maps = self.blocks[0](pixels)
+        self.blocks[1](maps)
+        return maps.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("encoder", [Plain, Convolutional, InnerStage])
 def test_grad_cam_by_hand(domains, encoder):
     """Where all patches count alike, the map is what speaks for "generated" in each patch's own colour."""
     how = Preprocess(size=32, resize="none")
