@@ -268,6 +268,8 @@ def test_gradients_of_one_domain_agree_with_themselves(domains, trained):
 class Plain(nn.Module):
     """A class token and a token for each 8 px patch, its mean colour; what leaves is the mean of the latter."""
 
+    feature_info = ()
+
     def __init__(self):
         super().__init__()
         self.num_prefix_tokens, self.norm = 1, nn.Identity()
