@@ -241,6 +241,11 @@ def test_every_section_loads(path):
     assert isinstance(backbone_settings(loaded["sef"].expert.backbone), BackboneSettings)
 
 
+def test_no_command_has_two_spaces_in_a_row():
+    """dvc.lock folds long commands at a space and loses a second one: the stage would run again each time."""
+    assert [name for name, stage in stages().items() if re.search(r"\s\s|^\s|\s$", stage.cmd)] == []
+
+
 @pytest.mark.parametrize("path", PRESETS, indirect=True)
 def test_params_are_plain_block_yaml(path):
     """`dvc exp run -S` rewrites flow maps, and YAML 1.1 and 1.2 disagree on `1e-3`."""

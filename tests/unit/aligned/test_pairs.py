@@ -142,7 +142,7 @@ def test_members_of_a_pair_are_alike_in_all_but_the_pixels(domain, weights, tmp_
         [0, 0], abs=0.4
     )
     correlation[24:33, 28:37] = 0
-    assert peak[4, 4] > 2 * np.abs(correlation).max()
+    assert peak[4, 4] > 1.5 * np.abs(correlation).max()
     assert PSNR_RANGE[0] < np.median([record["psnr"] for record in records(out)]) < PSNR_RANGE[1]
     table = manifest.read(out / "manifest.csv")
     assert set(table["generator"]) == {"real", domain}
