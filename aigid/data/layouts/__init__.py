@@ -25,7 +25,7 @@ def manifest_row(path: str, label: int, generator: str, split: str, **columns: s
 
 
 class FileTree(NamedTuple):
-    """The files below ``root``: sorted POSIX paths relative to it, told apart by their suffix alone."""
+    """The files below ``root``: sorted POSIX paths relative to it, of which the suffix alone says the kind."""
 
     root: AnyPath
     images: list[str]

@@ -19,7 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers, sha256
+from aigid.core.files import num_workers
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings, fingerprint
 from aigid.features.preprocess import Pixels, parse_record
@@ -40,7 +40,7 @@ class OnnxBackbone:
     def __init__(self, settings: BackboneSettings) -> None:
         self.settings = settings
         self.path = weights_path(settings)
-        self.weights_sha256 = sha256(self.path)
+        self.weights_sha256 = weights.file_digest(self.path)
         self.weights_files = {self.path.name: self.weights_sha256}
         self.provider = choose_provider()
         self._layers, model = self._select_outputs()
@@ -111,19 +111,9 @@ class OnnxBackbone:
                     "tokens as `output`"
                 )
             return [], None
-        import onnx
-
         from aigid.features import onnx_graph
 
-        model = onnx_graph.read(self.path)
-        names = [
-            onnx_graph.block_output(layer, model.graph, self.path)
-            for layer in settings.layers or [settings.output or ""]
-        ]
-        del model.graph.output[:]
-        for name in names:
-            model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-        return names, model.SerializeToString()
+        return onnx_graph.select_outputs(self.path, settings.layers or [settings.output or ""])
 
     def _embedding_output(self) -> str:
         """Return the name of the output that is the embedding."""

