@@ -47,8 +47,9 @@ PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loa
 test: env
 	OMP_NUM_THREADS=1 $(PYTEST)
 
-acceptance: env  ## what wants a finished `make repro`, or takes long
+acceptance: env  ## what wants a finished `make repro`, or takes long, and tests of the tests
 	$(PYTEST) -m "acceptance or slow"
+	$(BIN)/python -m tests.mutants
 
 lint: env
 	$(BIN)/ruff check .

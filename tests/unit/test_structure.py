@@ -8,6 +8,8 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from tests.mutants import MUTANTS, Mutant
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(path for name in ("aigid", "stages", "benchmarks") for path in (ROOT / name).rglob("*.py"))
 PACKAGE = [path for path in SOURCES if path.relative_to(ROOT).parts[0] == "aigid"]
@@ -118,3 +120,11 @@ def test_functions_have_at_most_40_lines(folder: str) -> None:
 def test_files_are_short(name: str) -> None:
     limit = MAX_LINES["params.yaml"] if name.endswith("demo.yaml") else MAX_LINES.get(name, 60)
     assert len((ROOT / name).read_text().splitlines()) <= limit
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.removed)
+def test_what_a_mutant_replaces_is_there(mutant: Mutant) -> None:
+    """`python -m tests.mutants` runs them; here, that none is out of date."""
+    assert (ROOT / mutant.file).read_text().count(mutant.old) == 1
+    file, _, name = mutant.test.partition("::")
+    assert f"def {name.partition('[')[0]}(" in (ROOT / file).read_text()
