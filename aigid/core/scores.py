@@ -14,7 +14,8 @@ from aigid.core.errors import InputError
 CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
-STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status")
+PREFIX, PREDICTED = "class_", "predicted"  # of the columns of class probabilities, and the class decided for
+STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", PREDICTED)
 logger = logging.getLogger(__name__)
 LABEL_WORDS = {"true": 1.0, "false": 0.0}
 
@@ -89,7 +90,12 @@ def _check_labels(table: pd.DataFrame, name: str) -> None:
 
 def _check_scores(table: pd.DataFrame, name: str) -> None:
     failed = ~table["status"].isin(("", "ok")) if "status" in table else pd.Series(False, table.index)
-    for column in ["score", *(name for name in map(str, table.columns) if name.startswith("class_"))]:
+    classes = [name for name in map(str, table.columns) if name.startswith(PREFIX)]
+    if classes and PREDICTED in table:
+        unknown = ~(PREFIX + table[PREDICTED]).isin(classes)
+        names = ", ".join(name.removeprefix(PREFIX) for name in classes)
+        tables.refuse(table, PREDICTED, unknown & ~failed, f"want one of {names}", name)
+    for column in ["score", *classes]:
         value = _numbers(table[column])
         blank = table[column].isna() | (table[column].astype("str") == "")
         tables.refuse(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aigid.core import params
 from aigid.core.embeddings import OK
-from aigid.detectors.samples import Floats, Samples
+from aigid.detectors.samples import Floats, Ints, Samples
 
 BLOCK = 8192  # rows in memory at a time
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
@@ -25,12 +25,18 @@ OPTIONAL_COLUMNS = ("source", "group")
 class Scores:
     """``status`` (N,) str; by view P(generated) (N,) or class probabilities (N, K), class 0 being real; else NaN.
 
-    ``messages`` say more of images that failed, by their index.
+    ``messages`` say more of images that failed, by their index; ``predicted`` holds the classes (N,) by view of a
+    detector that does not take the most probable one.
     """
 
     status: NDArray[Any]
     values: dict[str, Floats]
     messages: dict[int, str] = field(default_factory=dict)
+    predicted: dict[str, Ints] = field(default_factory=dict)
+
+    def classes(self, view: str) -> Ints:
+        """Return the class (N,) that the detector decides for in a view; no class where the status is not ok."""
+        return self.predicted[view] if view in self.predicted else self.values[view].argmax(axis=1)
 
 
 class BaseDetector(ABC):
@@ -82,21 +88,30 @@ class EmbeddingDetector(BaseDetector):
         """Return the class probabilities (N, K) float64 of (N, D), rows summing to 1."""
         raise NotImplementedError
 
+    def classify(self, embeddings: Floats) -> tuple[Floats, Ints]:
+        """Return the class probabilities (N, K) of (N, D), and the class (N,) that the detector decides for."""
+        probabilities = self.predict_proba(embeddings)
+        return probabilities, probabilities.argmax(axis=1)
+
     def p_generated(self, embeddings: Floats) -> Floats:
         """Return P(generated) (N,) float64 in [0, 1] of (N, D)."""
         return 1 - self.predict_proba(embeddings)[:, 0]
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
-        predict, num = (self.predict_proba if self.classes else self.p_generated), len(samples.table)
-        ok = np.flatnonzero(samples.status == OK)
+        ok, num = np.flatnonzero(samples.status == OK), len(samples.table)
         values = {view: np.full((num, len(self.classes)) if self.classes else num, np.nan) for view in views}
+        predicted = {view: np.zeros(num, np.int64) for view in views} if self.classes else {}
         for view, result in values.items():
             for start in range(0, len(ok), BLOCK):
                 rows = ok[start : start + BLOCK]
                 x = samples.embeddings(view, rows)
                 padded = x if len(x) >= MIN_ROWS else np.resize(x, (MIN_ROWS, x.shape[1]))  # repeats them
-                result[rows] = predict(padded)[: len(x)]
-        return Scores(samples.status, values, samples.messages)
+                if not self.classes:
+                    result[rows] = self.p_generated(padded)[: len(x)]
+                    continue
+                probabilities, classes = self.classify(padded)
+                result[rows], predicted[view][rows] = probabilities[: len(x)], classes[: len(x)]
+        return Scores(samples.status, values, samples.messages, predicted)
 
     def fingerprints(self, samples: Samples) -> list[str]:
         return samples.fingerprints
@@ -106,18 +121,27 @@ class EmbeddingDetector(BaseDetector):
 
 
 def scores_frame(
-    manifest: pd.DataFrame, view: str, scores: Floats, status: NDArray[Any] | str, classes: Sequence[str] = ()
+    manifest: pd.DataFrame,
+    view: str,
+    scores: Floats,
+    status: NDArray[Any] | str,
+    classes: Sequence[str] = (),
+    predicted: Ints | None = None,
 ) -> pd.DataFrame:
     """Return a manifest's rows in one view with their scores, NaN where the status (N,) is not ok.
 
-    The scores are P(generated) (N,), or probabilities (N, K) of ``classes``, which get a column ``class_<name>`` each.
+    The scores are P(generated) (N,), or probabilities (N, K) of ``classes``, which get a column ``class_<name>`` each;
+    ``predicted`` (N,), the classes that were decided for, then become the column of that name.
     """
     columns = [*MANIFEST_COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in manifest)]
     table = manifest[columns].reset_index(drop=True)
     table.insert(len(MANIFEST_COLUMNS), "view", view)
     table.insert(len(MANIFEST_COLUMNS) + 1, "score", to_p_generated(scores))
     probabilities = {f"class_{name}": scores[:, number] for number, name in enumerate(classes)}
-    return table.assign(status=status, **probabilities)
+    table = table.assign(status=status)
+    if predicted is not None:
+        table["predicted"] = np.where(table["score"].isna(), "", np.array(classes, object)[predicted])
+    return table.assign(**probabilities)
 
 
 def to_p_generated(scores: Floats) -> Floats:
@@ -127,10 +151,10 @@ def to_p_generated(scores: Floats) -> Floats:
 
 def score_views(detector: BaseDetector, samples: Samples, views: Sequence[str]) -> pd.DataFrame:
     """Return the scores file's rows of all samples, one view below the other."""
-    result = detector.score(samples, views)
+    result, classes = detector.score(samples, views), detector.classes
     return pd.concat(
         [
-            scores_frame(samples.table, view, values, result.status, detector.classes)
+            scores_frame(samples.table, view, values, result.status, classes, result.classes(view) if classes else None)
             for view, values in result.values.items()
         ],
         ignore_index=True,

@@ -1,6 +1,7 @@
 """Attribution: which generator made an image, by the ``class_<name>`` columns of a scores file.
 
-Task B takes the largest class; task A is derived from it: any class but ``real`` says generated (NYCU at Defactify 4).
+Task B takes the column ``predicted``, of a file without it the largest class; task A is derived from it: any class but
+``real`` says generated (NYCU at Defactify 4).
 """
 
 import json
@@ -16,12 +17,11 @@ from numpy.typing import NDArray
 from aigid.core import seeding, tables
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, write_json
-from aigid.core.scores import CLEAN
+from aigid.core.scores import CLEAN, PREDICTED, PREFIX
 from aigid.evaluation.evaluate import Section
 from aigid.metrics import classification, intervals
 from aigid.metrics.classification import rank
 
-PREFIX = "class_"
 N_BOOTSTRAP = 200
 NO_CLASSES = "no class_<name> columns in the scores"
 DEFACTIFY_CLASSES = ("real", "sd21", "sdxl", "sd3", "dalle3", "midjourney")  # Label_B 0 to 5
@@ -43,11 +43,13 @@ def classes_of(scores: pd.DataFrame) -> list[str]:
 
 
 def predicted_generators(images: pd.DataFrame) -> NDArray[np.str_]:
-    """Return the most probable class of each image, (N,)."""
+    """Return the class of each image (N,) by the column ``predicted``, else the most probable one."""
     names = classes_of(images)
     if len(names) < 2:
         columns = ", ".join(PREFIX + name for name in names)
         raise InputError(f"attribution needs a column class_<name> per class; found {columns or 'none'}")
+    if PREDICTED in images:
+        return images[PREDICTED].to_numpy(str)
     index = images[[PREFIX + name for name in names]].to_numpy().argmax(axis=1)
     return np.asarray(np.array(names)[index])
 

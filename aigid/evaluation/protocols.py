@@ -106,16 +106,16 @@ def ntire(test: pd.DataFrame) -> dict[str, float]:
 
 
 def defactify(test: pd.DataFrame) -> dict[str, float]:
-    """Return Defactify 4's macro and binary F1 at 0.5 (task A), and macro F1 of the generator (task B).
+    """Return Defactify 4's macro F1 of the generator (task B), and macro and binary F1 of task A, derived from it.
 
-    Task B takes the largest of the ``class_<generator>`` columns, ``class_real`` among them.
+    They are those of the answer file (`attribution.submission`).
     """
     images = _view(test, CLEAN)
-    ranking = rank_rows(images)
+    predicted, label = predicted_generators(images), images["label"].to_numpy() == 1
     return {
-        "f1_macro_a": classification.f1_macro(ranking, 0.5),
-        "f1_a": classification.f1(ranking, 0.5),
-        "f1_macro_b": classification.macro_f1(images["generator"].to_numpy(str), predicted_generators(images)),
+        "f1_macro_a": classification.macro_f1(label, predicted != "real"),
+        "f1_a": classification.f1(rank(label, predicted != "real"), 0.5),
+        "f1_macro_b": classification.macro_f1(images["generator"].to_numpy(str), predicted),
     }
 
 
@@ -211,7 +211,7 @@ PROTOCOLS = {
         compute=ntire,
     ),
     "defactify": Protocol(
-        threshold="0.5 for task A; the most probable class for task B",
+        threshold="none: the class decided for (column predicted, else the most probable); task A follows from it",
         sample="all images",
         crop="the detector's own",
         aggregate="macro F1 over the classes; the binary F1 of task A beside it",

@@ -23,8 +23,8 @@ class Prediction:
     ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one, ``scores`` that
     of each view. ``warnings`` make any verdict unsafe. ``occlusion_map`` (8, 8) says by how much the score falls where
     a cell is covered. ``details``: ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``classes`` (probability
-    by generator), ``stability`` (score of each delivery, spread, flips) and ``embedded_metadata``, which no score has
-    seen.
+    by generator), ``predicted`` (the class decided for), ``stability`` (score of each delivery, spread, flips) and
+    ``embedded_metadata``, which no score has seen.
     """
 
     path: str
@@ -71,6 +71,7 @@ def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.D
         row |= {"split": row["split"] or "test", "status": prediction.status, "view": "clean"}
         row |= {name: getattr(prediction, name) for name in ("score", "probability", "verdict")}
         classes = prediction.details.get("classes", {})
+        row |= {"predicted": prediction.details["predicted"]} if classes else {}
         rows.append(row | {f"class_{name}": share for name, share in classes.items()})
         for view, score in prediction.details.get("stability", {}).get("scores", {}).items():
             if view != "clean":
@@ -100,8 +101,8 @@ def _cells(prediction: Prediction) -> list[str]:
         return ["-", "", "", f"{prediction.status}: {prediction.error}"]
     probability = "uncalibrated" if prediction.probability is None else f"{prediction.probability:.1%}"
     remarks = list(prediction.details["reasons"])
-    if classes := prediction.details.get("classes"):
-        remarks.append(f"most like {max(classes, key=classes.get)}")
+    if predicted := prediction.details.get("predicted"):
+        remarks.append(f"most like {predicted}")
     if stability := prediction.details.get("stability"):
         remarks.append(f"spread {stability['spread']:.2f} over deliveries")
     if metadata := prediction.details.get("embedded_metadata"):

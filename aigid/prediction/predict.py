@@ -135,6 +135,7 @@ def _decide(
     details |= {"calibrated": decision.calibrated, "reasons": list(decision.reasons)}
     if classes := predictor.model.detector.classes:
         details["classes"] = dict(zip(classes, result.values["clean"][row].tolist(), strict=True))
+        details["predicted"] = classes[result.classes("clean")[row]]
     if image.metadata:
         details["embedded_metadata"] = image.metadata
     return Prediction(

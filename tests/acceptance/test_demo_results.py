@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
 
 from aigid.core import manifest, params
+from aigid.detectors.bundle import load_detector
 from aigid.detectors.registry import get_detector, names
 from aigid.detectors.samples import open_dataset
+from aigid.detectors.svm.detector import KernelSvm
 from aigid.evaluation.breakdown import breakdown_table
 from aigid.evaluation.comparison import CONTROLS
 from aigid.features.backbones import backbone_settings
@@ -118,3 +121,21 @@ def test_metrics_are_flat_numbers_of_the_contract(detector):
     )
     assert set(wanted.split()) <= set(metrics)
     assert all(isinstance(value, int | float) and np.isfinite(value) for value in metrics.values())
+
+
+def test_the_svms_judged_classes_are_scikit_learns():
+    """On every validation and test image of demo6, in every view."""
+    detector = load_detector(ROOT / "data/models/svm", KernelSvm)
+    backbone, state = params.load_section("svm.backbone", str, ROOT / "params.yaml"), detector.state
+    paths = [ROOT / f"data/embeddings/{backbone}/demo6.h5"]
+    samples = open_dataset(manifest.read(ROOT / "data/manifests/demo6.csv"), paths)
+    train, others = samples.split("train"), samples.subset("val", "test")
+    mean, std = train.x.mean(axis=0, dtype=np.float64), train.x.std(axis=0, dtype=np.float64)
+    labels = [detector.classes.index(name) for name in train.generators]
+    svc = SVC(C=state["strength"], gamma=state["gamma"], class_weight="balanced").fit((train.x - mean) / std, labels)
+    scores = pd.read_csv(ROOT / "data/scores/svm/demo6.csv")
+    assert len(scores) == len(others.table) * len(samples.views)
+    for view, part in scores.groupby("view"):
+        assert part["path"].tolist() == others.table["path"].tolist()
+        expected = np.array(detector.classes)[svc.predict((others.embeddings(view) - mean) / std)]
+        assert part["predicted"].tolist() == expected.tolist()

@@ -71,7 +71,7 @@ class SvmSettings(Settings):
 
 
 class KernelSvm(EmbeddingDetector):
-    """Votes of all pairs of classes; probabilities by Platt's sigmoids on validation, coupled."""
+    """The class with most votes of all pairs; probabilities by Platt's sigmoids on validation, coupled."""
 
     Settings = SvmSettings
 
@@ -109,9 +109,14 @@ class KernelSvm(EmbeddingDetector):
         """Return the decisions (N, P) of all pairs of classes."""
         return self.machine.decision_function(transform(embeddings, self.arrays)[:, self.arrays["columns"]])
 
+    def classify(self, embeddings: Floats) -> tuple[Floats, Ints]:
+        """Return probabilities, which make the score, and scikit-learn's ``SVC.predict``: the vote decides."""
+        decisions = self.decision_function(embeddings)
+        pairwise = expit(decisions * self.arrays["slopes"] + self.arrays["offsets"])
+        return pairwise_coupling(pairwise, len(self.classes)), predict(decisions, len(self.classes))
+
     def predict_proba(self, embeddings: Floats) -> Floats:
-        pairwise = expit(self.decision_function(embeddings) * self.arrays["slopes"] + self.arrays["offsets"])
-        return pairwise_coupling(pairwise, len(self.classes))
+        return self.classify(embeddings)[0]
 
     def save(self, folder: Path) -> dict[str, Any]:
         machine = self.machine.centers, self.machine.coefficients, self.machine.intercepts

@@ -1,5 +1,9 @@
 """Protocols by hand on small files, and their averages on the papers' own tables."""
 
+import json
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,7 +99,7 @@ def test_defactify_attributes_and_submits() -> None:
     found = protocols.find("defactify").apply(frame)
     guess = np.array(classes)[share.argmax(axis=1)]
     assert found["f1_macro_b"] == pytest.approx(sk.f1_score(frame["generator"], guess, average="macro"), abs=1e-12)
-    assert found["f1_a"] == pytest.approx(sk.f1_score(frame["label"], frame["score"] > 0.5), abs=1e-12)
+    assert found["f1_a"] == pytest.approx(sk.f1_score(frame["label"], guess != "real"), abs=1e-12)
     answer = attribution.submission(frame.iloc[::-1], classes)
     assert [row["index"] for row in answer] == list(range(40))
     assert [row["Label_B"] for row in answer] == share.argmax(axis=1).tolist()
@@ -104,6 +108,26 @@ def test_defactify_attributes_and_submits() -> None:
     assert [row["Label_A"] for row in answer] == (share.argmax(axis=1) > 0).astype(int).tolist()
     with pytest.raises(InputError, match="'adm': Label_B numbers real, glide"):
         attribution.submission(frame, ["real", "glide"])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_defactifys_numbers_are_those_of_the_answer_it_writes(declared: bool, tmp_path: Path) -> None:
+    """Neither a score above 0.5 nor, where a file declares its classes, the largest probability decides."""
+    frame, rng, classes = made(60), np.random.default_rng(2), ["real", "adm", "glide"]
+    frame[[f"class_{name}" for name in classes]] = rng.dirichlet([1, 1, 1], 60)
+    if declared:
+        frame["predicted"] = rng.choice(classes, 60)
+    attribution.write_submission(attribution.submission(frame, classes), tmp_path, "svm")
+    with zipfile.ZipFile(tmp_path / "svm.zip") as archive:
+        answer = pd.DataFrame(json.loads(archive.read("answer.json"))).set_index("index")
+    truth = frame.set_index(frame["path"].str.extract(r"(\d+)\.")[0].astype(int)).loc[answer.index]
+    names = [classes[number] for number in answer["Label_B"]]
+    assert protocols.find("defactify").apply(frame) == pytest.approx({
+        "f1_macro_a": sk.f1_score(truth["label"], answer["Label_A"], average="macro"),
+        "f1_a": sk.f1_score(truth["label"], answer["Label_A"]),
+        "f1_macro_b": sk.f1_score(truth["generator"], names, average="macro"),
+    })  # fmt: skip
+    assert (names == truth["predicted"]).all() if declared else len(set(names)) == 3
 
 
 def test_an_unknown_protocol_lists_the_known() -> None:

@@ -3,13 +3,16 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.svm import SVC
 
+from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.detectors.samples import LabeledEmbeddings, encode_labels
+from aigid.detectors.protocol import score_views
+from aigid.detectors.samples import LabeledEmbeddings, encode_labels, open_dataset
 from aigid.detectors.svm.detector import (
     KernelSvm,
     SvmSettings,
@@ -19,6 +22,8 @@ from aigid.detectors.svm.detector import (
     transform,
 )
 from aigid.detectors.svm.kernel import fit_platt, from_svc, nystroem, pairwise_coupling, predict, rbf
+from aigid.evaluation.attribution import attribute, predicted_generators
+from tests.helpers.embeddings import write_embeddings
 
 NAMES = np.array(["real", "dalle3", "midjourney", "sd21", "sd3", "sdxl"])
 
@@ -48,6 +53,32 @@ def test_equals_scikit_learn_on_every_row(seed, num_classes):
     theirs = svc.decision_function(unit[1])
     theirs = -theirs[:, None] if num_classes == 2 else theirs  # of two classes: that of the second
     np.testing.assert_allclose(decisions, theirs, atol=1e-4)
+
+
+def test_the_class_that_is_judged_is_scikit_learns_on_every_row(tmp_path):
+    """Of hard rows, many of whose votes and probabilities disagree, and some of whose votes are equal."""
+    sets = [rows(k, n=600, spread=4.0) for k in range(3)]
+    names = np.repeat(["train", "val", "test"], 600)
+    table = pd.DataFrame({"path": [f"{k}.png" for k in range(1800)], "split": names})
+    table["label"] = np.concatenate([part.y for part in sets])
+    table["generator"] = np.concatenate([part.generators for part in sets])
+    table = manifest.validate(table.assign(sha256=[f"{k:064x}" for k in range(1800)]), "table")
+    x = np.concatenate([part.x for part in sets])
+    write_embeddings(tmp_path / "e.h5", {"clean": x}, table["sha256"], ["ok"] * 1800, {"fingerprint": ["b"]})
+    samples = open_dataset(table, [tmp_path / "e.h5"])
+    detector = KernelSvm.fit(settings(c=10, gamma=1), samples.split("train"), samples.split("val"), 0)
+    scores = score_views(detector, samples.subset("test"), ["clean"])
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    svc = SVC(C=10, gamma=1, class_weight="balanced").fit(
+        unit[:600], table["generator"][:600].map(detector.classes.index)
+    )
+    expected = np.array(detector.classes)[svc.predict(unit[1200:])]
+    assert scores["predicted"].tolist() == expected.tolist()
+    assert predicted_generators(scores).tolist() == expected.tolist()
+    assert predicted_generators(scores.drop(columns="predicted")).tolist() != expected.tolist()
+    np.testing.assert_allclose(scores["score"], 1 - detector.predict_proba(x[1200:])[:, 0])
+    task_a = attribute(scores, "clean").metrics["task_a_acc"]
+    assert task_a == ((expected != "real") == (scores["label"] == 1)).mean()
 
 
 def test_a_score_depends_on_no_other_row():
