@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from aigid.detectors.bundle import Bundle
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.model import GenDetModel, squared_cosine_distance
+from aigid.detectors.gendet.readouts import batched
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.gendet.training import DISTANCES, LOSSES, batched, build_student
+from aigid.detectors.gendet.training import DISTANCES, LOSSES, build_student
 from aigid.detectors.samples import Samples
 
 MAX_POINTS = 150  # test images of each kind in the t-SNE
@@ -36,7 +37,7 @@ def plot_all(model: Bundle, dataset: Samples, rotations: Path, seed: int) -> dic
     indices = subsample(kind, MAX_POINTS, seed)
     result = {"tsne": tsne(network, x[indices], kind[indices], seed)}
     if network.student is not None:
-        untrained = build_student(x.shape[1], GenDetSettings.model_validate(model.settings), seed).to(x.device)
+        untrained = build_student(network.teacher, GenDetSettings.model_validate(model.settings), seed).to(x.device)
         students = {"before training": untrained, "after training": network.student}
         result |= {
             "discrepancies": histograms(network.teacher, students, x, kind),

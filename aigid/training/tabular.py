@@ -41,16 +41,18 @@ def train_epoch(
     rng: torch.Generator,
     device: torch.device,
     weight: float = 1.0,
+    max_rows: int | None = None,
 ) -> float:
     """Train on all rows in a new order, with the loss ``weight * loss_fn(row numbers (B,))``.
 
-    Return the mean of the unweighted loss over the rows.
+    Return the mean of the unweighted loss over the rows. An epoch ends after ``max_rows``, if given.
     """
     total = torch.zeros((), device=device)
-    for rows in torch.randperm(num_rows, generator=rng).to(device).split(batch_size):
+    order = torch.randperm(num_rows, generator=rng)[:max_rows]
+    for rows in order.to(device).split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         loss = loss_fn(rows)
         (weight * loss).backward()
         optimizer.step()
         total += loss.detach() * len(rows)
-    return total.item() / num_rows
+    return total.item() / len(order)

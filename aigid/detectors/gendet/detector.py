@@ -12,8 +12,9 @@ from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 from aigid.detectors import bundle
 from aigid.detectors.gendet.model import GenDetModel
+from aigid.detectors.gendet.readouts import batched
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
-from aigid.detectors.gendet.training import batched, fit_student, train_teacher
+from aigid.detectors.gendet.training import fit_student, train_teacher
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
 
@@ -24,7 +25,7 @@ class GenDet(EmbeddingDetector):
     """P(generated) from the discrepancy of a teacher and a student on one embedding.
 
     A teacher alone is a GenDet too, of mode ``teacher``: its head gives the score. ``logs`` are those of ``teacher``,
-    or of ``rotations`` and ``classifier``, a row an epoch.
+    or of ``rotations`` and ``classifier``, a row an epoch, and ``readouts``.
     """
 
     Settings = GenDetSettings

@@ -45,7 +45,9 @@ class ClassifierSettings(Settings):
 class GenDetSettings(Settings):
     """The rotations, and what the paper takes away from them one by one.
 
-    ``mode``: the teacher's own head; a student of reals alone; of fakes too; of fakes through the augmenter.
+    ``mode``: the teacher's own head; a student of reals alone; of fakes too; of fakes through the augmenter. Without
+    rotations the student is an untrained one, the control that a trained one must beat. ``fake_sampling`` ``balanced``:
+    an epoch on fakes takes as many of them, drawn anew, as there are reals.
     """
 
     backbone: str
@@ -53,17 +55,28 @@ class GenDetSettings(Settings):
     mode: Mode = "full"
     margin: Annotated[float, Field(gt=0, le=4)] = 2.0
     alpha: Weight = 0.1
-    num_rotations: Count = 10
+    num_rotations: Annotated[int, Field(ge=0)] = 10
     learning_rate: Rate
     batch_size: Count = 256
     weight_decay: Weight = 0.01
     reduction: Literal["mean", "sum"] = "mean"
     optimizer_sharing: Literal["shared", "separate"] = "shared"
+    student_init: Literal["random", "teacher"] = "random"
+    fake_sampling: Literal["all", "balanced"] = "all"
     residual_augmenter: bool = True
     normalize_discrepancy: bool = False
     classifier_fakes: Literal["plain", "augmented"] = "plain"
     teacher: TeacherSettings
     classifier: ClassifierSettings
+
+    @model_validator(mode="after")
+    def _student_leaves_teacher(self) -> Self:
+        if self.student_init == "teacher" and (self.mode == "ad" or self.num_rotations == 0):
+            reason = "a student that starts as the teacher and sees no fakes stays it: its discrepancy is 0 everywhere"
+            raise ValueError(
+                f"student_init teacher with mode {self.mode}, num_rotations {self.num_rotations}: {reason}"
+            )
+        return self
 
 
 DetectorSettings = GenDetSettings

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
@@ -19,12 +18,12 @@ from aigid.detectors.gendet.model import (
     real_loss,
     squared_cosine_distance,
 )
+from aigid.detectors.gendet.readouts import auroc, batched, log_readouts, readouts
 from aigid.detectors.gendet.settings import ClassifierSettings, GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training import prior
 from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
 
-BATCH = 4096  # rows at a time where nothing is trained
 STAGES = {"ad": ("real",), "ad_fake": ("real", "fake"), "full": ("real", "fake", "augmenter")}  # of a rotation
 LOSSES = ["real_loss", "fake_loss", "augmenter_loss"]
 DISTANCES = ["distance_reals", "distance_fakes", "distance_augmented"]
@@ -36,7 +35,7 @@ class AlternatingTraining:
     def __init__(self, teacher: Teacher, reals: Tensor, fakes: Tensor, settings: GenDetSettings, seed: int) -> None:
         self.teacher, self.reals, self.fakes, self.settings = teacher.requires_grad_(False), reals, fakes, settings
         dim, device = reals.shape[1], reals.device
-        self.student = build_student(dim, settings, seed).to(device)
+        self.student = build_student(teacher, settings, seed).to(device)
         self.augmenter = build_augmenter(dim, settings, seed).to(device)
         rates = settings.learning_rate, settings.weight_decay
         student, augmenter = adamw(self.student, *rates), adamw(self.augmenter, *rates)
@@ -59,7 +58,8 @@ class AlternatingTraining:
         step = {"real": self.real_step, "fake": self.fake_step, "augmenter": self.augmenter_step}[stage]
         num, scale = len(self.reals if stage == "real" else self.fakes), self.settings.alpha if stage == "fake" else 1.0
         batch, device = self.settings.batch_size, self.reals.device
-        return train_epoch(self._optimizers[stage], step, num, batch, self._generator, device, scale)
+        limit = len(self.reals) if self.settings.fake_sampling == "balanced" else None
+        return train_epoch(self._optimizers[stage], step, num, batch, self._generator, device, scale, limit)
 
     def real_step(self, rows: Tensor) -> Tensor:
         """Return Eq. 1 of these reals."""
@@ -82,9 +82,13 @@ class AlternatingTraining:
         return self.augmenter(x) if self.settings.mode == "full" else x
 
 
-def build_student(dim: int, settings: GenDetSettings, seed: int) -> Student:
+def build_student(teacher: Teacher, settings: GenDetSettings, seed: int) -> Student:
     """Return the student before its first step."""
-    return reset_parameters(Student(dim, settings.teacher), torch_generator("gendet", "student", seed))
+    student = Student(teacher.tokeniser.linear.in_features, settings.teacher)
+    if settings.student_init == "teacher":
+        student.load_state_dict({name: teacher.state_dict()[name] for name in student.state_dict()})
+        return student
+    return reset_parameters(student, torch_generator("gendet", "student", seed))
 
 
 def build_augmenter(dim: int, settings: GenDetSettings, seed: int) -> Augmenter:
@@ -137,7 +141,7 @@ def train_teacher(
 def fit_student(
     teacher: GenDetModel, train: LabeledEmbeddings, val: LabeledEmbeddings, settings: GenDetSettings, seed: int
 ) -> tuple[GenDetModel, dict[str, pd.DataFrame]]:
-    """Return a network with a frozen teacher, and the logs ``rotations`` and ``classifier``."""
+    """Return a network with a frozen teacher, and the logs ``rotations``, ``classifier`` and ``readouts``."""
     network = GenDetModel(train.x.shape[1], settings.teacher, False, settings.normalize_discrepancy)
     network.to(teacher.mean.device)
     network.load_state_dict(teacher.state_dict(), strict=False)
@@ -146,21 +150,27 @@ def fit_student(
     x = data.x
     if settings.classifier_fakes == "augmented":
         x = torch.where(data.y[:, None] == 1, batched(rotations.augmented, x), x)
-    classifier_log = train_classifier(network, x, data.y, validation, settings, seed)
-    return network, {"rotations": log, "classifier": classifier_log}
+    logs = {"rotations": log, "classifier": train_classifier(network, x, data.y, validation, settings, seed)}
+    logs["readouts"] = log_readouts(readouts(network, data.x, data.y, seed), validation.x, validation.y)
+    return network, logs
 
 
 def train_student(
     network: GenDetModel, data: Split, validation: Split, settings: GenDetSettings, seed: int
 ) -> tuple[AlternatingTraining, pd.DataFrame]:
-    """Train student and augmenter in turn; put the student into the network; return the rotations and their log."""
+    """Train student and augmenter in turn; put the student into the network; return the rotations and their log.
+
+    Row 0 of the log is the untrained student; ``steps`` are those on reals so far.
+    """
     rotations = AlternatingTraining(network.teacher, data.x[data.y == 0], data.x[data.y == 1], settings, seed)
     network.student = rotations.student
-    log = []
+    log = [{"rotation": 0, "steps": 0, **_log_distances(network, rotations, validation)}]
+    steps = -(-len(rotations.reals) // settings.batch_size)
     for number in range(1, settings.num_rotations + 1):
         losses = {f"{stage}_loss": rotations.epoch(stage) for stage in STAGES[settings.mode]}
-        log.append({"rotation": number, **losses, **_log_distances(network, rotations, validation)})
-    return rotations, pd.DataFrame(log, columns=["rotation", *LOSSES, *DISTANCES, "val_auroc"])
+        log.append({"rotation": number, "steps": number * steps, **losses})
+        log[-1] |= _log_distances(network, rotations, validation)
+    return rotations, pd.DataFrame(log, columns=["rotation", "steps", *LOSSES, *DISTANCES, "val_auroc"])
 
 
 def train_classifier(
@@ -199,17 +209,6 @@ def _descend(
         value = train_epoch(optimizer, loss, len(y), settings.batch_size, generator, device)
         log.append((number, value, prior_loss, auroc(validation.y, batched(score, validation.x))))
     return pd.DataFrame(log, columns=["epoch", "loss", prior.COLUMN, "val_auroc"])
-
-
-@torch.no_grad()
-def batched(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function to all rows, ``BATCH`` at a time."""
-    return torch.cat([function(rows) for rows in torch.split(x, BATCH)]) if len(x) else x.new_zeros(0)
-
-
-def auroc(y: Tensor, scores: Tensor) -> float:
-    """Return the AUROC; NaN where one class is missing."""
-    return float(roc_auc_score(y.cpu(), scores.cpu())) if 0 < y.sum() < len(y) else float("nan")
 
 
 @torch.no_grad()

@@ -1,14 +1,20 @@
 """GenDet as a detector: it learns, keeps its teacher, repeats itself, and says what is wrong before it starts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
 
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.detectors.gendet.detector import GenDet
+from aigid.detectors.gendet.model import squared_cosine_distance
+from aigid.detectors.gendet.readouts import readouts
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.gendet.training import to_tensors, train_classifier
+from aigid.detectors.gendet.training import build_student, to_tensors, train_classifier
 from aigid.detectors.samples import LabeledEmbeddings
 from tests.helpers.embeddings import separable_rows
 
@@ -72,16 +78,101 @@ def test_the_teacher_alone_is_a_detector(teacher: GenDet) -> None:
 
 def test_logs_have_a_line_an_epoch(teacher: GenDet) -> None:
     detector = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
-    assert {name: len(log) for name, log in detector.logs.items()} == {"rotations": 3, "classifier": 8}
+    assert {name: len(log) for name, log in detector.logs.items()} == {
+        "rotations": 4, "classifier": 8, "readouts": 5
+    }  # fmt: skip
     assert len(teacher.logs["teacher"]) == 8
-    assert detector.logs["rotations"].notna().all(axis=None)
-    assert list(detector.logs["rotations"])[4:7] == ["distance_reals", "distance_fakes", "distance_augmented"]
+    log = detector.logs["rotations"]
+    assert log.iloc[1:].notna().all(axis=None)
+    assert log["steps"].tolist() == [0, 5, 10, 15]  # on 150 reals, 32 at a time
+    assert log["distance_fakes"].iloc[0] == log["distance_augmented"].iloc[0]  # by an augmenter that is the identity
     last = detector.logs["classifier"]["val_auroc"].iloc[-1]
     assert last == pytest.approx(roc_auc_score(rows(1).y, detector.p_generated(rows(1).x)), abs=1e-6)
     no_val = LabeledEmbeddings(rows(1).x[:0], rows(1).y[:0])
     unwatched = GenDet.fit(settings(), rows(0), no_val, 0, teacher)
     np.testing.assert_array_equal(unwatched.p_generated(rows(2).x), detector.p_generated(rows(2).x))
     assert unwatched.logs["rotations"]["val_auroc"].isna().all()
+
+
+def parameters(network: nn.Module) -> Tensor:
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+def test_validation_images_teach_nothing(teacher: GenDet) -> None:
+    """Neither the teacher nor the student nor the classifier."""
+    other = GenDet.fit_teacher(settings().teacher, rows(0), rows(7, shift=-3.0), 0)
+    assert torch.equal(parameters(other.network), parameters(teacher.network))
+    networks = [GenDet.fit(settings(), rows(0), val, 0, teacher).network for val in (rows(1), rows(7, shift=-3.0))]
+    assert torch.equal(*map(parameters, networks))
+
+
+def test_a_student_of_reals_alone_learns_nothing_from_fakes(teacher: GenDet) -> None:
+    other = rows(0)
+    other.x[other.y == 1] *= -2
+
+    def students(mode: str) -> list[Tensor]:
+        chosen = settings(mode=mode)
+        return [parameters(GenDet.fit(chosen, x, rows(1), 0, teacher).network.student) for x in (rows(0), other)]
+
+    assert torch.equal(*students("ad"))
+    assert not torch.equal(*students("ad_fake"))
+
+
+def test_without_rotations_the_student_is_the_untrained_one(teacher: GenDet) -> None:
+    untrained = GenDet.fit(settings(num_rotations=0), rows(0), rows(1), 0, teacher)
+    assert torch.equal(
+        parameters(untrained.network.student), parameters(build_student(teacher.network.teacher, settings(), 0))
+    )
+    trained = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
+    columns = ["distance_reals", "distance_fakes", "val_auroc"]
+    logs = [detector.logs["rotations"][columns].iloc[0] for detector in (untrained, trained)]
+    assert logs[0].tolist() == logs[1].tolist()
+    assert len(untrained.logs["classifier"]) == 8
+    assert not torch.equal(*(parameters(detector.network.classifier) for detector in (untrained, trained)))
+
+
+def test_the_classifier_can_be_trained_on_augmented_fakes(teacher: GenDet) -> None:
+    """Of the same teacher and student; without an augmenter both are the same."""
+    networks = [
+        [GenDet.fit(settings(mode=mode, classifier_fakes=fakes), rows(0), rows(1), 0, teacher).network
+         for fakes in ("plain", "augmented")]
+        for mode in ("full", "ad_fake")
+    ]  # fmt: skip
+    assert all(torch.equal(*(parameters(network.student) for network in pair)) for pair in networks)
+    assert [torch.equal(*(parameters(network.classifier) for network in pair)) for pair in networks] == [False, True]
+
+
+def test_the_classifier_can_see_directions_alone(teacher: GenDet, tmp_path: Path) -> None:
+    """Eq. 4 of unit vectors: its mean is that of the squared chord, here and after a reload."""
+    detector = GenDet.fit(settings(normalize_discrepancy=True), rows(0), rows(1), 0, teacher)
+    network, x = detector.network, to_tensors(rows(2), detector.network).x
+    chord = squared_cosine_distance(network.teacher(x), network.student(x))
+    torch.testing.assert_close(network.output_difference(x).mean(dim=1), chord)
+    loaded = GenDet.load(tmp_path, detector.save(tmp_path))
+    np.testing.assert_array_equal(loaded.p_generated(rows(2).x), detector.p_generated(rows(2).x))
+
+
+def test_readouts_of_one_pair_stand_side_by_side(teacher: GenDet) -> None:
+    """Each against its definition; only the regression learns, and only from training rows."""
+    detector = GenDet.fit(settings(), rows(0), rows(1), 0, teacher)
+    log = detector.logs["readouts"].set_index("readout")["val_auroc"]
+    network, val = detector.network, rows(1)
+    x = to_tensors(val, network).x
+    zt, zs = network.teacher(x).numpy(), network.student(x).numpy()
+    cosines = (zt * zs).sum(axis=1) / np.linalg.norm(zt, axis=1) / np.linalg.norm(zs, axis=1)
+    expected = {
+        "teacher": teacher.p_generated(val.x), "cosine_distance": -cosines,
+        "mean_discrepancy": ((zt - zs) ** 2).mean(axis=1), "classifier": detector.p_generated(val.x),
+    }  # fmt: skip
+    for name, scores in expected.items():
+        assert log[name] == pytest.approx(roc_auc_score(val.y, scores), abs=1e-4), name
+    assert list(log.index) == [*list(expected)[:3], "logistic_regression", "classifier"]
+    scores = [
+        readouts(network, data.x, data.y, 0)["logistic_regression"](x).numpy()
+        for data in (to_tensors(rows(0), network), to_tensors(rows(5), network))
+    ]
+    assert not np.allclose(*scores)
+    assert all(roc_auc_score(val.y, each) > 0.9 for each in scores)
 
 
 def test_the_classifier_is_trained_on_discrepancies_alone(teacher: GenDet) -> None:
@@ -120,7 +211,7 @@ def test_noise_teaches_nothing() -> None:
         ("margin", 4.5, "less than or equal to 4, got 4.5"),
         ("margin", float("nan"), "got nan"),
         ("alpha", -0.1, "greater than or equal to 0, got -0.1"),
-        ("num_rotations", 0, "greater than or equal to 1, got 0"),
+        ("num_rotations", -1, "greater than or equal to 0, got -1"),
         ("mode", "both", "got 'both'"),
         ("teacher", TEACHER | {"heads": 3}, "width 16 is not a multiple of 3 heads"),
     ],
@@ -129,6 +220,14 @@ def test_a_bad_value_is_one_line(key: str, value: object, said: str) -> None:
     with pytest.raises(InputError, match=rf"gendet\.{key}.*{said}") as caught:
         params.validate(SECTION | {key: value}, GenDetSettings, "gendet")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"mode": "ad"}, {"num_rotations": 0}])
+def test_a_student_that_would_stay_the_teacher_is_refused(changes: dict) -> None:
+    with pytest.raises(InputError, match=r"gendet.*student_init teacher with.*discrepancy is 0 everywhere") as caught:
+        params.validate(SECTION | {"student_init": "teacher"} | changes, GenDetSettings, "gendet")
+    assert "\n" not in str(caught.value)
+    assert settings(student_init="teacher").student_init == "teacher"
 
 
 def test_bad_rows_are_named() -> None:

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from aigid.detectors.gendet.model import Teacher, squared_cosine_distance
+from aigid.detectors.gendet.model import GenDetModel, Teacher, fake_loss, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
-from aigid.detectors.gendet.training import AlternatingTraining
+from aigid.detectors.gendet.training import AlternatingTraining, Split, build_augmenter, train_student
 from aigid.training.tabular import reset_parameters, torch_generator
 
 SHAPE = {"num_tokens": 2, "width": 16, "heads": 2, "learning_rate": 1e-3}
@@ -133,3 +133,82 @@ def test_equal_seeds_give_equal_bits_even_in_threads() -> None:
         together = list(pool.map(train, (0, 1)))
     assert not torch.equal(*alone)
     assert all(torch.equal(*pair) for pair in zip(alone, together, strict=True))
+
+
+def moved_augmenter(training: AlternatingTraining) -> AlternatingTraining:
+    """Away from the identity, at which an augmented fake is the fake itself."""
+    torch.nn.init.normal_(training.augmenter.out.weight, generator=torch.Generator().manual_seed(3))
+    return training
+
+
+def test_the_student_learns_from_augmented_fakes() -> None:
+    """Eq. 2 of G's output, where it differs from the fake."""
+    training = moved_augmenter(rotations())
+    rows = torch.arange(100)
+    with torch.no_grad():
+        x = training.augmenter(training.fakes[rows])
+        losses = [fake_loss(training.teacher(x), training.student(x), 2.0) for x in (x, training.fakes[rows])]
+        assert training.fake_step(rows) == losses[0]
+    assert losses[0] != losses[1]
+
+
+def test_no_gradient_reaches_the_augmenter_where_the_student_learns() -> None:
+    """Even if nothing has switched its parameters off."""
+    training = moved_augmenter(rotations())
+    training.augmenter.requires_grad_(True)
+    training.fake_step(torch.arange(100)).backward()
+    assert all(parameter.grad is None for parameter in training.augmenter.parameters())
+    assert any(parameter.grad.abs().sum() > 0 for parameter in training.student.parameters())
+
+
+def test_reduction_is_that_of_both_mean_squared_losses() -> None:
+    rows, (mean, total) = torch.arange(100), [moved_augmenter(rotations(reduction=name)) for name in ("mean", "sum")]
+    with torch.no_grad():
+        num = mean.teacher(mean.reals).shape[1]
+        for step in ("real_step", "augmenter_step"):
+            assert getattr(total, step)(rows).item() == pytest.approx(num * getattr(mean, step)(rows).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "order"), [("ad", ["real"]), ("ad_fake", ["real", "fake"]), ("full", ["real", "fake", "augmenter"])]
+)
+def test_epochs_of_a_rotation_come_in_the_papers_order(mode: str, order: list[str], monkeypatch) -> None:
+    """Fig. 2: (a) reals, (b) fakes, (c) the augmenter; each that the mode has, every time."""
+    stages, epoch = [], AlternatingTraining.epoch
+    monkeypatch.setattr(AlternatingTraining, "epoch", lambda self, stage: stages.append(stage) or epoch(self, stage))
+    settings = SETTINGS.model_copy(update={"mode": mode, "num_rotations": 3})
+    network = reset_parameters(GenDetModel(12, settings.teacher, teacher_only=False), torch_generator("n"))
+    y = torch.arange(60) % 2
+    data = Split(torch.randn(60, 12, generator=torch.Generator().manual_seed(1)), y)
+    training, log = train_student(network, data, data, settings, 0)
+    assert stages == 3 * order
+    assert log[[f"{stage}_loss" for stage in order]].notna().sum().tolist() == [3] * len(order)
+    assert same(training.augmenter, frozen(build_augmenter(12, settings, 0))) == (mode != "full")
+    assert network.student is training.student
+
+
+def test_a_student_can_start_as_the_teacher() -> None:
+    training = rotations(student_init="teacher")
+    with torch.no_grad():
+        assert torch.equal(training.student(training.fakes), training.teacher(training.fakes))
+    for _ in range(10):
+        training.epoch("real")
+        training.epoch("fake")
+    with torch.no_grad():
+        chords = [squared_cosine_distance(training.teacher(x), training.student(x)).mean() for x in
+                  (training.reals, training.fakes)]  # fmt: skip
+    assert chords[1] > 2 * chords[0]
+    assert chords[1] > 0.1
+
+
+def test_balanced_epochs_take_as_many_fakes_as_there_are_reals(monkeypatch) -> None:
+    """100 of 130, others in each epoch; all 130 otherwise."""
+    for sampling, num in (("balanced", 100), ("all", 130)):
+        training, drawn = rotations(fake_sampling=sampling), []
+        step = training.fake_step
+        monkeypatch.setattr(training, "fake_step", lambda rows, step=step, to=drawn: to.append(rows) or step(rows))
+        for _ in range(2):
+            training.epoch("fake")
+        epochs = torch.cat(drawn).reshape(2, num)
+        assert [len(set(rows.tolist())) for rows in epochs] == [num, num]
+        assert (set(epochs[0].tolist()) == set(epochs[1].tolist())) == (sampling == "all")
