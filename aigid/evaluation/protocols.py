@@ -51,12 +51,15 @@ def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
     return float(candidates[len(candidates) - 1 - np.argmax(correct[::-1])])
 
 
-def ufd(test: pd.DataFrame) -> dict[str, float]:
-    """Return UniversalFakeDetect's AP, accuracy at 0.5 and at its oracle, on a sample of each test set, and the means.
+def ufd(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, float]:
+    """Return UniversalFakeDetect's AP and accuracies on a sample of each test set, and the means.
 
-    ``acc_oracle`` has the quirks of the published code (``ufd_threshold``).
+    They are at 0.5, at its oracle with the quirks of the published code (``ufd_threshold``), and at the one threshold
+    that is best on the validation images, if these are of both classes.
     """
     values: dict[str, float] = {}
+    val_ranking = rank_rows(val[val["view"] == CLEAN])
+    threshold = classification.max_accuracy_threshold(val_ranking) if val_ranking.has_both else None
     sets = _by_test_set(_view(test, CLEAN))
     for generator, part in sets:
         scores = part.sort_values("path").groupby("label")["score"].apply(list)
@@ -66,8 +69,21 @@ def ufd(test: pd.DataFrame) -> dict[str, float]:
         values[f"ap_{generator}"] = classification.average_precision(ranking)
         values[f"acc_05_{generator}"] = classification.accuracy(ranking, 0.5)
         values[f"acc_oracle_{generator}"] = classification.accuracy(ranking, oracle)
+        if threshold is not None:
+            values[f"acc_val_{generator}"] = classification.accuracy(ranking, threshold)
     means = {"map": "ap_", "acc_05": "acc_05_", "acc_oracle": "acc_oracle_"}
+    means |= {} if threshold is None else {"acc_val": "acc_val_"}
     return {name: _mean(values, prefix) for name, prefix in means.items()} | {"num_sets": len(sets), **values}
+
+
+def gendet_cross(test: pd.DataFrame) -> dict[str, float]:
+    """Return GenDet's accuracy at 0.5 and AP of each set of another dataset, and their means (Tables 6 and 7)."""
+    values = {}
+    for name, part in _by_test_set(_view(test, CLEAN)):
+        ranking = rank_rows(part)
+        values[f"acc_05_{name}"] = classification.accuracy(ranking, 0.5)
+        values[f"ap_{name}"] = classification.average_precision(ranking)
+    return {"acc_05": _mean(values, "acc_05_"), "map": _mean(values, "ap_"), **values}
 
 
 def genimage(test: pd.DataFrame) -> dict[str, float]:
@@ -171,28 +187,35 @@ def _mean(values: dict[str, float], prefix: str) -> float:
 
 
 class Protocol(NamedTuple):
-    """A way to turn scores into published numbers, in words and as a function of readable test rows."""
+    """A way to turn scores into published numbers, in words and as a function of readable test rows.
+
+    Where it ``takes_validation``, the function gets the validation rows too.
+    """
 
     threshold: str
     sample: str
     crop: str
     aggregate: str
     required_columns: str
-    compute: Callable[[pd.DataFrame], dict[str, float]]
+    compute: Callable[..., dict[str, float]]
+    takes_validation: bool = False
 
     def apply(self, scores: pd.DataFrame) -> dict[str, float]:
         """Return the numbers of a scores file; InputError names what it lacks."""
-        return self.compute(scores[(scores["split"] == "test") & scores["score"].notna()])
+        readable = scores[scores["score"].notna()]
+        splits = ("test", "val") if self.takes_validation else ("test",)
+        return self.compute(*(readable[readable["split"] == split] for split in splits))
 
 
 PROTOCOLS = {
     "ufd": Protocol(
-        threshold="0.5, and the best on the very images that are judged, found and counted as in the published code",
+        threshold="0.5; the best on validation; the best on the judged images, counted as the published code does",
         sample="1,000 images a class of each test set, 100 where either class has fewer, drawn with seed 0",
         crop="224 px from the centre, without resizing",
         aggregate="plain mean over the test sets",
         required_columns="view clean; generators are the test sets, and a real's source the set it belongs to",
         compute=ufd,
+        takes_validation=True,
     ),
     "genimage": Protocol(
         threshold="0.5",
@@ -201,6 +224,14 @@ PROTOCOLS = {
         aggregate="plain mean over the eight generators, each with its own reals; over six degradations",
         required_columns=f"view clean, fakes of eight generators; for the degradations {', '.join(GENIMAGE_VIEWS)}",
         compute=genimage,
+    ),
+    "gendet_cross": Protocol(
+        threshold="0.5",
+        sample="all images; the paper has 1,000 a class of each set",
+        crop="the detector's own",
+        aggregate="plain mean over the sets, each with its own reals",
+        required_columns="view clean; generators are the sets, and a real's source the set it belongs to",
+        compute=gendet_cross,
     ),
     "ntire": Protocol(
         threshold="none: AUROC",
@@ -240,7 +271,7 @@ def section(name: str, numbers: Mapping[str, Mapping[str, float]]) -> Section:
     """Return the protocol in words, and its numbers by detector, as a section of a report."""
     protocol = find(name)
     titles = {"aggregate": "average", "required_columns": "needs"}
-    rules = [(titles.get(name, name), text) for name, text in protocol._asdict().items() if name != "compute"]
+    rules = [(titles.get(name, name), text) for name, text in protocol._asdict().items() if isinstance(text, str)]
     table = pd.DataFrame(numbers).map(lambda value: "-" if np.isnan(value) else f"{value:.4g}")
     return Section(
         "What the paper's protocol requires, and what comes of it; thresholds and averages are its own, not ours.",

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from aigid.core import scores
 from aigid.core.errors import InputError
 from aigid.evaluation import attribution, protocols
+from tests.helpers.folders import UFD_SETS
 
 
 def made(num: int = 400, views: tuple[str, ...] = ("clean",)) -> pd.DataFrame:
@@ -157,10 +158,6 @@ def test_dda_over_benchmarks_compresses_the_fakes_of_three() -> None:
 
 
 # The rows of published tables and the averages printed beside them (GenDet's Tables 2, 3 and 4; DDA's README).
-UFD_SETS = (
-    *("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "sitd", "san", "crn", "imle"),
-    *("guided", "ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle"),
-)
 UFD = {
     "Ojha": (
         [
@@ -192,6 +189,36 @@ DDA_SETS = (
     *("GenImage", "DRCT-2M", "DDA-COCO", "EvalGEN", "Synthbuster", "ForenSynths", "AIGCDetectionBenchmark"),
     *("Chameleon", "SynthWildX", "WildRF", "Bfree-Online"),
 )
+
+
+def test_ufds_validation_threshold_is_one_for_all_sets() -> None:
+    """That of most correct validation images; without such images there is no number, rather than another threshold."""
+    val = made(60).assign(split="val", path=lambda rows: "v" + rows["path"])
+    found = protocols.find("ufd").apply(pd.concat([made(), val], ignore_index=True))
+    cuts = np.unique(val["score"])
+    best = cuts[np.argmax([np.mean((val["score"] >= cut) == val["label"]) for cut in cuts])]
+    for name in ("adm", "glide"):
+        part = made().query("generator in ('real', @name)")
+        ours, fakes = protocols.ufd_subsample(*(part[part["label"] == label].sort_values("path")["score"].tolist()
+                                                for label in (0, 1)))  # fmt: skip
+        hits = [score < best for score in ours] + [score >= best for score in fakes]
+        assert found[f"acc_val_{name}"] == pytest.approx(np.mean(hits), abs=1.5 / len(hits))
+    assert found["acc_val"] == pytest.approx((found["acc_val_adm"] + found["acc_val_glide"]) / 2)
+    assert found["acc_val"] != found["acc_05"]
+    assert "acc_val" not in protocols.find("ufd").apply(made())
+    assert "acc_val" not in protocols.find("ufd").apply(pd.concat([made(), val[val["label"] == 0]]))
+
+
+def test_gendets_cross_dataset_numbers_are_means_over_sets() -> None:
+    found = protocols.find("gendet_cross").apply(made())
+    for name in ("adm", "glide"):
+        part = made().query("generator in ('real', @name)")
+        assert found[f"acc_05_{name}"] == pytest.approx(np.mean((part["score"] > 0.5) == part["label"]))
+        assert found[f"ap_{name}"] == pytest.approx(sk.average_precision_score(part["label"], part["score"]))
+    assert found["acc_05"] == pytest.approx((found["acc_05_adm"] + found["acc_05_glide"]) / 2)
+    assert found["map"] == pytest.approx((found["ap_adm"] + found["ap_glide"]) / 2)
+
+
 DDA = [91.7, 98.1, 92.2, 97.2, 90.1, 81.4, 87.8, 82.4, 90.9, 90.3, 95.1]
 
 

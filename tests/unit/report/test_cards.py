@@ -15,6 +15,7 @@ from aigid.detectors import registry
 from aigid.evaluation import comparison, protocols
 from aigid.evaluation.evaluate import evaluate, write_result
 from aigid.report import cards
+from tests.helpers.folders import UFD_SETS
 
 ABOUT = {
     "sha256": "b" * 64,
@@ -97,7 +98,29 @@ def test_keys_are_what_the_protocols_give() -> None:
     parts = {f"genimage_acc_{name}" for name in GENIMAGE_GENERATORS}
     views = {f"genimage_degraded_{view}" for view in protocols.GENIMAGE_VIEWS}
     assert keys == {"genimage_acc", "genimage_degraded", *parts, *views}
-    assert set(table.loc[table["dataset"] == "ufd", "key"]) == {"ufd_map", "ufd_acc_oracle"}
+    of_sets = {f"{key}_{name}" for key in ("ap", "acc_05", "acc_oracle") for name in UFD_SETS}
+    keys = {f"ufd_{key}" for key in ("map", "acc_05", "acc_oracle", *of_sets)}
+    assert set(table.loc[table["dataset"] == "ufd", "key"]) == keys
+    numbers = protocols.find("gendet_cross").apply(cross_dataset_scores())
+    assert set(table.loc[table["dataset"] == "gendet_cross", "key"]) == {f"gendet_cross_{name}" for name in numbers}
+
+
+def cross_dataset_scores() -> pd.DataFrame:
+    rows = [(kind, name) for name in ("cogview2", "stylegan", "if") for kind in (0, 1)]
+    table = pd.DataFrame(rows, columns=["label", "source"]).assign(split="test", view="clean", score=0.5)
+    return table.assign(generator=table["source"].where(table["label"] == 1, "real"))
+
+
+@pytest.mark.parametrize(
+    ("key", "printed"), [("ap", "ufd_map"), ("acc_oracle", "ufd_acc_oracle"), ("acc_05", "ufd_acc_05")]
+)
+def test_the_papers_means_of_19_sets_are_those_of_its_cells(key: str, printed: str) -> None:
+    table = cards.published_values().query("dataset == 'ufd'")
+    means = table[table["key"] == printed].set_index("method")["published"].astype(float)
+    for method, rows in table[table["key"].isin([f"ufd_{key}_{name}" for name in UFD_SETS])].groupby("method"):
+        assert len(rows) == 19
+        wrong = 0.0005 if method.startswith("Spec") and key == "acc_05" else 0  # prints 55.45 for 55.50
+        assert rows["published"].astype(float).mean() - wrong == pytest.approx(means[method], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +155,6 @@ def test_ours_is_measured_or_says_what_it_needs(tmp_path) -> None:
     lines = (tmp_path / "report/ledger.md").read_text().splitlines()
     gendet = [line for line in lines if line.startswith("| GenDet | ")]
     assert sum("| 0.9564 | 0.9123 |" in line for line in gendet) == 1
-    assert sum("ufd.json has no ufd_acc_oracle" in line for line in gendet) == 1
+    assert sum("ufd.json has no ufd_acc_oracle" in line for line in gendet) == 1 + len(UFD_SETS)
     assert all("not run: needs" in line for line in gendet if "ufd" not in line)
-    assert sum("not run: needs" in line for line in lines if line.startswith("| AD w/ fake")) == 2
+    assert sum("not run: needs" in line for line in lines if line.startswith("| AD w/ fake")) == 40
