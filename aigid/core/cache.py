@@ -7,10 +7,12 @@ images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards a
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from aigid.core.errors import os_errors
+from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write, cache_folder, remove_stale_temporaries, write_json
 
 METADATA_FILE = "about.json"
@@ -54,6 +56,14 @@ def cache_errors() -> AbstractContextManager[None]:
     return os_errors(f"cache {cache_folder()}", "; $AIGID_CACHE names another folder")
 
 
+def require_room(root: Path, num_bytes: int, what: str) -> None:
+    """Raise InputError where the disk of the cache ``root`` has less than ``num_bytes`` free, which ``what`` needs."""
+    folder = next(path for path in (root, *root.parents) if path.exists())
+    if num_bytes > (free := shutil.disk_usage(folder).free):
+        need = f"{what} need {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free"
+        raise InputError(f"cache {root}: {need}; $AIGID_CACHE names another folder")
+
+
 @dataclass(frozen=True)
 class CacheEntry:
     """The shards of one folder; ``shared`` ones may be copied to and from other machines."""
@@ -80,6 +90,28 @@ class CacheEntry:
         remove_stale_temporaries(self.folder, ".*.safetensors")
         with cache_errors(), tempfile.TemporaryFile(dir=self.folder):
             pass
+
+
+class StoredArrays:
+    """The arrays of an entry by their images' sha256: one memory map a shard, and a row number an image."""
+
+    def __init__(self, entry: CacheEntry) -> None:
+        paths = entry.shards()
+        self._shards = [memory_map(path, "rows") for path in paths]
+        self._starts = np.cumsum([0, *map(len, self._shards)])
+        keys = [np.ascontiguousarray(memory_map(path, "key")).view(KEY).ravel().astype(str).tolist() for path in paths]
+        self._numbers = {key: number for number, key in enumerate(chain.from_iterable(keys))}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        shard = int(np.searchsorted(self._starts, self._numbers[key], side="right")) - 1
+        array: NDArray[Any] = self._shards[shard][self._numbers[key] - self._starts[shard]]
+        return array
 
 
 class ShardWriter:

@@ -20,12 +20,12 @@ from aigid.core import embeddings, seeding
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
-from aigid.detectors.cnn.data import BATCH, PIXELS, batches
+from aigid.detectors.cnn.data import BATCH, PIXELS
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
-from aigid.features.reader import Reader, ReadRequest, ViewSpec
+from aigid.features.reader import Reader, ReadRequest, ViewSpec, batches
 from aigid.generators.autoencoder_kl import folder_of, load, reconstruct, require_divisible
 
 

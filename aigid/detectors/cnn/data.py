@@ -1,9 +1,9 @@
-"""From a manifest to the network's inputs, computing only the channels that the cache does not hold."""
+"""From a manifest to the network's inputs; of the channels the cache holds the costly one, of images seen again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,60 @@ from PIL import Image
 from tqdm import tqdm
 
 from aigid.core import embeddings, seeding
-from aigid.core.cache import CacheEntry, ShardWriter, entry_path, memory_map
-from aigid.core.files import choose_device, device_name, num_workers, sha256
+from aigid.core.cache import CacheEntry, ShardWriter, StoredArrays, entry_path, metadata_hash, require_room
+from aigid.core.errors import InputError
+from aigid.core.files import cache_folder, choose_device, device_name, num_workers, sha256
 from aigid.degradations import views
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Preprocess
-from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
+from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec, batches
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
+KIND = "channels"  # of the cache
 SHARD_BYTES = 1 << 28
+MEMORY_BYTES = 1 << 30  # of decoded images that stay in memory while a network trains
 VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
 BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
+Pixels = np.ndarray
 
 
 @dataclass(frozen=True)
 class ChannelView:
-    """Images of one view: ``keys`` (N,) their sha256, ``y`` (N,) int64 their class; their channels lie on disk."""
+    """Readable images, ``keys`` (N,) their sha256 and ``labels`` (N,) int64 their classes, in one or several views.
 
+    Each view of each image is an item, view by view; where they are ``sampled``, each image is one, in a view that
+    depends on epoch and image.
+    """
+
+    source: "ChannelDataset"
+    paths: list[str]
     keys: list[str]
-    y: np.ndarray
-    pictures: list[dict[str, np.ndarray]]  # of each channel, by key
+    labels: np.ndarray
+    views: tuple[str, ...] = ("clean",)
+    sampled: bool = False
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.y)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(n, C, S, S) uint8 of the images at ``indices``."""
-        stack = [np.concatenate([arrays[self.keys[index]] for arrays in self.pictures], axis=2) for index in indices]
-        return np.stack(stack).transpose(0, 3, 1, 2)
+    @property
+    def y(self) -> np.ndarray:
+        """The class of each item."""
+        return self.labels if self.sampled else np.tile(self.labels, len(self.views))
+
+    def request(self, number: int, epoch: int = 0) -> ReadRequest:
+        """Return what to read of an item."""
+        view, image = divmod(number, len(self.keys))
+        if self.sampled:
+            view = seeding.derive_seed("cnn view", self.source.seed, epoch, self.keys[image]) % len(self.views)
+        return self.source.request(self.paths[image], self.keys[image], self.views[view])
+
+    def take(self, numbers: Sequence[int] | np.ndarray, epoch: int = 0) -> np.ndarray:
+        """(n, C, S, S) uint8 of the items at ``numbers``."""
+        return self.source.take([self.request(int(number), epoch) for number in numbers])
 
 
 class ChannelDataset:
-    """Computes the channels of images below ``root``, through the cache."""
+    """Computes the channels of images below ``root``: the error through the cache, the others from pixels."""
 
     def __init__(
         self,
@@ -60,79 +82,137 @@ class ChannelDataset:
         self.preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
         self._vae_folder = vae_folder
+        self._maps: dict[str, StoredArrays] = {}  # by view
+        self._memory: dict[ReadRequest, DecodedImage] = {}
 
     @property
     def fingerprints(self) -> list[str]:
         """Of the clean view's channels: equal where equal images give equal channels."""
-        return [self._cache(channel, "clean").folder.name for channel in self.settings.channels]
+        return [metadata_hash(self._metadata(channel, "clean")) for channel in self.settings.channels]
 
-    def samples(self, manifest: pd.DataFrame, y: np.ndarray, view: str) -> tuple[ChannelView, np.ndarray]:
-        """Return the readable images of a manifest with classes ``y`` in one view, and the status of every row."""
-        entries = {channel: self._cache(channel, view) for channel in self.settings.channels}
-        status = np.full(len(manifest), embeddings.OK, dtype=object)
-        pictures: dict[Channel, dict[str, np.ndarray]] = {}
-        for effective_view in dict.fromkeys(self._view(channel, view) for channel in entries):
-            mine = {channel: entry for channel, entry in entries.items() if self._view(channel, view) == effective_view}
-            for key, why in self._fill(manifest, effective_view, mine).items():
-                status[manifest["sha256"].to_numpy() == key] = why
-            pictures |= {channel: load_arrays(entry) for channel, entry in mine.items()}
-        good = np.flatnonzero(status == embeddings.OK)
-        keys = manifest["sha256"].to_numpy()[good].tolist()
-        return ChannelView(keys, y[good], [pictures[channel] for channel in self.settings.channels]), status
+    def view(
+        self,
+        manifest: pd.DataFrame,
+        y: np.ndarray,
+        names: Sequence[str] = ("clean",),
+        sampled_epochs: int = 0,
+    ) -> ChannelView:
+        """Return the readable images with classes ``y``, once the cache has the errors of all that an epoch sees."""
+        paths, keys, sampled = manifest["path"].tolist(), manifest["sha256"].tolist(), sampled_epochs > 0
+        images = ChannelView(self, paths, keys, y, tuple(names), sampled)
+        numbers = product(range(len(images)), range(sampled_epochs or 1))
+        failed = self._fill(starmap(images.request, numbers))
+        good = [number for number, key in enumerate(images.keys) if key not in failed]
+        paths, keys = ([column[number] for number in good] for column in (images.paths, images.keys))
+        return replace(images, paths=paths, keys=keys, labels=y[good])
 
-    def _view(self, channel: Channel, view: str) -> str:
-        clean = channel != "rgb" and "clean_side_channels" in self.settings.compat
-        return "clean" if clean else view
+    def request(self, path: str, key: str, view: str, index: int = 0) -> ReadRequest:
+        """Return what to read of an image in a view: the pixels, and those that its side channels are taken of."""
+        return ReadRequest(index, path, key, tuple(dict.fromkeys((self._spec(view), self._side_spec(view)))))
 
-    def _cache(self, channel: Channel, view: str) -> CacheEntry:
-        view, settings = self._view(channel, view), self.settings
-        metadata: dict[str, Any] = {"channel": channel, "size": settings.size, "view": views.to_dict(view)}
-        metadata["seed"] = 0 if view == "clean" else self.seed
+    def read(self, requests: Sequence[ReadRequest], name: str) -> Iterator[DecodedImage]:
+        """Yield the images in order, read and decoded ahead."""
+        read = self._reader.samples(requests, num_workers(), 4 * self.batch)
+        yield from tqdm(read, total=len(requests), unit="image", desc=name, disable=None)
+
+    def take(self, requests: Sequence[ReadRequest]) -> np.ndarray:
+        """(n, C, S, S) uint8 of images to train on, whose pixels stay in memory as far as they fit."""
+        todo = [request for request in requests if request not in self._memory]
+        samples = dict(zip(todo, self._reader.samples(todo, num_workers(), len(todo) + 1), strict=True))
+        if failed := [sample for sample in samples.values() if sample.status != embeddings.OK]:
+            raise InputError(f"{failed[0].path}: {failed[0].status}, and was readable before: {failed[0].message}")
+        if (len(self._memory) + len(todo)) * 3 * self.settings.size**2 <= MEMORY_BYTES:
+            self._memory |= samples
+        images = [samples.get(request) or self._memory[request] for request in requests]
+        return self.channels(images, [request.view_specs[0].view for request in requests])
+
+    def channels(self, samples: Sequence[DecodedImage], names: Sequence[str]) -> np.ndarray:
+        """(n, C, S, S) uint8 of readable images, each in its view; errors that the cache lacks are not kept."""
+        side = [sample.inputs[self._side_spec(name)] for sample, name in zip(samples, names, strict=True)]
+        stack = []
+        for channel in self.settings.channels:
+            if channel == "rgb":
+                arrays = [sample.inputs[self._spec(name)] for sample, name in zip(samples, names, strict=True)]
+            elif channel == "frequency":
+                wrap = "wrap_frequency" in self.settings.compat
+                arrays = [log_magnitude_spectrum(square, wrap)[..., None] for square in side]
+            else:
+                arrays = self._errors([sample.sha256 for sample in samples], side, names)
+            stack.append(np.stack(arrays))
+        return np.concatenate(stack, axis=3).transpose(0, 3, 1, 2)
+
+    def _errors(self, keys: list[str], squares: list[Pixels], names: Sequence[str]) -> list[Pixels]:
+        """Return the error (S, S, 1) uint8 of each image in its view, from the cache where it is there."""
+        stored = [self._stored(self._side_spec(name).view) for name in names]
+        todo = [number for number, key in enumerate(keys) if key not in stored[number]]
+        new: dict[int, Pixels] = {}
+        for start in range(0, len(todo), self.batch):
+            part = todo[start : start + self.batch]
+            computed = self._compute([keys[number] for number in part], [squares[number] for number in part])
+            new |= zip(part, computed, strict=True)
+        return [new[number] if number in new else stored[number][key] for number, key in enumerate(keys)]
+
+    def _spec(self, view: str) -> ViewSpec:
+        return ViewSpec(view, self.preprocess)
+
+    def _side_spec(self, view: str) -> ViewSpec:
+        return self._spec("clean" if "clean_side_channels" in self.settings.compat else view)
+
+    def _stored(self, view: str) -> StoredArrays:
+        if view not in self._maps:
+            folder = (self._cache_root or cache_folder()) / KIND / metadata_hash(self._metadata("error", view))
+            self._maps[view] = StoredArrays(CacheEntry(folder))
+        return self._maps[view]
+
+    def _metadata(self, channel: Channel, view: str) -> dict[str, Any]:
+        settings = self.settings
+        metadata: dict[str, Any] = {"revision": REVISION, "channel": channel, "size": settings.size}
+        metadata |= {"view": views.to_dict(view), "seed": 0 if view == "clean" else self.seed}
         if channel == "frequency":
             metadata["wrap"] = "wrap_frequency" in settings.compat
         if channel == "error":
             files = [sha256(self._vae_folder / name) for name in VAE_FILES]
             metadata |= {"vae": files, "offset": "legacy_offset" in settings.compat, "latent": settings.latent}
-        return CacheEntry(entry_path("channels", {"revision": REVISION} | metadata, root=self._cache_root))
+        return metadata
 
-    def _fill(self, manifest: pd.DataFrame, view: str, entries: dict[Channel, CacheEntry]) -> dict[str, str]:
-        """Compute what the entries lack; return why images failed, by their sha256."""
-        paths = dict(zip(manifest["sha256"], manifest["path"], strict=True))
-        have = set.intersection(*(set(load_arrays(entry)) for entry in entries.values()))
-        spec = ViewSpec(view, self.preprocess)
-        requests = [ReadRequest(0, path, key, (spec,)) for key, path in paths.items() if key not in have]
+    def _fill(self, requests: Iterable[ReadRequest]) -> dict[str, str]:
+        """Compute the errors that the cache lacks; return why images failed, by their sha256."""
+        self._maps.clear()  # other processes may have added some
+        if "error" not in self.settings.channels:
+            read = self.read(list({request.sha256: request for request in requests}.values()), "read")
+            return {sample.sha256: str(sample.status) for sample in read if sample.status != embeddings.OK}
+        todo: dict[str, dict[str, ReadRequest]] = {}
+        for request in requests:
+            spec = request.view_specs[-1]
+            if request.sha256 not in self._stored(spec.view):
+                todo.setdefault(spec.view, {})[request.sha256] = replace(request, view_specs=(spec,))
+        num = sum(map(len, todo.values()))
+        what = f"{num} maps of reconstruction errors of {self.settings.size} px"
+        require_room(self._cache_root or cache_folder(), num * self.settings.size**2, what)
         failed: dict[str, str] = {}
-        with ExitStack() as stack, tqdm(total=len(requests), unit="image", desc=view, disable=None) as bar:
-            writers = {
-                name: stack.enter_context(ShardWriter(entry, max_bytes=SHARD_BYTES, by_key=True))
-                for name, entry in entries.items()
-            }
-            read = self._reader.samples(requests, num_workers(), 4 * self.batch)
-            for samples in batches(read, self.batch):
-                failed |= {sample.sha256: str(sample.status) for sample in samples if sample.status != embeddings.OK}
-                good = {sample.sha256: sample.inputs[spec] for sample in samples if sample.status == embeddings.OK}
-                for channel, writer in writers.items():
-                    for key, picture in zip(good, self._make(channel, list(good), list(good.values())), strict=True):
-                        writer.add(key, picture)
-                bar.update(len(samples))
+        for view, missing in todo.items():
+            entry = CacheEntry(entry_path(KIND, self._metadata("error", view), root=self._cache_root))
+            with ShardWriter(entry, max_bytes=SHARD_BYTES, by_key=True) as writer:
+                for samples in batches(self.read(list(missing.values()), view), self.batch):
+                    failed |= {image.sha256: str(image.status) for image in samples if image.status != embeddings.OK}
+                    good = {image.sha256: image.inputs[self._spec(view)] for image in samples if image.inputs}
+                    for key, error in zip(good, self._compute(list(good), list(good.values())), strict=True):
+                        writer.add(key, error)
+        self._maps.clear()  # as there are more of them now
         return failed
 
-    def _make(self, channel: Channel, keys: list[str], squares: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield one channel (S, S, C) uint8 of each image."""
-        compat = self.settings.compat
-        if channel == "rgb" or not squares:
-            yield from squares
-        elif channel == "frequency":
-            yield from (log_magnitude_spectrum(square, "wrap_frequency" in compat)[..., None] for square in squares)
-        else:
-            from aigid.generators.autoencoder_kl import reconstruct
+    def _compute(self, keys: list[str], squares: list[Pixels]) -> list[Pixels]:
+        """Return the error (S, S, 1) uint8 of at most ``batch`` images."""
+        from aigid.generators.autoencoder_kl import reconstruct
 
-            seeds = [seeding.derive_seed("latent", self.seed, key) for key in keys]
-            padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
-            seeds += seeds[:1] * (len(padded) - len(squares))
-            reconstructions = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
-            for square, copy in zip(squares, reconstructions, strict=False):
-                yield reconstruction_error(square, copy, "legacy_offset" in compat)[..., None]
+        if not squares:
+            return []
+        seeds = [seeding.derive_seed("latent", self.seed, key) for key in keys]
+        padded = np.stack(squares + squares[:1] * (self.batch - len(squares)))
+        seeds += seeds[:1] * (len(padded) - len(squares))
+        copies = reconstruct(self.vae, padded, seeds if self.settings.latent == "sample" else None)
+        offset = "legacy_offset" in self.settings.compat
+        return [reconstruction_error(*pair, offset)[..., None] for pair in zip(squares, copies, strict=False)]
 
     @cached_property
     def vae(self) -> Any:
@@ -142,15 +222,6 @@ class ChannelDataset:
         vae: Any = load(self._vae_folder)
         require_divisible(vae, self.settings.size)
         return vae.to(choose_device(device_name()))
-
-
-def load_arrays(entry: CacheEntry) -> dict[str, np.ndarray]:
-    """Return every cached array (S, S, C) by its image's sha256, on disk until it is looked at."""
-    arrays: dict[str, np.ndarray] = {}
-    for path in entry.shards():
-        key = np.ascontiguousarray(memory_map(path, "key")).view("S64").ravel().astype(str).tolist()
-        arrays |= zip(key, memory_map(path, "rows"), strict=True)
-    return arrays
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -177,15 +248,3 @@ def reconstruction_error(image: np.ndarray, reconstruction: np.ndarray, offset: 
     """
     wrong = np.abs(image.astype(np.float32) / 127.5 - 1 - reconstruction) / 2 + (0.5 if offset else 0)
     return luma((np.clip(wrong, 0, 1) * 255).astype(np.uint8))
-
-
-def batches(samples: Iterable[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:
-    """Yield the samples, ``size`` at a time and the rest at the end."""
-    group: list[DecodedImage] = []
-    for sample in samples:
-        group.append(sample)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group

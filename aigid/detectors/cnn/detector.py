@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from torch import nn
@@ -16,10 +17,11 @@ from aigid.core import embeddings, seeding
 from aigid.core.files import choose_device, device_name
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.cnn.training import LOG_COLUMNS, build_model, predict, train
+from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, predict, train
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
 from aigid.features.backbones import backbone_settings
+from aigid.features.reader import batches
 from aigid.training import distributed, loop
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -46,8 +48,9 @@ class Cnn(BaseDetector):
         classes = class_names(names, "train")
         y = encode_labels(names, classes, "train")
         y_val = encode_labels(generator_names(val_images.table, settings), classes, "val")
-        train_view = _concat([_samples(source, train_images.table, y, view) for view in settings.views])
-        val = _samples(source, val_images.table, y_val, "clean")
+        sampled_epochs = settings.epochs if settings.view_sampling == "random" else 0
+        train_view = _samples(source, train_images.table, y, settings.views, sampled_epochs)
+        val = _samples(source, val_images.table, y_val)
         with torch.random.fork_rng():
             torch.manual_seed(seeding.derive_seed("cnn", seed))
             net = build_model(settings, len(classes)).to(choose_device(device_name()))
@@ -58,13 +61,19 @@ class Cnn(BaseDetector):
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return class probabilities, by the VAE that it was trained with."""
-        source, rows, values = self._source(samples), samples.table, {}
-        status = np.full(len(rows), embeddings.OK, dtype=object)
+        source, table, values = self._source(samples), samples.table, {}
+        if len(views) > 1 and "clean_side_channels" in self.settings.compat:
+            source.view(table, np.zeros(len(table)))  # whose errors all views share
+        status = np.full(len(table), embeddings.OK, dtype=object)
         for view in views:
-            images, status = source.samples(rows, np.zeros(len(rows), np.int64), view)
-            values[view] = np.full((len(rows), len(self.classes)), np.nan)
-            if len(images):
-                values[view][status == embeddings.OK] = self.probabilities(images)
+            values[view] = np.full((len(table), len(self.classes)), np.nan)
+            rows = enumerate(zip(table["path"], table["sha256"], strict=True))
+            requests = [source.request(path, key, view, number) for number, (path, key) in rows]
+            for images in batches(source.read(requests, view), EVAL_BATCH):
+                status[[image.index for image in images]] = [image.status for image in images]
+                if good := [image for image in images if image.status == embeddings.OK]:
+                    pictures = source.channels(good, [view] * len(good))
+                    values[view][[image.index for image in good]] = self.probabilities(pictures)
         return Scores(status, values)
 
     def fingerprints(self, samples: Samples) -> list[str]:
@@ -74,9 +83,9 @@ class Cnn(BaseDetector):
     def _source(self, samples: Samples) -> ChannelDataset:
         return ChannelDataset(self.settings, self.vae, samples.root, samples.seed, samples.pixels, samples.cache_root)
 
-    def probabilities(self, images: ChannelView) -> Floats:
-        """Return class probabilities (N, K) float64."""
-        logits = predict(self.net, images, np.arange(len(images)), self.settings.hflip_tta)
+    def probabilities(self, pictures: NDArray[np.uint8]) -> Floats:
+        """Return class probabilities (N, K) float64 of channels (N, C, S, S)."""
+        logits = predict(self.net, pictures, self.settings.hflip_tta)
         shares: Floats = softmax(logits.astype(np.float64), axis=2).mean(axis=0)
         return shares
 
@@ -110,25 +119,15 @@ def generator_names(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray
     return manifest["generator"].to_numpy(str)
 
 
-def _samples(source: ChannelDataset, rows: pd.DataFrame, y: Ints, view: str) -> ChannelView:
-    """Return the readable rows; of the channels that the cache lacks, each process computes its part."""
+def _samples(
+    source: ChannelDataset, rows: pd.DataFrame, y: Ints, views: Sequence[str] = ("clean",), sampled_epochs: int = 0
+) -> ChannelView:
+    """Return the readable rows; of the errors that the cache lacks, each process computes its part."""
     if distributed.world_size() > 1:
         mine = slice(distributed.rank(), None, distributed.world_size())
-        source.samples(rows.iloc[mine], y[mine], view)
+        source.view(rows.iloc[mine], y[mine], views, sampled_epochs)
         distributed.barrier()
-    return source.samples(rows, y, view)[0]
-
-
-def _concat(parts: list[ChannelView]) -> ChannelView:
-    """Return the samples of several views as one; a key stands for an image in a view."""
-    if len(parts) == 1:
-        return parts[0]
-    keys = [f"{number} {key}" for number, part in enumerate(parts) for key in part.keys]
-    pictures = [
-        {f"{number} {key}": part.pictures[channel][key] for number, part in enumerate(parts) for key in part.keys}
-        for channel in range(len(parts[0].pictures))
-    ]
-    return ChannelView(keys, np.concatenate([part.y for part in parts]), pictures)
+    return source.view(rows, y, views, sampled_epochs)
 
 
 def _checkpoint(settings: CnnSettings, train_view: ChannelView, val: ChannelView, seed: int) -> Path:

@@ -115,7 +115,7 @@ def training_task(
     device = next(net.parameters()).device
 
     def make_batch(at: StepInfo, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return train.take(indices), train.y[indices]
+        return train.take(indices, at.epoch), train.y[indices]
 
     def loss(at: StepInfo, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
         net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
@@ -129,7 +129,9 @@ def training_task(
         return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
 
     def validate() -> tuple[dict[str, float], float]:
-        (logits,) = predict(net, val, np.arange(len(val)))
+        starts = range(0, len(val), EVAL_BATCH)
+        blocks = [predict(net, val.take(range(start, min(start + EVAL_BATCH, len(val)))))[0] for start in starts]
+        logits = np.concatenate(blocks)
         f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
         val_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
         metrics = {prior.COLUMN: prior.prior_loss(train.y), "val_loss": val_loss}
@@ -149,16 +151,13 @@ def _schedule(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, samples: ChannelView, indices: np.ndarray, hflip_tta: bool = False) -> np.ndarray:
-    """Return logits (1, n, K) float32 of images; ``hflip_tta`` adds those of their mirror images, (2, n, K)."""
+def predict(net: nn.Module, pictures: np.ndarray, hflip_tta: bool = False) -> np.ndarray:
+    """Return logits (1, n, K) float32 of channels (n, C, S, S) uint8; ``hflip_tta`` adds those mirrored, (2, n, K)."""
     net.eval()
-    device, outputs = next(net.parameters()).device, []
-    for start in range(0, len(indices), EVAL_BATCH):
-        block = indices[start : start + EVAL_BATCH]
-        pixels = to_float(samples.take(np.resize(block, max(len(block), MIN_BATCH))), device)
-        logits = [net(view)[: len(block)] for view in ([pixels, pixels.flip(-1)] if hflip_tta else [pixels])]
-        outputs.append(torch.stack(logits).float().cpu().numpy())
-    return np.concatenate(outputs, axis=1)
+    num, device = len(pictures), next(net.parameters()).device
+    pixels = to_float(pictures[np.resize(np.arange(num), max(num, MIN_BATCH))], device)
+    logits = [net(view)[:num] for view in ([pixels, pixels.flip(-1)] if hflip_tta else [pixels])]
+    return torch.stack(logits).float().cpu().numpy()
 
 
 def to_float(pictures: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -1,15 +1,18 @@
 """What every detector promises: trained ones, on embeddings or images, and imported ones."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
@@ -23,6 +26,7 @@ from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset, op
 from aigid.generators.autoencoder_kl import save
 from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
+from stages import train as stage
 from tests.helpers import demo_experts
 from tests.helpers.embeddings import write_embeddings
 from tests.helpers.tiny_models import VAE, Texts
@@ -286,3 +290,26 @@ def test_a_damaged_model_is_refused(models: Any, tmp_path: Path) -> None:
     (folder / "model.json").write_text(json.dumps(document | {"detector": "oracle", "files": {}}))
     with pytest.raises(InputError, match=r"unknown detector 'oracle'; known: aeroblade, .*probe"):
         bundle.load(folder)
+
+
+@pytest.mark.parametrize("name", ["svm", "cnn"])
+def test_the_stage_trains_on_train_and_validates_on_val(
+    name: str, material: Material, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Neither is given an image of the other's split."""
+    samples, given = material.of(name), []
+    manifest.write(samples.table, tmp_path / "m.csv")
+    monkeypatch.setenv("AIGID_DATA", str(material.folder))
+    fit = SimpleNamespace(fit=lambda settings, train, val, seed: given.extend((train, val)) or sys.exit(3))
+    monkeypatch.setattr(stage, "get_detector", lambda name: fit)
+    fields = registry.get_detector(name).Settings.model_fields
+    section = {key: "images" for key in ("dataset", "backbone") if key in fields}
+    (tmp_path / "params.yaml").write_text(json.dumps({name: section | SETTINGS[name], "seed": 0}))
+    monkeypatch.chdir(tmp_path)
+    inputs = [*map(str, samples.embedding_paths[:1]), "m.csv"]
+    command = ["--detector", name, "--manifest", "m.csv", "--input", inputs[0], "--out", "out"]
+    assert CliRunner().invoke(stage.main, command).exit_code == 3
+    for split, part in zip(("train", "val"), given, strict=True):
+        paths = set(part.table["path"] if isinstance(part, Samples) else part.paths)
+        missing = set(samples.table.loc[samples.table["split"] == split, "path"]) ^ paths
+        assert len(missing) <= 1  # one image cannot be read

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aigid.core.cache import METADATA_FILE, CacheEntry, ShardWriter, entry_path
+from aigid.core.cache import METADATA_FILE, CacheEntry, ShardWriter, StoredArrays, entry_path
 from aigid.core.errors import InputError
-from aigid.detectors.cnn.data import load_arrays
 from aigid.features import row_cache
 
 
@@ -75,7 +74,7 @@ def test_a_cache_of_before_is_read_and_written_alike(kind, tmp_path, monkeypatch
         writer = row_cache.RowWriter(CacheEntry(folder), "cpu")
     else:
         assert entry_path(kind, identity) == folder
-        arrays = load_arrays(CacheEntry(folder))
+        arrays = StoredArrays(CacheEntry(folder))
         out = np.stack([arrays[key] for key in keys])
         writer = ShardWriter(CacheEntry(folder), by_key=True)
     np.testing.assert_array_equal(out, rows[[2, 0, 1]])

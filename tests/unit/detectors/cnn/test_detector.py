@@ -6,6 +6,8 @@ import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ from aigid.core.params import validate
 from aigid.detectors import bundle
 from aigid.detectors.aeroblade import ReconstructionScorer, random
 from aigid.detectors.cnn import data, training
-from aigid.detectors.cnn.data import ChannelDataset, ChannelView
+from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.settings import AblationSettings, CnnSettings
 from aigid.detectors.protocol import score_views
@@ -103,47 +105,94 @@ def test_latents_are_the_mode_or_a_seeded_sample(vae):
     assert np.abs(drawn - reconstruct(net, images)).max() > 1e-4
 
 
-def test_channels_are_computed_once(dataset, vae, monkeypatch):
+def pictures_of(source, table, view):
+    """The channels (n, C, S, S) of readable images, and the status of every image."""
+    rows = enumerate(zip(table["path"], table["sha256"], strict=True))
+    images = list(source.read([source.request(path, key, view, number) for number, (path, key) in rows], view))
+    good = [image for image in images if image.status == "ok"]
+    return source.channels(good, [view] * len(good)), [image.status for image in images]
+
+
+def test_the_error_alone_is_computed_once_and_only_of_images_to_train_on(dataset, vae, monkeypatch, tmp_path):
     _, table = dataset
     y = np.zeros(len(table), np.int64)
-    first, status = source(dataset, vae).samples(table, y, "jpeg65")
-    assert (status != "ok").tolist() == [False] * 71 + [True]
-    assert first.take([0, 5]).shape == (2, 5, 16, 16)
-    monkeypatch.setattr(data.ChannelDataset, "_make", None)
-    again, _ = source(dataset, vae).samples(table[:71], y[:71], "jpeg65")
-    np.testing.assert_array_equal(again.take(range(71)), first.take(range(71)))
+    expected, status = pictures_of(source(dataset, vae), table, "jpeg65")
+    assert [why != "ok" for why in status] == [False] * 71 + [True]
+    assert not (tmp_path / "cache").exists()  # what is scored once leaves nothing behind
+    first = source(dataset, vae).view(table, y, ["jpeg65"])
+    np.testing.assert_array_equal(first.take(range(71)), expected)
+    (entry,) = (tmp_path / "cache/channels").iterdir()
+    assert [load_file(path)["rows"].shape for path in entry.glob("*.safetensors")] == [(71, 16, 16, 1)]
+    monkeypatch.setattr(data.ChannelDataset, "_compute", None)
+    again = source(dataset, vae).view(table[:71], y[:71], ["jpeg65"])
+    np.testing.assert_array_equal(again.take([70, 0, 70]), expected[[70, 0, 70]])
+    np.testing.assert_array_equal(pictures_of(source(dataset, vae), table, "jpeg65")[0], expected)
+    alone = source(dataset, vae, channels=("rgb",)).view(table, y, ["jpeg65"])
+    np.testing.assert_array_equal(alone.take(range(71)), expected[:, :3])
+
+
+def test_the_cache_asks_for_room_before_anything_is_computed(dataset, vae, monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=12 * 16 * 16 - 1))
+    monkeypatch.setattr(data.ChannelDataset, "_compute", None)
+    with pytest.raises(
+        InputError, match=r"cache .*: 12 maps of reconstruction errors of 16 px need 0\.0 GB, and its"
+    ) as e:
+        source(dataset, vae).view(dataset[1][:6], np.zeros(6, np.int64), ["clean", "blur3"])
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_view_is_drawn_by_epoch_and_image(dataset, vae, tmp_path):
+    table, views = dataset[1][:30], ("clean", "blur3", "jpeg65")
+    drawn = source(dataset, vae).view(table, np.arange(30), views, sampled_epochs=4)
+    seen = np.array([[drawn.request(number, epoch).view_specs[0].view for number in range(30)] for epoch in range(4)])
+    assert len(drawn) == 30
+    assert set(seen.ravel()) == set(views)
+    assert all(len(set(row)) > 1 for row in seen)
+    assert any(len(set(column)) > 1 for column in seen.T)
+    turned = source(dataset, vae).view(table[::-1], np.arange(30)[::-1], views, sampled_epochs=4)
+    assert [turned.request(29 - number, 2) for number in range(30)] == [drawn.request(k, 2) for k in range(30)]
+    cells = {(view, number) for row in seen for number, view in enumerate(row)}
+    shards = (tmp_path / "cache/channels").glob("*/*.safetensors")
+    assert sum(len(load_file(path)["key"]) for path in shards) == len(cells) < 90  # what no epoch draws is not computed
+    expected = {view: pictures_of(source(dataset, vae), table, view)[0] for view in views}
+    np.testing.assert_array_equal(drawn.take(range(30), 1), [expected[view][k] for k, view in enumerate(seen[1])])
+    every = source(dataset, vae).view(table, np.arange(30), views)
+    assert every.y.tolist() == 3 * list(range(30))
+    np.testing.assert_array_equal(every.take([31, 62]), [expected["blur3"][1], expected["jpeg65"][2]])
 
 
 def test_a_kill_loses_at_most_a_shard(dataset, vae, monkeypatch):
     _, table = dataset
-    monkeypatch.setattr(data, "SHARD_BYTES", 16 * 16 * 3 * 8)
+    monkeypatch.setattr(data, "SHARD_BYTES", 16 * 16 * 8)
     monkeypatch.setattr(data, "BATCH", 8)
-    made, whole = [], ChannelDataset._make
+    made, compute = [], ChannelDataset._compute
 
-    def stop_at_40(self, channel, keys, squares):
+    def stop_at_40(self, keys, squares):
         made.extend(keys)
         if len(made) > 40:
             raise KeyboardInterrupt
-        return whole(self, channel, keys, squares)
+        return compute(self, keys, squares)
 
-    monkeypatch.setattr(data.ChannelDataset, "_make", stop_at_40)
+    monkeypatch.setattr(data.ChannelDataset, "_compute", stop_at_40)
     with pytest.raises(KeyboardInterrupt):
-        source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+        source(dataset, vae).view(table[:71], np.zeros(71, np.int64))
     made.clear()
-    monkeypatch.setattr(data.ChannelDataset, "_make", lambda *given: made.extend(given[2]) or whole(*given))
-    source(dataset, vae, channels=("rgb",)).samples(table[:71], np.zeros(71, np.int64), "clean")
+    monkeypatch.setattr(data.ChannelDataset, "_compute", lambda *given: made.extend(given[1]) or compute(*given))
+    source(dataset, vae).view(table[:71], np.zeros(71, np.int64))
     assert len(made) == 71 - 40
 
 
 def test_side_channels_are_those_of_the_degraded_image_unless_published(dataset, vae):
     table = dataset[1][:6]
-    y = np.zeros(6, np.int64)
-    clean, blurred = (source(dataset, vae).samples(table, y, view)[0].take(range(6)) for view in ("clean", "blur3"))
-    published, _ = source(dataset, vae, compat=("clean_side_channels",)).samples(table, y, "blur3")
-    published = published.take(range(6))
+    clean, blurred = (pictures_of(source(dataset, vae), table, view)[0] for view in ("clean", "blur3"))
+    shortcut = source(dataset, vae, compat=("clean_side_channels",))
+    published, _ = pictures_of(shortcut, table, "blur3")
+    np.testing.assert_array_equal(shortcut.view(table, np.zeros(6), ["blur3"]).take(range(6)), published)
     np.testing.assert_array_equal(published[:, :3], blurred[:, :3])
     np.testing.assert_array_equal(published[:, 3:], clean[:, 3:])
     assert (blurred[:, 4] != clean[:, 4]).any()
+    assert (blurred[:, 3] != clean[:, 3]).any()
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +218,16 @@ def test_learns_each_generator(dataset, fitted):
         bundle.score(bundle.Bundle("cnn", other, {}, detector.fingerprints(samples)), samples, ["clean"])
 
 
+def test_each_split_is_read_for_what_it_is_for(dataset, vae, monkeypatch):
+    """Weights come of the training split alone, the choice of the epoch of validation alone."""
+    given = []
+    monkeypatch.setattr("aigid.detectors.cnn.detector.train", lambda net, how, *views: given.extend(views[:2]) or [])
+    fit(dataset, vae)
+    table = dataset[1]
+    for split, images in zip(("train", "val"), given, strict=True):
+        assert images.keys == table.loc[table["split"] == split, "sha256"].tolist()
+
+
 def _train(dataset, vae, folder):
     os.environ["AIGID_CACHE"] = str(folder / "cache")
     fitted = fit(dataset, vae, batch_size=8)
@@ -191,21 +250,31 @@ def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
 def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
     """Without batch statistics, one step over 2 x 8 images is one over 16."""
     rng = np.random.default_rng(0)
-    pictures = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(16)}
-    data = ChannelView(list(pictures), np.arange(16) % 2, [pictures])
+    pictures = rng.integers(0, 256, (16, 3, 16, 16), dtype=np.uint8)
+    data = Pictures(pictures, np.arange(16) % 2)
     weights = []
     for size, accumulate in ((16, 1), (8, 2)):
         how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
                                           "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
         torch.manual_seed(0)
         net = training.build_model(how, 2)
-        plan = training.plan(how, len(data), 0)
+        plan = training.plan(how, len(data.y), 0)
         run = Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")
         run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
         run.step(*next(run.steps()))
         assert not net.training
         weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
     torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+
+
+class Pictures(NamedTuple):
+    """Channels (N, C, S, S) that are there already."""
+
+    pictures: np.ndarray
+    y: np.ndarray
+
+    def take(self, numbers, epoch=0):
+        return self.pictures[numbers]
 
 
 @pytest.fixture
@@ -251,7 +320,7 @@ def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset
     _alike(first, alone)
     torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
     assert not list((tmp_path / "2/cache/training").iterdir())
-    assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 3 * (36 + 18)
+    assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 36 + 18
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
@@ -301,9 +370,8 @@ def test_one_cycle_rises_and_falls_however_few_its_steps(num_items):
 
 def test_an_image_and_its_mirror_image_can_be_judged_as_one():
     rng, classes = np.random.default_rng(0), ["real", "a"]
-    there = {str(k): rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for k in range(5)}
-    back = {key: picture[:, ::-1] for key, picture in there.items()}
-    samples = [ChannelView(list(pictures), np.zeros(5, np.int64), [pictures]) for pictures in (there, back)]
+    there = rng.integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+    samples = [there, there[..., ::-1]]
     alone = SETTINGS.model_copy(update={"channels": ("rgb",)})
     torch.manual_seed(0)
     net = training.build_model(alone, 2)
@@ -323,7 +391,7 @@ def test_the_ablation_trains_each_network_and_judges_it_on_test(dataset, vae):
     detector = fit(dataset, vae, epochs=1)
     test = table[table["split"] == "test"][:-1]  # the last image is broken
     assert found["val_f1_macro"] == detector.logs["epochs"]["val_f1_macro"].max()
-    p = detector.probabilities(source(dataset, vae).samples(test, np.zeros(len(test), np.int64), "clean")[0])
+    p = detector.probabilities(pictures_of(source(dataset, vae), test, "clean")[0])
     hits = np.array(detector.classes)[p.argmax(axis=1)] == test["generator"]
     assert found["acc"] == pytest.approx(hits.mean())
     assert found["auroc"] == pytest.approx(roc_auc_score(test["label"], 1 - p[:, 0]))
@@ -372,9 +440,9 @@ def test_an_image_smaller_than_a_crop_leaves_a_pixel(vae, tmp_path):
     Image.fromarray(np.full((1, 2, 3), 90, np.uint8)).save(tmp_path / "0.png")
     key = hashlib.sha256((tmp_path / "0.png").read_bytes()).hexdigest()
     table = pd.DataFrame({"path": ["0.png"], "sha256": [key]})
-    found, status = ChannelDataset(SETTINGS, vae, tmp_path, 0).samples(table, np.zeros(1, np.int64), "crop60")
-    assert status.tolist() == ["ok"]
-    assert (found.take([0])[0, :3] == 90).all()
+    found, status = pictures_of(ChannelDataset(SETTINGS, vae, tmp_path, 0), table, "crop60")
+    assert status == ["ok"]
+    assert (found[0, :3] == 90).all()
 
 
 def test_the_stem(dataset):
@@ -426,7 +494,7 @@ def test_a_stem_that_pads_as_tensorflow_keeps_padding_so():
 def test_what_it_refuses(dataset, vae, tmp_path):
     root, table = dataset
     with pytest.raises(InputError, match=r"cnn\.size=17: the VAE shrinks by 2"):
-        source(dataset, vae, size=17).samples(table[:2], np.zeros(2, np.int64), "clean")
+        source(dataset, vae, size=17).view(table[:2], np.zeros(2, np.int64))
     lacking = table[(table["split"] != "val") | (table["generator"] != "b")]
     with pytest.raises(InputError, match="split val: no image of class 'b', which train has"):
         fit((root, lacking), vae)
