@@ -7,7 +7,6 @@ images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards a
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from aigid.core.errors import InputError, os_errors
+from aigid.core.errors import os_errors
 from aigid.core.files import atomic_write, cache_folder, remove_stale_temporaries, write_json
 
 METADATA_FILE = "about.json"
@@ -54,14 +53,6 @@ def metadata_hash(metadata: Mapping[str, object]) -> str:
 def cache_errors() -> AbstractContextManager[None]:
     """Turn an OSError within the context into an InputError that names the variable of the cache."""
     return os_errors(f"cache {cache_folder()}", "; $AIGID_CACHE names another folder")
-
-
-def require_room(root: Path, num_bytes: int, what: str) -> None:
-    """Raise InputError where the disk of the cache ``root`` has less than ``num_bytes`` free, which ``what`` needs."""
-    folder = next(path for path in (root, *root.parents) if path.exists())
-    if num_bytes > (free := shutil.disk_usage(folder).free):
-        need = f"{what} need {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free"
-        raise InputError(f"cache {root}: {need}; $AIGID_CACHE names another folder")
 
 
 @dataclass(frozen=True)

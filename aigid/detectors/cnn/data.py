@@ -13,9 +13,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from aigid.core import embeddings, seeding
-from aigid.core.cache import CacheEntry, ShardWriter, StoredArrays, entry_path, metadata_hash, require_room
+from aigid.core.cache import CacheEntry, ShardWriter, StoredArrays, entry_path, metadata_hash
 from aigid.core.errors import InputError
-from aigid.core.files import cache_folder, choose_device, device_name, num_workers, sha256
+from aigid.core.files import cache_folder, check_free_space, choose_device, device_name, num_workers, sha256
 from aigid.degradations import views
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Preprocess
@@ -186,9 +186,8 @@ class ChannelDataset:
             spec = request.view_specs[-1]
             if request.sha256 not in self._stored(spec.view):
                 todo.setdefault(spec.view, {})[request.sha256] = replace(request, view_specs=(spec,))
-        num = sum(map(len, todo.values()))
-        what = f"{num} maps of reconstruction errors of {self.settings.size} px"
-        require_room(self._cache_root or cache_folder(), num * self.settings.size**2, what)
+        num_bytes = sum(map(len, todo.values())) * self.settings.size**2
+        check_free_space({(self._cache_root or cache_folder()) / KIND: num_bytes})
         failed: dict[str, str] = {}
         for view, missing in todo.items():
             entry = CacheEntry(entry_path(KIND, self._metadata("error", view), root=self._cache_root))
