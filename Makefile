@@ -27,7 +27,7 @@ lock:  ## resolve the dependencies of pyproject.toml anew
 detectors = $(shell sed -n 's/^ *\([a-z0-9_]*\): {<<: [*]$(1),.*/\1/p' dvc.yaml)
 each = $(foreach stage,$(1),$(addprefix $(stage)@,$(2)))
 detect = $(call each,train score evaluate,$(1))
-cached: STAGES = extract train_gendet_teacher $(call detect,$(call detectors,embeddings)) draw_gendet controls cross \
+cached: STAGES = extract train_gendet_teacher $(call detect,$(call detectors,embeddings)) controls cross \
     $(call each,evaluate,control_shallow control_shuffled control_noise control_container)
 networks: STAGES = vae $(call detect,$(filter-out featdistill,$(call detectors,images))) ablate_cnn
 experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detect,featdistill) compare_featdistill

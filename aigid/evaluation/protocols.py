@@ -4,9 +4,8 @@ Each metric function takes the readable test rows of a checked scores file and g
 what the file lacks.
 """
 
-import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,39 +15,14 @@ from aigid.core.errors import InputError
 from aigid.core.scores import CLEAN
 from aigid.evaluation.attribution import predicted_generators
 from aigid.evaluation.evaluate import Section
+from aigid.evaluation.ufd import ufd_subsample, ufd_threshold
 from aigid.metrics import classification
 from aigid.metrics.classification import rank, rank_rows
 
 GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
 GENIMAGE_SETS = 8
 SD14 = ("sd14", "sdv14", "stablediffusionv14")
-UFD_SAMPLE, UFD_FALLBACK = 1000, 100  # images a class
 DDA_VIEW, DDA_JPEG = "jpeg96", ("genimage", "forensynths", "aigcdetectionbenchmark")
-
-
-def ufd_subsample(reals: Sequence[float], fakes: Sequence[float], seed: int = 0) -> tuple[list[float], list[float]]:
-    """Sample as UniversalFakeDetect: 1,000 images a class, or 100 where either class has fewer (dataset.py)."""
-    rng = random.Random(seed)
-    size = UFD_SAMPLE if min(len(reals), len(fakes)) >= UFD_SAMPLE else UFD_FALLBACK
-    reals, fakes = list(reals), list(fakes)
-    rng.shuffle(reals)
-    rng.shuffle(fakes)
-    return reals[:size], fakes[:size]
-
-
-def ufd_threshold(reals: Sequence[float], fakes: Sequence[float]) -> float:
-    """Return UniversalFakeDetect's oracle threshold by its published search (Ojha et al. 2023, validate.py).
-
-    Where the classes separate it lies half-way. Else it is the score ``t`` of the last image, reals before fakes,
-    that is as good as any under ``score >= t``; as accuracy is then counted under ``score > t``, that image changes
-    sides: the quirk to reproduce.
-    """
-    real, fake = np.asarray(reals, np.float64), np.asarray(fakes, np.float64)
-    if real.max() <= fake.min():
-        return float((real.max() + fake.min()) / 2)
-    candidates = np.concatenate([real, fake])
-    correct = np.searchsorted(np.sort(real), candidates) + len(fake) - np.searchsorted(np.sort(fake), candidates)
-    return float(candidates[len(candidates) - 1 - np.argmax(correct[::-1])])
 
 
 def ufd(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, float]:
@@ -187,10 +161,7 @@ def _mean(values: dict[str, float], prefix: str) -> float:
 
 
 class Protocol(NamedTuple):
-    """A way to turn scores into published numbers, in words and as a function of readable test rows.
-
-    Where it ``takes_validation``, the function gets the validation rows too.
-    """
+    """A way to turn scores into published numbers, in words and as a function of test rows, and of val, if it wants."""
 
     threshold: str
     sample: str

@@ -1,6 +1,7 @@
 """Figures of what a trained GenDet has learned: outputs by t-SNE, discrepancies, rotations."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from aigid.core.embeddings import OK
+from aigid.core.scores import CLEAN
 from aigid.detectors.bundle import Bundle
+from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.model import GenDetModel, squared_cosine_distance
 from aigid.detectors.gendet.readouts import batched
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import DISTANCES, LOSSES, build_student
 from aigid.detectors.samples import Samples
+from aigid.evaluation.protocols import GENIMAGE_VIEWS
 
 MAX_POINTS = 150  # test images of each kind in the t-SNE
 COLORS = {"real": "tab:red", "seen": "tab:orange", "unseen": "tab:green"}  # the kinds of the paper's Fig. 1
@@ -46,6 +51,35 @@ def plot_all(model: Bundle, dataset: Samples, rotations: Path, seed: int) -> dic
     return result
 
 
+def plot_degradations(model: Bundle, cnn: Cnn, dataset: Samples, seed: int) -> Figure:
+    """Plot, as the paper's Fig. 3, GenDet's discrepancies above a network's features of degraded test images, by t-SNE.
+
+    Of each view that the embeddings have, degraded as in the paper's Table 4; ``dataset`` knows where its images lie.
+    """
+    network = model.detector.network if isinstance(model.detector, GenDet) else None
+    assert network is not None
+    assert network.student is not None
+    table = dataset.table
+    rows = np.flatnonzero((table["split"] == "test").to_numpy() & (dataset.status == OK))
+    kind = np.where(table["label"].to_numpy()[rows] == 1, "unseen", "real")
+    chosen = subsample(kind, MAX_POINTS, seed)
+    rows, kind = rows[chosen], kind[chosen]
+    views = [view for view in (CLEAN, *GENIMAGE_VIEWS) if view in dataset.views]
+    figure = Figure(figsize=(2.6 * len(views), 5.6), layout="constrained")
+    grid = figure.subplots(2, len(views), squeeze=False)
+    for column, view in enumerate(views):
+        with torch.no_grad():
+            x = network.standardize(torch.from_numpy(dataset.embeddings(view, rows)).to(network.mean.device))
+        features = {
+            "GenDet": batched(network.output_difference, x).cpu().numpy(),
+            "CNN": cnn.features(replace(dataset, table=table.iloc[rows]), view),
+        }
+        for axes, (name, values) in zip(grid[:, column], features.items(), strict=True):
+            scatter(axes, values, kind, seed)
+            axes.set(title=f"{name}, {view}")
+    return figure
+
+
 def image_kinds(generators: NDArray[Any], seen: set[str]) -> NDArray[Any]:
     """Return ``real``, ``seen`` or ``unseen`` (N,) of names of generators."""
     return np.where(generators == "real", "real", np.where(np.isin(generators, sorted(seen)), "seen", "unseen"))
@@ -64,13 +98,20 @@ def tsne(network: GenDetModel, x: Tensor, kind: NDArray[Any], seed: int) -> Figu
         outputs |= {"student": network.student, "discrepancy": network.output_difference}
     figure = Figure(figsize=(4.2 * len(outputs), 4.4), layout="constrained")
     for axes, (name, output) in zip(np.ravel(figure.subplots(1, len(outputs))), outputs.items(), strict=True):
-        with threadpool_limits(1):  # sums in another order would give another picture
-            points = TSNE(random_state=seed, init="pca").fit_transform(batched(output, x).cpu().numpy())
-        for part, color in COLORS.items():
-            axes.scatter(*points[kind == part].T, s=6, color=color, label=part, alpha=0.6, linewidths=0)
-        axes.set(title=name, xticks=[], yticks=[])
+        scatter(axes, batched(output, x).cpu().numpy(), kind, seed)
+        axes.set(title=name)
     axes.legend(frameon=False, markerscale=2)
     return figure
+
+
+def scatter(axes: Axes, features: NDArray[np.floating[Any]], kind: NDArray[Any], seed: int) -> None:
+    """Plot features (N, D) of each kind by t-SNE."""
+    with threadpool_limits(1):  # sums in another order would give another picture
+        points = TSNE(random_state=seed, init="pca", perplexity=min(30, len(features) / 4)).fit_transform(features)
+    for part, color in COLORS.items():
+        if (kind == part).any():
+            axes.scatter(*points[kind == part].T, s=6, color=color, label=part, alpha=0.6, linewidths=0)
+    axes.set(xticks=[], yticks=[])
 
 
 def histograms(teacher: nn.Module, students: Mapping[str, nn.Module], x: Tensor, kind: NDArray[Any]) -> Figure:
@@ -79,8 +120,9 @@ def histograms(teacher: nn.Module, students: Mapping[str, nn.Module], x: Tensor,
     for axes, (title, student) in zip(figure.subplots(1, 2, sharey=True), students.items(), strict=True):
         distances = squared_cosine_distance(batched(teacher, x), batched(student, x)).cpu().numpy()
         for part, color in COLORS.items():
-            bins = np.linspace(0, 4, 81)
-            axes.hist(distances[kind == part], bins=bins, density=True, histtype="step", color=color, label=part)
+            bins, values = np.linspace(0, 4, 81), distances[kind == part]
+            if len(values):
+                axes.hist(values, bins=bins, density=True, histtype="step", color=color, label=part)
         _label(axes, title, xlabel="squared chord of teacher and student", xlim=(0, 4))
     axes.legend(frameon=False)
     return figure

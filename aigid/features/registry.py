@@ -8,8 +8,8 @@ from aigid.features.preprocess import MEAN_STD_05
 ADDRESSES = {"open_clip": "MODEL/TAG", "timm": "NAME", "hf": "REPO[@REVISION]", "onnx": "FILE"}
 
 
-def _clip(model: str, size: int) -> dict[str, Any]:
-    return {"library": "open_clip", "model": model, "pretrained": "openai", "preprocess": {"size": size}}
+def _clip(model: str, size: int, **preprocess: Any) -> dict[str, Any]:
+    return {"library": "open_clip", "model": model, "pretrained": "openai", "preprocess": {"size": size} | preprocess}
 
 
 def _siglip(model: str, size: int) -> dict[str, Any]:
@@ -79,6 +79,7 @@ BACKBONES: dict[str, dict[str, Any]] = {
     },
     "clip_vit_b16": _clip("ViT-B-16-quickgelu", 224),
     "clip_vit_l14": _clip("ViT-L-14-quickgelu", 224),
+    "clip_vit_l14_center": _clip("ViT-L-14-quickgelu", 224, resize="none"),  # UniversalFakeDetect, validate.py
     "clip_vit_l14_336": _clip("ViT-L-14-336-quickgelu", 336),
     "clip_vit_l14_336_before_projection": _clip("ViT-L-14-336-quickgelu", 336) | {"pool": "before_projection"},
     "dinov2_vit_l14": {

@@ -1,7 +1,8 @@
 """The fitted network, which says of an image which generator made it, if any."""
 
+import copy
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, p
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
 from aigid.features.backbones import backbone_settings
-from aigid.features.reader import batches
+from aigid.features.reader import DecodedImage, batches
 from aigid.training import distributed, loop
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
@@ -67,9 +68,7 @@ class Cnn(BaseDetector):
         status = np.full(len(table), embeddings.OK, dtype=object)
         for view in views:
             values[view] = np.full((len(table), len(self.classes)), np.nan)
-            rows = enumerate(zip(table["path"], table["sha256"], strict=True))
-            requests = [source.request(path, key, view, number) for number, (path, key) in rows]
-            for images in batches(source.read(requests, view), EVAL_BATCH):
+            for images in _batches(source, table, view):
                 status[[image.index for image in images]] = [image.status for image in images]
                 if good := [image for image in images if image.status == embeddings.OK]:
                     pictures = source.channels(good, [view] * len(good))
@@ -88,6 +87,17 @@ class Cnn(BaseDetector):
         logits = predict(self.net, pictures, self.settings.hflip_tta)
         shares: Floats = softmax(logits.astype(np.float64), axis=2).mean(axis=0)
         return shares
+
+    def features(self, samples: Samples, view: str) -> Floats:
+        """Return what its last layer gets of the images in a view, (N, D) float32, NaN of an unreadable one."""
+        source, net = self._source(samples), copy.deepcopy(self.net)
+        net.reset_classifier(0)
+        features = np.full((len(samples.table), net.num_features), np.nan, np.float32)
+        for images in _batches(source, samples.table, view):
+            if good := [image for image in images if image.status == embeddings.OK]:
+                outputs = predict(net, source.channels(good, [view] * len(good)))
+                features[[image.index for image in good]] = outputs[0]
+        return features
 
     def backbones(self, samples: Samples) -> list[dict[str, Any]]:
         """Return the backbone whose weights it started from, if any."""
@@ -110,6 +120,13 @@ class Cnn(BaseDetector):
 
 
 Detector = Cnn
+
+
+def _batches(source: ChannelDataset, table: pd.DataFrame, view: str) -> Iterator[list[DecodedImage]]:
+    """Yield all images of a table in a view, some at a time; their ``index`` is the row."""
+    rows = enumerate(zip(table["path"], table["sha256"], strict=True))
+    requests = [source.request(path, key, view, number) for number, (path, key) in rows]
+    return batches(source.read(requests, view), EVAL_BATCH)
 
 
 def generator_names(manifest: pd.DataFrame, settings: CnnSettings) -> np.ndarray:

@@ -43,6 +43,7 @@ PUBLISHED = {
     "efficientnet_lite0": (4.652008 - 1281 * 1000 / 1e6, 1280),  # of timm's, less the classifier
     "efficientnet_lite0_96": (4.652008 - 1281 * 1000 / 1e6, 24 + 40 + 80 + 112),  # of its stages 1 to 4
     "clip_vit_l14": (303.97, 768),
+    "clip_vit_l14_center": (303.97, 768),
     "clip_vit_l14_336": (304.29, 768),
     "clip_vit_l14_336_before_projection": (304.29 - 1024 * 768 / 1e6, 1024),
     "featdistill_clip": (303.97, 768),
@@ -81,6 +82,7 @@ TOKEN_WIDTHS = {  # of the blocks, where it is not the embedding's width
     "clip_vit_b16": 768,
     "clip_vit_b16_dequantized": 768,
     "clip_vit_l14": 1024,
+    "clip_vit_l14_center": 1024,
     "clip_vit_l14_336": 1024,
     "featdistill_clip": 1024,
     "metaclip2_h14": 1280,

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import attribution, protocols
+from aigid.evaluation import attribution, protocols, ufd
 from tests.helpers.folders import UFD_SETS
 
 
@@ -199,7 +199,7 @@ def test_ufds_validation_threshold_is_one_for_all_sets() -> None:
     best = cuts[np.argmax([np.mean((val["score"] >= cut) == val["label"]) for cut in cuts])]
     for name in ("adm", "glide"):
         part = made().query("generator in ('real', @name)")
-        ours, fakes = protocols.ufd_subsample(*(part[part["label"] == label].sort_values("path")["score"].tolist()
+        ours, fakes = ufd.ufd_subsample(*(part[part["label"] == label].sort_values("path")["score"].tolist()
                                                 for label in (0, 1)))  # fmt: skip
         hits = [score < best for score in ours] + [score >= best for score in fakes]
         assert found[f"acc_val_{name}"] == pytest.approx(np.mean(hits), abs=1.5 / len(hits))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from aigid.evaluation import protocols
+from aigid.evaluation import ufd
 from aigid.metrics import calibration, classification
 from aigid.metrics.classification import rank
 
@@ -145,12 +145,12 @@ def literal_ufd(real: list[float], fake: list[float]) -> float:
 
 @given(SCORES, SCORES)
 def test_ufd_threshold_is_the_published_one(reals: list[float], fakes: list[float]) -> None:
-    assert protocols.ufd_threshold(reals, fakes) == literal_ufd(reals, fakes)
+    assert ufd.ufd_threshold(reals, fakes) == literal_ufd(reals, fakes)
 
 
 def test_ufd_off_by_one_turns_the_image_at_the_threshold() -> None:
     reals, fakes = [0.1, 0.2, 0.7], [0.4, 0.8, 0.9]
-    cut = protocols.ufd_threshold(reals, fakes)
+    cut = ufd.ufd_threshold(reals, fakes)
     assert cut == 0.8  # 0.4 is as good (five of six right at >=), but 0.8 comes later; at > its own image is lost
     ranking = rank([0, 0, 0, 1, 1, 1], reals + fakes)
     assert classification.accuracy(ranking, cut) == pytest.approx(4 / 6)
@@ -161,9 +161,9 @@ def test_ufd_off_by_one_turns_the_image_at_the_threshold() -> None:
     ("sizes", "drawn"), [((1500, 1000), (1000, 1000)), ((1500, 999), (100, 100)), ((50, 40), (50, 40))]
 )
 def test_ufd_sample_falls_to_100(sizes: tuple[int, int], drawn: tuple[int, int]) -> None:
-    sample = protocols.ufd_subsample(range(sizes[0]), range(sizes[1]))
+    sample = ufd.ufd_subsample(range(sizes[0]), range(sizes[1]))
     assert tuple(len(set(side)) for side in sample) == drawn
-    assert sample == protocols.ufd_subsample(range(sizes[0]), range(sizes[1]))
+    assert sample == ufd.ufd_subsample(range(sizes[0]), range(sizes[1]))
 
 
 @pytest.mark.parametrize("num", [10, 400, 30_000])

@@ -274,6 +274,16 @@ class Pictures(NamedTuple):
         return self.pictures[numbers]
 
 
+def test_features_are_what_the_last_layer_gets(dataset, fitted):
+    samples = Samples(dataset[1], dataset[0])
+    samples = samples.subset("val")
+    last = fitted.net.get_classifier()
+    features = torch.from_numpy(fitted.features(samples, "clean"))
+    assert features.shape == (len(samples.table), last.in_features)
+    scores = fitted.score(samples, ["clean"]).values["clean"]
+    np.testing.assert_allclose(last(features).softmax(dim=1).detach().numpy(), scores, atol=1e-4)
+
+
 @pytest.fixture
 def double(monkeypatch):
     """Twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors."""
