@@ -97,7 +97,7 @@ ONNX = "clip_vit_b16_int8"
 TINY = {"tiny_clip": 192, "tiny_siglip": 192, "tiny_clip_64": 64, "tiny_siglip_64": 64, "tiny_vit": 96}
 WIDTHS = TINY | {ONNX: 512} | {name: values[1] for name, values in (PUBLISHED | ROUNDED).items()}
 NAMES = list(BACKBONES)
-OTHERS = ("dinov2_vit_l14_dda", "efficientnet_lite0_96")  # by preprocessing of their own
+OTHERS = ("clip_vit_l14_center", "dinov2_vit_l14_dda", "efficientnet_lite0_96")  # by preprocessing of their own
 RECORDED = [  # whose library has a record of its preprocessing
     name
     for name, section in BACKBONES.items()
