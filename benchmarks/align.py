@@ -23,7 +23,7 @@ from aigid.core.files import choose_device, device_name
 from aigid.core.seeding import numpy_generator
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
 from aigid.generators import GeneratorTrainingSettings
-from aigid.generators.autoencoder_kl import train_vae
+from aigid.generators.autoencoder_training import train_vae
 from aigid.generators.srgan import train_super_resolution
 from benchmarks import record
 

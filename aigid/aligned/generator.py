@@ -130,7 +130,7 @@ def resolve_generator_settings(
         weights = str(out / TRAINED_WEIGHTS[domain])
         train: Callable[[Pixels, GeneratorTrainingSettings, Path], None]
         if domain == "vae":
-            from aigid.generators.autoencoder_kl import train_vae as train
+            from aigid.generators.autoencoder_training import train_vae as train
         else:
             from aigid.generators.srgan import train_super_resolution as train
         train(_training_images(table, root, lambda image: image), settings.fit, Path(weights))
@@ -139,7 +139,7 @@ def resolve_generator_settings(
 
 def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: AnyPath, seed: int) -> "AutoencoderKL":
     """Return the autoencoder of the settings; InputError where it cannot be loaded, or nothing can train it."""
-    from aigid.generators import autoencoder_kl
+    from aigid.generators import autoencoder_kl, autoencoder_training
 
     if settings.weights is not None or settings.repository is not None:
         return autoencoder_kl.load(settings.weights, settings.repository or "", settings.revision)
@@ -147,7 +147,7 @@ def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: AnyPath
 
     preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
     tiles = _training_images(table, root, lambda image: resize_and_crop(image, preprocess), seed)
-    return autoencoder_kl.fit_autoencoder(tiles, settings, settings.config, settings.kl_weight, seed)
+    return autoencoder_training.fit_autoencoder(tiles, settings, settings.config, settings.kl_weight, seed)
 
 
 def subsample(table: pd.DataFrame, max_images: int | None) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Reader, ReadRequest, ViewSpec, batches
-from aigid.generators.autoencoder_kl import folder_of, load, reconstruct, require_divisible
+from aigid.generators.autoencoder_kl import folder_of, load_any, reconstruct, require_divisible
 
 
 class AerobladeSettings(Settings):
@@ -37,7 +37,9 @@ class AerobladeSettings(Settings):
 
     dataset: str  # the dataset whose validation images calibrate
     size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
-    autoencoders: tuple[str, ...] = ()  # folders of diffusers', besides the pipeline's
+    autoencoders: tuple[str, ...] = ()  # folders of diffusers' AutoencoderKL, besides the pipeline's
+    vq_models: tuple[str, ...] = ()  # folders of diffusers' VQModel, such as Kandinsky 2.1's movq
+    latent: Literal["mode", "sample"] = "mode"  # of an AutoencoderKL; the published code samples
     vgg: str | None = None  # torchvision's vgg16, a file
     linear: str | None = None  # LPIPS's weights of its layers, lpips/weights/v0.1/vgg.pth
     width: Annotated[int, Field(ge=1)] = 8  # of the random features
@@ -109,9 +111,9 @@ def random(width: int, seed: int) -> Lpips:
 class ReconstructionScorer:
     """Measures how well autoencoders reconstruct images, each image once in a view."""
 
-    def __init__(self, distance: Lpips, size: int, folders: Sequence[Path], seed: int) -> None:
-        device = choose_device(device_name())
-        self.vaes: list[Any] = [load(folder) for folder in folders]
+    def __init__(self, distance: Lpips, size: int, folders: Sequence[Path], seed: int, latent: str = "mode") -> None:
+        device, self.latent = choose_device(device_name()), latent
+        self.vaes: list[Any] = [load_any(folder) for folder in folders]
         for vae in self.vaes:
             require_divisible(vae, size, "aeroblade.size")
             vae.to(device)
@@ -130,7 +132,9 @@ class ReconstructionScorer:
             for image in images:
                 self._known[view, image.sha256] = (np.nan, str(image.status))
             if ok := [image for image in images if image.status == embeddings.OK]:
-                values = similarity(np.stack([image.inputs[spec] for image in ok]), self.vaes, self.distance)
+                pixels, sampled = np.stack([image.inputs[spec] for image in ok]), self.latent == "sample"
+                seeds = [seeding.derive_seed("latent", self.seed, image.sha256) for image in ok] if sampled else None
+                values = similarity(pixels, self.vaes, self.distance, seeds)
                 for image, value in zip(ok, values, strict=True):
                     self._known[view, image.sha256] = (float(value), embeddings.OK)
         closeness, status = zip(*(self._known[view, key] for key in digests), strict=True)
@@ -138,11 +142,16 @@ class ReconstructionScorer:
 
 
 @torch.inference_mode()
-def similarity(images: NDArray[np.uint8], vaes: Sequence[Any], distance: Lpips) -> Floats:
-    """Return the largest negated distance over the autoencoders (N,) of images (N, S, S, 3) uint8."""
+def similarity(
+    images: NDArray[np.uint8], vaes: Sequence[Any], distance: Lpips, seeds: Sequence[int] | None = None
+) -> Floats:
+    """Return the largest negated distance over the autoencoders (N,) of images (N, S, S, 3) uint8.
+
+    ``seeds`` are those of `reconstruct`.
+    """
     device = distance.weights.device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    copies = (torch.from_numpy(reconstruct(vae, images)).to(device).permute(0, 3, 1, 2) for vae in vaes)
+    copies = (torch.from_numpy(reconstruct(vae, images, seeds)).to(device).permute(0, 3, 1, 2) for vae in vaes)
     closeness: Floats = torch.stack([-distance(pixels, copy) for copy in copies]).amax(dim=0).cpu().numpy()
     return closeness
 
@@ -150,30 +159,33 @@ def similarity(images: NDArray[np.uint8], vaes: Sequence[Any], distance: Lpips) 
 class Aeroblade(BaseDetector):
     """P(generated) by Platt's sigmoid of the closeness, fitted on val; its slope is not negative.
 
-    ``vaes`` are the autoencoders' folders, ``size`` is in px.
+    ``vaes`` are the autoencoders' folders, ``size`` is in px, ``latent`` says what is taken of a posterior.
     """
 
     Settings = AerobladeSettings
 
     learns_from = ("val",)
 
-    def __init__(self, slope: float, offset: float, distance: Lpips, size: int, vaes: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, slope: float, offset: float, distance: Lpips, size: int, vaes: Sequence[Path] = (), latent: str = "mode"
+    ) -> None:
         self.slope, self.offset, self.distance = slope, offset, distance
-        self.size, self.vaes = size, list(vaes)
+        self.size, self.vaes, self.latent = size, list(vaes), latent
         self._scorer: ReconstructionScorer | None = None
 
     @classmethod
     def fit(cls, settings: AerobladeSettings, train: Samples, val: Samples, seed: int, *, vae: Path) -> Self:
         """Return the detector calibrated on val, by the pipeline's own autoencoder and those of the settings."""
         vaes = [folder_of(folder) for folder in (vae, *map(Path, settings.autoencoders))]
+        vaes += [folder_of(Path(folder), "VQModel") for folder in settings.vq_models]
         if settings.vgg is None or settings.linear is None:
             distance = random(settings.width, seed)
         else:
             distance = from_pretrained(Path(settings.vgg), Path(settings.linear))
-        scorer = ReconstructionScorer(distance, settings.size, vaes, seed)
+        scorer = ReconstructionScorer(distance, settings.size, vaes, seed, settings.latent)
         values, _ = scorer.closeness(val, "clean")
         fitted = cls.calibrate(values, val.table["label"].to_numpy(), scorer.distance, settings.size, vaes)
-        fitted._scorer = scorer
+        fitted._scorer, fitted.latent = scorer, settings.latent
         return fitted
 
     @classmethod
@@ -188,7 +200,7 @@ class Aeroblade(BaseDetector):
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return P(generated) of images, each measured once in a view."""
         if self._scorer is None or self._scorer.seed != samples.seed:
-            self._scorer = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed)
+            self._scorer = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed, self.latent)
         results = {view: self._scorer.closeness(samples, view) for view in views}
         status = results[views[-1]][1]
         return Scores(status, {view: self.p_generated(closeness) for view, (closeness, _) in results.items()})
@@ -202,14 +214,14 @@ class Aeroblade(BaseDetector):
         for number, vae in enumerate(self.vaes):
             shutil.copytree(vae, folder / f"autoencoder{number}", copy_function=shutil.copyfile)
         save_file({name: value.cpu() for name, value in self.distance.state_dict().items()}, folder / FILE)
-        return {"slope": self.slope, "offset": self.offset, "size": self.size}
+        return {"slope": self.slope, "offset": self.offset, "size": self.size, "latent": self.latent}
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         vaes, tensors = sorted(path for path in folder.iterdir() if path.is_dir()), load_file(folder / FILE)
         distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
         distance.load_state_dict(tensors)
-        return cls(state["slope"], state["offset"], distance, state["size"], vaes)
+        return cls(state["slope"], state["offset"], distance, state["size"], vaes, state["latent"])
 
 
 Detector = Aeroblade

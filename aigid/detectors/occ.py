@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aigid.core.errors import InputError
+from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import (
@@ -71,10 +72,12 @@ def learn_prompts(
     ``x`` (N, D) float32 rows of length 1, ``y`` (N,) their classes, 0 being real. The classifiers are independent and
     descend in parallel; the smaller ones go through their rows more often.
     """
-    rows, labels = torch.from_numpy(np.ascontiguousarray(x, np.float32)), torch.from_numpy(y)
     generator = tabular.torch_generator("occ", seed)
     num, scale = int(y.max()), encoder.scale if encoder else SCALE
     prompts = Prompts(settings, encoder, num, generator) if encoder else PromptEmbeddings(num, x.shape[1], generator)
+    device = encoder.device if encoder else choose_device(device_name())
+    prompts, labels = prompts.to(device), torch.from_numpy(y)
+    rows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(device)
     start, decay = settings.warmup_learning_rate, settings.weight_decay
     sgd = torch.optim.SGD(prompts.parameters(), start, settings.momentum, weight_decay=decay)
     members = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, num + 1)]
@@ -88,15 +91,15 @@ def learn_prompts(
         orders = [rows_of[torch.randperm(len(rows_of), generator=generator)] for rows_of in members]
         for step in range(steps):
             batch = torch.stack([order[torch.arange(step * size, (step + 1) * size) % len(order)] for order in orders])
-            targets = (labels[batch] > 0).float()
+            targets = (labels[batch] > 0).float().to(device)
             sgd.zero_grad()
-            value = loss(prompts(), rows[batch], targets, scale, settings.epsilon, generator)
+            value = loss(prompts(), rows[batch.to(device)], targets, scale, settings.epsilon, generator)
             torch.autograd.backward(value)
             sgd.step()
             total += float(value.detach())
         losses.append(total / steps)
     with torch.no_grad():
-        texts: Floats = prompts().numpy()
+        texts: Floats = prompts().cpu().numpy()
     return texts, prior.table(losses, sum(prior.prior_loss(labels[rows_of]) for rows_of in members))
 
 
@@ -115,7 +118,7 @@ def loss(texts: Tensor, x: Tensor, y: Tensor, scale: float, epsilon: float, gene
     epsilon / sqrt(D). The gradient's sign is that of the difference of the two texts, since P(fake) exceeds 0.
     """
     difference = texts[:, 1] - texts[:, 0]
-    pushed = (torch.rand(y.shape, generator=generator) < 0.5) & (y == 0)
+    pushed = (torch.rand(y.shape, generator=generator).to(y.device) < 0.5) & (y == 0)
     move = difference.detach().sign() * epsilon / x.shape[2] ** 0.5
     x = functional.normalize(x + pushed[..., None] * move[:, None], dim=2)
     logits = scale * torch.einsum("kbd,kd->kb", x, difference)
@@ -123,13 +126,16 @@ def loss(texts: Tensor, x: Tensor, y: Tensor, scale: float, epsilon: float, gene
 
 
 class Prompts(nn.Module):
-    """Two prompts for each of K classifiers: start, learned tokens, a name, full stop, end; to texts (K, 2, D)."""
+    """Two prompts for each of K classifiers: start, learned tokens, a name, full stop, end; to texts (K, 2, D).
+
+    They are as long as the longer one: what comes after the end changes no text, as CLIP's attention looks back alone.
+    """
 
     def __init__(self, settings: OccSettings, encoder: "TextEncoder", num: int, generator: torch.Generator) -> None:
         super().__init__()
         self.encoder, self.num = encoder, num
         self.start, *self.words, self.end = encoder.embed(settings.class_names)
-        length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
+        self.length = length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
         if length > (limit := encoder.context_length):
             raise InputError(
                 f"occ.n_ctx={settings.n_ctx}: prompts of {length} tokens, and the text encoder reads {limit}"
@@ -143,7 +149,7 @@ class Prompts(nn.Module):
             for context, word in zip(contexts, self.words, strict=True):
                 prompt = torch.cat([self.start, context, word, self.end])
                 eot_positions.append(len(prompt) - 1)
-                rows.append(functional.pad(prompt, (0, 0, 0, self.encoder.context_length - len(prompt))))
+                rows.append(functional.pad(prompt, (0, 0, 0, self.length - len(prompt))))
         return self.encoder.encode(torch.stack(rows), eot_positions).view(self.num, 2, -1)
 
 

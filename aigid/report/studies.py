@@ -20,6 +20,7 @@ from aigid.report.figures import heat_map
 SWEEPS: dict[str, tuple[str, dict[str, float]]] = {
     "noise": ("deviation", {CLEAN: 0, "noise05": 0.05, "noise10": 0.1, "noise20": 0.2, "noise30": 0.3}),
     "jpeg": ("quality", {CLEAN: 100, "jpeg90": 90, "jpeg70": 70, "jpeg50": 50, "jpeg30": 30}),
+    "brightness": ("share kept", {CLEAN: 1, "dark80": 0.8, "dark60": 0.6, "dark40": 0.4, "dark20": 0.2}),
     "blur": ("sigma in px", {CLEAN: 0, "blur5x5_1": 1, "blur5x5_2": 2, "blur5x5_3": 3}),
     "crop": ("share of the side", {CLEAN: 1, "crop90": 0.9, "crop80": 0.8, "crop60": 0.6}),
 }
@@ -119,7 +120,7 @@ def perturbation_table(scores: Mapping[str, pd.DataFrame], seed: int) -> pd.Data
 
 def plot(table: pd.DataFrame) -> Figure:
     """Plot a column a kind of perturbation, a row a metric; bands are 95 % intervals."""
-    figure = Figure(figsize=(12, 6), layout="constrained")
+    figure = Figure(figsize=(3 * len(SWEEPS), 6), layout="constrained")
     grid = figure.subplots(len(METRICS), len(SWEEPS), sharey="row")
     for row, (metric, label) in zip(grid, METRICS.items(), strict=True):
         row[0].set_ylabel(label)
@@ -130,7 +131,7 @@ def plot(table: pd.DataFrame) -> Figure:
                 axes.plot(x, points[metric], marker="o", markersize=3, label=detector)
                 axes.fill_between(x, points[f"{metric}_low"], points[f"{metric}_high"], alpha=0.15)
             axes.set(xlabel=f"{kind}: {unit}")
-            if kind in ("jpeg", "crop"):
+            if x[0] > x[-1]:  # the stronger, the further right
                 axes.invert_xaxis()
             axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
@@ -145,5 +146,5 @@ def perturbation_section(table: pd.DataFrame) -> Section:
         if {HONEST, PUBLISHED} <= set(wide):
             wide["the shortcut flatters by"] = wide[PUBLISHED] - wide[HONEST]
         rows[label] = wide.map(_format).reset_index()
-    caption = "Sweeps of noise, JPEG, blur and crop; bands are 95 % intervals."
+    caption = "Sweeps of noise, JPEG, brightness, blur and crop; bands are 95 % intervals."
     return Section(PERTURBATION_NOTES, rows, {caption: plot(table)})

@@ -47,7 +47,7 @@ def autoencoder(**changes) -> AutoencoderKL:
 class Texts:
     """Stands for CLIP's text side: a text is the mean of its prompt's tokens."""
 
-    scale, context_length = 10.0, 8
+    scale, context_length, device = 10.0, 8, torch.device("cpu")
 
     def __init__(self, dim):
         self.dim = dim
@@ -57,5 +57,5 @@ class Texts:
         return [torch.zeros(1, self.dim), *named, torch.zeros(2, self.dim)]
 
     def encode(self, prompts, ends):
-        lengths = torch.tensor(ends)[:, None] + 1
+        lengths = torch.tensor(ends, device=prompts.device)[:, None] + 1
         return functional.normalize(prompts.sum(dim=1) / lengths, dim=1)

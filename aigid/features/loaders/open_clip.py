@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aigid.core.errors import InputError
+from aigid.core.files import choose_device, device_name
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
@@ -128,10 +129,11 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
 
 
 class TextEncoder:
-    """The frozen text encoder of a CLIP, in float32 on the CPU, entered by token embeddings."""
+    """The frozen text encoder of a CLIP, in float32 on the device, entered by token embeddings."""
 
     def __init__(self, clip: open_clip.CLIP) -> None:
-        self.clip = clip.eval().requires_grad_(False).float()
+        self.device = choose_device(device_name())
+        self.clip = clip.eval().requires_grad_(False).float().to(self.device)
         self.context_length, self.dim = clip.context_length, clip.text_projection.shape[1]
         self.scale = float(clip.logit_scale.exp())
         self._tokenizer = SimpleTokenizer()
@@ -143,12 +145,14 @@ class TextEncoder:
         """
         t = self._tokenizer
         token_ids = [[t.sot_token_id], *map(t.encode, words), [*t.encode("."), t.eot_token_id]]
-        return [self.clip.token_embedding(torch.tensor(ids) % self.clip.vocab_size) for ids in token_ids]
+        ids_on_device = (torch.tensor(ids, device=self.device) for ids in token_ids)
+        return [self.clip.token_embedding(ids % self.clip.vocab_size) for ids in ids_on_device]
 
     def encode(self, prompts: Tensor, eot_positions: Sequence[int]) -> Tensor:
         """Map prompts (P, L, W) that end at ``eot_positions`` (P,) to text embeddings (P, D) of length 1."""
-        x = self.clip.transformer(prompts + self.clip.positional_embedding, attn_mask=self.clip.attn_mask)
-        x = self.clip.ln_final(x)[torch.arange(len(x)), torch.tensor(eot_positions)]
+        num, clip = prompts.shape[1], self.clip
+        x = clip.transformer(prompts + clip.positional_embedding[:num], attn_mask=clip.attn_mask[:num, :num])
+        x = clip.ln_final(x)[torch.arange(len(x)), torch.tensor(eot_positions)]
         return functional.normalize(x @ self.clip.text_projection, dim=1)
 
 

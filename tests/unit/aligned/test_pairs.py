@@ -26,7 +26,7 @@ from aigid.data.audit.audit import AuditSettings, run_audit
 from aigid.data.demo import DemoSettings, extract_tiles, load_source_images
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.generators import GeneratorTrainingSettings
-from aigid.generators.autoencoder_kl import train_vae
+from aigid.generators.autoencoder_training import train_vae
 from aigid.generators.srgan import SuperResolution, train_super_resolution
 from aigid.images.decode import decode
 from aigid.images.headers import read_header

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import AutoencoderKL, VQModel
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
@@ -26,6 +28,8 @@ from aigid.detectors.aeroblade import (
     similarity,
 )
 from aigid.detectors.samples import Samples
+from aigid.generators.autoencoder_kl import load, load_any, reconstruct
+from tests.helpers.tiny_models import VAE
 
 
 class Rounded(nn.Module):
@@ -116,7 +120,7 @@ def images(tmp_path):
 def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
     root, table = images
     made, whole = [], similarity
-    monkeypatch.setattr(aeroblade, "load", lambda folder: Rounded(int(folder.name)))
+    monkeypatch.setattr(aeroblade, "load_any", lambda folder: Rounded(int(folder.name)))
     monkeypatch.setattr(aeroblade, "similarity", lambda x, *rest: made.append(len(x)) or whole(x, *rest))
     it = ReconstructionScorer(random(8, 0), 8, [root / "40", root / "24"], 0)
     found, status = it.closeness(Samples(table, root), "clean")
@@ -133,7 +137,7 @@ def test_every_image_is_measured_once_in_a_view(images, monkeypatch):
 
 
 def test_what_it_refuses(images, monkeypatch):
-    monkeypatch.setattr(aeroblade, "load", lambda folder: Rounded(24))
+    monkeypatch.setattr(aeroblade, "load_any", lambda folder: Rounded(24))
     with pytest.raises(InputError, match=r"aeroblade\.size=9: the VAE shrinks by 2, which does not divide it"):
         ReconstructionScorer(random(8, 0), 9, [images[0]], 0)
     with pytest.raises(InputError, match="vgg and linear belong together"):
@@ -148,3 +152,83 @@ def test_random_features_have_the_published_shape():
     a = torch.rand(2, 3, 16, 16)
     assert float(distance(a, a).max()) == 0
     assert torch.equal(random(8, 0)(a, -a), distance(a, -a))
+
+
+VQ = {  # Kandinsky's, but for its size
+    "block_out_channels": (32, 32), "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+    "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D"), "latent_channels": 4, "vq_embed_dim": 4,
+    "num_vq_embeddings": 16, "norm_type": "spatial",
+}  # fmt: skip
+
+
+@pytest.fixture
+def pipelines(tmp_path):
+    """The folders of a pipeline of Stable Diffusion's form and one of Kandinsky's."""
+    torch.manual_seed(0)
+    AutoencoderKL(**VAE).save_pretrained(tmp_path / "sd/vae")
+    VQModel(**VQ).save_pretrained(tmp_path / "kandinsky/movq")
+    return tmp_path / "sd", tmp_path / "kandinsky"
+
+
+def labelled(images):
+    root, table = images
+    rows = table[:2].assign(label=[0, 1], generator=["real", "a"], split="val", view="clean")
+    return Samples(rows, root)
+
+
+def test_the_best_of_an_autoencoder_and_a_vq_model(pipelines, images, tmp_path):
+    """A VQModel's latent is decoded unquantized; both come back from the bundle."""
+    sd, kandinsky = pipelines
+    settings = AerobladeSettings(dataset="d", size=8, vq_models=(str(kandinsky),))
+    val = labelled(images)
+    both = Aeroblade.fit(settings, val, val, 0, vae=sd)
+    pixels = np.stack([np.asarray(Image.open(val.root / path)) for path in val.table["path"]])
+    vq = VQModel.from_pretrained(kandinsky / "movq").eval()
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        h = vq.quant_conv(vq.encoder(x))
+        copies = [vq.decoder(vq.post_quant_conv(h), h).permute(0, 2, 3, 1).numpy(), reconstruct(load(sd), pixels)]
+        closeness = [-both.distance(x, torch.from_numpy(copy).permute(0, 3, 1, 2)).numpy() for copy in copies]
+    np.testing.assert_allclose(reconstruct(load_any(kandinsky / "movq"), pixels), copies[0], atol=1e-5)
+    found, _ = both._scorer.closeness(val, "clean")
+    np.testing.assert_allclose(found, np.max(closeness, axis=0), rtol=1e-4)
+    (tmp_path / "bundle").mkdir()
+    again = Aeroblade.load(tmp_path / "bundle", both.save(tmp_path / "bundle"))
+    np.testing.assert_array_equal(
+        again.score(val, ["clean"]).values["clean"], both.score(val, ["clean"]).values["clean"]
+    )
+
+
+def test_the_posteriors_mode_or_a_sample_of_it(pipelines, images, tmp_path):
+    val, values = labelled(images), {}
+    for latent in ("mode", "sample"):
+        settings = AerobladeSettings(dataset="d", size=8, latent=latent)
+        detector = Aeroblade.fit(settings, val, val, 0, vae=pipelines[0])
+        values[latent] = detector._scorer.closeness(val, "clean")[0]
+        (tmp_path / latent).mkdir()
+        again = Aeroblade.load(tmp_path / latent, detector.save(tmp_path / latent))
+        np.testing.assert_array_equal(again.score(val, ["clean"]).values["clean"], detector.p_generated(values[latent]))
+    assert (values["mode"] != values["sample"]).all()
+
+
+def test_a_vq_folder_given_as_an_autoencoder_and_the_reverse(pipelines, images, tmp_path):
+    sd, kandinsky = pipelines
+    val = labelled(images)
+
+    def refusal(vae, **changes):
+        with pytest.raises(InputError) as caught:
+            Aeroblade.fit(AerobladeSettings(dataset="d", size=8, **changes), val, val, 0, vae=vae)
+        return str(caught.value)
+
+    movq = str(kandinsky / "movq")
+    assert refusal(sd, autoencoders=(movq,)) == f"weights {movq}: a VQModel, want an AutoencoderKL"
+    assert refusal(sd, vq_models=(str(sd / "vae"),)) == f"weights {sd / 'vae'}: a AutoencoderKL, want a VQModel"
+    assert refusal(sd, vq_models=(str(tmp_path),)) == (
+        f"weights {tmp_path}: holds no config.json, want an autoencoder's folder as diffusers writes it"
+    )
+    with pytest.raises(InputError, match="a VQModel, want an AutoencoderKL"):
+        load(movq)
+    state = load_file(kandinsky / "movq/diffusion_pytorch_model.safetensors")
+    del state["quantize.embedding.weight"]
+    save_file(state, kandinsky / "movq/diffusion_pytorch_model.safetensors", {"format": "pt"})
+    assert "keys missing: quantize.embedding.weight" in refusal(sd, vq_models=(movq,))

@@ -103,8 +103,31 @@ def test_texts_are_those_of_open_clip():
     assert (tokens[0] > 0).sum() == 4
     prompt[4:] = tower.clip.token_embedding(tokens[0, 4:])
     torch.testing.assert_close(tower.encode(prompt[None], [3]), tower.clip.encode_text(tokens, normalize=True))
+    torch.testing.assert_close(
+        tower.encode(prompt[None, :4], [3]), tower.encode(prompt[None], [3])
+    )  # its tail is unread
     small = load_text_encoder(backbone_settings("tiny_clip"), "tiny_clip").embed(("real", "fake"))
     assert not torch.equal(small[1], small[2])
+
+
+def test_prompts_are_as_long_as_the_longer_one(monkeypatch):
+    """Not as long as the text encoder reads: of 77 positions, 36 do the work."""
+    shapes, encode = [], Texts.encode
+    monkeypatch.setattr(Texts, "encode", lambda self, p, ends: shapes.append(tuple(p.shape)) or encode(self, p, ends))
+    Prompts(settings(), Texts(6), 3, torch.Generator().manual_seed(0))()
+    assert shapes == [(6, 1 + 2 + 1 + 2, 6)]
+
+
+@pytest.mark.parametrize("texts", [None, Texts(6)])
+def test_prompts_are_learned_on_the_device_of_the_environment(texts, monkeypatch):
+    """``meta`` stands for a GPU: what reaches it unmoved would raise another error than its lack of numbers."""
+    if texts is not None:
+        monkeypatch.setattr(texts, "device", torch.device("meta"))
+        monkeypatch.setattr(texts, "embed", lambda words: [part.to("meta") for part in Texts(6).embed(words)])
+    monkeypatch.setattr("aigid.detectors.occ.choose_device", lambda name: torch.device("meta"))
+    how = settings(prompts="embedding" if texts is None else "text_encoder")
+    with pytest.raises(RuntimeError, match=r"meta tensors"):
+        OccClip.fit(how, rows(0), rows(1), 0, texts)
 
 
 def test_a_shared_context_is_one_for_both_names():

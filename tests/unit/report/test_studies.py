@@ -38,6 +38,28 @@ def test_every_view_is_known_and_each_sweep_starts_with_the_image_itself():
         assert list(strengths.values()) in (sorted(strengths.values()), sorted(strengths.values(), reverse=True))
 
 
+STRENGTH = {  # of a view, by the parameters of its operator
+    "noise": lambda applied: applied["variance"] ** 0.5,
+    "jpeg": lambda applied: applied["quality"],
+    "brightness": lambda applied: applied["factor"],
+    "blur": lambda applied: applied["sigma"],
+    "crop": lambda applied: applied["share"],
+}
+UNCHANGED = {"noise": 0, "jpeg": 100, "brightness": 1, "blur": 0, "crop": 1}
+
+
+@pytest.mark.parametrize("kind", studies.SWEEPS)
+def test_the_strength_on_the_axis_is_that_of_the_view(kind):
+    strengths = dict(studies.SWEEPS[kind][1])
+    assert strengths.pop("clean") == UNCHANGED[kind]
+    operators = set()
+    for view, strength in strengths.items():
+        (applied,) = views.sample_view(view, "0" * 64, 0)
+        assert STRENGTH[kind](applied["parameters"]) == pytest.approx(strength), view
+        operators.add(applied["operator"])
+    assert len(operators) == 1
+
+
 def test_numbers_by_hand(table):
     found = table.set_index(["detector", "view"])
     assert len(found) == 2 * len(VIEWS)
@@ -56,7 +78,7 @@ def test_the_section_says_by_how_much_the_shortcut_flatters(table, tmp_path):
     assert shown["clean"] == "0.000"
     assert shown["crop60"] == "0.750"
     figure = next(iter(section.figures.values()))
-    assert len(figure.axes) == 8
+    assert len(figure.axes) == 2 * len(studies.SWEEPS) == 10
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [HONEST, PUBLISHED]
 
 
