@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
@@ -78,8 +79,7 @@ def learn_prompts(
     device = encoder.device if encoder else choose_device(device_name())
     prompts, labels = prompts.to(device), torch.from_numpy(y)
     rows = torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(device)
-    start, decay = settings.warmup_learning_rate, settings.weight_decay
-    sgd = torch.optim.SGD(prompts.parameters(), start, settings.momentum, weight_decay=decay)
+    sgd = torch.optim.SGD(prompts.parameters(), momentum=settings.momentum, weight_decay=settings.weight_decay)
     members = [torch.nonzero((labels == 0) | (labels == k)).ravel() for k in range(1, num + 1)]
     size = settings.batch_size
     steps = max(-(-max(map(len, members)) // size), 1)
@@ -91,8 +91,8 @@ def learn_prompts(
         orders = [rows_of[torch.randperm(len(rows_of), generator=generator)] for rows_of in members]
         for step in range(steps):
             batch = torch.stack([order[torch.arange(step * size, (step + 1) * size) % len(order)] for order in orders])
-            targets = (labels[batch] > 0).float().to(device)
             sgd.zero_grad()
+            targets = (labels[batch] > 0).float().to(device)
             value = loss(prompts(), rows[batch.to(device)], targets, scale, settings.epsilon, generator)
             torch.autograd.backward(value)
             sgd.step()
@@ -126,31 +126,27 @@ def loss(texts: Tensor, x: Tensor, y: Tensor, scale: float, epsilon: float, gene
 
 
 class Prompts(nn.Module):
-    """Two prompts for each of K classifiers: start, learned tokens, a name, full stop, end; to texts (K, 2, D).
-
-    They are as long as the longer one: what comes after the end changes no text, as CLIP's attention looks back alone.
-    """
+    """Two prompts for each of K classifiers: start, learned tokens, a name, full stop, end; to texts (K, 2, D)."""
 
     def __init__(self, settings: OccSettings, encoder: "TextEncoder", num: int, generator: torch.Generator) -> None:
         super().__init__()
         self.encoder, self.num = encoder, num
         self.start, *self.words, self.end = encoder.embed(settings.class_names)
-        self.length = length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
+        length = 1 + settings.n_ctx + max(map(len, self.words)) + len(self.end)
         if length > (limit := encoder.context_length):
-            raise InputError(
-                f"occ.n_ctx={settings.n_ctx}: prompts of {length} tokens, and the text encoder reads {limit}"
-            )
+            prompts = f"prompts of {length} tokens, and the text encoder reads {limit}"
+            raise InputError(f"occ.n_ctx={settings.n_ctx}: {prompts}")
         shape = (num, 1 if settings.shared_context else 2, settings.n_ctx, self.start.shape[1])
         self.context = nn.Parameter(0.02 * torch.randn(shape, generator=generator))
 
-    def forward(self) -> Tensor:
-        rows, eot_positions = [], []
-        for contexts in self.context.expand(-1, 2, -1, -1):
-            for context, word in zip(contexts, self.words, strict=True):
-                prompt = torch.cat([self.start, context, word, self.end])
-                eot_positions.append(len(prompt) - 1)
-                rows.append(functional.pad(prompt, (0, 0, 0, self.length - len(prompt))))
-        return self.encoder.encode(torch.stack(rows), eot_positions).view(self.num, 2, -1)
+    def forward(self) -> Tensor:  # no position behind the end is read, as CLIP's texts attend backwards alone
+        rows = [
+            torch.cat([self.start, context, word, self.end])
+            for contexts in self.context.expand(-1, 2, -1, -1)
+            for context, word in zip(contexts, self.words, strict=True)
+        ]
+        prompts, eot_positions = pad_sequence(rows, batch_first=True), [len(row) - 1 for row in rows]
+        return self.encoder.encode(prompts, eot_positions).view(self.num, 2, -1)
 
 
 class PromptEmbeddings(nn.Module):
