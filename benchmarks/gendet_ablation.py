@@ -61,8 +61,6 @@ CHOICES = CONTROLS | {
     **{f"rate {rate:g}, start {start}": {"learning_rate": rate, "student_init": start}
        for rate in (1e-4, 3e-4, 1e-3) for start in ("random", "teacher")},
     "a fifth of the steps": lambda now: {"num_rotations": now.num_rotations // 5},
-    "twice the steps": lambda now: {"num_rotations": 2 * now.num_rotations},
-    "alpha 1": {"alpha": 1.0},
     "5 epochs of N_c": {"classifier": {"epochs": 5}},
     **VARIANTS,
 }  # fmt: skip
