@@ -24,6 +24,7 @@ from aigid.evaluation.comparison import CONTROLS
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.metrics.decisions import EvaluationSettings
+from aigid.report import cards
 from aigid.report.studies import PerturbationSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -216,6 +217,19 @@ def test_the_branches_of_the_makefile_share_only_what_is_made_before():
             needed = {one.addressing for name in members for one in descendants(graph(), stages()[name])}
             assert needed - members <= done, group
             done |= members
+
+
+def test_a_ledger_command_trains_one_detector():
+    """A number of one method must not start the training of the others, which may take weeks."""
+    for method, detector, command in cards.published_values()[["method", "detector", "command"]].to_numpy():
+        for targets in re.findall(r"dvc (?:repro|exp run)\b([^&]*)", command):
+            named = re.sub(r"-S \S+", "", targets).split()
+            assert named, f"{method}: {command}: the whole pipeline"
+            needed = {stages()[name] for name in named}
+            needed = {stage.addressing for stage in needed.union(*(descendants(graph(), stage) for stage in needed))}
+            trained = {name.partition("@")[2] for name in needed if name.startswith("train@")}
+            assert len(trained) == 1, f"{method}: {command}: trains {trained}"
+            assert detector in {"", *trained}
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("stages/*.py")), ids=lambda file: file.name)
