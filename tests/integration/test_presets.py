@@ -13,14 +13,14 @@ from tests.helpers.workspace import ROOT
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
     "cifake": "ddaa59d5c80857eee07fc2e5d797d7195947491b844ff8144bad09fa8e1357fc",
-    "defactify": "d64a07138e35975e9261d510cb55f1144eb0d23fb8774d361a56e5512ceb814a",
+    "defactify": "8db8ef5d4d4937722ecac40bba90bcbf38c9863c077df0b409e54430055aa16a",
     "demo": "9629f730df25e9b8512bf2c35c12e91ecd124eb199926628638e4cf0a67f6a30",
     "demo_clip": "efb532572b1bb96e717d284ed8148ae9a60dd8887e3f26c30423f321e1266be1",
-    "genimage": "f0db5ed4847849ffda1a2c5f3b4130bdc90a2a741912129e8151aadcd1b1c0c3",
-    "ntire": "be02d9d9acad5ae1713a9e8c7e359430996c12227dcf758d43a9500fb1c0faca",
-    "sef13": "e445a5cc9df275fe6b6ea80f9d7329cfda696bcf6778d70c3205794d78fcd4b0",
+    "genimage": "e8b7065c4a8cd6a2db0c75c7f3b0781154e792284456b516ed503e045bf45c89",
+    "ntire": "68322ec3a0002b0535fe83e586903c7e6e5ccfd9159e90bbf705e3dd4e59d117",
+    "sef13": "97d6a08759fa783d4e055e8cd4aaa684a0168ac7fedaad3322e380a1cd066f8f",
     "tiny": "b7a9f9489672aa7933802fe7b41bd86ff045e2324a8aa7108c835a9b19c718f2",
-    "ufd": "002b3d0c050f0bbb815d9c37392f31edd2963e389d8726d71a15cad8ba071ef4",
+    "ufd": "92652e8e12d4e476e7d5227bdf3b0c23182f2bbc6bb9f523572ce220baa93bdb",
 }
 
 
