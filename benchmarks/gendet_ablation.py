@@ -25,11 +25,12 @@ from sklearn.model_selection import GroupKFold
 
 from aigid.core import manifest, params, seeding
 from aigid.detectors.gendet.detector import GenDet
-from aigid.detectors.gendet.readouts import batched, readouts
+from aigid.detectors.gendet.readouts import readouts
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import to_tensors
 from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
 from aigid.metrics import intervals
+from aigid.training.tabular import batched
 from benchmarks import record
 
 UNTRAINED, TEACHER = "untrained student", "teacher"

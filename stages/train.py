@@ -11,11 +11,12 @@ import click
 from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, is_pipeline_output
+from aigid.core.paths import parse_named_paths
 from aigid.core.tables import write_csv_logs
 from aigid.detectors import bundle
 from aigid.detectors.bundle import Bundle, save, validate
 from aigid.detectors.registry import get_detector, settings_of
-from aigid.detectors.samples import open_samples, parse_named_paths
+from aigid.detectors.samples import open_samples
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)

@@ -23,19 +23,29 @@ from aigid.core.files import atomic_write
 SCHEMA_VERSION = 1
 OK = "ok"
 KEY, STATUS = "S64", "S24"
+BLOCK = 8192  # rows that are read at once
 DTYPES = ("float16", "float32")
 Rows = np.memmap[Any, np.dtype[np.floating[Any]]]
 
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """An embedding file, opened for reading; ``key`` and ``status`` are (N,) str."""
+    """An embedding file, opened for reading; ``status`` is (N,) str."""
 
     path: Path
     views: dict[str, Rows]  # (N, D) each, on disk until indexed
-    key: NDArray[np.str_]  # sha256 of each image
     status: NDArray[np.str_]
     attributes: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    @property
+    def key(self) -> NDArray[np.str_]:
+        """The sha256 of each image (N,), read anew: 64 characters a row are not kept."""
+        with h5py.File(self.path, "r") as file:
+            key: NDArray[np.str_] = file["key"][:].astype(str)
+        return key
 
     @property
     def ok(self) -> NDArray[np.bool_]:
@@ -48,6 +58,13 @@ class EmbeddingFile:
         if name not in self.views:
             raise InputError(f"{self.path}: no view {name!r}; it holds {', '.join(self.views)}")
         return self.views[name]
+
+    def copy_rows(self, name: str, rows: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+        """Write the rows (n,) of a view to ``out`` (n, D), whose pages of the file leave memory block by block."""
+        view = self.view(name)
+        for start in range(0, len(rows), BLOCK):
+            block = np.memmap(self.path, mode="r", dtype=view.dtype, shape=view.shape, offset=view.offset)
+            out[start : start + BLOCK] = block[rows[start : start + BLOCK]]
 
 
 @contextmanager
@@ -127,13 +144,13 @@ def read(path: Path | str) -> EmbeddingFile:
                     f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; extract it again"
                 )
             views = {name: _map(path, rows) for name, rows in sorted(file["views"].items())}
-            key, status = file["key"][:].astype(str), file["status"][:].astype(str)
+            status, num_keys = file["status"][:].astype(str), len(file["key"])
             attributes = {name: json.loads(text) for name, text in file.attrs.items() if name != "schema_version"}
     except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a whole embedding file: {str(error).splitlines()[0]}") from None
-    if any(len(rows) != len(key) for rows in views.values()) or len(status) != len(key) or not views:
+    if {num_keys, *map(len, views.values())} != {len(status)} or not views:
         raise InputError(f"{path}: not a whole embedding file: its columns differ in length")
-    return EmbeddingFile(path, views, key, status, attributes)
+    return EmbeddingFile(path, views, status, attributes)
 
 
 def _map(path: Path, rows: h5py.Dataset) -> Rows:

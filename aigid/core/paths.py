@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -170,3 +170,14 @@ def _connect(protocol: str, host: str, _process: int) -> "AbstractFileSystem":
 
 def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__} {error}".split())[:200]
+
+
+def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:
+    """Return paths by name from ``NAME=PATH``; a plain path has the name ``""``. InputError where two share a name."""
+    result: dict[str, Path] = {}
+    for argument in arguments:
+        name, _, path = argument.rpartition("=")
+        if name in result:
+            raise InputError(f"{argument}: {'two without a name' if not name else f'{name!r} is named twice'}")
+        result[name] = Path(path)
+    return result

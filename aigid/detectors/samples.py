@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aigid.core import embeddings as embedding_files
 from aigid.core import manifest
-from aigid.core.embeddings import OK, EmbeddingFile
+from aigid.core.embeddings import BLOCK, OK, EmbeddingFile
 from aigid.core.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
@@ -62,23 +62,34 @@ class Samples:
         """Return the readable rows of a split of each manifest, one view below the other."""
         ok = np.flatnonzero((self.table["split"] == name).to_numpy() & (self.status == OK))
         parts = [ok[self._file_numbers(ok) == number] for number in range(len(self.files))]
-        x = np.concatenate([self.embeddings(view, part) for part in parts for view in views])
         order = np.concatenate([part for part in parts for _ in views])
+        x, start = np.empty((len(order), sum(self.widths)), np.float32), 0
+        for part in parts:
+            for view in views:
+                self._copy_embeddings(view, part, x[start : start + len(part)])
+                start += len(part)
         label, path, generator = (self.table[name].to_numpy()[order] for name in ("label", "path", "generator"))
         return LabeledEmbeddings(x, label, path, self.widths, generator.astype(str), self)
 
     def embeddings(self, view: str, indices: Ints | slice = slice(None)) -> Floats:
         """Return the embeddings (n, D) float32 of the rows of ``table`` at ``indices``."""
         indices = np.arange(len(self.table))[indices]
-        rows, numbers, start, blocks = self.table.index.to_numpy()[indices], self._file_numbers(indices), 0, []
+        result = np.empty((len(indices), sum(self.widths)), np.float32)
+        self._copy_embeddings(view, indices, result)
+        return result
+
+    def _copy_embeddings(self, view: str, indices: Ints, out: Floats) -> None:
+        rows, numbers, start, done = self.table.index.to_numpy()[indices], self._file_numbers(indices), 0, 0
         for number, files in enumerate(self.files):
-            chosen = rows[numbers == number] - start
-            blocks.append(np.concatenate([file.view(view)[chosen].astype(np.float32) for file in files], axis=1))
-            start += len(files[0].key)
-        return np.concatenate(blocks)
+            chosen, column = rows[numbers == number] - start, 0
+            for file in files:
+                width = file.view(view).shape[1]
+                file.copy_rows(view, chosen, out[done : done + len(chosen), column : column + width])
+                column += width
+            start, done = start + len(files[0]), done + len(chosen)
 
     def _file_numbers(self, indices: Ints) -> Ints:
-        ends = np.cumsum([len(files[0].key) for files in self.files])
+        ends = np.cumsum([len(files[0]) for files in self.files])
         return np.searchsorted(ends, self.table.index.to_numpy()[indices], side="right")
 
     @cached_property
@@ -133,8 +144,8 @@ def open_dataset(table: pd.DataFrame, paths: Sequence[Path]) -> Samples:
 
 def _join(table: pd.DataFrame, files: list[EmbeddingFile]) -> Samples:
     for file in files:
-        if len(file.key) != len(table):
-            raise InputError(f"{file.path}: {len(file.key)} rows, but the manifest has {len(table)}; extract again")
+        if len(file) != len(table):
+            raise InputError(f"{file.path}: {len(file)} rows, but the manifest has {len(table)}; extract again")
         if "sha256" in table:
             differ = (file.key != table["sha256"].to_numpy(str)) & file.ok & (table["sha256"] != "").to_numpy()
             if differ.any():
@@ -156,7 +167,7 @@ def open_to_score(path: Path, embeddings: Path | None, root: Path, seed: int) ->
     if embeddings is None:
         return Samples(rows, root, seed)
     file = embedding_files.read(embeddings)
-    return _join(rows if len(file.key) == len(rows) else table, [file]).subset("val", "test")
+    return _join(rows if len(file) == len(rows) else table, [file]).subset("val", "test")
 
 
 def open_samples(
@@ -177,17 +188,6 @@ def open_samples(
     return Samples(pd.concat(named, ignore_index=True), root, opened[0].seed if opened else seed, files)
 
 
-def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:
-    """Return paths by name from ``NAME=PATH``; a plain path has the name ``""``. InputError where two share a name."""
-    result: dict[str, Path] = {}
-    for argument in arguments:
-        name, _, path = argument.rpartition("=")
-        if name in result:
-            raise InputError(f"{argument}: {'two without a name' if not name else f'{name!r} is named twice'}")
-        result[name] = Path(path)
-    return result
-
-
 def join(datasets: Iterable[Samples], split: str, views: Sequence[str] = ("clean",)) -> LabeledEmbeddings:
     """Return a split of several datasets of the same widths, one below the other."""
     parts = [dataset.split(split, views) for dataset in datasets]
@@ -206,7 +206,8 @@ def require_both_classes(rows: LabeledEmbeddings, split: str) -> None:
 
 def require_finite(rows: LabeledEmbeddings, split: str) -> None:
     """Raise InputError that names the rows whose embeddings hold NaN or infinity."""
-    indices = np.flatnonzero(~np.isfinite(rows.x).all(axis=1))
+    blocks = [np.isfinite(rows.x[start : start + BLOCK]).all(axis=1) for start in range(0, len(rows.x), BLOCK)]
+    indices = np.flatnonzero(~np.concatenate(blocks)) if blocks else np.empty(0, np.int64)
     if len(indices):
         names = [f"row {index + 1}" if rows.paths is None else str(rows.paths[index]) for index in indices[:5]]
         more = f" and {len(indices) - len(names)} more" if len(indices) > len(names) else ""
@@ -215,7 +216,9 @@ def require_finite(rows: LabeledEmbeddings, split: str) -> None:
 
 def mean_and_std(x: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of each column of (N, D), (D,) float64; a constant column's deviation counts as 1."""
-    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    mean = x.mean(axis=0, dtype=np.float64)
+    squares = (np.square(x[start : start + BLOCK] - mean).sum(axis=0) for start in range(0, len(x), BLOCK))
+    std = np.sqrt(sum(squares) / len(x))
     std[std == 0] = 1
     return mean, std
 

@@ -21,11 +21,11 @@ from aigid.detectors.bundle import Bundle
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.gendet.detector import GenDet
 from aigid.detectors.gendet.model import GenDetModel, squared_cosine_distance
-from aigid.detectors.gendet.readouts import batched
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import DISTANCES, LOSSES, build_student
 from aigid.detectors.samples import Samples
 from aigid.evaluation.protocols import GENIMAGE_VIEWS
+from aigid.training.tabular import batched
 
 MAX_POINTS = 150  # test images of each kind in the t-SNE
 COLORS = {"real": "tab:red", "seen": "tab:orange", "unseen": "tab:green"}  # the kinds of the paper's Fig. 1

@@ -1,6 +1,7 @@
 """Gradient descent on rows that stay on the device: an epoch is a permutation of row numbers."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -8,7 +9,34 @@ from torch import Tensor, nn
 
 from aigid.core.seeding import derive_seed
 
+BATCH = 4096  # rows at a time where nothing is trained
+
 Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of embeddings ``x`` (N, dim) by their ``numbers`` (n,), standardized when they are taken.
+
+    Nothing is copied: 720,000 rows of 768 numbers are 2.2 GB.
+    """
+
+    x: Tensor
+    numbers: Tensor
+    standardize: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        return self.standardize(self.x[self.numbers[index]])
+
+
+@torch.no_grad()
+def batched(function: Callable[[Tensor], Tensor], x: Rows | Tensor) -> Tensor:
+    """Apply a function to all rows, ``BATCH`` at a time."""
+    results = [function(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
+    return torch.cat(results) if results else torch.zeros(0)
 
 
 def torch_generator(*key: str | int) -> torch.Generator:

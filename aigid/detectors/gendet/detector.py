@@ -12,11 +12,11 @@ from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 from aigid.detectors import bundle
 from aigid.detectors.gendet.model import GenDetModel
-from aigid.detectors.gendet.readouts import batched
 from aigid.detectors.gendet.settings import GenDetSettings, TeacherSettings
 from aigid.detectors.gendet.training import fit_student, train_teacher
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
+from aigid.training.tabular import batched
 
 FILE = "weights.safetensors"
 

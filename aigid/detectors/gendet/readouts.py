@@ -12,25 +12,24 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from aigid.detectors.gendet.model import GenDetModel, squared_cosine_distance
-from aigid.training.tabular import torch_generator
+from aigid.training.tabular import Rows, batched, torch_generator
 
-BATCH = 4096  # rows at a time where nothing is trained
 MAX_ROWS = 20_000  # training rows of the logistic regression
 C = 0.01  # its inverse regularization
 
 Readout = Callable[[Tensor], Tensor]
 
 
-def readouts(network: GenDetModel, x: Tensor, y: Tensor, seed: int) -> dict[str, Readout]:
+def readouts(network: GenDetModel, x: Rows, y: Tensor, seed: int) -> dict[str, Readout]:
     """Return functions of standardized features (n, dim) to scores (n,), higher for fakes, by name.
 
     ``x`` (N, dim) and ``y`` (N,) are training rows, from which only the logistic regression on Eq. 4 learns.
     ``teacher`` is what its head says, without any student.
     """
-    assert network.student is not None, "a teacher alone has no discrepancy"
-    assert network.classifier is not None
-    student, teacher = network.student, network.teacher
-    rows = torch.randperm(len(x), generator=torch_generator("gendet", "readouts", seed))[:MAX_ROWS].to(x.device)
+    student, teacher, classifier = network.student, network.teacher, network.classifier
+    assert student is not None, "a teacher alone has no discrepancy"
+    assert classifier is not None
+    rows = torch.randperm(len(x), generator=torch_generator("gendet", "readouts", seed))[:MAX_ROWS].to(y.device)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=C, solver="newton-cholesky"))
     model.fit(batched(network.output_difference, x[rows]).cpu().numpy(), y[rows].cpu().numpy())
 
@@ -43,20 +42,14 @@ def readouts(network: GenDetModel, x: Tensor, y: Tensor, seed: int) -> dict[str,
         "cosine_distance": lambda rows: squared_cosine_distance(teacher(rows), student(rows)),
         "mean_discrepancy": lambda rows: network.output_difference(rows).mean(dim=1),
         "logistic_regression": regression,
-        "classifier": lambda rows: network.classifier(network.output_difference(rows)),
+        "classifier": lambda rows: classifier(network.output_difference(rows)),
     }
 
 
-def log_readouts(functions: dict[str, Readout], x: Tensor, y: Tensor) -> pd.DataFrame:
+def log_readouts(functions: dict[str, Readout], x: Rows, y: Tensor) -> pd.DataFrame:
     """Return the AUROC of each read-out on validation rows."""
     aurocs = [(name, auroc(y, batched(function, x))) for name, function in functions.items()]
     return pd.DataFrame(aurocs, columns=["readout", "val_auroc"])
-
-
-@torch.no_grad()
-def batched(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Apply a function to all rows, ``BATCH`` at a time."""
-    return torch.cat([function(rows) for rows in torch.split(x, BATCH)]) if len(x) else x.new_zeros(0)
 
 
 def auroc(y: Tensor, scores: Tensor) -> float:

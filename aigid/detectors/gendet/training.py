@@ -1,7 +1,7 @@
 """GenDet's three trainings: teacher, rotations of student and augmenter, classifier."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -18,11 +18,11 @@ from aigid.detectors.gendet.model import (
     real_loss,
     squared_cosine_distance,
 )
-from aigid.detectors.gendet.readouts import auroc, batched, log_readouts, readouts
+from aigid.detectors.gendet.readouts import auroc, log_readouts, readouts
 from aigid.detectors.gendet.settings import ClassifierSettings, GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training import prior
-from aigid.training.tabular import adamw, reset_parameters, torch_generator, train_epoch
+from aigid.training.tabular import Rows, adamw, batched, reset_parameters, torch_generator, train_epoch
 
 STAGES = {"ad": ("real",), "ad_fake": ("real", "fake"), "full": ("real", "fake", "augmenter")}  # of a rotation
 LOSSES = ["real_loss", "fake_loss", "augmenter_loss"]
@@ -32,9 +32,11 @@ DISTANCES = ["distance_reals", "distance_fakes", "distance_augmented"]
 class AlternatingTraining:
     """Student and augmenter in training against a frozen teacher, on standardized features (N, dim)."""
 
-    def __init__(self, teacher: Teacher, reals: Tensor, fakes: Tensor, settings: GenDetSettings, seed: int) -> None:
+    def __init__(
+        self, teacher: Teacher, reals: Rows | Tensor, fakes: Rows | Tensor, settings: GenDetSettings, seed: int
+    ) -> None:
         self.teacher, self.reals, self.fakes, self.settings = teacher.requires_grad_(False), reals, fakes, settings
-        dim, device = reals.shape[1], reals.device
+        dim, device = teacher.tokeniser.linear.in_features, teacher.tokeniser.linear.weight.device
         self.student = build_student(teacher, settings, seed).to(device)
         self.augmenter = build_augmenter(dim, settings, seed).to(device)
         rates = settings.learning_rate, settings.weight_decay
@@ -42,9 +44,7 @@ class AlternatingTraining:
         separate = settings.optimizer_sharing == "separate"
         fakes_optimizer = adamw(self.student, *rates) if separate else student
         self._optimizers = {"real": student, "fake": fakes_optimizer, "augmenter": augmenter}
-        self._generator = torch_generator("gendet", "rotations", seed)
-        with torch.no_grad():
-            self._zt_reals = torch.cat([teacher(rows) for rows in torch.split(reals, settings.batch_size)])
+        self._generator, self._device = torch_generator("gendet", "rotations", seed), device
 
     def epoch(self, stage: str) -> float:
         """Train on all reals or all fakes, by the loss of a stage.
@@ -57,13 +57,16 @@ class AlternatingTraining:
             network.requires_grad_(network is trained)
         step = {"real": self.real_step, "fake": self.fake_step, "augmenter": self.augmenter_step}[stage]
         num, scale = len(self.reals if stage == "real" else self.fakes), self.settings.alpha if stage == "fake" else 1.0
-        batch, device = self.settings.batch_size, self.reals.device
+        batch, optimizer = self.settings.batch_size, self._optimizers[stage]
         limit = len(self.reals) if self.settings.fake_sampling == "balanced" else None
-        return train_epoch(self._optimizers[stage], step, num, batch, self._generator, device, scale, limit)
+        return train_epoch(optimizer, step, num, batch, self._generator, self._device, scale, limit)
 
     def real_step(self, rows: Tensor) -> Tensor:
         """Return Eq. 1 of these reals."""
-        return real_loss(self._zt_reals[rows], self.student(self.reals[rows]), self.settings.reduction)
+        x = self.reals[rows]
+        with torch.no_grad():
+            zt = self.teacher(x)
+        return real_loss(zt, self.student(x), self.settings.reduction)
 
     def fake_step(self, rows: Tensor) -> Tensor:
         """Return Eq. 2 of these fakes, augmented."""
@@ -103,16 +106,21 @@ def build_augmenter(dim: int, settings: GenDetSettings, seed: int) -> Augmenter:
 
 @dataclass(frozen=True)
 class Split:
-    """A split on the device: ``x`` (N, dim) float32, standardized, and ``y`` (N,) int64."""
+    """A split on the device: rows ``x`` (N, dim) float32 and their labels ``y`` (N,) int64."""
 
-    x: Tensor
+    x: Rows
     y: Tensor
+
+    def of(self, label: int) -> Rows:
+        """Return the rows of a label."""
+        return replace(self.x, numbers=torch.nonzero(self.y == label).squeeze(1))
 
 
 def to_tensors(rows: LabeledEmbeddings, network: GenDetModel) -> Split:
-    """Return the rows on the network's device, standardized."""
+    """Return the rows on the network's device; it standardizes what is taken of them."""
     device = network.mean.device
-    return Split(network.standardize(torch.from_numpy(rows.x).to(device)), torch.from_numpy(rows.y).to(device))
+    x, numbers = torch.from_numpy(rows.x).to(device), torch.arange(len(rows), device=device)
+    return Split(Rows(x, numbers, network.standardize), torch.from_numpy(rows.y).to(device))
 
 
 def train_teacher(
@@ -147,10 +155,8 @@ def fit_student(
     network.load_state_dict(teacher.state_dict(), strict=False)
     data, validation = to_tensors(train, network), to_tensors(val, network)
     rotations, log = train_student(network, data, validation, settings, seed)
-    x = data.x
-    if settings.classifier_fakes == "augmented":
-        x = torch.where(data.y[:, None] == 1, batched(rotations.augmented, x), x)
-    logs = {"rotations": log, "classifier": train_classifier(network, x, data.y, validation, settings, seed)}
+    augment = rotations.augmented if settings.classifier_fakes == "augmented" else None
+    logs = {"rotations": log, "classifier": train_classifier(network, data, validation, settings, seed, augment)}
     logs["readouts"] = log_readouts(readouts(network, data.x, data.y, seed), validation.x, validation.y)
     return network, logs
 
@@ -162,7 +168,7 @@ def train_student(
 
     Row 0 of the log is the untrained student; ``steps`` are those on reals so far.
     """
-    rotations = AlternatingTraining(network.teacher, data.x[data.y == 0], data.x[data.y == 1], settings, seed)
+    rotations = AlternatingTraining(network.teacher, data.of(0), data.of(1), settings, seed)
     network.student = rotations.student
     log = [{"rotation": 0, "steps": 0, **_log_distances(network, rotations, validation)}]
     steps = -(-len(rotations.reals) // settings.batch_size)
@@ -174,19 +180,29 @@ def train_student(
 
 
 def train_classifier(
-    network: GenDetModel, x: Tensor, y: Tensor, validation: Split, settings: GenDetSettings, seed: int
+    network: GenDetModel,
+    data: Split,
+    validation: Split,
+    settings: GenDetSettings,
+    seed: int,
+    augment: Callable[[Tensor], Tensor] | None = None,
 ) -> pd.DataFrame:
-    """Train N_c on the discrepancies of standardized features ``x``; it never sees the features themselves."""
+    """Train N_c on the discrepancies of ``data``, its fakes by ``augment``; it never sees the features themselves."""
     assert network.classifier is not None, "a teacher alone has no classifier"
     classifier = reset_parameters(network.classifier, torch_generator("gendet", "classifier", seed))
-    differences, targets = batched(network.output_difference, x), y.float()
-    val = Split(batched(network.output_difference, validation.x), validation.y)
 
     def loss(rows: Tensor) -> Tensor:
-        return binary_cross_entropy_with_logits(classifier(differences[rows]), targets[rows])
+        x, y = data.x[rows], data.y[rows]
+        with torch.no_grad():
+            differences = network.output_difference(torch.where(y[:, None] == 1, augment(x), x) if augment else x)
+        return binary_cross_entropy_with_logits(classifier(differences), y.float())
+
+    def score(x: Tensor) -> Tensor:
+        logits: Tensor = classifier(network.output_difference(x))
+        return logits
 
     generator = torch_generator("gendet", "classifier rows", seed)
-    return _descend(classifier, settings.classifier, loss, generator, classifier, val, y)
+    return _descend(classifier, settings.classifier, loss, generator, score, validation, data.y)
 
 
 def _descend(
@@ -203,7 +219,7 @@ def _descend(
     ``y`` (N,) are the labels of the rows whose numbers ``loss`` gets.
     """
     prior_loss = prior.prior_loss(y.cpu())
-    optimizer, device = adamw(network, settings.learning_rate, settings.weight_decay), validation.x.device
+    optimizer, device = adamw(network, settings.learning_rate, settings.weight_decay), validation.y.device
     log = []
     for number in range(1, settings.epochs + 1):
         value = train_epoch(optimizer, loss, len(y), settings.batch_size, generator, device)
@@ -214,10 +230,15 @@ def _descend(
 @torch.no_grad()
 def _log_distances(network: GenDetModel, rotations: AlternatingTraining, validation: Split) -> dict[str, float]:
     """Return the mean squared chord of reals, fakes and augmented fakes, and the AUROC of the mean of Eq. 4."""
-    reals, fakes = validation.x[validation.y == 0], validation.x[validation.y == 1]
+    reals, fakes = validation.of(0), validation.of(1)
+
+    def chord(x: Tensor) -> Tensor:
+        return squared_cosine_distance(network.teacher(x), rotations.student(x))
+
+    chords = chord, chord, lambda x: chord(rotations.augmented(x))
     distances = {
-        name: batched(lambda x: squared_cosine_distance(network.teacher(x), rotations.student(x)), x).mean().item()
-        for name, x in zip(DISTANCES, (reals, fakes, batched(rotations.augmented, fakes)), strict=True)
+        name: batched(function, x).mean().item()
+        for name, function, x in zip(DISTANCES, chords, (reals, fakes, fakes), strict=True)
     }
     scores = batched(lambda x: network.output_difference(x).mean(dim=1), validation.x)
     return distances | {"val_auroc": auroc(validation.y, scores)}

@@ -8,7 +8,7 @@ import torch
 from aigid.detectors.gendet.model import GenDetModel, Teacher, fake_loss, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import AlternatingTraining, Split, build_augmenter, train_student
-from aigid.training.tabular import reset_parameters, torch_generator
+from aigid.training.tabular import Rows, reset_parameters, torch_generator
 
 SHAPE = {"num_tokens": 2, "width": 16, "heads": 2, "learning_rate": 1e-3}
 SETTINGS = GenDetSettings(
@@ -179,7 +179,8 @@ def test_epochs_of_a_rotation_come_in_the_papers_order(mode: str, order: list[st
     settings = SETTINGS.model_copy(update={"mode": mode, "num_rotations": 3})
     network = reset_parameters(GenDetModel(12, settings.teacher, teacher_only=False), torch_generator("n"))
     y = torch.arange(60) % 2
-    data = Split(torch.randn(60, 12, generator=torch.Generator().manual_seed(1)), y)
+    x = torch.randn(60, 12, generator=torch.Generator().manual_seed(1))
+    data = Split(Rows(x, torch.arange(60), network.standardize), y)
     training, log = train_student(network, data, data, settings, 0)
     assert stages == 3 * order
     assert log[[f"{stage}_loss" for stage in order]].notna().sum().tolist() == [3] * len(order)
