@@ -159,7 +159,7 @@ def write_rows(folder: Path, rows: int) -> None:
 def train_all(folder: Path) -> float:
     """Train everything once on the rows of a folder; return the peak memory of this process in GB."""
     samples = open_dataset(pd.read_csv(folder / "manifest.csv"), [folder / "rows.h5"])
-    rates = {"batch_size": 4096, "learning_rate": 1e-4}
+    rates = {"batch_size": 1024, "learning_rate": 1e-4}
     once = {"epochs": 1, **rates}
     section = {"backbone": "b", "dataset": "d", "num_rotations": 1, **rates, "teacher": once, "classifier": once}
     settings = GenDetSettings.model_validate(section)
