@@ -42,16 +42,18 @@ GRID: dict[str, Cell] = {
 }
 CONTROLS: dict[str, Cell] = {UNTRAINED: {"num_rotations": 0} | RANDOM, TEACHER: {"mode": "teacher"}}
 VARIANTS: dict[str, Cell] = {
-    "AD w/ fake": {"mode": "ad_fake"},
     "the other sampling of fakes": lambda now: {"fake_sampling": OTHER[now.fake_sampling]},
     "1 or 4 tokens": lambda now: {"teacher": {"num_tokens": 4 if now.teacher.num_tokens == 1 else 1}},
     "normalized discrepancy": {"normalize_discrepancy": True},
     "scaled or unscaled features": lambda now: {"teacher": {"standardize": not now.teacher.standardize}},
 }
-PARTS = CONTROLS | {
+MODES = CONTROLS | {
     "full": {},
     "teacher-student AD": {"mode": "ad"} | RANDOM,
+    "AD w/ fake": {"mode": "ad_fake"},
     "the other start of the student": lambda now: {"student_init": OTHER[now.student_init]},
+}
+PARTS = MODES | {
     **VARIANTS,
     "sum over outputs": {"reduction": "sum"},
     "separate optimizer states": {"optimizer_sharing": "separate"},
@@ -63,9 +65,10 @@ CHOICES = CONTROLS | {
        for rate in (1e-4, 3e-4, 1e-3) for start in ("random", "teacher")},
     "a fifth of the steps": lambda now: {"num_rotations": now.num_rotations // 5},
     "5 epochs of N_c": {"classifier": {"epochs": 5}},
+    "AD w/ fake": {"mode": "ad_fake"},
     **VARIANTS,
 }  # fmt: skip
-TABLES = {"grid": GRID, "parts": PARTS, "choices": CHOICES, "both": PARTS | GRID}
+TABLES = {"modes": MODES, "grid": GRID, "parts": PARTS, "choices": CHOICES, "both": PARTS | GRID}
 READOUTS = ["cosine_distance", "mean_discrepancy", "logistic_regression"]
 
 
