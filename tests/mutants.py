@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
 PASSED, FAILED = 0, 1  # exit statuses of pytest; others say that the test did not run
 TRAINING, MODEL = "aigid/detectors/gendet/training.py", "aigid/detectors/gendet/model.py"
+CHANNELS, CNN = "aigid/detectors/cnn/data.py", "tests/unit/detectors/cnn/test_detector.py"
+SVM = "tests/unit/detectors/svm/test_detector.py"
+STAGE = "tests/unit/contracts/test_detectors.py::test_the_stage_trains_on_train_and_validates_on_val"
 DETECTOR, PARTS = "tests/unit/detectors/gendet/test_detector.py", "tests/unit/detectors/gendet/test_training.py"
 
 
@@ -164,6 +167,90 @@ MUTANTS = [
         "if False and",
         f"{DETECTOR}::test_a_student_that_would_stay_the_teacher_is_refused",
         "GenDet: a student that would stay its teacher is refused",
+    ),
+    Mutant(
+        "aigid/detectors/svm/detector.py",
+        "return pairwise_coupling(pairwise, len(self.classes)), predict(decisions, len(self.classes))",
+        "return (p := pairwise_coupling(pairwise, len(self.classes))), p.argmax(axis=1)",
+        f"{SVM}::test_the_class_that_is_judged_is_scikit_learns_on_every_row",
+        "NYCU: the SVM's class is the vote, not the largest probability",
+    ),
+    Mutant(
+        "aigid/evaluation/attribution.py",
+        "if PREDICTED in images:",
+        "if False:",
+        f"{SVM}::test_the_class_that_is_judged_is_scikit_learns_on_every_row",
+        "NYCU: metrics take the class that was decided for",
+    ),
+    Mutant(
+        "aigid/evaluation/protocols.py",
+        'classification.macro_f1(label, predicted != "real")',
+        'classification.macro_f1(label, images["score"].to_numpy() > 0.5)',
+        "tests/unit/evaluation/test_protocols.py::test_defactifys_numbers_are_those_of_the_answer_it_writes",
+        "NYCU: task A follows from task B",
+    ),
+    Mutant(
+        "aigid/report/studies.py",
+        '"dark40": 0.4',
+        '"dark40": 0.5',
+        "tests/unit/report/test_studies.py::test_the_strength_on_the_axis_is_that_of_the_view",
+        "NYCU: a sweep's label is its view's strength",
+    ),
+    Mutant(
+        "aigid/degradations/policies.py",
+        'fixed("brightness", factor=percent / 100)',
+        'fixed("brightness", factor=1 - percent / 100)',
+        "tests/unit/report/test_studies.py::test_the_strength_on_the_axis_is_that_of_the_view",
+        "NYCU: a view's strength is its label's",
+    ),
+    Mutant(
+        CHANNELS,
+        'self._spec("clean" if "clean_side_channels" in self.settings.compat else view)',
+        'self._spec("clean")',
+        f"{CNN}::test_side_channels_are_those_of_the_degraded_image_unless_published",
+        "NYCU: side channels of the degraded image",
+    ),
+    Mutant(
+        CHANNELS,
+        "self.keys[image]) % len(self.views)",
+        "self.keys[image]) % 1",
+        f"{CNN}::test_a_view_is_drawn_by_epoch_and_image",
+        "NYCU: a view is drawn for each epoch and image",
+    ),
+    Mutant(
+        CHANNELS,
+        "        check_free_space(",
+        "        dict(",
+        f"{CNN}::test_the_cache_asks_for_room_before_anything_is_computed",
+        "NYCU: the channel cache asks for room first",
+    ),
+    Mutant(
+        "aigid/detectors/cnn/detector.py",
+        "_samples(source, train_images.table, y, settings.views, sampled_epochs)",
+        "_samples(source, val_images.table, y_val, settings.views, sampled_epochs)",
+        f"{CNN}::test_each_split_is_read_for_what_it_is_for",
+        "NYCU: the network does not train on the validation split",
+    ),
+    Mutant(
+        "stages/train.py",
+        'samples.subset("train"), samples.subset("val")',
+        'samples.subset("train", "val"), samples.subset("val")',
+        f"{STAGE}[cnn]",
+        "NYCU: the stage keeps validation images from training",
+    ),
+    Mutant(
+        "stages/train.py",
+        'for name in ("train", "val"))',
+        'for name in ("val", "val"))',
+        f"{STAGE}[svm]",
+        "NYCU: the stage keeps validation embeddings from training",
+    ),
+    Mutant(
+        "aigid/generators/autoencoder_kl.py",
+        "force_not_quantize=True",
+        "force_not_quantize=False",
+        "tests/unit/detectors/test_aeroblade.py::test_the_best_of_an_autoencoder_and_a_vq_model",
+        "NYCU: AEROBLADE decodes a VQModel's latent as it is",
     ),
 ]
 
