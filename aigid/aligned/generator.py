@@ -51,6 +51,7 @@ class AlignSettings(Settings):
     seed: int = 0  # vae: of the posterior's samples
     # Both members of a pair as the real image's file is (JPEG by its own tables, else PNG), or both as PNG.
     container: Literal["own", "png"] = "own"
+    match_energy: bool = False  # give the fake's details the local energy of the real image's
 
 
 class DomainSettings(Settings):
@@ -59,6 +60,7 @@ class DomainSettings(Settings):
     weights: str | None = None
     fit: GeneratorTrainingSettings | None = None
     container: Literal["own", "png"] = "own"
+    match_energy: bool = False
 
 
 class AlignedSettings(Settings):
@@ -134,7 +136,9 @@ def resolve_generator_settings(
         else:
             from aigid.generators.srgan import train_super_resolution as train
         train(_training_images(table, root, lambda image: image), settings.fit, Path(weights))
-    return AlignSettings(domain=domain, weights=weights, seed=seed, container=settings.container)
+    return AlignSettings(
+        domain=domain, weights=weights, seed=seed, container=settings.container, match_energy=settings.match_energy
+    )
 
 
 def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: AnyPath, seed: int) -> "AutoencoderKL":

@@ -23,7 +23,9 @@ from aigid.core import manifest, ray
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.paths import AnyPath
+from aigid.degradations.filters import match_local_energy
 from aigid.features import checkpoints
+from aigid.images import has_color
 from aigid.images.decode import decode
 from aigid.images.headers import Header
 
@@ -78,7 +80,7 @@ def container_like(header: Header, pixels: Pixels, kind: Literal["own", "png"]) 
     compression changes next to nothing; its fake is compressed by the same. An image without color makes both members
     gray, as a fake's faint color would give it away.
     """
-    mode: Literal["L", "RGB"] = "RGB" if (pixels != pixels[..., :1]).any() else "L"
+    mode: Literal["L", "RGB"] = "RGB" if has_color(pixels) else "L"
     if header.format != "JPEG" or kind == "png":
         return Encoding(PNG, mode, {"format": "PNG"})
     tables = [np.minimum(table, 255).tolist() for table in header.quantization_tables[: 1 if mode == "L" else 2]]
@@ -136,6 +138,8 @@ def _write(row: dict[Any, Any], root: AnyPath, out: Path, fakes: FakeBatcher, se
     fake = fakes.get(image.digest, image.pixels.shape)
     if fake is None:
         raise InputError(f"{row['path']}: changed while it was aligned")
+    if settings.match_energy:
+        fake = match_local_energy(fake, image.pixels)
     encoding = container_like(image.header, image.pixels, settings.container)
     content = {"real": encoding.encode(image.pixels), "fake": encoding.encode(fake)}
     paths = {kind: f"{row['split']}/{kind}/{encoding.name(row['path'])}" for kind in content}

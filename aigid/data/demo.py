@@ -1,7 +1,7 @@
 """The demo dataset: photographs that ship inside installed packages, and what small generators make of them."""
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from multiprocessing import get_context
@@ -17,11 +17,25 @@ from tqdm import tqdm
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
+from aigid.degradations.filters import match_local_energy
 from aigid.generators import GeneratorTrainingSettings
-from aigid.images import Pixels
+from aigid.images import Pixels, has_color
 
 Name = Literal[
-    "astronaut", "chelsea", "china", "coffee", "flower", "grace_hopper", "ihc", "motorcycle", "retina", "rocket"
+    "astronaut",
+    "brick",
+    "camera",
+    "chelsea",
+    "china",
+    "coffee",
+    "coins",
+    "flower",
+    "grace_hopper",
+    "gravel",
+    "ihc",
+    "motorcycle",
+    "retina",
+    "rocket",
 ]
 
 
@@ -34,16 +48,20 @@ class Origin(NamedTuple):
     licence: str
 
 
-# Color photographs only: a fake's faint color would give gray ones away. Left out as no photographs: drawings, text
-# pages, phantoms and test patterns, and the Hubble field, a composite in false colors. The motorcycle is the left half
-# of a stereo pair, whose right half shows the same scene again.
+# Left out as no photographs: drawings, text pages, phantoms and test patterns, the Hubble field, a composite in false
+# colors, and grass, perhaps rendered; clock, moon and cell as too flat. The motorcycle is the left half of a stereo
+# pair, whose right half shows the same scene again.
 SOURCE_IMAGES: dict[Name, Origin] = {
     "astronaut": Origin("skimage", "data/astronaut.png", "camera", "public domain (NASA)"),
+    "brick": Origin("skimage", "data/brick.png", "camera", "CC0 (CC0Textures)"),
+    "camera": Origin("skimage", "data/camera.png", "camera", "CC0 (Lav Varshney)"),
     "chelsea": Origin("skimage", "data/chelsea.png", "camera", "CC0 (Stefan van der Walt)"),
     "china": Origin("sklearn", "datasets/images/china.jpg", "camera", "CC BY 2.0 (danielbuechele)"),
     "coffee": Origin("skimage", "data/coffee.png", "camera", "CC0 (Rachel Michetti)"),
+    "coins": Origin("skimage", "data/coins.png", "camera", "no known restrictions (Brooklyn Museum)"),
     "flower": Origin("sklearn", "datasets/images/flower.jpg", "camera", "CC BY 2.0 (vultilion)"),
     "grace_hopper": Origin("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "camera", "public domain (US Navy)"),
+    "gravel": Origin("skimage", "data/gravel.png", "camera", "CC0 (CC0Textures)"),
     "ihc": Origin("skimage", "data/ihc.png", "microscope", "no known restrictions (CMMI)"),
     "motorcycle": Origin("skimage", "data/motorcycle_left.png", "camera", "none stated (Middlebury 2014 stereo data)"),
     "retina": Origin("skimage", "data/retina.jpg", "fundus_camera", "CC0 (Mikael Häggström)"),
@@ -56,14 +74,16 @@ COLUMNS = ["path", "label", "generator", "split", "source", "group"]
 class DemoSettings(GeneratorTrainingSettings):
     """What the demo dataset is made of."""
 
-    train: tuple[Name, ...] = Field(("astronaut", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
-    val: tuple[Name, ...] = ("flower", "grace_hopper")
-    test: tuple[Name, ...] = ("china", "chelsea", "ihc")
+    train: tuple[Name, ...] = Field(("astronaut", "brick", "coffee", "motorcycle", "retina", "rocket"), min_length=1)
+    val: tuple[Name, ...] = ("coins", "flower", "grace_hopper")
+    test: tuple[Name, ...] = ("camera", "chelsea", "china", "gravel", "ihc")
     seen: tuple[GeneratorName, ...] = ("vae", "vqvae")  # make fakes for every split
     unseen: tuple[GeneratorName, ...] = ("bilinear", "dcgan", "diffusion", "srgan")  # make fakes for test alone
     tile_size: int = Field(128, ge=16, multiple_of=4)  # px
     stride: int = Field(64, ge=4, multiple_of=4)  # px from one tile to the next; below tile_size they overlap
     tiles_per_photograph: int = Field(12, ge=1)
+    # Of real and generated photographs, once these are made: both lose the grid of an old JPEG, and of a generator.
+    scale: float = Field(0.9, gt=0, le=1)
     patch_size: int = Field(32, ge=16, multiple_of=4)  # px of what the generators train on, cut from training tiles
     min_variance: float = 1.5  # gray levels between neighboring pixels, on average over a tile
 
@@ -97,6 +117,13 @@ def load_source_images() -> list[SourceImage]:
         with resources.as_file(resources.files(package) / file) as path, Image.open(path) as image:
             images.append(SourceImage(name, np.array(image.convert("RGB")), source))
     return images
+
+
+def downscale(image: Pixels, settings: DemoSettings) -> Pixels:
+    """Return ``image`` with its sides cut to multiples of four, as every generator gives it, times ``scale``."""
+    height, width = (side // 4 * 4 for side in image.shape[:2])
+    size = round(width * settings.scale), round(height * settings.scale)
+    return np.asarray(Image.fromarray(image[:height, :width]).resize(size, Image.Resampling.BICUBIC))
 
 
 def extract_tiles(image: Pixels, source: SourceImage, settings: DemoSettings) -> Pixels:
@@ -160,10 +187,14 @@ def _write_generator(
     for split in ["test"] if name in settings.unseen else splits:
         (root / split / name).mkdir(parents=True, exist_ok=True)
         for source in splits[split]:
-            image = source.image
+            small = replace(source, image=downscale(source.image, settings))
+            image = small.image
             if generator:
-                image = training.reconstruct(generator, image, settings.seed, source.name)
-            for number, tile in enumerate(extract_tiles(image, source, settings)):
+                fake = training.reconstruct(generator, source.image, settings.seed, source.name)
+                if not has_color(source.image):  # a faint color would give the fake away
+                    fake = np.asarray(Image.fromarray(fake).convert("L").convert("RGB"))
+                image = match_local_energy(downscale(fake, settings), small.image)
+            for number, tile in enumerate(extract_tiles(image, small, settings)):
                 path = f"{split}/{name}/{source.name}_{number:03d}.png"
                 Image.fromarray(tile).save(root / path)
                 rows.append((path, int(name != "real"), name, split, source.source, source.name))

@@ -102,14 +102,14 @@ class Autoencoder(_Reconstruction):
 
 
 class Vae(nn.Module):
-    """Convolutional VAE (Kingma and Welling, 2014): samples a diagonal normal at half the resolution.
+    """Convolutional VAE (Kingma and Welling, 2014): samples a diagonal normal at a quarter of the resolution.
 
     Its decoder upsamples by nearest neighbors, as Stable Diffusion's.
     """
 
     adversarial = 0.0
 
-    def __init__(self, width: int, latent: int = 4, depth: int = 1, kl_weight: float = 1e-4) -> None:
+    def __init__(self, width: int, latent: int = 4, depth: int = 2, kl_weight: float = 1e-4) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, 2 * latent, depth), Decoder(width, latent, depth, "nearest")
         self.kl_weight = kl_weight
@@ -128,10 +128,11 @@ class Vae(nn.Module):
 class VqVae(_Reconstruction):
     """VQ-VAE (van den Oord et al., 2017) with finite scalar quantization (Mentzer et al., 2024).
 
-    Rounds each latent value, at half the resolution, to one of ``levels`` (odd); decodes by transposed convolutions.
+    Rounds each latent value, at a quarter of the resolution, to one of ``levels`` (odd).
+    Decodes by transposed convolutions.
     """
 
-    def __init__(self, width: int, latent: int = 4, depth: int = 1, levels: int = 17) -> None:
+    def __init__(self, width: int, latent: int = 4, depth: int = 2, levels: int = 17) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(width, latent, depth), Decoder(width, latent, depth, "transposed")
         self.max_level = levels // 2

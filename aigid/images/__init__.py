@@ -18,6 +18,11 @@ MEMBER = re.compile(rf"\.(tar|zip|parquet){MEMBER_SEPARATOR}", re.IGNORECASE)
 MAX_BYTES = 2**29
 
 
+def has_color(pixels: Pixels) -> bool:
+    """Return whether the channels of (H, W, 3) differ anywhere."""
+    return bool((pixels != pixels[..., :1]).any())
+
+
 class Status(StrEnum):
     """The result of reading an image, at most 24 ASCII characters; all but ``ok`` say why there are no pixels."""
 

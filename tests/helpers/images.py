@@ -8,6 +8,7 @@ from PIL import Image
 
 from aigid.core import manifest
 from aigid.data.demo import load_source_images
+from aigid.images import has_color
 
 
 def noise_folder(folder, num, size=32):
@@ -47,9 +48,9 @@ def random_images(n=3):
 
 
 def crops(num: int, height: int, width: int) -> list[np.ndarray]:
-    """Cuts of the installed photographs, (H, W, 3) uint8."""
+    """Cuts of the installed color photographs, (H, W, 3) uint8."""
     rng = np.random.default_rng(0)
-    sources = [source.image for source in load_source_images()]
+    sources = [source.image for source in load_source_images() if has_color(source.image)]
     cuts = []
     for n in range(num):
         image = sources[n % len(sources)]

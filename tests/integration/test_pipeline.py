@@ -30,7 +30,7 @@ from aigid.report.studies import PerturbationSettings
 ROOT = Path(__file__).resolve().parents[2]
 DATASETS = ("demo", "demo6")
 JUDGED = tuple(names())
-EXPERTS = ("lite0_1", "lite0_2", "lite0_3", "lite0_4")
+EXPERTS = ("lite0_1", "lite0_2")
 BACKBONES = ("clip_vit_b16_int8", "efficientnet_lite0", "clip_lite0")
 PRESETS = preset.preset_names()
 SECTIONS = {  # of params.yaml, but those of datasets and backbones

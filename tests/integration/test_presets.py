@@ -12,14 +12,14 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "ddaa59d5c80857eee07fc2e5d797d7195947491b844ff8144bad09fa8e1357fc",
+    "cifake": "725273c45b4284815d36537fc2aa1c1c4179a775655b14a5c284d6e22418966d",
     "defactify": "8db8ef5d4d4937722ecac40bba90bcbf38c9863c077df0b409e54430055aa16a",
-    "demo": "9629f730df25e9b8512bf2c35c12e91ecd124eb199926628638e4cf0a67f6a30",
-    "demo_clip": "efb532572b1bb96e717d284ed8148ae9a60dd8887e3f26c30423f321e1266be1",
+    "demo": "9046095018bec1159b4c3400056ecc8c44b3f2e8748c4869e7e5c0ad87869920",
+    "demo_clip": "7579907ad0f9673bb92e54b7c8ab08ffa36c4de8d0b9d5beee64f7c738f88aa3",
     "genimage": "e8b7065c4a8cd6a2db0c75c7f3b0781154e792284456b516ed503e045bf45c89",
     "ntire": "68322ec3a0002b0535fe83e586903c7e6e5ccfd9159e90bbf705e3dd4e59d117",
     "sef13": "97d6a08759fa783d4e055e8cd4aaa684a0168ac7fedaad3322e380a1cd066f8f",
-    "tiny": "b7a9f9489672aa7933802fe7b41bd86ff045e2324a8aa7108c835a9b19c718f2",
+    "tiny": "76e8a469858944dc484b448eeff2db5e77f8d153111892c44a6b4a1f568d691c",
     "ufd": "92652e8e12d4e476e7d5227bdf3b0c23182f2bbc6bb9f523572ce220baa93bdb",
 }
 

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from aigid.aligned import pairs
+from aigid.aligned.generator import AlignSettings
 from aigid.aligned.pairs import PSNR_RANGE, psnr
 from aigid.cli.main import main
 from aigid.core import manifest
@@ -30,6 +31,7 @@ from aigid.generators.autoencoder_training import train_vae
 from aigid.generators.srgan import SuperResolution, train_super_resolution
 from aigid.images.decode import decode
 from aigid.images.headers import read_header
+from aigid.images.properties import laplacian_energy
 from tests.helpers.images import crops
 from tests.helpers.tiny_models import autoencoder
 
@@ -430,3 +432,17 @@ def test_a_photograph_compressed_twice_alike_is_as_if_once():
             assert second < 0.35 * first
             moved = np.roll(decode(written.encode(np.roll(once, 3, axis=1))), -3, axis=1)
             assert second < 0.5 * np.abs(once.astype(int) - moved).mean()
+
+
+def test_a_fakes_details_get_the_energy_of_its_photographs(weights, tmp_path):
+    folder, energy = dataset(tmp_path, {"a.png": file(crops(1, 64, 64)[0], "PNG")}), {}
+    for match in (False, True):
+        settings = AlignSettings(domain="gan", weights=weights["gan"], match_energy=match)
+        pairs.make_aligned_pairs(manifest.read(folder / "m.csv"), folder / "images", settings, tmp_path / str(match))
+        energy |= {(match, kind): laplacian(tmp_path / str(match) / f"train/{kind}/a.png") for kind in ("real", "fake")}
+    assert energy[False, "real"] == energy[True, "real"]
+    assert energy[False, "fake"] < 0.4 * energy[True, "real"] < 0.6 * energy[True, "fake"]
+
+
+def laplacian(path):
+    return laplacian_energy(np.asarray(Image.open(path).convert("L")))

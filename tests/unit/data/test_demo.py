@@ -10,6 +10,8 @@ from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.params import validate
 from aigid.data.demo import DemoSettings, build, load_source_images
+from aigid.images import has_color
+from aigid.images.decode import decode
 from aigid.images.headers import Header, read_header
 
 SMALL = DemoSettings(steps=2, width=8, tile_size=32, stride=32, tiles_per_photograph=6)
@@ -72,6 +74,14 @@ def test_a_fake_shows_what_its_photograph_shows(built):
         assert 0 < np.abs(fake - real).mean() < 25
 
 
+def test_a_gray_photograph_has_gray_fakes(built):
+    root, table = built
+    color = {group: has_color(decode(root / path)) for group, path in zip(table["group"], table["path"], strict=True)}
+    for path, group in zip(table["path"], table["group"], strict=True):
+        assert has_color(decode(root / path)) == color[group]
+    assert {name for name, colored in color.items() if not colored} == {"brick", "camera", "coins", "gravel"}
+
+
 def test_bad_settings_and_folders(built):
     root, _ = built
     with pytest.raises(InputError, match="not empty"):
@@ -96,7 +106,7 @@ def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, cache):
     assert kept(cache) == before
     assert set(both["generator"][both["split"] == "train"]) == {"real", "vae", "dcgan"}
     shared = sorted(set(both["path"]) & set(table["path"]))
-    assert len(shared) == 6 * (10 + 10 + 3)
+    assert len(shared) == 6 * (14 + 14 + 5)
     assert all((root / path).read_bytes() == (tmp_path / "both" / path).read_bytes() for path in shared)
     build(everywhere.model_copy(update={"tiles_per_photograph": 5}), tmp_path / "other")
     assert len(kept(cache)) == len(before) + 2  # other tiles, other weights

@@ -9,7 +9,8 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import convolve, median_filter
 
 from aigid.degradations import filters
-from aigid.degradations.filters import dct_mix, jpeg, match_jpeg_quality, pixel_mix
+from aigid.degradations.filters import dct_mix, gaussian_blur, jpeg, match_jpeg_quality, match_local_energy, pixel_mix
+from aigid.images import has_color
 from tests.helpers.images import crops
 
 
@@ -205,3 +206,19 @@ def test_quality_alignment():
     errors = [np.abs(match_jpeg_quality(fake, quality).astype(int) - fake).mean() for quality in (95, 70, 40)]
     assert errors == sorted(errors)
     assert errors[0] > 0
+
+
+def test_matched_details_have_the_energy_of_the_real_image_in_each_quarter():
+    real = crops(1, 128, 128)[0]
+    fake = gaussian_blur(real, 0.8)
+    matched = match_local_energy(fake, real)
+
+    def energy(image):
+        quarters = image.astype(float).mean(axis=2).reshape(2, 64, 2, 64).swapaxes(1, 2)
+        return np.square(np.diff(quarters, axis=3)).mean(axis=(2, 3))
+
+    assert (energy(fake) < 0.6 * energy(real)).all()
+    np.testing.assert_allclose(energy(matched), energy(real), rtol=0.15)
+    assert np.abs(match_local_energy(real, real).astype(int) - real).max() <= 1
+    gray = np.repeat(real[..., :1], 3, axis=2)
+    assert not has_color(match_local_energy(gaussian_blur(gray, 1), gray))
