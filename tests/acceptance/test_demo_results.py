@@ -67,16 +67,14 @@ def test_no_generator_is_too_easy(detector, seen, unseen):
     assert aurocs(detector, seen + unseen)["auroc"] < 0.999
 
 
-@pytest.mark.parametrize("detector", sorted({*names()} - {"sef"}))
+@pytest.mark.parametrize("detector", names())
 def test_every_detector_beats_chance_on_seen_generators(detector, seen):
     assert aurocs(detector, seen)["auroc_low"] > 0.5
 
 
-def test_sef_knows_its_aligned_fakes_and_not_yet_those_of_the_demo(seen):
-    """No generator of the demo is seen to SEF, which learns from aligned fakes alone: docs/limitations.md says so."""
+def test_sefs_experts_know_their_aligned_fakes():
     table = pd.read_csv(ROOT / "results/sef/comparison.csv").set_index(["method", "tested_on"])
     assert all(table.loc[(f"expert {name}", f"held-out {name}"), "auroc"] > 0.9 for name in ("vae", "gan"))
-    assert aurocs("sef", seen)["auroc_high"] > 0.5
 
 
 @pytest.mark.parametrize("control", sorted(set(CONTROLS) - {"control_shallow"}))
@@ -85,9 +83,9 @@ def test_a_control_without_the_pixels_does_not_beat_chance(control, seen):
     assert row["auroc"] == 0.5 or row["auroc_low"] <= 0.5
 
 
-def test_shallow_cues_stay_below_the_probe(seen):
-    """They know much of small generators, which lose detail: high, but not all."""
-    assert aurocs("control_shallow", seen)["auroc"] < aurocs("probe", seen)["auroc"]
+def test_shallow_cues_stay_far_below_the_probe(seen):
+    """Small generators lose detail, which would be all that a detector need know: their fakes get its energy back."""
+    assert aurocs("control_shallow", seen)["auroc"] < aurocs("probe", seen)["auroc"] - 0.2
 
 
 @pytest.mark.parametrize("detector", ON_EMBEDDINGS)
