@@ -83,7 +83,7 @@ class DemoSettings(GeneratorTrainingSettings):
     stride: int = Field(64, ge=4, multiple_of=4)  # px from one tile to the next; below tile_size they overlap
     tiles_per_photograph: int = Field(12, ge=1)
     # Of real and generated photographs, once these are made: both lose the grid of an old JPEG, and of a generator.
-    scale: float = Field(0.9, gt=0, le=1)
+    scale: float = Field(0.85, gt=0, le=1)
     patch_size: int = Field(32, ge=16, multiple_of=4)  # px of what the generators train on, cut from training tiles
     min_variance: float = 1.5  # gray levels between neighboring pixels, on average over a tile
 
