@@ -199,8 +199,8 @@ def match_local_energy(fake: Pixels, real: Pixels) -> Pixels:
     target, image = to_float(real), to_float(fake)
     for _ in range(2):
         bands, result = _split_bands(image)
-        for band, wanted in zip(bands, _split_bands(target)[0], strict=True):
-            result = result + band * np.sqrt(_local_energy(wanted) / _local_energy(band))
+        for band, goal in zip(bands, _split_bands(target)[0], strict=True):
+            result = result + band * np.sqrt(_local_energy(goal) / _local_energy(band))
         image = result
     return to_uint8(image)
 
