@@ -53,7 +53,8 @@ MODES = CONTROLS | {
     "AD w/ fake": {"mode": "ad_fake"},
     "the other start of the student": lambda now: {"student_init": OTHER[now.student_init]},
 }
-PARTS = MODES | {
+PARTS = CONTROLS | {
+    "full": {},
     **VARIANTS,
     "sum over outputs": {"reduction": "sum"},
     "separate optimizer states": {"optimizer_sharing": "separate"},
@@ -68,7 +69,7 @@ CHOICES = CONTROLS | {
     "AD w/ fake": {"mode": "ad_fake"},
     **VARIANTS,
 }  # fmt: skip
-TABLES = {"modes": MODES, "grid": GRID, "parts": PARTS, "choices": CHOICES, "both": PARTS | GRID}
+TABLES = {"modes": MODES, "grid": CONTROLS | GRID, "parts": PARTS, "choices": CHOICES}
 READOUTS = ["cosine_distance", "mean_discrepancy", "logistic_regression"]
 
 
@@ -216,17 +217,17 @@ def rows_hash(folds: list[Fold]) -> str:
 @click.command(help=__doc__)
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--embeddings", type=Path, required=True)
-@click.option("--table", "which", type=click.Choice([*TABLES]), default="both", show_default=True)
+@click.option("--table", "which", type=click.Choice([*TABLES]), default="modes", show_default=True)
 @click.option("--seeds", default=5, show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Training rows of each class, drawn at random; all if left out.")
 @click.option("--steps", type=click.IntRange(1), help="Of the student on reals, at least, by its rotations.")
 @click.option("--folds", "num_folds", type=click.IntRange(2), help="Cross-validate on train and val; no test.")
 @click.option("--runs", "runs_path", type=Path, help="CSV, one line a run, from which a killed call goes on.")
-@click.option("--name", default="gendet_ablation", show_default=True, help="Of the table in --out.")
+@click.option("--name", help="Of the table in --out.  [default: gendet_<table>]")
 @record.out_option
 def main(
     manifest_path: Path, embeddings: Path, which: str, seeds: int, limit: int | None, steps: int | None,
-    num_folds: int | None, runs_path: Path | None, name: str, out: Path,
+    num_folds: int | None, runs_path: Path | None, name: str | None, out: Path,
 ) -> None:  # fmt: skip
     settings = params.load_section("gendet", GenDetSettings)
     folds = folds_of(open_dataset(manifest.read(manifest_path), [embeddings]), limit, num_folds)
@@ -251,7 +252,9 @@ def main(
     summary = summarize(table, draws, folds)
     click.echo(summary.to_string(index=False))
     train = f"{(folds[0].train.y == 0).sum()} reals and {(folds[0].train.y == 1).sum()} fakes to train on"
-    record.write_table(name, summary.assign(trained_on=train, key=runs.key).to_dict("records"), out)
+    record.write_table(
+        name or f"gendet_{which}", summary.assign(trained_on=train, key=runs.key).to_dict("records"), out
+    )
 
 
 if __name__ == "__main__":
