@@ -29,7 +29,7 @@ each = $(foreach stage,$(1),$(addprefix $(stage)@,$(2)))
 detect = $(call each,train score evaluate,$(1))
 cached: STAGES = extract train_gendet_teacher $(call detect,$(call detectors,embeddings)) controls cross \
     $(call each,evaluate,control_shallow control_shuffled control_noise control_container)
-networks: STAGES = vae $(call detect,$(filter-out featdistill,$(call detectors,images))) ablate_cnn
+networks: STAGES = vae $(call detect,$(filter-out featdistill,$(call detectors,images)))
 experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detect,featdistill) compare_featdistill
 aligned: STAGES = align train_sef embed_sef fuse_sef score@sef evaluate@sef compare_sef audit
 

@@ -24,13 +24,13 @@ from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.protocol import score_views
 from aigid.detectors.samples import Samples, open_dataset
 from aigid.detectors.svm.detector import KernelSvm, SvmSettings
-from aigid.experiments.cnn_ablation import SETS
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from aigid.features.preprocess import MEAN_STD_05
 from aigid.generators.autoencoder_kl import save
 from benchmarks import record
 
+SETS = (("rgb",), ("rgb", "error"), ("rgb", "frequency"), ("rgb", "error", "frequency"))  # of channels
 EIGHT = ("clean", *(f"nycu_aug{number}" for number in range(1, 8)))  # NYCU's augmentation, nycu_aug0 being clean
 TESTED = ("clean", "noise10", "jpeg50", "dark60", "blur5x5_2", "crop80")
 IMAGES = {"train": 500, "val": 150, "test": 300}  # of each class

@@ -35,8 +35,6 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     for dataset in datasets:
         if section := attribution.section(results, detectors, dataset):
             sections[f"Attribution on {dataset}"] = section
-    channels = studies.read(results / "ablation/cnn.csv", studies.ABLATION)
-    sections["Channels of the network"] = studies.ablation_section(channels)
     curves_table = studies.read(results / "perturbation/curves.csv", studies.PERTURBATION)
     sections["Perturbation"] = studies.perturbation_section(curves_table)
     for dataset, audit in audits.items():

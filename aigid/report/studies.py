@@ -1,4 +1,4 @@
-"""Studies as sections of a report: the network's channels, generators across each other, perturbations."""
+"""Studies as sections of a report: generators across each other, and perturbations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,14 +31,9 @@ N_BOOTSTRAP = 200
 HONEST, PUBLISHED = "cnn", "cnn, clean side channels"
 
 # The columns of the studies' tables: text, then numbers.
-ABLATION = ("network",), ("val_f1_macro", "auroc", "acc", "f1_macro")
 CROSS_GENERATOR = ("trained_on", "tested_on"), ("seen", "auroc", "low", "high")
 PERTURBATION = ("detector", "view"), tuple(f"{metric}{end}" for metric in METRICS for end in INTERVAL_SUFFIXES)
 
-ABLATION_NOTES = (
-    "The five-channel network with fewer channels, each trained for the same few epochs from the same seed, on test "
-    "images of the generators that training has. One seed: small differences mean nothing."
-)
 CROSS_GENERATOR_NOTES = (
     "AUROC on each test generator's fakes against all test reals, by the generators whose fakes were in training (the "
     "reals are always the same). An asterisk marks a generator that was not in training."
@@ -57,13 +52,6 @@ def read(path: Path | str, columns: tuple[tuple[str, ...], tuple[str, ...]]) -> 
 
 def _format(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
-
-
-def ablation_section(table: pd.DataFrame) -> Section:
-    """Return one row a set of channels."""
-    names = {"network": "channels", "val_f1_macro": "validation F1", "auroc": "AUROC", "f1_macro": "F1"}
-    rows = table.assign(**{column: table[column].map(_format) for column in ABLATION[1]})
-    return Section(ABLATION_NOTES, {"Channels": rows.rename(columns=names | {"acc": "accuracy"})})
 
 
 def cross_generator_section(table: pd.DataFrame) -> Section:

@@ -17,7 +17,6 @@ from aigid.core import params
 from aigid.data.audit.audit import AuditSettings, PropertySettings
 from aigid.data.demo import DemoSettings
 from aigid.data.index import IndexSettings
-from aigid.detectors.cnn.settings import AblationSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.registry import locate, names, settings_of
 from aigid.evaluation.comparison import CONTROLS
@@ -38,7 +37,6 @@ SECTIONS = {  # of params.yaml, but those of datasets and backbones
     "datasets": list[str],
     "views": list[str],
     "thumbnails": list[str],
-    "ablation": AblationSettings,
     "aligned": AlignedSettings,
     "audit": AuditSettings,
     "controls": ControlSettings,
@@ -133,7 +131,7 @@ def test_stages_have_the_expected_names():
         [
             *(f"{verb}@{dataset}" for verb in ("demo", "audit", "describe") for dataset in DATASETS),
             *(f"extract@{backbone}-{dataset}" for backbone in BACKBONES for dataset in DATASETS),
-            *("train_gendet_teacher", "draw_gendet", "vae", "ablate_cnn", "perturb"),
+            *("train_gendet_teacher", "draw_gendet", "vae", "perturb"),
             *(f"train_featdistill_stage{stage}@{expert}" for stage in (1, 2) for expert in EXPERTS),
             "compare_featdistill",
             *("align@vae", "align@gan", "train_sef", "embed_sef", "fuse_sef", "compare_sef"),

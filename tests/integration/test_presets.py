@@ -12,15 +12,15 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "725273c45b4284815d36537fc2aa1c1c4179a775655b14a5c284d6e22418966d",
-    "defactify": "8db8ef5d4d4937722ecac40bba90bcbf38c9863c077df0b409e54430055aa16a",
-    "demo": "39b16253ccde4c21ff893a1b707a502d20f1830b36027040c33f0e74d0bfa68a",
-    "demo_clip": "fe08845bd871c7f7677a1b27506f51ad3cb6216876b7a2a190ae8ed7de27be97",
-    "genimage": "e8b7065c4a8cd6a2db0c75c7f3b0781154e792284456b516ed503e045bf45c89",
-    "ntire": "68322ec3a0002b0535fe83e586903c7e6e5ccfd9159e90bbf705e3dd4e59d117",
-    "sef13": "97d6a08759fa783d4e055e8cd4aaa684a0168ac7fedaad3322e380a1cd066f8f",
-    "tiny": "76e8a469858944dc484b448eeff2db5e77f8d153111892c44a6b4a1f568d691c",
-    "ufd": "92652e8e12d4e476e7d5227bdf3b0c23182f2bbc6bb9f523572ce220baa93bdb",
+    "cifake": "cd6cde58c3129d09d882dabe2cc526d93bb37c98174e772ae2f81c0348717a2f",
+    "defactify": "9f08d389829f6e305eb71aaa7127aa6c2b68a0381ef3085359637c9a586aae9b",
+    "demo": "86792980c7e0e3e87b6838f50218fad1aae95c6137a1bac76dfcf5c3d6c8c931",
+    "demo_clip": "d7b12a8e328b216fb21e9d5878e134b89fd5d1cb554521192faeb4683dc82b9d",
+    "genimage": "60586a79b1b361c33902f7e4d57325a12f9ea1ac4320c375edfd6c13e1b01ffc",
+    "ntire": "4496e4568abb4c52b96addb151082474b1832b713547697a86078ec3a5ec52dd",
+    "sef13": "5a03a00274645aab711616c4e85efa9f5f4daff9c10747bae135a1835b25713f",
+    "tiny": "ca02e186bb2f5d338f42ba12f90af760104a90df669e67922470bdd1ac836136",
+    "ufd": "af022c04c43ffc5d3a5505f2b1ecf01de66a029fc598fb64d13504696aa81930",
 }
 
 

@@ -57,10 +57,4 @@ class CnnSettings(Settings):
         return self.model_copy(update={"compat": (*others, "clean_side_channels") if taken else others})
 
 
-class AblationSettings(Settings):
-    """How long each network of the ablation is trained."""
-
-    epochs: Annotated[int, Field(ge=1)] = 3
-
-
 DetectorSettings = CnnSettings

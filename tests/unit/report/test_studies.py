@@ -95,16 +95,10 @@ def test_a_sample_holds_so_many_of_each_class():
         studies.sample(manifest[manifest["label"] == 1], settings, 0)
 
 
-def test_the_ablation_in_a_report(tmp_path):
-    row = {"network": "rgb", "val_f1_macro": 0.5, "auroc": 0.75, "acc": 0.4, "f1_macro": 0.3}
-    tables.write(pd.DataFrame([row]), tmp_path / "cnn.csv")
-    shown = studies.ablation_section(studies.read(tmp_path / "cnn.csv", studies.ABLATION)).tables["Channels"]
-    assert shown.to_dict("records") == [
-        {"channels": "rgb", "validation F1": "0.500", "AUROC": "0.750", "accuracy": "0.400", "F1": "0.300"}
-    ]
-    tables.write(pd.DataFrame([row | {"acc": "x"}]), tmp_path / "cnn.csv")
-    with pytest.raises(InputError, match=r"cnn\.csv: column acc: could not convert string to float: 'x'"):
-        studies.read(tmp_path / "cnn.csv", studies.ABLATION)
+def test_a_table_with_a_number_that_is_none_is_refused(table, tmp_path):
+    tables.write(table.astype({"auroc": object}).assign(auroc="x"), tmp_path / "curves.csv")
+    with pytest.raises(InputError, match=r"curves\.csv: column auroc: could not convert string to float: 'x'"):
+        studies.read(tmp_path / "curves.csv", studies.PERTURBATION)
 
 
 def test_a_detector_that_names_no_generator_is_refused():
