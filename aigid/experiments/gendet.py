@@ -110,7 +110,8 @@ def scatter(axes: Axes, features: NDArray[np.floating[Any]], kind: NDArray[Any],
         points = TSNE(random_state=seed, init="pca", perplexity=min(30, len(features) / 4)).fit_transform(features)
     for part, color in COLORS.items():
         if (kind == part).any():
-            axes.scatter(*points[kind == part].T, s=6, color=color, label=part, alpha=0.6, linewidths=0)
+            x, y = points[kind == part].T
+            axes.scatter(x, y, s=6, color=color, label=part, alpha=0.6, linewidths=0)
     axes.set(xticks=[], yticks=[])
 
 

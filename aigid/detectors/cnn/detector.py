@@ -90,9 +90,10 @@ class Cnn(BaseDetector):
 
     def features(self, samples: Samples, view: str) -> Floats:
         """Return what its last layer gets of the images in a view, (N, D) float32, NaN of an unreadable one."""
-        source, net = self._source(samples), copy.deepcopy(self.net)
+        source = self._source(samples)
+        net: Any = copy.deepcopy(self.net)  # of timm
         net.reset_classifier(0)
-        features = np.full((len(samples.table), net.num_features), np.nan, np.float32)
+        features: NDArray[np.float32] = np.full((len(samples.table), net.num_features), np.nan, np.float32)
         for images in _batches(source, samples.table, view):
             if good := [image for image in images if image.status == embeddings.OK]:
                 outputs = predict(net, source.channels(good, [view] * len(good)))
