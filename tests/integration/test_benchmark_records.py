@@ -12,7 +12,7 @@ from rich.table import Table
 from aigid.core import embeddings, manifest
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.samples import open_dataset
-from benchmarks import gendet_ablation, record
+from benchmarks import gendet_ablation, nycu, record
 from tests.helpers.embeddings import separable_rows, write_embeddings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,3 +143,29 @@ def test_a_table_has_differences_within_seeds_and_goes_on_after_a_kill(dataset, 
     low, high = table.loc["full", ["minus_untrained_low", "minus_untrained_high"]]
     assert low < table.loc["full", "minus_untrained"] < high
     assert (table.loc[gendet_ablation.UNTRAINED, ["minus_untrained_low", "minus_untrained_high"]] == 0).all()
+
+
+def test_nycus_differences_are_within_seeds() -> None:
+    """Seeds that differ by 0.2 hide a gain of 0.01 from means and deviations, not from the differences."""
+    rows = [
+        {"cell": cell, "seed": seed, "auroc": 0.9, "perturbed": 0.5, **dict.fromkeys(nycu.TESTED, 0.5)}
+        | {"clean": 0.5 + 0.2 * seed + 0.01 * (cell != "network: rgb")}
+        for cell in ("network: rgb error", "network: rgb")
+        for seed in (1, 0)
+    ]
+    table = nycu.summary(pd.DataFrame(rows))
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells["trained"] == ["network: rgb", "network: rgb error"]
+    assert cells["clean"] == ["0.600 +- 0.141", "0.610 +- 0.141"]
+    assert cells["clean - base"] == ["", "+0.010 +- 0.000"]
+    assert cells["base"] == ["", "network: rgb"]
+
+
+def test_nycus_draws_are_balanced_and_change_with_the_seed() -> None:
+    names = [(split, name) for split in nycu.IMAGES for name in ("real", "sd14") for _ in range(700)]
+    table = pd.DataFrame(names, columns=["split", "generator"]).assign(path=[f"{k}.jpg" for k in range(len(names))])
+    first, again, other = (nycu.draw(table, seed) for seed in (0, 0, 1))
+    counts = first.groupby(["split", "generator"]).size()
+    assert all(counts[split, name] == num for split, num in nycu.IMAGES.items() for name in ("real", "sd14"))
+    assert first.equals(again)
+    assert set(first["path"]) != set(other["path"])
