@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 from contextlib import suppress
@@ -19,9 +20,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
+from aigid.cli import preset
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.core.params import validate
+from aigid.core.params import load_section, validate
 from aigid.detectors import bundle
 from aigid.detectors.aeroblade import ReconstructionScorer, random
 from aigid.detectors.cnn import data, training
@@ -135,6 +137,16 @@ def test_the_cache_asks_for_room_before_anything_is_computed(dataset, vae, monke
     with pytest.raises(InputError, match=r"cache/channels: 3\.1 kB are needed there, 3\.1 kB are free$"):
         source(dataset, vae).view(dataset[1][:6], np.zeros(6, np.int64), ["clean", "blur3"])
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_docs_gigabytes_are_those_of_the_preset(tmp_path):
+    (tmp_path / "params.yaml").write_text(preset.text("defactify"))
+    settings = load_section("cnn", CnnSettings, tmp_path / "params.yaml")
+    counts = re.search(r"([\d,]+) / ([\d,]+) / [\d,]+ images in train, val", preset.text("defactify"))
+    num = sum(int(count.replace(",", "")) for count in counts.groups())
+    assert settings.views == ("clean",)
+    size = f"{num * settings.size**2 / 1e9:.0f} GB for Defactify's {num:,} at {settings.size} px"
+    assert size in (ROOT / "docs/methods/nycu.md").read_text()
 
 
 def test_a_view_is_drawn_by_epoch_and_image(dataset, vae, tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import f1_score
 from sklearn.svm import SVC
 
 from aigid.core import manifest
@@ -73,6 +74,9 @@ def test_the_class_that_is_judged_is_scikit_learns_on_every_row(tmp_path):
         unit[:600], table["generator"][:600].map(detector.classes.index)
     )
     expected = np.array(detector.classes)[svc.predict(unit[1200:])]
+    y_val = [detector.classes.index(name) for name in sets[1].generators]
+    chosen_by = f1_score(y_val, svc.predict(unit[600:1200]), average="macro")
+    assert list(detector.state["val_f1_macro"].values()) == [pytest.approx(chosen_by)]
     assert scores["predicted"].tolist() == expected.tolist()
     assert predicted_generators(scores).tolist() == expected.tolist()
     assert predicted_generators(scores.drop(columns="predicted")).tolist() != expected.tolist()
