@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
+from sklearn.metrics import log_loss
 from torch import nn
 from tqdm import tqdm
 
@@ -27,6 +28,7 @@ from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Reader, ReadRequest, ViewSpec, batches
 from aigid.generators.autoencoder_kl import folder_of, load_any, reconstruct, require_divisible
+from aigid.training import prior
 
 
 class AerobladeSettings(Settings):
@@ -159,6 +161,8 @@ def similarity(
 class Aeroblade(BaseDetector):
     """P(generated) by Platt's sigmoid of the closeness, fitted on val; its slope is not negative.
 
+    Where generated validation images are no closer, the slope is 0, every score the same, and ``logs`` say so.
+
     ``vaes`` are the autoencoders' folders, ``size`` is in px, ``latent`` says what is taken of a posterior.
     """
 
@@ -195,7 +199,10 @@ class Aeroblade(BaseDetector):
         if len(set(labels[ok].tolist())) < 2:
             raise InputError("aeroblade: split val: reals and generated images are both needed to calibrate")
         slopes, offsets = fit_platt(similarity[ok][:, None], 1 - labels[ok], 2)
-        return cls(float(slopes[0]), float(offsets[0]), distance, size, vaes)
+        fitted = cls(float(slopes[0]), float(offsets[0]), distance, size, vaes)
+        loss = log_loss(labels[ok], fitted.p_generated(similarity[ok]))
+        fitted.logs = {"calibration": prior.table([loss], prior.prior_loss(labels[ok]))}
+        return fitted
 
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return P(generated) of images, each measured once in a view."""

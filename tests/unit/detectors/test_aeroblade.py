@@ -29,6 +29,7 @@ from aigid.detectors.aeroblade import (
 )
 from aigid.detectors.samples import Samples
 from aigid.generators.autoencoder_kl import load, load_any, reconstruct
+from aigid.training import prior
 from tests.helpers.tiny_models import VAE
 
 
@@ -87,6 +88,16 @@ def test_an_autoencoders_own_images_come_back(distance):
     assert alone[12:].max() < 0
     p = Aeroblade.calibrate(found, np.array([0] * 6 + [1] * 12), distance, 8).p_generated(found)
     assert p[6:].min() > p[:6].max()
+
+
+def test_a_distance_that_tells_nothing_gives_one_score_and_says_so(distance):
+    """Fakes that are further from their reconstruction than photographs are no evidence, and are not turned around."""
+    further = np.linspace(-0.1, -0.5, 24)
+    labels = np.repeat([0, 1], 12)
+    lost, found = (Aeroblade.calibrate(closeness, labels, distance, 8) for closeness in (further, further[::-1]))
+    assert len(set(lost.p_generated(further))) == 1
+    assert not prior.has_learned(lost.logs["calibration"])
+    assert prior.has_learned(found.logs["calibration"])
 
 
 def test_published_weights_are_read_from_files_of_their_form(tmp_path):
