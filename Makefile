@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 JOBS ?= 2
-BRANCHES := cached networks experts aligned
+BRANCHES := cached networks experts aligned studies
 
 .PHONY: env lock repro test acceptance lint docs $(BRANCHES)
 
@@ -32,6 +32,8 @@ cached: STAGES = extract train_gendet_teacher $(call detect,$(call detectors,emb
 networks: STAGES = vae $(call detect,$(filter-out featdistill,$(call detectors,images)))
 experts: STAGES = train_featdistill_stage1 train_featdistill_stage2 $(call detect,featdistill) compare_featdistill
 aligned: STAGES = align train_sef embed_sef fuse_sef score@sef evaluate@sef compare_sef audit
+studies: STAGES = draw_gendet perturb
+studies: cached networks
 
 repro: env  ## what `dvc repro` alone does too, one stage after the other
 	$(BIN)/python -m aigid.core.params

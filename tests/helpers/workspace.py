@@ -49,6 +49,6 @@ def small(folder, rotations=2):
     sections["datasets"] = ["demo"]
     sections["demo"] = {"demo": sections["demo"]["demo"] | {"steps": 2, "tiles_per_photograph": 24, "width": 8}}
     sections["views"] = ["clean"]
-    sections["gendet"] |= {"num_rotations": rotations}
+    sections["gendet"] |= {"num_rotations": rotations, "student_init": "random"}
     sections["gendet"]["teacher"] |= {"epochs": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
