@@ -161,7 +161,8 @@ def train_all(folder: Path) -> float:
     samples = open_dataset(pd.read_csv(folder / "manifest.csv"), [folder / "rows.h5"])
     rates = {"batch_size": 1024, "learning_rate": 1e-4}
     once = {"epochs": 1, **rates}
-    section = {"backbone": "b", "dataset": "d", "num_rotations": 1, **rates, "teacher": once, "classifier": once}
+    teacher = once | {"num_tokens": 1}
+    section = {"backbone": "b", "dataset": "d", "num_rotations": 1, **rates, "teacher": teacher, "classifier": once}
     settings = GenDetSettings.model_validate(section)
     GenDet.fit(settings, samples.split("train"), samples.split("val"), 0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
