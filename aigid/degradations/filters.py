@@ -196,11 +196,11 @@ def match_local_energy(fake: Pixels, real: Pixels) -> Pixels:
     the bands overlap. What a generator of a few hundred steps loses of details would tell its fakes by their mean
     energy alone; those of published generators keep it (DDA calls their remaining deficit the frequency bias).
     """
-    target, image = to_float(real), to_float(fake)
+    energies, image = [_local_energy(band) for band in _split_bands(to_float(real))[0]], to_float(fake)
     for _ in range(2):
         bands, result = _split_bands(image)
-        for band, goal in zip(bands, _split_bands(target)[0], strict=True):
-            result = result + band * np.sqrt(_local_energy(goal) / _local_energy(band))
+        for band, energy in zip(bands, energies, strict=True):
+            result = result + band * np.sqrt(energy / _local_energy(band))
         image = result
     return to_uint8(image)
 

@@ -12,10 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import params
-from aigid.core.embeddings import OK
+from aigid.core.embeddings import BLOCK, OK
+from aigid.core.scores import PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
-BLOCK = 8192  # rows in memory at a time
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
 MANIFEST_COLUMNS = ("path", "label", "generator", "split")
 OPTIONAL_COLUMNS = ("source", "group")
@@ -137,10 +137,10 @@ def scores_frame(
     table = manifest[columns].reset_index(drop=True)
     table.insert(len(MANIFEST_COLUMNS), "view", view)
     table.insert(len(MANIFEST_COLUMNS) + 1, "score", to_p_generated(scores))
-    probabilities = {f"class_{name}": scores[:, number] for number, name in enumerate(classes)}
+    probabilities = {PREFIX + name: scores[:, number] for number, name in enumerate(classes)}
     table = table.assign(status=status)
     if predicted is not None:
-        table["predicted"] = np.where(table["score"].isna(), "", np.array(classes, object)[predicted])
+        table[PREDICTED] = np.where(table["score"].isna(), "", np.array(classes, object)[predicted])
     return table.assign(**probabilities)
 
 

@@ -232,13 +232,13 @@ def _log_distances(network: GenDetModel, rotations: AlternatingTraining, validat
     """Return the mean squared chord of reals, fakes and augmented fakes, and the AUROC of the mean of Eq. 4."""
     reals, fakes = validation.of(0), validation.of(1)
 
-    def chord(x: Tensor) -> Tensor:
+    def distance(x: Tensor) -> Tensor:
         return squared_cosine_distance(network.teacher(x), rotations.student(x))
 
-    chords = chord, chord, lambda x: chord(rotations.augmented(x))
+    functions = distance, distance, lambda x: distance(rotations.augmented(x))
     distances = {
         name: batched(function, x).mean().item()
-        for name, function, x in zip(DISTANCES, chords, (reals, fakes, fakes), strict=True)
+        for name, function, x in zip(DISTANCES, functions, (reals, fakes, fakes), strict=True)
     }
     scores = batched(lambda x: network.output_difference(x).mean(dim=1), validation.x)
     return distances | {"val_auroc": auroc(validation.y, scores)}
