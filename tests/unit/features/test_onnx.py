@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from aigid.core.errors import InputError
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import TorchBackbone
-from aigid.features.loaders.onnx import OnnxBackbone, choose_provider
+from aigid.features.loaders import onnx as loader
+from aigid.features.loaders.onnx import PRODUCT, OnnxBackbone, choose_provider
 from aigid.features.onnx_graph import dequantized_state
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 from tests.helpers.images import random_images
@@ -101,6 +102,28 @@ def product_graph(path, weight):
     graph = helper.make_graph(nodes, "g", [pixels], [output], [numpy_helper.from_array(weight, "weight")])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def test_the_graph_that_tells_whether_products_saturate_is_one_product_of_two_largest_pairs():
+    weight = helper.make_tensor("b", TensorProto.INT8, (2, 1), [127, 127])
+    a, c = (
+        helper.make_tensor_value_info(name, kind, shape)
+        for name, kind, shape in (("a", TensorProto.UINT8, (1, 2)), ("c", TensorProto.INT32, (1, 1)))
+    )
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "g", [a], [c], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    assert onnx.load_model_from_string(PRODUCT) == model
+
+
+@pytest.mark.parametrize("saturate", [False, True])
+def test_exact_products_are_switched_on_only_where_the_cpu_saturates(monkeypatch, file, saturate):
+    monkeypatch.setattr(loader, "products_saturate", lambda: saturate)
+    options = loader.open_session(file, None, "cpu").get_session_options()
+    try:
+        chosen = options.get_session_config_entry("session.x64quantprecision") == "1"
+    except RuntimeError:  # there is no such entry
+        chosen = False
+    assert chosen == saturate
 
 
 def test_extreme_products_of_integers_are_exact(tmp_path):
