@@ -1,4 +1,4 @@
-"""What an expert sees of the training images: the whole image degraded, then the crop; and the same crop of it clean.
+"""What an expert sees of the training images: a crop of the degraded image, or degraded; and the same crop clean.
 
 All that is random depends on the seed, the epoch and the image's content, so neither on the order of images nor on the
 number of threads.
@@ -17,8 +17,10 @@ from PIL import Image
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
+from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
+from aigid.degradations.views import policy_to_dict
 from aigid.detectors.featdistill.settings import DataSettings
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
 from aigid.images import ImageError
@@ -73,18 +75,33 @@ class TrainDataset:
         row, settings = self.images.iloc[index], self.settings
         key = (self.seed, epoch, row["sha256"])
         image = limit_long_side(_decoded(self.root / row["path"]), settings.max_long_side)
-        views = [image, image]
-        if settings.policy is not None:
-            views[1], _ = apply_policy(settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
+        views = [image, self.degrade(image, key) if settings.degrade == "image" else image]
         draw = seeding.numpy_generator("crop", *key)
         if settings.crop == "inference":
             views = [resize_and_crop(view, self.preprocess) for view in views]
         else:
             box = random_box(image.shape[0], image.shape[1], settings.min_area, draw)
             views = [crop_and_resize(view, box, self.preprocess) for view in views]
+        if settings.degrade == "crop":
+            views[1] = self.degrade(views[1], key)
         if settings.hflip and draw.random() < 0.5:
             views = [np.ascontiguousarray(view[:, ::-1]) for view in views]
         return views[0], views[1]
+
+    def degrade(self, image: Pixels, key: tuple[int, int, str]) -> Pixels:
+        """Return the image after a sample of the policy, if there is one, without the operators that are held out."""
+        policy, removed = self.settings.policy, frozenset(self.settings.held_out_operators)
+        if policy is None:
+            return image
+        rng = seeding.numpy_generator("degrade", *key)
+        return apply_policy(policy, image, rng, removed | (GEOMETRIC if self.aligned else frozenset()))[0]
+
+
+def policy_definition(settings: DataSettings) -> dict[str, object] | None:
+    """Return what the degradations of training are, which makes a checkpoint of others useless."""
+    if settings.policy is None:
+        return None
+    return policy_to_dict(settings.policy, frozenset(settings.held_out_operators))
 
 
 def limit_long_side(image: Pixels, long_side: int) -> Pixels:

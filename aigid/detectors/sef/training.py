@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers, sha256
+from aigid.degradations.views import policy_to_dict
 from aigid.detectors.sef import data
 from aigid.detectors.sef.data import Pairs
 from aigid.detectors.sef.model import Expert, base_settings, build
@@ -65,7 +66,7 @@ def fit(
     expert = build(settings, seed)
     pairs_of = [pairs.split("train") for pairs in domains.values()]
     train_pairs = PairBatches(pairs_of, settings, expert.preprocess.size, seed)
-    config = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
+    config = [REVISION, settings.model_dump(mode="json"), policy_to_dict(settings.sampling.policy), seed, expert.base]
     config += [[name, sha256(pairs.root / "manifest.csv")] for name, pairs in domains.items()]
     path, task = loop.checkpoint_path(config), training_task(expert.to(device), settings, train_pairs, domains)
     log = loop.train(plan(settings, len(train_pairs), seed), task, path)

@@ -117,7 +117,7 @@ def scores_of(dataset: str) -> pd.DataFrame:
     """Test rows of both classes for each set of a protocol, in its views."""
     sets = {"ufd": UFD_SETS, "genimage": GENIMAGE_GENERATORS, "dda": BENCHMARKS,
             "gendet_cross": ("cogview2", "stylegan", "if"), "defactify": attribution.DEFACTIFY_CLASSES[1:]}  # fmt: skip
-    views = {"genimage": protocols.GENIMAGE_VIEWS, "ntire": ("ntire_basic",), "dda": ("jpeg96",)}
+    views = {"genimage": protocols.GENIMAGE_VIEWS, "ntire": ("ntire_train",), "dda": ("jpeg96",)}
     kinds = [(view, name, label) for view in ("clean", *views.get(dataset, ())) for name in sets.get(dataset, "a")
              for label in (0, 0, 1, 1)]  # fmt: skip
     table = pd.DataFrame(kinds, columns=["view", "source", "label"])

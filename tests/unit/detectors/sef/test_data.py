@@ -29,7 +29,7 @@ def test_a_pair_becomes_six_images():
     assert (lesson(settings, ("0", 0, "b")) != made).any()
 
 
-@pytest.mark.parametrize("policy", ["dda", "ntire_basic", "featdistill_extra"])
+@pytest.mark.parametrize("policy", ["dda", "ntire_train", "featdistill_extra"])
 def test_all_members_share_crop_scale_and_augmentation(policy):
     """Two equal members stay equal whatever is drawn, noise included."""
     settings = SamplingSettings(policy=policy, **PLAIN)
