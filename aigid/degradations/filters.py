@@ -58,19 +58,24 @@ def match_jpeg_quality(fake: Pixels, quality: int | None) -> Pixels:
 def pixel_mix(real: Pixels, fake: Pixels, share: float) -> Pixels:
     """Mix a ``share`` of the fake with the rest of the real image; the mix is a fake (DDA samples U(0, 0.8)).
 
-    Both are of one size. Rounded to the nearest level; DDA's code rounds down, which makes the mix half a level darker.
+    Both are of one size. Truncated, as in DDA's code.
     """
-    assert real.shape == fake.shape
-    return to_uint8(share * to_float(fake) + (1 - share) * to_float(real))
+    return _mix(fake, real, share).astype(np.uint8)
 
 
 def dct_mix(real: Pixels, fake: Pixels, share: float) -> Pixels:
     """Mix a ``share`` of the real image's full-image DCT with the rest of the fake's (DDA samples U(0, 0.8)).
 
     The DCT is linear and the share equal for all coefficients, so the mix of transforms is the transform of the mix,
-    and none has to be computed; the share is the real image's here, and the fake's in ``pixel_mix``.
+    and none has to be computed; the share is the real image's here, and the fake's in ``pixel_mix``. Rounded.
     """
-    return pixel_mix(real, fake, 1 - share)
+    return np.rint(_mix(real, fake, share)).astype(np.uint8)
+
+
+def _mix(first: Pixels, second: Pixels, share: float) -> np.ndarray:
+    """Return levels, a ``share`` of the first and the rest of the second, float32."""
+    assert first.shape == second.shape
+    return np.float32(share) * first + np.float32(1 - share) * second
 
 
 def match_local_energy(fake: Pixels, real: Pixels) -> Pixels:

@@ -114,6 +114,20 @@ def test_a_pixel_mix_by_hand():
     assert (dct_mix(real, fake, 0.0) == fake).all()
 
 
+@pytest.mark.parametrize(
+    ("share", "in_pixels", "by_dct"),
+    [
+        (0.25, (175, 12, 77), (125, 18, 78)),
+        (0.37, (163, 14, 77), (137, 17, 78)),
+        (0.8, (120, 18, 77), (180, 12, 77)),
+    ],
+)
+def test_one_mix_is_truncated_and_the_other_rounded(share, in_pixels, by_dct):
+    real, fake = (np.full((8, 8, 3), color, np.uint8) for color in ((200, 10, 77), (100, 21, 78)))
+    assert (pixel_mix(real, fake, share) == in_pixels).all()
+    assert (dct_mix(real, fake, share) == by_dct).all()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.37, 0.8])
 def test_a_dct_mix_is_that_of_the_transforms(share):
     real, fake = crops(2, 40, 56)
@@ -123,10 +137,10 @@ def test_a_dct_mix_is_that_of_the_transforms(share):
     assert (slow != dct_mix(real, fake, share)).mean() < 0.02
 
 
-def test_a_mix_keeps_its_brightness():
+def test_a_pixel_mix_is_half_a_level_darker():
     real, fake = crops(2, 64, 64)
-    wanted = 0.6 * fake.mean() + 0.4 * real.mean()
-    assert pixel_mix(real, fake, 0.6).mean() == pytest.approx(wanted, abs=0.05)
+    assert dct_mix(real, fake, 0.4).mean() == pytest.approx(0.6 * fake.mean() + 0.4 * real.mean(), abs=0.05)
+    assert pixel_mix(real, fake, 0.61).mean() == pytest.approx(0.61 * fake.mean() + 0.39 * real.mean() - 0.5, abs=0.05)
 
 
 def test_quality_alignment():
