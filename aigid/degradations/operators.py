@@ -63,7 +63,7 @@ def apply_operators(sampled: Iterable[AppliedOperator], image: Pixels, rng: RngO
             values = to_uint8(values)
         values = OPERATORS[name](values, **step["parameters"], rng=rng)
         if name in UNIT_OPERATORS:
-            values = np.clip(values, 0, 1)
+            np.clip(values, 0, 1, out=values)
     return values if values.dtype == "uint8" else to_uint8(values)
 
 
