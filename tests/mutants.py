@@ -338,10 +338,10 @@ MUTANTS = [
     ),
     Mutant(
         SEF_SAMPLES,
-        "for kind in (0, 1) for part in",
-        "for kind in (1, 0) for part in",
-        f"{SEF_DATA}::test_a_batch_has_the_photographs_first",
-        "SEF: the order of a batch",
+        "for kind in (0, 1) for images in",
+        "for kind in (1, 0) for images in",
+        f"{SEF_DATA}::test_a_pairs_photographs_come_first",
+        "SEF: the order of a pair's images",
     ),
     Mutant(
         FILTERS,
