@@ -48,7 +48,8 @@ class PairBatches:
 
     def take(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, S, S, 3) uint8 and their labels (N,); a pair's domain changes with the epoch."""
-        return data.collate(list(self._pool.map(lambda item: self._one(epoch, int(item)), items)))
+        images = self._pool.map(lambda item: self._one(epoch, int(item)), items)
+        return np.concatenate(list(images)), data.labels(len(items), self.settings.sampling)
 
     def _one(self, epoch: int, item: int) -> np.ndarray:
         pairs = self.domains[(item + epoch) % len(self.domains)]
