@@ -1,7 +1,7 @@
-"""What an expert sees of the training images: the whole image degraded, then the crop; and the same crop of it clean.
+"""What an expert sees of the training images: the whole image degraded, then the crop; and a second view of it.
 
-All that is random depends on the seed, the epoch and the image's content, so neither on the order of images nor on the
-number of threads.
+All that is random depends on the stage, the seed, the epoch and the image's content, so neither on the order of images
+nor on the number of threads.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
-from aigid.detectors.featdistill.settings import DataSettings
+from aigid.detectors.featdistill.settings import DataSettings, SecondView
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
 from aigid.images import ImageError
 from aigid.images.decode import decode
@@ -38,23 +38,29 @@ class CropBox(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``clean`` and ``degraded`` (n, S, S, 3) uint8 of the same crops, and ``y`` (n,) int64."""
+    """``degraded`` crops (n, S, S, 3) uint8, ``y`` (n,) int64, and the ``second`` view like the first, where made."""
 
-    clean: np.ndarray
     degraded: np.ndarray
     y: np.ndarray
+    second: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class TrainDataset:
-    """A manifest's images as an expert sees them."""
+    """A manifest's images as an expert sees them in a stage.
+
+    The ``second`` view of an image is the same crop as it was (``clean``), or degraded, cropped and mirrored by draws
+    of its own (``augmented``).
+    """
 
     images: pd.DataFrame  # with path, label, sha256
     root: Path
     settings: DataSettings
     preprocess: Preprocess
     seed: int
+    stage: int
     aligned: bool = False  # no operator moves a pixel
+    second: SecondView = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,27 +70,33 @@ class TrainDataset:
         if pool is None:
             with ThreadPoolExecutor(num_workers()) as pool:
                 return self.take(epoch, indices, pool)
-        pairs = list(pool.map(lambda index: self.pair(epoch, int(index)), indices))
-        clean, degraded = (np.stack(side) for side in zip(*pairs, strict=True))
-        return Batch(clean, degraded, self.images["label"].to_numpy(np.int64)[indices])
+        views = list(pool.map(lambda index: self.views(epoch, int(index)), indices))
+        labels = self.images["label"].to_numpy(np.int64)[indices]
+        degraded, *others = (np.stack(view) for view in zip(*views, strict=True))
+        return Batch(degraded, labels, *others)
 
-    def pair(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
-        """Return one image, clean and degraded, (S, S, 3) each."""
-        row, settings = self.images.iloc[index], self.settings
-        key = (self.seed, epoch, row["sha256"])
-        image = limit_long_side(_decoded(self.root / row["path"]), settings.max_long_side)
-        views = [image, image]
-        if settings.policy is not None:
-            views[1], _ = apply_policy(settings.policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
-        draw = seeding.numpy_generator("crop", *key)
+    def views(self, epoch: int, index: int) -> list[Pixels]:
+        """Return one image degraded, and its second view if there is one, (S, S, 3) each."""
+        row = self.images.iloc[index]
+        image = limit_long_side(_decoded(self.root / row["path"]), self.settings.max_long_side)
+        key = (f"stage {self.stage}", self.seed, epoch, row["sha256"])
+        views = [self._view(image, self.settings.policy, *key)]
+        if self.second == "clean":
+            views.append(self._view(image, None, *key))
+        elif self.second == "augmented":
+            views.append(self._view(image, self.settings.policy, "second", *key))
+        return views
+
+    def _view(self, image: Pixels, policy: str | None, *key: str | int) -> Pixels:
+        settings, draw = self.settings, seeding.numpy_generator("crop", *key)
+        if policy is not None:
+            image, _ = apply_policy(policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
         if settings.crop == "inference":
-            views = [resize_and_crop(view, self.preprocess) for view in views]
+            image = resize_and_crop(image, self.preprocess)
         else:
             box = random_box(image.shape[0], image.shape[1], settings.min_area, draw)
-            views = [crop_and_resize(view, box, self.preprocess) for view in views]
-        if settings.hflip and draw.random() < 0.5:
-            views = [np.ascontiguousarray(view[:, ::-1]) for view in views]
-        return views[0], views[1]
+            image = crop_and_resize(image, box, self.preprocess)
+        return np.ascontiguousarray(image[:, ::-1]) if settings.hflip and draw.random() < 0.5 else image
 
 
 def limit_long_side(image: Pixels, long_side: int) -> Pixels:

@@ -1,7 +1,8 @@
 """What holds a student to its teacher: the distance of dense tokens, or the contrast of embeddings."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import cos, pi
 
@@ -11,14 +12,34 @@ from torch.nn import functional
 
 from aigid.detectors.featdistill.model import Expert, ExpertOutput
 from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settings
+from aigid.training import distributed
 
 EPSILON = 1e-7
 
 
+@contextmanager
+def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
+    """Yield tensors at least in float32, and compute so: in float16 small differences vanish, large exponentials end.
+
+    Half of a unit vector's digits are gone, too, where products are taken in it.
+    """
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        yield [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
+
+
 def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Return Eq. 2: the mean squared difference of patch tokens (B, T, D), over tokens and channels, then layers."""
-    layers = [functional.mse_loss(mine.float(), its.float()) for mine, its in zip(student, teacher, strict=True)]
+    layers = []
+    for pair in zip(student, teacher, strict=True):
+        with full_precision(*pair) as (mine, its):
+            layers.append(functional.mse_loss(mine, its))
     return torch.stack(layers).mean()
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the mean cross-entropy of (B, 2)."""
+    with full_precision(logits) as (logits,):
+        return functional.cross_entropy(logits, y)
 
 
 def ema_momentum(done: float, base: float, final: float) -> float:
@@ -43,8 +64,9 @@ class Projection(nn.Module):
         self.linear = nn.Linear(num_inputs, width)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Project and normalise, in float32."""
-        return functional.normalize(self.linear(embedding).float(), dim=1)
+        """Project and normalise."""
+        with full_precision(embedding) as (embedding,):
+            return functional.normalize(self.linear(embedding), dim=1)
 
 
 class ContrastiveQueue(nn.Module):
@@ -52,7 +74,8 @@ class ContrastiveQueue(nn.Module):
 
     Noise-contrastive: is a pair of embeddings of one image, or of two? Where CRD keeps an embedding for each training
     image, the queue keeps the teacher's last ``size`` (MoCo), which are the negatives. As in CRD's code the normaliser
-    of exp(s t / temperature) is estimated once, at the first batch, and the noise is uniform over the images.
+    of exp(s t / temperature) is estimated once, at the first batch, and the noise is uniform over the images. Queue and
+    normaliser are those of all processes' images.
     """
 
     queue: Tensor
@@ -69,16 +92,18 @@ class ContrastiveQueue(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the mean loss of a batch (B, width); the teacher's embeddings join the queue by ``remember``."""
-        negatives = self.queue.clone()  # as it is now: what is remembered before the way back must not change it
-        candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
-        likeness = torch.exp(candidates / self.temperature)
-        if not self.normaliser:
-            self.normaliser.copy_(likeness.detach().mean() * self.num_images)
-        likeness = likeness / self.normaliser
-        noise = self.queue.shape[0] / self.num_images
-        pair = likeness[:, 0] / (likeness[:, 0] + noise + EPSILON)
-        others = noise / (likeness[:, 1:] + noise + EPSILON)
-        return -(pair.log() + others.log().sum(dim=1)).mean()
+        with full_precision(student, teacher, self.queue) as (student, teacher, negatives):
+            candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
+            likeness = torch.exp(candidates / self.temperature)
+            if not self.normaliser:
+                mean = likeness.detach().mean()
+                distributed.all_reduce_mean([mean])
+                self.normaliser.copy_(mean * self.num_images)
+            likeness = likeness / self.normaliser
+            noise = self.queue.shape[0] / self.num_images
+            pair = likeness[:, 0] / (likeness[:, 0] + noise + EPSILON)
+            others = noise / (likeness[:, 1:] + noise + EPSILON)
+            return -(pair.log() + others.log().sum(dim=1)).mean()
 
     @torch.no_grad()
     def remember(self, teacher: Tensor) -> None:
@@ -100,7 +125,6 @@ class Distiller:
     net: nn.Module
     teacher: Expert | None = None
     layers: tuple[int, ...] = ()
-    same_view: bool = False
     term: Callable[[ExpertOutput, Tensor], Tensor] = lambda answer, pixels: answer.logits.sum() * 0
     after_step: Callable[[float], None] = lambda done: None
     extra_state: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -120,27 +144,30 @@ def _l2_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, _: 
             target = teacher.answer(pixels, settings.layers).tokens
         return settings.distill_weight * distance(answer.tokens, target)
 
-    return Distiller(expert, teacher, settings.layers, settings.teacher_view == "same", term)
+    return Distiller(expert, teacher, settings.layers, term)
 
 
 def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, num_images: int) -> Distiller:
-    device = next(expert.parameters()).device
-    mine = Projection(expert.width, settings.width).to(device)
+    kind = next(expert.parameters())  # of device and type
+    mine = Projection(expert.width, settings.width).to(kind)
     its = copy.deepcopy(mine).requires_grad_(False)
-    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(device)
+    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(kind)
+    targets: list[Tensor] = []  # of a step's passes, as they join the queue together
 
     def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
         with torch.no_grad():
             target = its(teacher.vision_encoder(pixels))
         loss: Tensor = contrast(mine(answer.embedding), target)
-        contrast.remember(target)
-        return settings.distill_weight * loss
+        targets.append(distributed.all_gather(target))
+        return settings.contrastive_weight * loss
 
     def after_step(done: float) -> None:
+        contrast.remember(torch.cat(targets))
+        targets.clear()
         share = ema_momentum(done, *settings.momentum)
         ema_update(teacher, expert, share)
         ema_update(its, mine, share)
 
     net = nn.ModuleDict({"expert": expert, "projection": mine})
     extra_state = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
-    return Distiller(net, teacher, (), settings.teacher_view == "same", term, after_step, extra_state)
+    return Distiller(net, teacher, (), term, after_step, extra_state)

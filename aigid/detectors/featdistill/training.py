@@ -2,26 +2,26 @@
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from math import cos, pi
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill.data import Batch, TrainDataset, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
-from aigid.detectors.featdistill.losses import Distiller, build_distiller
+from aigid.detectors.featdistill.losses import Distiller, build_distiller, cross_entropy
 from aigid.detectors.featdistill.model import Expert, build, p_generated
-from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerSettings, Stage2Settings
+from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerSettings, SecondView, Stage2Settings
 from aigid.features import lora
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
@@ -29,8 +29,9 @@ from aigid.metrics.classification import auroc, rank
 from aigid.training import distributed, loop, prior
 from aigid.training.loop import StepInfo, TrainConfig, TrainTask
 
-REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
+REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
 NAME = "featdistill"
+TOKENS = re.compile("embed|token|position|rel_pos|probe|latent")  # in a parameter's own name: no weight of a layer
 
 
 class StageRun:
@@ -44,11 +45,13 @@ class StageRun:
         self.preprocess: Preprocess = self.expert.backbone.preprocess
         data, self.seed = settings.data, self.expert.seed + 1000 * seed
         aligned = isinstance(self.descent, Stage2Settings) and self.descent.preserve_spatial_alignment
-        splits = {"train": data.max_images, "val": data.max_val_images}
-        self.train, self.val = (
-            TrainDataset(select_rows(manifest, split, num, seed), root, data, self.preprocess, self.seed, aligned)
-            for split, num in splits.items()
-        )
+
+        def open_split(split: str, num: int | None, second: SecondView) -> TrainDataset:
+            rows = select_rows(manifest, split, num, seed)
+            return TrainDataset(rows, root, data, self.preprocess, self.seed, stage, aligned, second)
+
+        self.train = open_split("train", data.max_images, self.descent.second)
+        self.val = open_split("val", data.max_val_images, "clean")
         self.config = {
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
@@ -86,7 +89,7 @@ def train(
             lora.enable_gradient_checkpointing(expert.vision_encoder)
         distiller = build_distiller(expert.to(device), descent, len(stage_run.train))
         with ThreadPoolExecutor(num_workers()) as pool:
-            path = loop.checkpoint_path([stage_run.config, start, os.environ.get("WORLD_SIZE", "1")])
+            path = loop.checkpoint_path([stage_run.config, start])
             log = loop.train(plan, training_task(stage_run, plan, expert, distiller, pool), path)
     if stage_run.expert.lora:
         lora.merge_parametrizations(expert.vision_encoder)
@@ -98,7 +101,7 @@ def training_task(
     stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller, pool: ThreadPoolExecutor
 ) -> TrainTask:
     """Return the task of a stage; no epoch is chosen, validation only goes into the log."""
-    optimizer = build_optimizer(expert, distiller.net, stage_run.descent)
+    optimizer = torch.optim.AdamW(parameter_groups(expert, distiller.net, stage_run.descent))
     shares = lr_schedule(plan.num_steps * plan.epochs, stage_run.descent.warmup_fraction)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
     device = next(expert.parameters()).device
@@ -127,25 +130,32 @@ def losses(
     degraded = normalize(batch.degraded, preprocess, device)
     answer = expert.answer(degraded, distiller.layers)
     y = torch.from_numpy(batch.y).to(device)
-    terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
+    terms = {"cross_entropy": cross_entropy(answer.logits, y)}
     if distiller.teacher is not None:
-        seen = degraded if distiller.same_view else normalize(batch.clean, preprocess, device)
+        seen = degraded if batch.second is None else normalize(batch.second, preprocess, device)
         terms["distillation"] = distiller.term(answer, seen)
     return terms
 
 
-def build_optimizer(expert: Expert, net: nn.Module, descent: OptimizerSettings) -> torch.optim.AdamW:
-    """Return AdamW with one rate for the encoder, and one for whatever else learns."""
-    encoder = list(expert.vision_encoder.parameters())
-    known = {id(parameter) for parameter in encoder}
-    rest = [parameter for parameter in net.parameters() if id(parameter) not in known]
-    rates = descent.encoder_learning_rate, descent.head_learning_rate
-    decays = descent.encoder_weight_decay, descent.head_weight_decay
-    groups = [
-        {"params": [value for value in parameters if value.requires_grad], "lr": rate, "weight_decay": decay}
-        for parameters, rate, decay in zip((encoder, rest), rates, decays, strict=True)
-    ]
-    return torch.optim.AdamW(groups)
+def parameter_groups(expert: Expert, net: nn.Module, descent: OptimizerSettings) -> list[dict[str, Any]]:
+    """Return AdamW's groups: of the encoder, and of whatever else learns, first what decays, then what does not.
+
+    Weights of linear layers and convolutions decay; biases, norms, scales, embeddings and tokens do not.
+    """
+    embeddings = {id(layer.weight) for layer in net.modules() if isinstance(layer, nn.Embedding)}
+    in_encoder = {id(value) for value in expert.vision_encoder.parameters()}
+    learning = [(name.rpartition(".")[2], value) for name, value in net.named_parameters() if value.requires_grad]
+    groups: list[dict[str, Any]] = []
+    for is_encoder, rate, decay in (
+        (True, descent.encoder_learning_rate, descent.encoder_weight_decay),
+        (False, descent.head_learning_rate, descent.head_weight_decay),
+    ):
+        part = [(name, value) for name, value in learning if (id(value) in in_encoder) == is_encoder]
+        free = [value.ndim < 2 or id(value) in embeddings or bool(TOKENS.search(name)) for name, value in part]
+        for is_free in (False, True):
+            values = [value for (_, value), known in zip(part, free, strict=True) if known == is_free]
+            groups.append({"params": values, "lr": rate, "weight_decay": 0.0 if is_free else decay})
+    return [group for group in groups if group["params"]]
 
 
 def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:
@@ -167,10 +177,11 @@ def validate(expert: Expert, val: TrainDataset, device: torch.device, pool: Thre
     scores: dict[str, list[np.ndarray]] = {"clean": [], "degraded": []}
     for indices in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
         batch = val.take(-1, indices, pool)
-        for view, outputs in scores.items():
-            pixels = normalize(getattr(batch, view), val.preprocess, device)
+        assert batch.second is not None
+        for view, crops in (("clean", batch.second), ("degraded", batch.degraded)):
+            pixels = normalize(crops, val.preprocess, device)
             with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                outputs.append(p_generated(expert(pixels)).cpu().numpy())
+                scores[view].append(p_generated(expert(pixels)).cpu().numpy())
     y = val.images["label"].to_numpy()
     return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(outputs))) for view, outputs in scores.items()}
 
