@@ -16,15 +16,26 @@ from aigid.images import archives
 from aigid.images.hashing import with_hashes
 
 LAYOUTS: dict[str, Layout] = {
+    "aigcdetectionbenchmark": Layout(
+        "[AIGCDetectionBenchmark/][test/]<generator>[/<class>]/{0_real,1_fake}", folders.aigcdetectionbenchmark
+    ),
     "bfree_online": Layout(
         "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names",
         tables.bfree_online,
     ),
     "chameleon": Layout("[Chameleon/][test/]{0_real,1_fake}/<image>", folders.chameleon),
     "cifake": Layout("{train,test}/{REAL,FAKE}/<image>", folders.cifake),
+    "dda_coco": Layout(
+        "DDA-COCO/<vae>/val2017/<COCO id>.jpg beside MSCOCO/val2017/<COCO id>.jpg, which are not in it", folders.drct2m
+    ),
     "defactify": Layout(defactify.PATTERN, defactify.defactify, archives=(".parquet",)),
     "drct2m": Layout(
         "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg", folders.drct2m
+    ),
+    "evalgen": Layout(
+        "[EvalGEN/]{Flux,GoT,Infinity,NOVA,OmniGen}/<image>_0.<suffix>, the first of each prompt's; no reals",
+        folders.evalgen,
+        one_class=True,
     ),
     "forensynths": Layout(
         "{train,val}/[progan/]<class>/{0_real,1_fake} and [test/]<generator>[/<class>]/{0_real,1_fake}",
@@ -115,7 +126,7 @@ def count_images(table: pd.DataFrame) -> str:
 
 
 def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:
-    if table["label"].nunique() == 1:
+    if table["label"].nunique() == 1 and not layout.one_class:
         word = "generated" if table["label"].iloc[0] else "real"
         raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.pattern}")
 

@@ -13,14 +13,14 @@ from tests.helpers.workspace import ROOT
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
     "cifake": "cd6cde58c3129d09d882dabe2cc526d93bb37c98174e772ae2f81c0348717a2f",
-    "defactify": "9f08d389829f6e305eb71aaa7127aa6c2b68a0381ef3085359637c9a586aae9b",
+    "defactify": "cb8b3ccc4f5cdb031c07eac9af9a39381f6e8b918df4efe25716b38e08f4d3e5",
     "demo": "86792980c7e0e3e87b6838f50218fad1aae95c6137a1bac76dfcf5c3d6c8c931",
     "demo_clip": "d7b12a8e328b216fb21e9d5878e134b89fd5d1cb554521192faeb4683dc82b9d",
-    "genimage": "60586a79b1b361c33902f7e4d57325a12f9ea1ac4320c375edfd6c13e1b01ffc",
-    "ntire": "4496e4568abb4c52b96addb151082474b1832b713547697a86078ec3a5ec52dd",
-    "sef13": "5a03a00274645aab711616c4e85efa9f5f4daff9c10747bae135a1835b25713f",
+    "genimage": "1d1908239735d0f8364d693d1792444bebe000e21add9421cc85a1ae1a4a628b",
+    "ntire": "2218f273933fa94b5e2c9d66ae18c62fb165adcc072bf79b7ecf706d339402a2",
+    "sef13": "39afebbb245b84b5e77d017de0611bbaee3025470a81ca0e711d0eba430cc7f2",
     "tiny": "ca02e186bb2f5d338f42ba12f90af760104a90df669e67922470bdd1ac836136",
-    "ufd": "af022c04c43ffc5d3a5505f2b1ecf01de66a029fc598fb64d13504696aa81930",
+    "ufd": "d4f39c7d1c5f64f5b05fc4b698f3ec8962d0601ccf80d3e1d4a117778e0316a1",
 }
 
 

@@ -23,6 +23,9 @@ LAION_REALS = ("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27
 REALS_BY_GENERATOR = {"guided": "imagenet"} | dict.fromkeys(LAION_REALS, "laion")
 
 
+EVALGEN_GENERATORS = ("flux", "got", "infinity", "nova", "omnigen")
+
+
 def genimage(tree: FileTree) -> Iterator[ManifestRow]:
     """Yield GenImage (Zhu et al., NeurIPS 2023): eight generators, each with ImageNet images of its own.
 
@@ -95,7 +98,7 @@ def iter_class_folders(tree: FileTree, *wrappers: str) -> Iterator[tuple[str, li
 def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
     """Yield ForenSynths, the data of CNNDetection (Wang et al., CVPR 2020): ProGAN to train on, a test set a generator.
 
-    AIGCDetectBenchmark has the same tree with further sets. Each set has its own reals: ``source`` is the set.
+    Each set has its own reals: ``source`` is the set.
     """
     for path, folders, label in iter_class_folders(tree, "dataset", "datasets", "CNN_synth_testset"):
         match folders:
@@ -103,6 +106,26 @@ def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
                 yield manifest_row(path, label, "progan", split, source="progan")
             case ["test", name, *_] | [name, *_] if name not in ("train", "val", "test", "diffusion_datasets"):
                 yield manifest_row(path, label, name, "test", source=name)
+
+
+def aigcdetectionbenchmark(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield AIGCDetectionBenchmark (Zhong et al., 2023), 17 test sets in ForenSynths' tree, each with its own reals."""
+    wrappers = ("AIGCDetectionBenchmark", "AIGCDetectBenchmark")
+    for path, folders, label in iter_class_folders(tree, *wrappers):
+        match folders:
+            case ["test", name, *_] | [name, *_] if name not in SPLITS:
+                yield manifest_row(path, label, name, "test", source=name)
+
+
+def evalgen(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield EvalGEN (DDA, Chen et al., NeurIPS 2025): images of five generators, all to test on, and no reals.
+
+    As in DDA's evaluation only those whose name ends in ``_0``, one of the twenty of a prompt.
+    """
+    for path in tree.images:
+        names = [folder for folder in path.split("/")[:-1] if folder.lower() in EVALGEN_GENERATORS]
+        if names and path.rpartition(".")[0].endswith("_0"):
+            yield manifest_row(path, 1, names[0].lower(), "test")
 
 
 def ufd(tree: FileTree) -> Iterator[ManifestRow]:

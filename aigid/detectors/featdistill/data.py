@@ -1,4 +1,4 @@
-"""What an expert sees of the training images: the whole image degraded, then the crop; and a second view of it.
+"""What an expert sees of the training images: a crop of the degraded image, or degraded; and a second view of it.
 
 All that is random depends on the stage, the seed, the epoch and the image's content, so neither on the order of images
 nor on the number of threads.
@@ -17,8 +17,10 @@ from PIL import Image
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
+from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
+from aigid.degradations.views import policy_to_dict
 from aigid.detectors.featdistill.settings import DataSettings, SecondView
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
 from aigid.images import ImageError
@@ -80,23 +82,40 @@ class TrainDataset:
         row = self.images.iloc[index]
         image = limit_long_side(_decoded(self.root / row["path"]), self.settings.max_long_side)
         key = (f"stage {self.stage}", self.seed, epoch, row["sha256"])
-        views = [self._view(image, self.settings.policy, *key)]
+        views = [self._view(image, True, *key)]
         if self.second == "clean":
-            views.append(self._view(image, None, *key))
+            views.append(self._view(image, False, *key))
         elif self.second == "augmented":
-            views.append(self._view(image, self.settings.policy, "second", *key))
+            views.append(self._view(image, True, "second", *key))
         return views
 
-    def _view(self, image: Pixels, policy: str | None, *key: str | int) -> Pixels:
+    def _view(self, image: Pixels, degraded: bool, *key: str | int) -> Pixels:
         settings, draw = self.settings, seeding.numpy_generator("crop", *key)
-        if policy is not None:
-            image, _ = apply_policy(policy, image, seeding.numpy_generator("degrade", *key), self.aligned)
+        if degraded and settings.degrade == "image":
+            image = self.degrade(image, *key)
         if settings.crop == "inference":
             image = resize_and_crop(image, self.preprocess)
         else:
             box = random_box(image.shape[0], image.shape[1], settings.min_area, draw)
             image = crop_and_resize(image, box, self.preprocess)
+        if degraded and settings.degrade == "crop":
+            image = self.degrade(image, *key)
         return np.ascontiguousarray(image[:, ::-1]) if settings.hflip and draw.random() < 0.5 else image
+
+    def degrade(self, image: Pixels, *key: str | int) -> Pixels:
+        """Return the image after a sample of the policy, if there is one, without the operators that are held out."""
+        policy, removed = self.settings.policy, frozenset(self.settings.held_out_operators)
+        if policy is None:
+            return image
+        rng = seeding.numpy_generator("degrade", *key)
+        return apply_policy(policy, image, rng, removed | (GEOMETRIC if self.aligned else frozenset()))[0]
+
+
+def policy_definition(settings: DataSettings) -> dict[str, object] | None:
+    """Return what the degradations of training are, which makes a checkpoint of others useless."""
+    if settings.policy is None:
+        return None
+    return policy_to_dict(settings.policy, frozenset(settings.held_out_operators))
 
 
 def limit_long_side(image: Pixels, long_side: int) -> Pixels:

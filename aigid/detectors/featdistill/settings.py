@@ -1,11 +1,11 @@
 """Every number of FeatDistill. What the paper does not give is chosen after its closest documented sibling (INTSIG)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from aigid.core.params import Settings
-from aigid.degradations.policies import POLICIES
+from aigid.degradations.policies import POLICIES, get_policy, refuse_unknown
 from aigid.features.backbones import BackboneSettings, LoraSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,9 +45,20 @@ class DataSettings(Settings):
     max_val_images: Count = 512  # of validation, for the log alone
     policy: Policy = "featdistill"  # a key of POLICIES in aigid/degradations/policies.py; None trains on clean images
     max_long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
+    held_out_operators: tuple[str, ...] = ()  # of the policy, which training never sees
+    degrade: Literal["image", "crop"] = "image"  # the whole image before it is cropped, or the crop
     crop: Literal["random", "inference"] = "random"  # a random part of the image, or what inference shows of it
     min_area: Share = 0.5  # share of the area that a random crop keeps at least
     hflip: bool = True  # half of the images, left to right
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Self:
+        if self.held_out_operators and self.policy is None:
+            raise ValueError("held_out_operators: there is no policy to hold them out of")
+        if self.policy is not None:
+            refuse_unknown(self.policy, self.held_out_operators)
+            get_policy(self.policy, frozenset(self.held_out_operators))
+        return self
 
 
 class OptimizerSettings(Settings):

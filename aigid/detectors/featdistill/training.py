@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.detectors.bundle import Bundle, load, save
-from aigid.detectors.featdistill.data import Batch, TrainDataset, select_rows
+from aigid.detectors.featdistill.data import Batch, TrainDataset, policy_definition, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.losses import Distiller, build_distiller, cross_entropy
 from aigid.detectors.featdistill.model import Expert, build, p_generated
@@ -56,6 +56,7 @@ class StageRun:
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
             "data": data.model_dump(mode="json"),
+            "policy": policy_definition(data),
             f"stage{stage}": self.descent.model_dump(mode="json"),
             "seed": seed,
             "images": _config_hash([self.train.images[["sha256", "label"]].to_numpy().tolist()]),
@@ -207,7 +208,7 @@ def train_stage(
     stage_run, expected = first, ""
     if start is not None:
         stage_run, expected = StageRun(settings, name, 2, manifest, root, seed), first.fingerprint
-        member = _load_stage1(start, name, expected)
+        member = _load_stage1(start, name, first)
     with distributed.process_group() as device:
         expert = build(settings.experts[name]) if start is None else member.load()
         log, checkpoint = train(stage_run, expert, device, expected)
@@ -220,11 +221,13 @@ def train_stage(
     return pd.DataFrame(log)
 
 
-def _load_stage1(folder: Path, name: str, fingerprint: str) -> EnsembleMember:
+def _load_stage1(folder: Path, name: str, first: StageRun) -> EnsembleMember:
     model = load(folder)
     members = model.detector.members if isinstance(model.detector, FeatDistill) else {}
     if list(members) != [name]:
         raise InputError(f"{folder}: holds {model.name} {', '.join(members)}, want the expert {name}")
-    if model.fingerprints != [fingerprint]:
-        raise InputError(f"{folder}: stage 1 was trained with other settings, images or seed than these; train it anew")
+    if model.fingerprints != [first.fingerprint]:
+        data, policy = (model.settings.get(key) == first.config[key] for key in ("data", "policy"))
+        reason = "an older definition of its policy" if data and not policy else "other settings, images or seed"
+        raise InputError(f"{folder}: stage 1 was trained with {reason} than these; train it anew")
     return members[name]

@@ -16,7 +16,8 @@ EXPERTS = {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}  # the doma
 class SamplingSettings(Settings):
     """How a pair becomes a batch. Shares are of the pairs."""
 
-    scales: tuple[tuple[Positive, Positive], ...] = ((0.2, 1.0), (1.0, 3.5))  # ranges; each adds the pair once more
+    # Ranges of factors; each adds the pair once more, resized by a filter of its own: there are six.
+    scales: Annotated[tuple[tuple[Positive, Positive], ...], Field(max_length=6)] = ((0.2, 1.0), (1.0, 3.5))
     policy: str = "dda"  # of the augmentation, one draw for all members
     quality: Share = 0.5  # whose fake is compressed as its photograph was
     pixel_mix: Share = 0.2
@@ -46,6 +47,7 @@ class ExpertSettings(Settings):
     accumulate_steps: Count = 4
     epochs: Count = 1
     learning_rate: Positive = 1e-4
+    lora_learning_rate: Positive | None = None  # of the adapters, where it differs; DDA's is in effect twice its head's
     t_max: Count = 1000  # steps of the cosine from the learning rate to ``eta_min``; after it, it rises again
     eta_min: Annotated[float, Field(ge=0)] = 1e-7
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -56,6 +56,28 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "BigGAN/val/other/1.png": None,
         "unknown_model/val/ai/1.png": None,
     },
+    "aigcdetectionbenchmark": {
+        "AIGCDetectionBenchmark/test/ADM/0_real/1.png": (0, "real", "test", "ADM"),
+        "AIGCDetectionBenchmark/test/progan/cat/1_fake/1.png": (1, "progan", "test", "progan"),
+        "test/sd_xl/1_fake/1.png": (1, "sd_xl", "test", "sd_xl"),
+        "whichfaceisreal/0_real/1.jpeg": (0, "real", "test", "whichfaceisreal"),
+        "train/progan/1_fake/1.png": None,
+        "0_real/1.png": None,
+    },
+    "dda_coco": {
+        "MSCOCO/val2017/000000000139.jpg": (0, "real", "test", "000000000139"),
+        "DDA-COCO/sdxl-vae/val2017/000000000139.jpg": (1, "sdxl-vae", "test", "000000000139"),
+        "DDA-COCO/FLUX.1/val2017/000000000285.jpg": (1, "FLUX.1", "test", "000000000285"),
+        "DDA-COCO/FLUX.1/000000000285.jpg": None,
+    },
+    "evalgen": {
+        "EvalGEN/Flux/12_0.jpg": (1, "flux", "test", ""),
+        "GoT/animals/a_red_fox_0.png": (1, "got", "test", ""),
+        "OmniGen/553_0.jpg": (1, "omnigen", "test", ""),
+        "EvalGEN/Flux/12_1.jpg": None,
+        "EvalGEN/Flux/12_10.jpg": None,
+        "EvalGEN/Other/12_0.jpg": None,
+    },
     "drct2m": {
         "MSCOCO/train2017/000000000009.jpg": (0, "real", "train", "000000000009"),
         "MSCOCO/val2017/000000000139.jpg": (0, "real", "test", "000000000139"),
@@ -212,7 +234,7 @@ def test_a_folder_without_images_and_one_class_are_refused(tmp_path: Path, layou
         InputError, match=rf"no image found in layout '{layout}', which looks for .*0 images and 0 other"
     ):
         index(tmp_path / "empty", layout)
-    if not any(isinstance(row, str) for row in TREES[layout].values()):
+    if not LAYOUTS[layout].one_class and not any(isinstance(row, str) for row in TREES[layout].values()):
         refusal = "no image found" if layout == "aligned_pairs" else "one class only: all [0-9]+ images are generated"
         with pytest.raises(InputError, match=refusal):
             index(write(tmp_path / "fakes", layout, 1), layout)

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.degradations.operators import GEOMETRIC
-from aigid.degradations.policies import apply_policy
+from aigid.degradations.policies import POLICIES, apply_policy
 from aigid.detectors.featdistill import data
 from aigid.detectors.featdistill.data import TrainDataset
 from aigid.detectors.featdistill.settings import DataSettings, OptimizerSettings, Stage2Settings
@@ -114,11 +115,38 @@ def test_crop_and_mirror_are_the_same_for_both_views(tmp_path):
 def test_the_policys_shares():
     """0.8 of the images, half of those by the extra operators; at most three, none that moves a pixel if aligned."""
     image = np.zeros((4, 4, 3), np.uint8)
-    drawn = [apply_policy("featdistill", image, np.random.default_rng(n), True)[1] for n in range(1500)]
+    drawn = [apply_policy("featdistill", image, np.random.default_rng(n), GEOMETRIC)[1] for n in range(1500)]
     acted = [it for it in drawn if it]
     assert len(acted) / 1500 == pytest.approx(0.8, abs=0.04)
     assert {len(it) for it in acted} == {1, 2, 3}
     assert not {step["operator"] for it in acted for step in it} & GEOMETRIC
+
+
+def test_the_crop_may_be_degraded_in_place_of_the_image(images, root):
+    numbers = np.arange(len(images))
+    whole, crop = (of(images, root, degrade=kind, hflip=False).take(0, numbers) for kind in ("image", "crop"))
+    np.testing.assert_array_equal(whole.second, crop.second)
+    assert (whole.degraded != crop.degraded).any()
+    for number, digest in enumerate(images["sha256"]):
+        rng = seeding.numpy_generator("degrade", "stage 1", 0, 0, digest)
+        np.testing.assert_array_equal(crop.degraded[number], apply_policy("featdistill", crop.second[number], rng)[0])
+
+
+def test_operators_are_held_out(images, root):
+    held_out = [name for name in POLICIES["featdistill_basic"].operators() if name != "darken"]
+    dataset = of(images, root, policy="featdistill_basic", held_out_operators=held_out, degrade="crop")
+    batch = dataset.take(0, np.arange(len(images)))
+    assert (batch.degraded <= batch.second).all()
+    assert (batch.degraded < batch.second).any()
+
+
+def test_unknown_operators_are_refused_with_those_near_them():
+    with pytest.raises(ValueError, match="unknown operator 'impulse' of featdistill; near it: impulsenoise"):
+        DataSettings(held_out_operators=["impulse"])
+    with pytest.raises(ValueError, match="no policy to hold them out of"):
+        DataSettings(policy=None, held_out_operators=["jpeg"])
+    with pytest.raises(ValueError, match="no operator is left"):
+        DataSettings(policy="ufd", held_out_operators=["gaussian_blur", "jpeg"])
 
 
 def test_boxes_keep_their_promise():

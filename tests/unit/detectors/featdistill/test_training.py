@@ -18,6 +18,7 @@ from timm.optim import param_groups_weight_decay
 
 from aigid.core import manifest as manifests
 from aigid.core.errors import InputError
+from aigid.degradations import views
 from aigid.detectors.bundle import load
 from aigid.detectors.featdistill import losses, training
 from aigid.detectors.featdistill import model as experts
@@ -212,6 +213,16 @@ def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
     with pytest.raises(InputError, match=r"clip: is not the expert clip"):
         FeatDistill.fit(both_kinds, None, None, 0, experts=tmp_path / "experts")
     assert {path.name for path in tmp_path.iterdir()} == {"experts", "cache"}
+
+
+def test_an_older_definition_of_the_policy_is_never_continued(images, root, tmp_path, monkeypatch):
+    small = settings(stage1={"epochs": 1}, data={"policy": "ufd"})
+    training.train_stage(small, "siglip", images, root, 0, tmp_path / "one")
+    before = StageRun(small, "siglip", 1, images, root, 0).fingerprint
+    monkeypatch.setattr(views, "CACHE_VERSION", views.CACHE_VERSION + 1)
+    assert StageRun(small, "siglip", 1, images, root, 0).fingerprint != before  # so no checkpoint of it is taken either
+    with pytest.raises(InputError, match=r"one: stage 1 was trained with an older definition of its policy"):
+        training.train_stage(small, "siglip", images, root, 0, tmp_path / "two", tmp_path / "one")
 
 
 def test_a_loss_that_is_no_number_names_the_step(images, root, monkeypatch):
