@@ -4,7 +4,6 @@ All that is random depends on the seed, the epoch and the image's content, so ne
 number of threads.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from pathlib import Path
@@ -16,7 +15,6 @@ from PIL import Image
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
 from aigid.detectors.featdistill.settings import DataSettings
@@ -59,12 +57,9 @@ class TrainDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, epoch: int, indices: np.ndarray, pool: ThreadPoolExecutor | None = None) -> Batch:
+    def take(self, epoch: int, indices: np.ndarray) -> Batch:
         """Return the images at ``indices`` (n,) as ``epoch`` shows them."""
-        if pool is None:
-            with ThreadPoolExecutor(num_workers()) as pool:
-                return self.take(epoch, indices, pool)
-        pairs = list(pool.map(lambda index: self.pair(epoch, int(index)), indices))
+        pairs = [self.pair(epoch, int(index)) for index in indices]
         clean, degraded = (np.stack(side) for side in zip(*pairs, strict=True))
         return Batch(clean, degraded, self.images["label"].to_numpy(np.int64)[indices])
 

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from math import cos, pi
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aigid.core.cache import checkpoint_path
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
 from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill.data import Batch, TrainDataset, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
@@ -27,7 +25,7 @@ from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
 from aigid.metrics.classification import auroc, rank
 from aigid.training import distributed, loop, prior
-from aigid.training.loop import StepInfo, TrainConfig, TrainTask
+from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 
 REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
 NAME = "featdistill"
@@ -66,8 +64,8 @@ class StageRun:
     def plan(self) -> TrainConfig:
         """Return the length of the training."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
-        sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate_steps)
-        return TrainConfig(name, self.seed, *sizes, mixed_precision=True, max_norm=descent.max_norm)
+        sizes = len(self.train), min(descent.batch_size, len(self.train)), descent.epochs
+        return TrainConfig(name, self.seed, *sizes, precision=descent.precision, max_norm=descent.max_norm)
 
 
 def train(
@@ -85,18 +83,15 @@ def train(
         if stage_run.expert.gradient_checkpointing:  # activations are computed again on the way back
             lora.enable_gradient_checkpointing(expert.vision_encoder)
         distiller = build_distiller(expert.to(device), descent, len(stage_run.train))
-        with ThreadPoolExecutor(num_workers()) as pool:
-            path = loop.checkpoint_path([stage_run.config, start, os.environ.get("WORLD_SIZE", "1")])
-            log = loop.train(plan, training_task(stage_run, plan, expert, distiller, pool), path)
+        path = checkpoint_path(plan.name, [stage_run.config, start])
+        log = loop.train(plan, training_task(stage_run, plan, expert, distiller), path)
     if stage_run.expert.lora:
         lora.merge_parametrizations(expert.vision_encoder)
     expert.eval()
     return log, path
 
 
-def training_task(
-    stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller, pool: ThreadPoolExecutor
-) -> TrainTask:
+def training_task(stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller) -> TrainTask:
     """Return the task of a stage; no epoch is chosen, validation only goes into the log."""
     optimizer = build_optimizer(expert, distiller.net, stage_run.descent)
     shares = lr_schedule(plan.num_steps * plan.epochs, stage_run.descent.warmup_fraction)
@@ -113,10 +108,10 @@ def training_task(
         optimizer,
         schedule,
         loss,
-        lambda: ({prior.COLUMN: prior_loss} | validate(expert, stage_run.val, device, pool), None),
-        lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
-        distiller.extra_state,
-        lambda at, items: stage_run.train.take(at.epoch, items, pool),
+        validation(expert, stage_run.val, {prior.COLUMN: prior_loss}),
+        after_step=lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
+        extra_state=distiller.extra_state,
+        read=stage_run.train.take,
     )
 
 
@@ -126,7 +121,7 @@ def losses(
     """Return the terms of a batch: cross-entropy of the degraded view, and distillation."""
     degraded = normalize(batch.degraded, preprocess, device)
     answer = expert.answer(degraded, distiller.layers)
-    y = torch.from_numpy(batch.y).to(device)
+    y = torch.as_tensor(batch.y).to(device, non_blocking=True)
     terms = {"cross_entropy": functional.cross_entropy(answer.logits.float(), y)}
     if distiller.teacher is not None:
         seen = degraded if distiller.same_view else normalize(batch.clean, preprocess, device)
@@ -160,19 +155,21 @@ def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:
     return share
 
 
-@torch.inference_mode()
-def validate(expert: Expert, val: TrainDataset, device: torch.device, pool: ThreadPoolExecutor) -> dict[str, float]:
-    """Return AUROC on validation, of clean and of degraded images, which are the same after every epoch."""
-    expert.eval()
-    scores: dict[str, list[np.ndarray]] = {"clean": [], "degraded": []}
-    for indices in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
-        batch = val.take(-1, indices, pool)
-        for view, outputs in scores.items():
-            pixels = normalize(getattr(batch, view), val.preprocess, device)
-            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                outputs.append(p_generated(expert(pixels)).cpu().numpy())
-    y = val.images["label"].to_numpy()
-    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(outputs))) for view, outputs in scores.items()}
+def validation(expert: Expert, val: TrainDataset, logged: Mapping[str, float]) -> Validation:
+    """Return validation by AUROC of clean and of degraded images, the same after every epoch; ``logged`` beside it."""
+    y, device = val.images["label"].to_numpy(), next(expert.parameters()).device
+
+    def predict(batch: Batch) -> Tensor:
+        expert.eval()
+        views = (normalize(pixels, val.preprocess, device) for pixels in (batch.clean, batch.degraded))
+        return torch.stack([p_generated(expert(pixels)) for pixels in views], dim=1)
+
+    def metrics(scores: np.ndarray) -> tuple[dict[str, float], None]:
+        aurocs = (auroc(rank(y, column)) for column in scores.T)
+        return {**logged, **dict(zip(("val_auroc_clean", "val_auroc_degraded"), aurocs, strict=True))}, None
+
+    item_bytes = 6 * val.preprocess.size**2
+    return Validation(len(val), item_bytes, lambda items: val.take(-1, items), predict, metrics)
 
 
 def _config_hash(config: object) -> str:
@@ -203,7 +200,7 @@ def train_stage(
         if distributed.rank():
             return None
     detector = FeatDistill({name: EnsembleMember(stage_run.expert, lambda: expert)}, half=start is not None)
-    fingerprint = first.fingerprint if start is None else loop.checkpoint_path([stage_run.config, expected]).stem
+    fingerprint = first.fingerprint if start is None else _config_hash([stage_run.config, expected])
     save(Bundle(NAME, detector, stage_run.config, [fingerprint]), out)
     checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(log)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import StageRun, lr_schedule
-from aigid.training import loop
 from aigid.training.loop import Trainer
 from tests.helpers.demo_experts import settings
 
@@ -81,14 +79,14 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
     whole = experts.build(course.expert)
     _, path = training.train(course, whole, CPU)
     path.unlink()
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    step, steps = Trainer.step, []
+    step, save, steps = Trainer.step, Trainer.save, []
+    monkeypatch.setattr(Trainer, "save", lambda self, now=False: save(self, True))
 
     def stopping(self, *it):
         steps.append(None)
         if len(steps) == 3:
             raise SystemExit
-        step(self, *it)
+        return step(self, *it)
 
     monkeypatch.setattr(Trainer, "step", stopping)
     with pytest.raises(SystemExit):
@@ -150,7 +148,7 @@ def command(folder, root, images, epochs):
     call = [sys.executable, "-m", "stages.train_featdistill", "--expert", "siglip", "--dataset", "toy"]
     call += ["--manifest", "toy.csv", "--out", "one", "--log", "log.csv"]
     # A checkpoint after every step, so that a kill finds one.
-    call[1:3] = ["-c", "import runpy, sys; from aigid.training import loop; loop.CHECKPOINT_SECONDS = 0.0; "
+    call[1:3] = ["-c", "import runpy, sys; from tests.helpers.together import save_every_step; save_every_step(); "
                  "sys.argv[0] = 'x'; runpy.run_module('stages.train_featdistill', run_name='__main__')"]  # fmt: skip
     return call, os.environ | {"PYTHONPATH": str(ROOT), "AIGID_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
@@ -204,8 +202,9 @@ def test_adapters_alone_learn_and_are_folded_in(name, blocks, images, root):
     assert all(blocks in key and key.endswith("weight") for key in encoders)
     assert any("attn" in key or "conv_pw" in key for key in encoders)
     assert changed - encoders == {f"classifier.{layer}.{part}" for layer in (0, 3) for part in ("weight", "bias")}
-    with ThreadPoolExecutor(1) as pool:
-        again = training.validate(made, course.val, CPU, pool)
+    val = training.validation(made, course.val, {})
+    with torch.inference_mode():
+        again, _ = val.metrics(val.predict(course.val.take(-1, np.arange(val.num_items))).numpy())
     assert again["val_auroc_clean"] == pytest.approx(log[-1]["val_auroc_clean"])
 
 
