@@ -1,14 +1,13 @@
 """What an expert sees of the training images: a crop of the degraded image, or degraded; and a second view of it.
 
 All that is random depends on the stage, the seed, the epoch and the image's content, so neither on the order of images
-nor on the number of threads.
+nor on the number of processes.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,11 @@ from PIL import Image
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
 from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
 from aigid.degradations.views import policy_to_dict
+from aigid.detectors.featdistill.model import DROPOUT, HIDDEN
 from aigid.detectors.featdistill.settings import DataSettings, SecondView
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
 from aigid.images import ImageError
@@ -28,6 +27,7 @@ from aigid.images.decode import decode
 
 RATIO = (3 / 4, 4 / 3)  # of a random crop, as torchvision's RandomResizedCrop has them
 MAX_TRIES = 10
+Array = Any  # (n, ...), as it is read; a tensor where it is computed with
 
 
 class CropBox(NamedTuple):
@@ -40,11 +40,15 @@ class CropBox(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``degraded`` crops (n, S, S, 3) uint8, ``y`` (n,) int64, and the ``second`` view like the first, where made."""
+    """``degraded`` crops (n, S, S, 3) uint8, ``y`` (n,) int64, and the ``second`` view like the first, where made.
 
-    degraded: np.ndarray
-    y: np.ndarray
-    second: np.ndarray | None = None
+    ``kept`` (n, HIDDEN) bool are the head's units that dropout leaves.
+    """
+
+    degraded: Array
+    y: Array
+    kept: Array
+    second: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -67,21 +71,21 @@ class TrainDataset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, epoch: int, indices: np.ndarray, pool: ThreadPoolExecutor | None = None) -> Batch:
+    def take(self, epoch: int, indices: np.ndarray) -> Batch:
         """Return the images at ``indices`` (n,) as ``epoch`` shows them."""
-        if pool is None:
-            with ThreadPoolExecutor(num_workers()) as pool:
-                return self.take(epoch, indices, pool)
-        views = list(pool.map(lambda index: self.views(epoch, int(index)), indices))
-        labels = self.images["label"].to_numpy(np.int64)[indices]
-        degraded, *others = (np.stack(view) for view in zip(*views, strict=True))
-        return Batch(degraded, labels, *others)
+        degraded, *others = (np.stack(view) for view in zip(*(self.views(epoch, i) for i in indices), strict=True))
+        draws = (seeding.numpy_generator("dropout", *self.key(epoch, index)) for index in indices)
+        kept = np.stack([draw.random(HIDDEN) >= DROPOUT for draw in draws])
+        return Batch(degraded, self.images["label"].to_numpy(np.int64)[indices], kept, *others)
+
+    def key(self, epoch: int, index: int) -> tuple[str | int, ...]:
+        """Return what decides all that is random about an image."""
+        return f"stage {self.stage}", self.seed, epoch, self.images["sha256"].iloc[index]
 
     def views(self, epoch: int, index: int) -> list[Pixels]:
         """Return one image degraded, and its second view if there is one, (S, S, 3) each."""
-        row = self.images.iloc[index]
-        image = limit_long_side(_decoded(self.root / row["path"]), self.settings.max_long_side)
-        key = (f"stage {self.stage}", self.seed, epoch, row["sha256"])
+        path, key = self.images["path"].iloc[index], self.key(epoch, index)
+        image = limit_long_side(_decoded(self.root / path), self.settings.max_long_side)
         views = [self._view(image, True, *key)]
         if self.second == "clean":
             views.append(self._view(image, False, *key))

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from aigid.detectors.featdistill.model import Expert, ExpertOutput
 from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settings
-from aigid.training import distributed
 
 EPSILON = 1e-7
 
@@ -74,8 +73,7 @@ class ContrastiveQueue(nn.Module):
 
     Noise-contrastive: is a pair of embeddings of one image, or of two? Where CRD keeps an embedding for each training
     image, the queue keeps the teacher's last ``size`` (MoCo), which are the negatives. As in CRD's code the normaliser
-    of exp(s t / temperature) is estimated once, at the first batch, and the noise is uniform over the images. Queue and
-    normaliser are those of all processes' images.
+    of exp(s t / temperature) is estimated once, at the first batch, and the noise is uniform over the images.
     """
 
     queue: Tensor
@@ -89,25 +87,28 @@ class ContrastiveQueue(nn.Module):
         self.register_buffer("queue", functional.normalize(torch.randn(size, width, generator=generator), dim=1))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
         self.register_buffer("normaliser", torch.zeros(()))
+        self._latest: tuple[Tensor, Tensor] | None = None  # the teacher's embeddings of a step, and its normaliser
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the mean loss of a batch (B, width); the teacher's embeddings join the queue by ``remember``."""
-        with full_precision(student, teacher, self.queue) as (student, teacher, negatives):
+        """Return the mean loss of a step's (B, width), which ``remember`` then puts into the queue."""
+        with full_precision(student, teacher.detach(), self.queue) as (student, teacher, negatives):
             candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
             likeness = torch.exp(candidates / self.temperature)
-            if not self.normaliser:
-                mean = likeness.detach().mean()
-                distributed.all_reduce_mean([mean])
-                self.normaliser.copy_(mean * self.num_images)
-            likeness = likeness / self.normaliser
+            first = likeness.detach().mean() * self.num_images
+            normaliser = torch.where(self.normaliser > 0, self.normaliser, first)
+            self._latest = teacher, normaliser
+            likeness = likeness / normaliser
             noise = self.queue.shape[0] / self.num_images
             pair = likeness[:, 0] / (likeness[:, 0] + noise + EPSILON)
             others = noise / (likeness[:, 1:] + noise + EPSILON)
             return -(pair.log() + others.log().sum(dim=1)).mean()
 
     @torch.no_grad()
-    def remember(self, teacher: Tensor) -> None:
-        """Put the teacher's embeddings in the place of the oldest."""
+    def remember(self) -> None:
+        """Put the teacher's embeddings of the step in the place of the oldest."""
+        assert self._latest is not None, "no step has been computed"
+        teacher, normaliser = self._latest
+        self.normaliser.copy_(normaliser)
         size = self.queue.shape[0]
         teacher = teacher[-size:]
         indices = (self.oldest + torch.arange(len(teacher), device=teacher.device)) % size
@@ -117,15 +118,19 @@ class ContrastiveQueue(nn.Module):
 
 @dataclass(frozen=True)
 class Distiller:
-    """What is trained (``net``), its teacher, and the loss ``term`` of student's answer and teacher's pixels.
+    """What is trained (``net``), its teacher, and what is compared.
 
-    ``after_step`` gets the share of all steps that are done; ``extra_state`` is the teacher's part of a checkpoint.
+    ``features`` gives the student's and the teacher's, (B, ...) each, of the student's answer and the teacher's pixels;
+    ``term`` is the loss of these, of the ``whole_step`` at once or a mean over images. ``after_step`` gets the share of
+    all steps that are done; ``extra_state`` is the teacher's part of a checkpoint.
     """
 
     net: nn.Module
     teacher: Expert | None = None
     layers: tuple[int, ...] = ()
-    term: Callable[[ExpertOutput, Tensor], Tensor] = lambda answer, pixels: answer.logits.sum() * 0
+    features: Callable[[ExpertOutput, Tensor], tuple[Tensor, ...]] = lambda answer, pixels: ()
+    term: Callable[[Sequence[Tensor]], Tensor] = lambda features: torch.zeros(())
+    whole_step: bool = False
     after_step: Callable[[float], None] = lambda done: None
     extra_state: Mapping[str, nn.Module] = field(default_factory=dict)
 
@@ -139,12 +144,16 @@ def build_distiller(expert: Expert, descent: OptimizerSettings, num_images: int)
 
 
 def _l2_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, _: int) -> Distiller:
-    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            target = teacher.answer(pixels, settings.layers).tokens
-        return settings.distill_weight * distance(answer.tokens, target)
+    num = len(settings.layers)
 
-    return Distiller(expert, teacher, settings.layers, term)
+    def features(answer: ExpertOutput, pixels: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return *answer.tokens, *teacher.answer(pixels, settings.layers).tokens
+
+    def term(features: Sequence[Tensor]) -> Tensor:
+        return settings.distill_weight * distance(features[:num], features[num:])
+
+    return Distiller(expert, teacher, settings.layers, features, term)
 
 
 def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, num_images: int) -> Distiller:
@@ -152,22 +161,22 @@ def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Sett
     mine = Projection(expert.width, settings.width).to(kind)
     its = copy.deepcopy(mine).requires_grad_(False)
     contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(kind)
-    targets: list[Tensor] = []  # of a step's passes, as they join the queue together
 
-    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
+    def features(answer: ExpertOutput, pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             target = its(teacher.vision_encoder(pixels))
-        loss: Tensor = contrast(mine(answer.embedding), target)
-        targets.append(distributed.all_gather(target))
+        return mine(answer.embedding), target
+
+    def term(features: Sequence[Tensor]) -> Tensor:
+        loss: Tensor = contrast(*features)
         return settings.contrastive_weight * loss
 
     def after_step(done: float) -> None:
-        contrast.remember(torch.cat(targets))
-        targets.clear()
+        contrast.remember()
         share = ema_momentum(done, *settings.momentum)
         ema_update(teacher, expert, share)
         ema_update(its, mine, share)
 
     net = nn.ModuleDict({"expert": expert, "projection": mine})
     extra_state = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
-    return Distiller(net, teacher, (), term, after_step, extra_state)
+    return Distiller(net, teacher, (), features, term, True, after_step, extra_state)

@@ -7,14 +7,12 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aigid.core import seeding
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import checkpoints, vit
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import load_encoder
-from aigid.training import distributed
 
 HIDDEN, DROPOUT, CLASSES = 256, 0.3, 2  # of the head; class 1 is generated
 HEAD_FILE = "classifier."
@@ -48,26 +46,19 @@ class Expert(nn.Module):
         vit.freeze_batch_norms(self.vision_encoder)
         return self
 
-    def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
-        """Return logits, and what they come from."""
+    def answer(self, pixels: Tensor, layers: Sequence[int] = (), kept: Tensor | None = None) -> ExpertOutput:
+        """Return logits, and what they come from; ``kept`` (B, HIDDEN), where given, is dropout's draw."""
         with vit.capture_tokens(self.vision_encoder, layers) as tokens:
             embedding = self.vision_encoder(pixels)
-        return ExpertOutput(self.classifier(embedding), embedding, tokens)
-
-
-class BatchDropout(nn.Dropout):
-    """Dropout whose mask is drawn for all processes' images at once: their number changes that of no image."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        total = x.new_ones(distributed.world_size() * len(x), *x.shape[1:])
-        return x * distributed.per_rank(functional.dropout(total, self.p))
+        if kept is None:
+            return ExpertOutput(self.classifier(embedding), embedding, tokens)
+        hidden = self.classifier[:2](embedding) * kept / (1 - DROPOUT)
+        return ExpertOutput(self.classifier[3](hidden), embedding, tokens)
 
 
 def head(width: int) -> nn.Sequential:
     """(B, width) to (B, 2)."""
-    return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), BatchDropout(DROPOUT), nn.Linear(HIDDEN, CLASSES))
+    return nn.Sequential(nn.Linear(width, HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(HIDDEN, CLASSES))
 
 
 def build(settings: ExpertSettings) -> Expert:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from aigid.core.params import Settings
+from aigid.core.params import Precision, Settings
 from aigid.degradations.policies import POLICIES, get_policy, refuse_unknown
 from aigid.features.backbones import BackboneSettings, LoraSettings
 
@@ -66,7 +66,7 @@ class OptimizerSettings(Settings):
 
     epochs: Count = 2
     batch_size: Count = 128
-    accumulate_steps: Count = 1  # passes to a step
+    precision: Precision = "auto"
     encoder_learning_rate: Positive = 1e-5
     head_learning_rate: Positive = 1e-4
     encoder_weight_decay: Annotated[float, Field(ge=0)] = 0.05

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from aigid.core.cache import checkpoint_path
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
 from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill.data import Batch, TrainDataset, policy_definition, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
@@ -27,7 +26,7 @@ from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
 from aigid.metrics.classification import auroc, rank
 from aigid.training import distributed, loop, prior
-from aigid.training.loop import StepInfo, TrainConfig, TrainTask
+from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 
 REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
 NAME = "featdistill"
@@ -67,11 +66,12 @@ class StageRun:
         """Of all that decides what comes of stage 1; of stage 2 together with its start."""
         return _config_hash(self.config)
 
-    def plan(self) -> TrainConfig:
-        """Return the length of the training."""
+    def plan(self, whole_step: bool = False) -> TrainConfig:
+        """Return the length of the training, whose loss is of the ``whole_step`` at once or of each image alone."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
-        sizes = (len(self.train), min(descent.batch_size, len(self.train)), descent.epochs, descent.accumulate_steps)
-        return TrainConfig(name, self.seed, *sizes, mixed_precision=True, max_norm=descent.max_norm)
+        size = min(descent.batch_size, len(self.train))
+        sizes = len(self.train), size, descent.epochs, size if whole_step else 1
+        return TrainConfig(name, self.seed, *sizes, precision=descent.precision, max_norm=descent.max_norm)
 
 
 def train(
@@ -81,61 +81,64 @@ def train(
 
     In stage 2 the expert as it comes is the teacher; ``start`` is the fingerprint of its stage 1.
     """
-    plan, descent = stage_run.plan(), stage_run.descent
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
+        torch.manual_seed(stage_run.seed)
         if stage_run.expert.lora:
-            lora.inject(expert.vision_encoder, stage_run.expert.lora, plan.seed)
+            lora.inject(expert.vision_encoder, stage_run.expert.lora, stage_run.seed)
         if stage_run.expert.gradient_checkpointing:  # activations are computed again on the way back
             lora.enable_gradient_checkpointing(expert.vision_encoder)
-        distiller = build_distiller(expert.to(device), descent, len(stage_run.train))
-        with ThreadPoolExecutor(num_workers()) as pool:
-            path = loop.checkpoint_path([stage_run.config, start])
-            log = loop.train(plan, training_task(stage_run, plan, expert, distiller, pool), path)
+        distiller = build_distiller(expert.to(device), stage_run.descent, len(stage_run.train))
+        plan = stage_run.plan(distiller.whole_step)
+        path = checkpoint_path(plan.name, [stage_run.config, start])
+        log = loop.train(plan, training_task(stage_run, plan, expert, distiller), path)
     if stage_run.expert.lora:
         lora.merge_parametrizations(expert.vision_encoder)
     expert.eval()
     return log, path
 
 
-def training_task(
-    stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller, pool: ThreadPoolExecutor
-) -> TrainTask:
+def training_task(stage_run: StageRun, plan: TrainConfig, expert: Expert, distiller: Distiller) -> TrainTask:
     """Return the task of a stage; no epoch is chosen, validation only goes into the log."""
     optimizer = torch.optim.AdamW(parameter_groups(expert, distiller.net, stage_run.descent))
     shares = lr_schedule(plan.num_steps * plan.epochs, stage_run.descent.warmup_fraction)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shares)
-    device = next(expert.parameters()).device
     prior_loss = prior.prior_loss(stage_run.train.images["label"])
 
-    def loss(at: StepInfo, batch: Batch) -> Mapping[str, Tensor]:
-        expert.train()
-        return losses(expert, distiller, batch, stage_run.preprocess, device)
+    def outputs(at: StepInfo, batch: Batch) -> tuple[Tensor, ...]:
+        return forward(expert.train(), distiller, batch, stage_run.preprocess)
+
+    def loss(at: StepInfo, results: Sequence[Tensor]) -> dict[str, Tensor]:
+        return losses(distiller, *results)
 
     return TrainTask(
         distiller.net,
         optimizer,
         schedule,
-        loss,
-        lambda: ({prior.COLUMN: prior_loss} | validate(expert, stage_run.val, device, pool), None),
-        lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
-        distiller.extra_state,
-        lambda at, items: stage_run.train.take(at.epoch, items, pool),
+        loss if distiller.whole_step else lambda at, batch: loss(at, outputs(at, batch)),
+        validation(expert, stage_run.val, {prior.COLUMN: prior_loss}),
+        outputs if distiller.whole_step else None,
+        after_step=lambda at: distiller.after_step(at.progress + 1 / (plan.num_steps * plan.epochs)),
+        extra_state=distiller.extra_state,
+        read=stage_run.train.take,
     )
 
 
-def losses(
-    expert: Expert, distiller: Distiller, batch: Batch, preprocess: Preprocess, device: torch.device
-) -> dict[str, Tensor]:
-    """Return the terms of a batch: cross-entropy of the degraded view, and distillation."""
+def forward(expert: Expert, distiller: Distiller, batch: Batch, preprocess: Preprocess) -> tuple[Tensor, ...]:
+    """Return logits of the degraded view, labels, and the features that are compared."""
+    device = next(expert.parameters()).device
+    y, kept = (torch.as_tensor(field).to(device, non_blocking=True) for field in (batch.y, batch.kept))
     degraded = normalize(batch.degraded, preprocess, device)
-    answer = expert.answer(degraded, distiller.layers)
-    y = torch.from_numpy(batch.y).to(device)
-    terms = {"cross_entropy": cross_entropy(answer.logits, y)}
-    if distiller.teacher is not None:
-        seen = degraded if batch.second is None else normalize(batch.second, preprocess, device)
-        terms["distillation"] = distiller.term(answer, seen)
-    return terms
+    answer = expert.answer(degraded, distiller.layers, kept)
+    if distiller.teacher is None:
+        return answer.logits, y
+    seen = degraded if batch.second is None else normalize(batch.second, preprocess, device)
+    return answer.logits, y, *distiller.features(answer, seen)
+
+
+def losses(distiller: Distiller, logits: Tensor, y: Tensor, *features: Tensor) -> dict[str, Tensor]:
+    """Return the terms of what ``forward`` gave: cross-entropy, and distillation."""
+    terms = {"cross_entropy": cross_entropy(logits, y.long())}
+    return terms if distiller.teacher is None else terms | {"distillation": distiller.term(features)}
 
 
 def parameter_groups(expert: Expert, net: nn.Module, descent: OptimizerSettings) -> list[dict[str, Any]]:
@@ -171,20 +174,22 @@ def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:
     return share
 
 
-@torch.inference_mode()
-def validate(expert: Expert, val: TrainDataset, device: torch.device, pool: ThreadPoolExecutor) -> dict[str, float]:
-    """Return AUROC on validation, of clean and of degraded images, which are the same after every epoch."""
-    expert.eval()
-    scores: dict[str, list[np.ndarray]] = {"clean": [], "degraded": []}
-    for indices in np.array_split(np.arange(len(val)), -(-len(val) // 64)):
-        batch = val.take(-1, indices, pool)
+def validation(expert: Expert, val: TrainDataset, logged: Mapping[str, float]) -> Validation:
+    """Return validation by AUROC of clean and of degraded images, the same after every epoch; ``logged`` beside it."""
+    y, device = val.images["label"].to_numpy(), next(expert.parameters()).device
+
+    def predict(batch: Batch) -> Tensor:
+        expert.eval()
         assert batch.second is not None
-        for view, crops in (("clean", batch.second), ("degraded", batch.degraded)):
-            pixels = normalize(crops, val.preprocess, device)
-            with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                scores[view].append(p_generated(expert(pixels)).cpu().numpy())
-    y = val.images["label"].to_numpy()
-    return {f"val_auroc_{view}": auroc(rank(y, np.concatenate(outputs))) for view, outputs in scores.items()}
+        views = (normalize(pixels, val.preprocess, device) for pixels in (batch.second, batch.degraded))
+        return torch.stack([p_generated(expert(pixels)) for pixels in views], dim=1)
+
+    def metrics(scores: np.ndarray) -> tuple[dict[str, float], None]:
+        aurocs = (auroc(rank(y, column)) for column in scores.T)
+        return {**logged, **dict(zip(("val_auroc_clean", "val_auroc_degraded"), aurocs, strict=True))}, None
+
+    item_bytes = 6 * val.preprocess.size**2
+    return Validation(len(val), item_bytes, lambda items: val.take(-1, items), predict, metrics)
 
 
 def _config_hash(config: object) -> str:
@@ -215,7 +220,7 @@ def train_stage(
         if distributed.rank():
             return None
     detector = FeatDistill({name: EnsembleMember(stage_run.expert, lambda: expert)}, half=start is not None)
-    fingerprint = first.fingerprint if start is None else loop.checkpoint_path([stage_run.config, expected]).stem
+    fingerprint = first.fingerprint if start is None else _config_hash([stage_run.config, expected])
     save(Bundle(NAME, detector, stage_run.config, [fingerprint]), out)
     checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(log)

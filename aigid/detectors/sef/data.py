@@ -113,6 +113,11 @@ def collate(pairs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return images, np.repeat([0, 1], len(images) // 2)
 
 
+def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
+    """Return labels (N,) int64 of the images of so many pairs of ``make_batch``, one pair after the other."""
+    return np.tile(np.repeat([0, 1], 1 + len(settings.scales)), num_pairs)
+
+
 def augment_fake(
     real: np.ndarray, fake: np.ndarray, quality: int | None, settings: SamplingSettings, rng: np.random.Generator
 ) -> np.ndarray:

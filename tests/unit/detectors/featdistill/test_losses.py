@@ -20,12 +20,17 @@ def test_the_distance_by_hand():
     assert losses.distance([student, student], [teacher, student]) == pytest.approx((4 + 9) / 4 / 2)
 
 
+def term_of(taught, answer, pixels):
+    """The term of the student's answer and what the teacher sees."""
+    return taught.term(taught.features(answer, pixels))
+
+
 def test_a_student_like_its_teacher_has_nothing_to_learn():
     made = experts.build(expert()).eval()
     taught = build_distiller(made, Stage2Settings(layers=(-1, 0)), 10)
     pixels = torch.randn(2, 3, 16, 16)
-    assert taught.term(made.answer(pixels, taught.layers), pixels) == 0
-    assert taught.term(made.answer(pixels + 1, taught.layers), pixels) > 0
+    assert term_of(taught, made.answer(pixels, taught.layers), pixels) == 0
+    assert term_of(taught, made.answer(pixels + 1, taught.layers), pixels) > 0
 
 
 def test_gradients_reach_every_layer_of_the_student_and_none_of_the_teacher():
@@ -34,7 +39,7 @@ def test_gradients_reach_every_layer_of_the_student_and_none_of_the_teacher():
     taught = build_distiller(made, Stage2Settings(), 10)
     pixels = torch.randn(2, 3, 16, 16)
     answer = made.answer(pixels + 0.1 * torch.randn(2, 3, 16, 16), taught.layers)
-    (taught.term(answer, pixels) + answer.logits[:, 0].mean()).backward()
+    (term_of(taught, answer, pixels) + answer.logits[:, 0].mean()).backward()
     for name, value in made.named_parameters():
         assert value.grad is not None, name
         if not name.endswith("k_proj.bias"):  # which attention does not feel
@@ -54,7 +59,7 @@ def test_each_term_has_its_weight_and_its_sign():
             made = experts.build(expert()).eval()
             taught = build_distiller(made, Stage2Settings(mode=mode, queue=8, **weights), 10)
             pixels = torch.randn(2, 2, 3, 16, 16)
-            found.append(taught.term(made.answer(pixels[0], taught.layers), pixels[1]).item())
+            found.append(term_of(taught, made.answer(pixels[0], taught.layers), pixels[1]).item())
         assert found[0] > 0
         assert found == [found[0], pytest.approx(2 * found[0]), found[0]]
     default = Stage2Settings()
@@ -77,7 +82,7 @@ def test_descending_the_term_brings_the_student_to_its_teacher(mode):
             away = losses.distance(mine.tokens, its.tokens), losses.distance([mine.embedding], [its.embedding])
             found.append(float(away[mode == "crd_ema"]))
         optimizer.zero_grad()
-        taught.term(made.answer(pixels, taught.layers), pixels).backward()
+        term_of(taught, made.answer(pixels, taught.layers), pixels).backward()
         optimizer.step()
     assert found[-1] < 0.8 * found[0]
 
@@ -120,17 +125,23 @@ def test_the_contrast_equals_a_slow_reference():
     normaliser = float((pairs / 0.3).exp().mean()) * 50
     expected = slow_contrast(*unit, contrast.queue, 0.3, 50, normaliser)
     assert contrast(*unit).item() == pytest.approx(expected, rel=1e-4)
-    contrast.remember(unit[1])
+    assert contrast(*unit).item() == pytest.approx(expected, rel=1e-4)  # a step done again changes nothing
+    contrast.remember()
     again = slow_contrast(*unit, contrast.queue, 0.3, 50, normaliser)  # the normaliser stays
     assert contrast(*unit).item() == pytest.approx(again, rel=1e-4)
 
 
 def test_the_queue_forgets_the_oldest():
     contrast = losses.ContrastiveQueue(size=5, width=1, temperature=1, num_images=5)
-    for start in (0, 2, 4):
-        contrast.remember(torch.tensor([[start], [start + 1]], dtype=torch.float32))
+
+    def remember(*values):
+        contrast(torch.ones(len(values), 1), torch.tensor(values)[:, None])
+        contrast.remember()
+
+    for start in (0.0, 2.0, 4.0):
+        remember(start, start + 1)
     assert contrast.queue.flatten().tolist() == [5, 1, 2, 3, 4]
-    contrast.remember(torch.arange(7.0)[:, None])
+    remember(*map(float, range(7)))
     assert sorted(contrast.queue.flatten().tolist()) == [2, 3, 4, 5, 6]
 
 
@@ -206,7 +217,7 @@ def test_a_mixed_step_of_either_mode_is_finite_and_near_that_of_full_precision(m
         optimizer = torch.optim.SGD(taught.net.parameters())
         with torch.autocast("cpu", dtype, enabled=mixed):
             answer = made.answer(pixels[0], taught.layers)
-            terms = losses.cross_entropy(answer.logits, torch.arange(4) % 2), taught.term(answer, pixels[1])
+            terms = losses.cross_entropy(answer.logits, torch.arange(4) % 2), term_of(taught, answer, pixels[1])
         assert {term.dtype for term in terms} == {torch.float32}
         scaler.scale(sum(terms)).backward()
         scaler.unscale_(optimizer)

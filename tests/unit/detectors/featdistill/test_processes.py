@@ -45,13 +45,15 @@ def read(folder, rank=0):
     return torch.load(folder / f"{rank}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("at_once", [None, 1], ids=["whole shares", "image by image"])
 @pytest.mark.parametrize(("stage", "changes"), STAGES, ids=IDS)
-def test_two_processes_equal_one(stage, changes, accumulate, images, root, tmp_path, monkeypatch):
+def test_two_processes_equal_one(stage, changes, at_once, images, root, tmp_path, monkeypatch):
+    """Steps of five images cannot be shared evenly; the one process takes each step at once."""
     for num in (1, 2):
         monkeypatch.setenv("AIGID_CACHE", str(tmp_path / f"cache {num}"))
-        given = images, root, stage, changes | {"accumulate_steps": accumulate}, tmp_path / str(num)
-        together(num, _train, *given)
+        if at_once and num > 1:
+            monkeypatch.setenv("AIGID_BATCH", str(at_once))
+        together(num, _train, images, root, stage, changes | {"batch_size": 5}, tmp_path / str(num))
     alone, first, second = read(tmp_path / "1"), read(tmp_path / "2"), read(tmp_path / "2", 1)
     torch.testing.assert_close(first["weights"], second["weights"], atol=0, rtol=0)
     assert_equal_runs(first, alone)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import DataSettings, ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import StageRun, lr_schedule
 from aigid.features.encoder import normalize
-from aigid.training import loop
 from aigid.training.loop import Trainer
 from tests.helpers.demo_experts import settings
 
@@ -54,19 +52,25 @@ def test_stage_1_learns_and_stage_2_keeps_what_it_learnt(images, root, tmp_path)
 
 
 def test_stages_take_images_in_another_order(images, root, monkeypatch):
-    orders, take = {1: [], 2: []}, TrainDataset.take
+    """Nothing is sampled of an image, so that it is known by its bytes."""
+    orders, plain, forward = [], {"policy": None, "crop": "inference", "hflip": False}, training.forward
     monkeypatch.setattr(
-        TrainDataset,
-        "take",
-        lambda self, epoch, indices, pool: (
-            orders[self.stage].extend(indices.tolist() if epoch >= 0 else []) or take(self, epoch, indices, pool)
+        training,
+        "forward",
+        lambda expert, distiller, batch, how: (
+            orders[-1].extend(crop.numpy().tobytes() for crop in batch.degraded)
+            or forward(expert, distiller, batch, how)
         ),
     )
-    for stage in orders:
-        course = StageRun(settings(**{f"stage{stage}": {"epochs": 1}}), "siglip", stage, images, root, 0)
-        training.train(course, experts.build(course.expert), CPU)
-    assert sorted(orders[1]) == sorted(orders[2]) == list(range(24))
-    assert sum(map(int.__eq__, orders[1], orders[2])) < 8
+    for stage in (1, 1, 2):
+        orders.append([])
+        course = StageRun(settings(data=plain, **{f"stage{stage}": {"epochs": 1}}), "siglip", stage, images, root, 0)
+        training.train(course, experts.build(course.expert), CPU)[1].unlink()
+    first, again, second = orders
+    assert len(set(first)) == 24
+    assert first == again
+    assert sorted(first) == sorted(second)
+    assert sum(map(bytes.__eq__, first, second)) < 8
 
 
 @pytest.mark.parametrize("mode", ["l2", "crd_ema", "none"])
@@ -80,7 +84,7 @@ def test_the_teacher_sees_the_view_that_the_settings_name(mode, view, images, ro
         if net is not None:
             net.vision_encoder.register_forward_pre_hook(lambda _, given, who=who: seen.update({who: given[0]}))
     batch = course.train.take(0, np.arange(8))
-    training.losses(made, taught, batch, course.preprocess, CPU)
+    training.forward(made, taught, batch, course.preprocess)
     expected = {"student": batch.degraded}
     if mode != "none":
         expected["teacher"] = batch.degraded if (mode, view) == ("l2", "same") else batch.second
@@ -126,14 +130,14 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
     whole = experts.build(course.expert)
     _, path = training.train(course, whole, CPU)
     path.unlink()
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    step, steps = Trainer.step, []
+    step, save, steps = Trainer.step, Trainer.save, []
+    monkeypatch.setattr(Trainer, "save", lambda self, now=False: save(self, True))
 
     def stopping(self, *it):
         steps.append(None)
         if len(steps) == 3:
             raise SystemExit
-        step(self, *it)
+        return step(self, *it)
 
     monkeypatch.setattr(Trainer, "step", stopping)
     with pytest.raises(SystemExit):
@@ -245,7 +249,7 @@ def command(folder, root, images, epochs):
     call = [sys.executable, "-m", "stages.train_featdistill", "--expert", "siglip", "--dataset", "toy"]
     call += ["--manifest", "toy.csv", "--out", "one", "--log", "log.csv"]
     # A checkpoint after every step, so that a kill finds one.
-    call[1:3] = ["-c", "import runpy, sys; from aigid.training import loop; loop.CHECKPOINT_SECONDS = 0.0; "
+    call[1:3] = ["-c", "import runpy, sys; from tests.helpers.together import save_every_step; save_every_step(); "
                  "sys.argv[0] = 'x'; runpy.run_module('stages.train_featdistill', run_name='__main__')"]  # fmt: skip
     return call, os.environ | {"PYTHONPATH": str(ROOT), "AIGID_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
@@ -299,8 +303,9 @@ def test_adapters_alone_learn_and_are_folded_in(name, blocks, images, root):
     assert all(blocks in key and key.endswith("weight") for key in encoders)
     assert any("attn" in key or "conv_pw" in key for key in encoders)
     assert changed - encoders == {f"classifier.{layer}.{part}" for layer in (0, 3) for part in ("weight", "bias")}
-    with ThreadPoolExecutor(1) as pool:
-        again = training.validate(made, course.val, CPU, pool)
+    val = training.validation(made, course.val, {})
+    with torch.inference_mode():
+        again, _ = val.metrics(val.predict(course.val.take(-1, np.arange(val.num_items))).numpy())
     assert again["val_auroc_clean"] == pytest.approx(log[-1]["val_auroc_clean"])
 
 
