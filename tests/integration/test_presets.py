@@ -13,14 +13,14 @@ from tests.helpers.workspace import ROOT
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
     "cifake": "133aef9c6e5bac7a211142c6ff74f92db6ccb79ab42b7bd7c97c34efe321c5f2",
-    "defactify": "f994f132825bfe49a0e2c29296ace03d0a473e6a5544aed25e3596983a6f2b32",
+    "defactify": "60ff2eb80227cb3f4a34acdf8333a54b383f4f2029b7a14e01331fdd4c633ec4",
     "demo": "8e6a3bc9e0a3bcb79128f294e28e5239f29e9948cb5c8e5636a5dcf124ce182a",
     "demo_clip": "8dc3dc299b67ffc5ce4043e67b698f500c5c33828968a7178eee9a9ec7338f7c",
-    "genimage": "faf19a14253d307a89f9297a088733d9e12ef368dd801b798ca155873be7c06a",
-    "ntire": "0b8af97bdbc0d1b7fb80e08b886227caaff1e326a3bb987b6f5dad3eca3c7003",
-    "sef13": "4d1e5de441976a46eb04fed8128a32b2acf2a058b726a59a105b1f8c031c1fc2",
+    "genimage": "eb0982a124d27e7a50cbf1fac8fd208eb15d2711af31ef476980f36d09199f78",
+    "ntire": "eae88d4b2562950d2fe984feba2f89effac2aec9890ae901c9125ea0841efe5b",
+    "sef13": "851e6c5d2caed8507cccfb0941386928d3787c490628c33c62b60e42923af3f8",
     "tiny": "51c9c7ac4a96075fa7a2611cf5f4d5ddd0fb07500ae645271aba9653b69cdafb",
-    "ufd": "6334f236a4633046e2f2fdf801666ab530e61094dc3d4fa096bec221fb832021",
+    "ufd": "cbf000db65b75c4d34e27fd6ca3c6ba1d44e639126ccfd0c97cfc9356599188a",
 }
 
 

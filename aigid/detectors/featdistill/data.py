@@ -42,12 +42,12 @@ class CropBox(NamedTuple):
 class Batch(NamedTuple):
     """``degraded`` crops (n, S, S, 3) uint8, ``y`` (n,) int64, and the ``second`` view like the first, where made.
 
-    ``kept`` (n, HIDDEN) bool are the head's units that dropout leaves.
+    ``dropout_mask`` (n, HIDDEN) bool are the head's units that dropout leaves.
     """
 
     degraded: Array
     y: Array
-    kept: Array
+    dropout_mask: Array
     second: Array | None = None
 
 
@@ -75,8 +75,8 @@ class TrainDataset:
         """Return the images at ``indices`` (n,) as ``epoch`` shows them."""
         degraded, *others = (np.stack(view) for view in zip(*(self.views(epoch, i) for i in indices), strict=True))
         draws = (seeding.numpy_generator("dropout", *self.key(epoch, index)) for index in indices)
-        kept = np.stack([draw.random(HIDDEN) >= DROPOUT for draw in draws])
-        return Batch(degraded, self.images["label"].to_numpy(np.int64)[indices], kept, *others)
+        dropout_mask = np.stack([draw.random(HIDDEN) >= DROPOUT for draw in draws])
+        return Batch(degraded, self.images["label"].to_numpy(np.int64)[indices], dropout_mask, *others)
 
     def key(self, epoch: int, index: int) -> tuple[str | int, ...]:
         """Return what decides all that is random about an image."""

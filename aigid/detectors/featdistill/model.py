@@ -46,13 +46,13 @@ class Expert(nn.Module):
         vit.freeze_batch_norms(self.vision_encoder)
         return self
 
-    def answer(self, pixels: Tensor, layers: Sequence[int] = (), kept: Tensor | None = None) -> ExpertOutput:
-        """Return logits, and what they come from; ``kept`` (B, HIDDEN), where given, is dropout's draw."""
+    def answer(self, pixels: Tensor, layers: Sequence[int] = (), dropout_mask: Tensor | None = None) -> ExpertOutput:
+        """Return logits, and what they come from; ``dropout_mask`` (B, HIDDEN), where given, is dropout's draw."""
         with vit.capture_tokens(self.vision_encoder, layers) as tokens:
             embedding = self.vision_encoder(pixels)
-        if kept is None:
+        if dropout_mask is None:
             return ExpertOutput(self.classifier(embedding), embedding, tokens)
-        hidden = self.classifier[:2](embedding) * kept / (1 - DROPOUT)
+        hidden = self.classifier[:2](embedding) * dropout_mask / (1 - DROPOUT)
         return ExpertOutput(self.classifier[3](hidden), embedding, tokens)
 
 

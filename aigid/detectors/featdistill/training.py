@@ -126,9 +126,9 @@ def training_task(stage_run: StageRun, plan: TrainConfig, expert: Expert, distil
 def forward(expert: Expert, distiller: Distiller, batch: Batch, preprocess: Preprocess) -> tuple[Tensor, ...]:
     """Return logits of the degraded view, labels, and the features that are compared."""
     device = next(expert.parameters()).device
-    y, kept = (torch.as_tensor(field).to(device, non_blocking=True) for field in (batch.y, batch.kept))
+    y, dropout_mask = (torch.as_tensor(field).to(device, non_blocking=True) for field in (batch.y, batch.dropout_mask))
     degraded = normalize(batch.degraded, preprocess, device)
-    answer = expert.answer(degraded, distiller.layers, kept)
+    answer = expert.answer(degraded, distiller.layers, dropout_mask)
     if distiller.teacher is None:
         return answer.logits, y
     seen = degraded if batch.second is None else normalize(batch.second, preprocess, device)
