@@ -24,6 +24,7 @@ from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerS
 from aigid.features import lora
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import Preprocess
+from aigid.features.vit import get_block
 from aigid.metrics.classification import auroc, rank
 from aigid.training import distributed, loop, prior
 from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
@@ -192,6 +193,15 @@ def validation(expert: Expert, val: TrainDataset, logged: Mapping[str, float]) -
     return Validation(len(val), item_bytes, lambda items: val.take(-1, items), predict, metrics)
 
 
+def check_layers(expert: Expert, stage2: Stage2Settings, name: str) -> None:
+    """Raise InputError, before stage 1 is trained, where stage 2 would compare layers that the encoder has not."""
+    try:
+        for layer in stage2.layers if stage2.mode == "l2" else ():
+            get_block(expert.vision_encoder, layer)
+    except InputError as error:
+        raise InputError(f"featdistill.stage2.layers: expert {name}: {error}") from None
+
+
 def _config_hash(config: object) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
@@ -216,6 +226,7 @@ def train_stage(
         member = _load_stage1(start, name, first)
     with distributed.process_group() as device:
         expert = build(settings.experts[name]) if start is None else member.load()
+        check_layers(expert, settings.stage2, name)
         log, checkpoint = train(stage_run, expert, device, expected)
         if distributed.rank():
             return None

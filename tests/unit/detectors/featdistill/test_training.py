@@ -26,8 +26,9 @@ from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import DataSettings, ExpertSettings, Stage2Settings
 from aigid.detectors.featdistill.training import StageRun, lr_schedule
 from aigid.features.encoder import normalize
+from aigid.features.vit import get_block
 from aigid.training.loop import Trainer
-from tests.helpers.demo_experts import settings
+from tests.helpers.demo_experts import STAGED, settings
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU = torch.device("cpu")
@@ -217,6 +218,35 @@ def test_stage_2_refuses_a_stage_1_of_other_settings(images, root, tmp_path):
     with pytest.raises(InputError, match=r"clip: is not the expert clip"):
         FeatDistill.fit(both_kinds, None, None, 0, experts=tmp_path / "experts")
     assert {path.name for path in tmp_path.iterdir()} == {"experts", "cache"}
+
+
+@pytest.mark.parametrize("kind", STAGED)
+def test_feature_maps_are_dense_features(kind, images, root, tmp_path):
+    """Both stages of a small copy of the paper's other backbones; the maps' pixels, row by row, are the tokens."""
+    how = settings([kind], stage1={"epochs": 1}, stage2={"epochs": 1, "layers": (-1, 0)})
+    training.train_stage(how, kind, images, root, 0, tmp_path / "one")
+    log = training.train_stage(how, kind, images, root, 0, tmp_path / "two", tmp_path / "one")
+    assert log["train_distillation"].iloc[-1] > 0
+    made, pixels, maps = experts.build(how.experts[kind]).eval(), torch.randn(1, 3, 32, 32), []
+    get_block(made.vision_encoder, 0).register_forward_hook(lambda _, given, output: maps.append(output))
+    with torch.no_grad():
+        (tokens,) = made.answer(pixels, (0,)).tokens
+    (found,) = maps
+    width = found.shape[2]
+    pixel = found[0, 1, 2] if kind == "swin" else found[0, :, 1, 2]
+    torch.testing.assert_close(tokens[0, width + 2], pixel)
+
+
+@pytest.mark.parametrize("kind", ["siglip", "efficientnet", "swin"])
+def test_layers_that_the_encoder_has_not_are_refused_before_stage_1(kind, images, root, tmp_path):
+    how = settings([kind], stage2={"layers": (-1, 9)})
+    num = {"siglip": 2, "efficientnet": 5, "swin": 2}[kind]
+    said = rf"featdistill.stage2.layers: expert {kind}: layer 9: the encoder has {num} blocks"
+    with pytest.raises(InputError, match=said):
+        training.train_stage(how, kind, images, root, 0, tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+    unused = settings([kind], stage1={"epochs": 1}, stage2={"mode": "none", "layers": (9,)})
+    training.train_stage(unused, kind, images, root, 0, tmp_path / "one")
 
 
 def test_an_older_definition_of_the_policy_is_never_continued(images, root, tmp_path, monkeypatch):
