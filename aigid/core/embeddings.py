@@ -30,21 +30,21 @@ Rows = np.memmap[Any, np.dtype[np.floating[Any]]]
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """An embedding file, opened for reading; ``status`` is (N,) str."""
+    """An embedding file, opened for reading; ``status`` is (N,) str, one object for equal ones."""
 
     path: Path
     views: dict[str, Rows]  # (N, D) each, on disk until indexed
-    status: NDArray[np.str_]
+    status: NDArray[np.object_]
     attributes: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.status)
 
     @property
-    def key(self) -> NDArray[np.str_]:
-        """The sha256 of each image (N,), read anew: 64 characters a row are not kept."""
+    def key(self) -> NDArray[np.bytes_]:
+        """The sha256 of each image (N,), read anew: 64 bytes a row are not kept."""
         with h5py.File(self.path, "r") as file:
-            key: NDArray[np.str_] = file["key"][:].astype(str)
+            key: NDArray[np.bytes_] = file["key"][:]
         return key
 
     @property
@@ -144,7 +144,8 @@ def read(path: Path | str) -> EmbeddingFile:
                     f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; extract it again"
                 )
             views = {name: _map(path, rows) for name, rows in sorted(file["views"].items())}
-            status, num_keys = file["status"][:].astype(str), len(file["key"])
+            kinds, codes = np.unique(file["status"][:], return_inverse=True)
+            status, num_keys = kinds.astype(str).astype(object)[codes], len(file["key"])
             attributes = {name: json.loads(text) for name, text in file.attrs.items() if name != "schema_version"}
     except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a whole embedding file: {str(error).splitlines()[0]}") from None

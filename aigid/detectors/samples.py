@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aigid.core import embeddings as embedding_files
 from aigid.core import manifest
-from aigid.core.embeddings import BLOCK, OK, EmbeddingFile
+from aigid.core.embeddings import BLOCK, KEY, OK, EmbeddingFile
 from aigid.core.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
@@ -147,7 +147,7 @@ def _join(table: pd.DataFrame, files: list[EmbeddingFile]) -> Samples:
         if len(file) != len(table):
             raise InputError(f"{file.path}: {len(file)} rows, but the manifest has {len(table)}; extract again")
         if "sha256" in table:
-            differ = (file.key != table["sha256"].to_numpy(str)) & file.ok & (table["sha256"] != "").to_numpy()
+            differ = (file.key != table["sha256"].to_numpy(KEY)) & file.ok & (table["sha256"] != "").to_numpy()
             if differ.any():
                 path = table["path"].iloc[int(differ.argmax())]
                 raise InputError(f"{file.path}: row of {path} holds another image; extract again")

@@ -27,7 +27,7 @@ def test_round_trip(written):
     for name, rows in views.items():
         np.testing.assert_array_equal(read.view(name), rows)
         assert read.view(name).dtype == np.float16
-    assert read.key.tolist() == key
+    assert read.key.astype(str).tolist() == key
     assert read.status.tolist() == status
     assert read.ok.tolist() == [True, True, False, True, True]
     assert read.attributes == {"backbone": {"model": "x"}, "dim": 3}
