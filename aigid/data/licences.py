@@ -14,7 +14,9 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "29,969 reconstructions of MSCOCO val2017, 4.3 GB; Hugging Face, Junwei-Xi/DDA-COCO; the 5,000 photographs: "
         "MSCOCO 2017; terms as stated there"
     ),
+    "deepfake60k": "60,000 faces; Hugging Face, prithivMLmods/Deepfake-vs-Real-60K; terms on its card",
     "defactify": "96,000 images; Hugging Face, Rajarshi-Roy-research/Defactify_Image_Dataset; terms on its card",
+    "ditfake": "30,000 images; Hugging Face, lioooox/DiTFake; Apache-2.0",
     "drct2m": "two million images; ModelScope, DRCT-2M, and MSCOCO 2017; licences as stated there",
     "evalgen": "55,300 images, of which 2,765 are used; Hugging Face, Junwei-Xi/EvalGEN; terms on its card",
     "forensynths": "ProGAN (72 GB) and 11 test sets (19 GB); links in PeterWang512/CNNDetection; CC BY-NC-SA 4.0",

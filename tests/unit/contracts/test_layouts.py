@@ -117,6 +117,20 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "test/other/1.jpg": None,
         "test/progan/1_fake/1.jpg": None,
     },
+    "ditfake": {
+        "DiTFake/test/FLUX.1-schnell/0_real/1.jpg": (0, "real", "train", "flux1_schnell"),
+        "DiTFake/test/FLUX.1-schnell/1_fake/1.png": (1, "flux1_schnell", "train", "flux1_schnell"),
+        "test/PixArt-Sigma-XL-2-1024-MS/1_fake/1.png": (1, "pixart_sigma", "train", "pixart_sigma"),
+        "test/stable-diffusion-3-medium-diffusers/0_real/2.jpg": (0, "real", "train", "sd3_medium"),
+        "DiTFake/test/FLUX.1-schnell/1.png": None,
+        "DiTFake/overview.png": None,
+    },
+    "deepfake60k": {
+        "Real/1.jpg": (0, "real", "train", ""),
+        "Deepfake-vs-Real-60K/Fake/1.png": (1, "unknown", "train", ""),
+        "Deepfake-vs-Real-60K/preview/1.png": None,
+        "real/1.jpg": None,
+    },
     "cifake": {
         "train/REAL/0000 (10).jpg": (0, "real", "train", "cifar10"),
         "test/FAKE/0.jpg": (1, "sd14", "test", ""),
