@@ -36,7 +36,7 @@ from aigid.images import decode as pictures
 from benchmarks import record
 
 START = "stage 1"
-ROBUST = "ntire_basic"  # the view of the distorted half
+ROBUST = "ntire_train"  # the view of the distorted half
 PARTS: dict[str, dict[str, Any]] = {
     "stage 1, no degradation": {"data": {"policy": None}},
     START: {},

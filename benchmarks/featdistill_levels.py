@@ -26,7 +26,7 @@ from aigid.images import decode as pictures
 from aigid.metrics.classification import auroc, rank
 from benchmarks import record
 
-LEVELS = {"ntire_basic": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
+LEVELS = {"ntire_train": (1, 2, 3, 4, 5), "featdistill_extra": (1, 8, 15)}
 
 
 class Judge:

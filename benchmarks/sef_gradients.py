@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from aigid.detectors.sef.losses import losses
 from aigid.detectors.sef.model import Expert
 from aigid.detectors.sef.settings import ExpertSettings
-from aigid.detectors.sef.training import PairBatches, losses
+from aigid.detectors.sef.training import PairBatches
 from aigid.features.encoder import normalize
 
 

@@ -18,10 +18,11 @@ from aigid.core.files import dataset_root
 def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("aligned", AlignedSettings), params.load_section("seed", int)
     table, root = subsample(manifest.read(manifest_path), settings.max_images), dataset_root(dataset)
-    from aigid.aligned.pairs import make_aligned_pairs  # torch, once the parameters are known to be good
+    from aigid.aligned.pairs import make_aligned_pairs, read_quality_map  # torch, once the parameters are known good
 
+    qualities = read_quality_map(root / settings.quality_map) if settings.quality_map else None
     generator = resolve_generator_settings(getattr(settings, domain), domain, table, root, out, seed)
-    result = make_aligned_pairs(table, root, generator, out / "pairs")
+    result = make_aligned_pairs(table, root, generator, out / "pairs", qualities=qualities)
     report_failures(result.failures)
     for line in result.describe():
         click.echo(line, err=True)

@@ -21,18 +21,17 @@ from aigid.metrics.decisions import EvaluationSettings
 @click.option("--out", type=Path, required=True, help="Gets metrics/, details/, plots/ and calibration/.")
 def main(detector: str, folder: Path, described: Path, out: Path) -> None:
     settings, seed = params.load_section("evaluation", EvaluationSettings), params.load_section("seed", int)
-    for dataset in params.load_section("datasets", list[str]):
-        path = folder / f"{dataset}.csv"
-        rows = scores.read(path).merge(
-            properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left"
-        )
+    paths = {dataset: folder / f"{dataset}.csv" for dataset in params.load_section("datasets", list[str])}
+    frames = {dataset: scores.read(path) for dataset, path in paths.items()}
+    for dataset, frame in frames.items():
+        rows = frame.merge(properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left")
         strata = [name for name in ("size", "compression") if rows[name].nunique() > 1]
         result = evaluate(rows, seed, strata=strata, settings=settings)
-        result.run_info["sha256 of the scores"] = sha256(path)
+        result.run_info["sha256 of the scores"] = sha256(paths[dataset])
         if dataset in protocols.PROTOCOLS:
             result.run_info["protocol"] = dataset
             try:
-                numbers = protocols.find(dataset).apply(rows)
+                numbers = protocols.find(dataset).apply(protocols.rows_of(dataset, frames))
                 result.metrics.update({f"{dataset}_{key}": value for key, value in numbers.items()})
             except InputError as error:
                 result.missing_metrics[f"{dataset}_protocol"] = str(error)

@@ -14,7 +14,7 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
-from aigid.generators import GeneratorTrainingSettings, StepSettings
+from aigid.generators import SD21, GeneratorTrainingSettings, StepSettings
 from aigid.images import ImageError
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class AlignSettings(Settings):
 
     domain: str
     weights: str | None = None  # a local file or folder; without it, the hub (`vae` alone)
-    model: str = "stabilityai/stable-diffusion-2-1"  # vae: the repository on the hub (DDA's)
-    revision: str | None = None  # of the repository; None takes its newest
+    model: str = SD21  # vae: the repository on the hub, of the tensors that DDA took
+    revision: str | None = None  # of the repository; None takes the one whose sha256 is known, else the newest
     scaling_factor: float = 0.18215  # vae: of its latents, that of Stable Diffusion 1 and 2; tells latent spaces apart
     seed: int = 0  # vae: of the posterior's samples
     # Both members of a pair as the real image's file is (JPEG by its own tables, else PNG), or both as PNG.
@@ -63,12 +63,20 @@ class DomainSettings(Settings):
     match_energy: bool = False
 
 
+class VaeDomainSettings(DomainSettings):
+    """The same, and which repository of the hub."""
+
+    model: str = SD21
+    revision: str | None = None
+
+
 class AlignedSettings(Settings):
     """A dataset whose real images get fakes of both domains."""
 
     dataset: str
     max_images: int | None = Field(None, ge=1)  # real images of each split; None takes all
-    vae: DomainSettings = DomainSettings()
+    quality_map: str | None = None  # JSON in the dataset's folder: the JPEG quality that an image once had, by name
+    vae: VaeDomainSettings = VaeDomainSettings()
     gan: DomainSettings = DomainSettings()
 
 
@@ -136,9 +144,8 @@ def resolve_generator_settings(
         else:
             from aigid.generators.srgan import train_super_resolution as train
         train(_training_images(table, root, lambda image: image), settings.fit, Path(weights))
-    return AlignSettings(
-        domain=domain, weights=weights, seed=seed, container=settings.container, match_energy=settings.match_energy
-    )
+    chosen = settings.model_dump(exclude={"fit", "weights"})
+    return AlignSettings(domain=domain, weights=weights, seed=seed, **chosen)
 
 
 def obtain_autoencoder(settings: VaeSettings, table: pd.DataFrame, root: AnyPath, seed: int) -> "AutoencoderKL":

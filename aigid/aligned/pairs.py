@@ -3,13 +3,14 @@
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -28,10 +29,12 @@ from aigid.features import checkpoints
 from aigid.images import has_color
 from aigid.images.decode import decode
 from aigid.images.headers import Header
+from aigid.images.properties import laplacian_energy
 
 RECORD, SETTINGS, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 RECORDED_VERSIONS = ("diffusers", "numpy", "pillow", "spandrel", "torch")
 PSNR_RANGE = (15.0, 50.0)  # dB: where the median pair of a working generator lies; published ones reach 20 to 35
+LAPLACIAN_RANGE = (0.7, 1.3)  # of `laplacian_share`, where fakes have traces, not blur
 PSNR_IDENTICAL = 100.0  # dB, of two equal images
 JPEG, PNG = (".jpg", ".jpeg"), (".png",)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # that Pillow writes
@@ -40,18 +43,31 @@ Pair = tuple[dict[str, Any], list[dict[Any, Any]]]  # its line for the record, a
 
 @dataclass(frozen=True)
 class AlignmentReport:
-    """(path, reason) of the images without a pair, the pairs' PSNR in dB, and the number of fakes not in the cache."""
+    """(path, reason) of the images without a pair, the pairs' PSNR in dB, and the number of fakes not in the cache.
+
+    ``laplacian`` holds the Laplacian energy of each real image and of its fake.
+    """
 
     failures: list[tuple[str, str]]
     psnr: list[float]
+    laplacian: list[tuple[float, float]]
     num_made: int
 
     def describe(self) -> Iterator[str]:
-        """Yield a line on the pairs, and a warning where they are too alike or too unlike."""
+        """Yield a line on the pairs, and warnings where they are too alike or too unlike."""
         low, median, high = np.percentile(self.psnr, [5, 50, 95])
         yield f"{len(self.psnr)} pairs, {self.num_made} fakes made anew; PSNR {median:.1f} dB ({low:.1f} to {high:.1f})"
         if not PSNR_RANGE[0] <= median <= PSNR_RANGE[1]:
             yield f"PSNR is not within {PSNR_RANGE[0]:g} to {PSNR_RANGE[1]:g} dB: are these the right weights?"
+        if not LAPLACIAN_RANGE[0] <= (share := laplacian_share(self.laplacian)) <= LAPLACIAN_RANGE[1]:
+            limits = f"want {LAPLACIAN_RANGE[0]:g} to {LAPLACIAN_RANGE[1]:g}"
+            yield f"fakes have {share:.2f} of the real images' Laplacian energy, {limits}: blur or noise shows"
+
+
+def laplacian_share(laplacian: Sequence[Sequence[float]]) -> float:
+    """Return the mean Laplacian energy of the fakes over that of the real images (N, 2); 1 where none has any."""
+    real, fake = np.mean(laplacian, axis=0)
+    return float(fake / real) if real else 1.0 + float(fake)
 
 
 @dataclass(frozen=True)
@@ -88,15 +104,29 @@ def container_like(header: Header, pixels: Pixels, kind: Literal["own", "png"]) 
     return Encoding(JPEG, mode, {"format": "JPEG", "qtables": tables, "subsampling": subsampling})
 
 
+def read_quality_map(path: AnyPath) -> dict[str, int]:
+    """Return JPEG qualities by the names of images, as DDA's ``MSCOCO_train2017.json`` holds them; InputError."""
+    try:
+        values = json.loads(path.read_bytes())
+        return {name: int(value) for name, value in values.items()}
+    except (OSError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no map of names to qualities: {error}") from None
+
+
 def make_aligned_pairs(
-    table: pd.DataFrame, root: AnyPath, settings: AlignSettings, out: Path, engine: str | None = None
+    table: pd.DataFrame,
+    root: AnyPath,
+    settings: AlignSettings,
+    out: Path,
+    engine: str | None = None,
+    qualities: Mapping[str, int] | None = None,
 ) -> AlignmentReport:
     """Write each real image of a manifest and its fake to ``<split>/real/<path>`` and ``<split>/fake/<path>``.
 
     ``out`` also gets ``manifest.csv``, ``aligned.jsonl`` (a line a pair) and ``align.json`` (the settings). It appears
     when all is written; an earlier alignment is replaced. ``engine``, ``local`` or ``ray``, generates the fakes;
-    default ``$AIGID_ENGINE``. InputError where ``out`` holds anything else, for weights that do not fit, and where no
-    image can be read.
+    default ``$AIGID_ENGINE``. ``qualities`` tells that of images that are no JPEG any more, by their files' names.
+    InputError where ``out`` holds anything else, for weights that do not fit, and where no image can be read.
     """
     run = ray.choose(engine or engine_from_env(), engines.run_local, engines.run)
     check_domain(settings.domain)
@@ -115,9 +145,11 @@ def make_aligned_pairs(
         raise InputError(f"{root}: {message}")
     rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
     with _replace_dir(out) as part:
-        pairs = list(engines.prefetch(lambda row: _write(row, root, part, fakes, settings), rows, "pairs"))
+        write = partial(_write, root=root, out=part, fakes=fakes, settings=settings, qualities=qualities or {})
+        pairs = list(engines.prefetch(write, rows, "pairs"))
         _write_records(part, pairs, settings, fakes)
-    return AlignmentReport(list(unread.items()), [record["psnr"] for record, _ in pairs], fakes.num_made)
+    psnr, laplacian = ([record[name] for record, _ in pairs] for name in ("psnr", "laplacian"))
+    return AlignmentReport(list(unread.items()), psnr, laplacian, fakes.num_made)
 
 
 @contextmanager
@@ -133,7 +165,14 @@ def _replace_dir(out: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(row: dict[Any, Any], root: AnyPath, out: Path, fakes: FakeBatcher, settings: AlignSettings) -> Pair:
+def _write(
+    row: dict[Any, Any],
+    root: AnyPath,
+    out: Path,
+    fakes: FakeBatcher,
+    settings: AlignSettings,
+    qualities: Mapping[str, int],
+) -> Pair:
     image = read_cropped(root / row["path"], fakes.generator.size_multiple)
     fake = fakes.get(image.digest, image.pixels.shape)
     if fake is None:
@@ -148,13 +187,16 @@ def _write(row: dict[Any, Any], root: AnyPath, out: Path, fakes: FakeBatcher, se
         (out / path).write_bytes(content[kind])
     height, width = image.pixels.shape[:2]
     record = {**paths, "photograph": row["path"], "sha256": image.digest, "width": width, "height": height}
-    quality = {} if image.header.quality is None else {"quality": image.header.quality}
+    known = image.header.quality or qualities.get(PurePosixPath(row["path"]).name)
+    quality = {} if known is None else {"quality": known}
     shared = row | {"group": row.get("group") or row["path"], "extra_quality": quality.get("quality", "")}
     rows = [
         shared | {"path": paths[kind], "label": label, "generator": name, "sha256": sha256(content[kind]).hexdigest()}
         for label, (kind, name) in enumerate([("real", "real"), ("fake", settings.domain)])
     ]
-    return record | quality | {"psnr": round(psnr(decode(content["real"]), decode(content["fake"])), 3)}, rows
+    written = [decode(content[kind]) for kind in ("real", "fake")]
+    laplacian = [round(laplacian_energy(np.asarray(Image.fromarray(pixels).convert("L"))), 3) for pixels in written]
+    return record | quality | {"psnr": round(psnr(*written), 3), "laplacian": laplacian}, rows
 
 
 def psnr(a: Pixels, b: Pixels) -> float:

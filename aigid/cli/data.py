@@ -115,6 +115,9 @@ def degrade(manifest_path: Path, root: AnyPath, view: str, seed: int, out: Path)
 @options.root
 @click.option("--domain", required=True, help="vae: through an autoencoder and back; gan: shrunken and enlarged.")
 @click.option("--weights", help="Of the autoencoder (else Stable Diffusion 2.1's, from the hub) or the 4x enlarger.")
+@click.option("--model", help="vae: the repository on the hub.  [default: a maintained mirror of Stable Diffusion 2.1]")
+@click.option("--revision", help="vae: of the repository.  [default: the one whose sha256 is known, else the newest]")
+@click.option("--qualities", type=FILE, help="JSON of JPEG qualities by file name, for images that were JPEGs once.")
 @click.option(
     "--container",
     type=click.Choice(["own", "png"]),
@@ -132,6 +135,9 @@ def align(
     root: AnyPath,
     domain: str,
     weights: str | None,
+    model: str | None,
+    revision: str | None,
+    qualities: Path | None,
     container: str,
     seed: int,
     engine: str | None,
@@ -145,12 +151,16 @@ def align(
     from aigid.core import manifest
 
     check_domain(domain)
-    values = {"domain": domain, "weights": weights, "container": container, "seed": seed}
+    hub = {name: value for name, value in {"model": model, "revision": revision}.items() if value is not None}
+    if hub and (domain != "vae" or weights):
+        raise InputError(f"--{next(iter(hub))}: of the hub's autoencoder, which --domain vae without --weights takes")
+    values = {"domain": domain, "weights": weights, "container": container, "seed": seed} | hub
     settings = AlignSettings.model_validate(values)
     table = manifest.read(manifest_path)
-    from aigid.aligned.pairs import make_aligned_pairs  # torch, once the call is known to be good
+    from aigid.aligned.pairs import make_aligned_pairs, read_quality_map  # torch, once the call is known to be good
 
-    pairs = make_aligned_pairs(table, root, settings, out, engine)
+    known = None if qualities is None else read_quality_map(qualities)
+    pairs = make_aligned_pairs(table, root, settings, out, engine, known)
     for line in pairs.describe():
         print_status(line)
     options.finish(pairs.failures)

@@ -1,10 +1,12 @@
 """From a folder of images to its manifest."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Self
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
@@ -16,15 +18,31 @@ from aigid.images import archives
 from aigid.images.hashing import with_hashes
 
 LAYOUTS: dict[str, Layout] = {
+    "aigcdetectionbenchmark": Layout(
+        "[AIGCDetectionBenchmark/][test/]<generator>[/<class>]/{0_real,1_fake}", folders.aigcdetectionbenchmark
+    ),
     "bfree_online": Layout(
         "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names",
         tables.bfree_online,
     ),
     "chameleon": Layout("[Chameleon/][test/]{0_real,1_fake}/<image>", folders.chameleon),
     "cifake": Layout("{train,test}/{REAL,FAKE}/<image>", folders.cifake),
+    "dda_coco": Layout(
+        "DDA-COCO/<vae>/val2017/<COCO id>.jpg beside MSCOCO/val2017/<COCO id>.jpg, which are not in it", folders.drct2m
+    ),
     "defactify": Layout(defactify.PATTERN, defactify.defactify, archives=(".parquet",)),
+    "deepfake60k": Layout("[<folder>/]{Real,Fake}/<image>", folders.deepfake60k),
+    "ditfake": Layout(
+        "[DiTFake/]test/{FLUX.1-schnell,PixArt-Sigma-XL-2-1024-MS,stable-diffusion-3-medium-diffusers}/{0_real,1_fake}",
+        folders.ditfake,
+    ),
     "drct2m": Layout(
         "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg", folders.drct2m
+    ),
+    "evalgen": Layout(
+        "[EvalGEN/]{Flux,GoT,Infinity,NOVA,OmniGen}/<image>_0.<suffix>, the first of each prompt's; no reals",
+        folders.evalgen,
+        one_class=True,
     ),
     "forensynths": Layout(
         "{train,val}/[progan/]<class>/{0_real,1_fake} and [test/]<generator>[/<class>]/{0_real,1_fake}",
@@ -64,14 +82,26 @@ LAYOUTS: dict[str, Layout] = {
 
 
 class IndexSettings(Settings):
-    """What of a dataset goes into its manifest."""
+    """What of a dataset goes into its manifest.
 
-    layout: str
+    A dataset of several has ``parts`` in folders of their names, or links to them, and no settings besides.
+    """
+
+    layout: str = ""
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
     max_images: Annotated[int, Field(ge=1)] | None = None  # of each split and generator (see `index` on reals)
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
+    parts: dict[str, "IndexSettings"] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.parts and (others := sorted(self.model_fields_set - {"parts"})):
+            raise ValueError(f"parts: each has settings of its own; found {', '.join(others)} beside them")
+        if not self.parts and not self.layout:
+            raise ValueError("want a layout, or parts")
+        return self
 
 
 def build_manifest(
@@ -83,6 +113,8 @@ def build_manifest(
     A limit keeps as many reals of each ``source`` that fakes have too, as they are evaluated with them. ``log`` gets a
     line on what below ``root`` is left out.
     """
+    if settings.parts:
+        return _build_union(root, settings.parts, seed, log)
     if settings.layout not in LAYOUTS:
         raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
     if not root.is_dir():
@@ -108,6 +140,37 @@ def build_manifest(
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
+def _build_union(
+    root: AnyPath, parts: Mapping[str, IndexSettings], seed: int, log: Callable[[str], object]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the manifests of several datasets as one, whose paths and groups begin with the part's name.
+
+    InputError where two are one folder, or where an image stands in two with different labels.
+    """
+    _refuse_one_folder(root, list(parts))
+    tables, unreadable = [], []
+    for name, settings in parts.items():
+        table, failed = build_manifest(root / name, settings, seed, log)
+        if "group" in table:
+            table["group"] = table["group"].mask(table["group"] != "", f"{name}/" + table["group"])
+        tables.append(table.assign(path=f"{name}/" + table["path"]))
+        unreadable += [f"{name}/{path}" for path in failed]
+    table = pd.concat(tables, ignore_index=True).fillna("").sort_values("path", ignore_index=True)
+    labels = table[table["sha256"] != ""].drop_duplicates(["sha256", "label"])
+    twice = labels[labels.duplicated("sha256", keep=False)].sort_values("sha256", kind="stable")
+    if len(twice):
+        first, second = twice["path"].iloc[:2]
+        raise InputError(f"{root}: one image has two labels: {first} and {second}")
+    return manifest.validate(table, str(root)), unreadable
+
+
+def _refuse_one_folder(root: AnyPath, names: list[str]) -> None:
+    folders = {name: (root / name).resolve() for name in names} if isinstance(root, Path) else {}
+    for (first, path), (second, other) in combinations(folders.items(), 2):
+        if path.is_relative_to(other) or other.is_relative_to(path):
+            raise InputError(f"{root}: parts {first} and {second} are one folder, {path}: its images would count twice")
+
+
 def count_images(table: pd.DataFrame) -> str:
     """Return how many images each split has of each generator, a line for each."""
     counts = table.groupby(["split", "generator"], as_index=False).size()
@@ -115,7 +178,7 @@ def count_images(table: pd.DataFrame) -> str:
 
 
 def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:
-    if table["label"].nunique() == 1:
+    if table["label"].nunique() == 1 and not layout.one_class:
         word = "generated" if table["label"].iloc[0] else "real"
         raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.pattern}")
 

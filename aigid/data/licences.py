@@ -1,6 +1,7 @@
 """Licences of published weights, and where the datasets of the presets are published."""
 
 DATASET_LICENCES = {  # size; place; licence, where its publisher states one that is known here
+    "aigcdetectionbenchmark": "152,500 images of 17 test sets; links in Ekko-zn/AIGCDetectBenchmark; terms there",
     "bfree_online": "about 1,400 viral images; listed by URL in grip-unina/B-Free; licence of each image its own",
     "chameleon": "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE), who state the terms",
     "cifake": "120,000 images of 32 px, 0.1 GB; Kaggle, birdy654/cifake-real-and-ai-generated-synthetic-images; MIT",
@@ -9,8 +10,15 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "2.7 million fakes of 4,803 generators, with an evaluation part (publicEval); Hugging Face, "
         "OwensLab/CommunityForensics; CC BY 4.0, and the licence of each generator"
     ),
+    "dda_coco": (
+        "29,969 reconstructions of MSCOCO val2017, 4.3 GB; Hugging Face, Junwei-Xi/DDA-COCO; the 5,000 photographs: "
+        "MSCOCO 2017; terms as stated there"
+    ),
+    "deepfake60k": "60,000 faces; Hugging Face, prithivMLmods/Deepfake-vs-Real-60K; terms on its card",
     "defactify": "96,000 images; Hugging Face, Rajarshi-Roy-research/Defactify_Image_Dataset; terms on its card",
+    "ditfake": "30,000 images; Hugging Face, lioooox/DiTFake; Apache-2.0",
     "drct2m": "two million images; ModelScope, DRCT-2M, and MSCOCO 2017; licences as stated there",
+    "evalgen": "55,300 images, of which 2,765 are used; Hugging Face, Junwei-Xi/EvalGEN; terms on its card",
     "forensynths": "ProGAN (72 GB) and 11 test sets (19 GB); links in PeterWang512/CNNDetection; CC BY-NC-SA 4.0",
     "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
     "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",

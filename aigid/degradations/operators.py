@@ -1,43 +1,37 @@
 """The operators by name, the ranges of their parameters, and the three forms of policy that sample them.
 
-An operator is a pure function ``(image, **parameters, rng) -> image`` on (H, W, 3) uint8 RGB. The names of classes and
-fields of policies stand in the definitions of views, which are part of cache keys.
+An operator is a pure function ``(image, **parameters, rng) -> image`` on (H, W, 3) RGB. The names of classes and fields
+of policies stand in the definitions of views, which are part of cache keys.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aigid.degradations import filters, pixels, spatial
-from aigid.degradations.pixels import Pixels, RngOrNone
+from aigid.degradations import basic, extra, filters, noise, pixels, spatial
+from aigid.degradations.pixels import Pixels, RngOrNone, to_float, to_uint8
 
 T = TypeVar("T")
-# Those used under their own names, then aliases: NTIRE basic's, FeatDistill extra's.
-_NAMED: tuple[Callable[..., Pixels], ...] = (
-    *(filters.jpeg, filters.gaussian_blur, pixels.brightness, spatial.hflip, spatial.vflip),
-    *(spatial.low_resolution, spatial.centre_crop, spatial.square),
-    *(filters.impulse, pixels.brighten, pixels.darken, pixels.quantization),
-    *(filters.gif_quantization, spatial.pixel_shuffle, filters.motion_blur, filters.poisson, filters.speckle),
-    *(filters.iso, filters.film_grain, spatial.color_bleed, spatial.light_leak, spatial.fading),
-    *(spatial.digital_glitch, spatial.water_drops, spatial.night_vision, spatial.ghosting),
-    *(filters.pepper, filters.median_blur, filters.sharpen, pixels.color_jitter, pixels.grayscale),
+Operator: TypeAlias = Callable[..., NDArray[Any]]
+_UNIT: tuple[Operator, ...] = (  # of NTIRE 2026 and FeatDistill, under their published names
+    *(basic.gausblur, basic.lensblur, basic.colorshift, basic.colorsat, noise.whitenoise, noise.impulsenoise),
+    *(basic.brighten, basic.darken, basic.jitter, basic.quantization, basic.lincontrchange),
+    *(extra.jpeg_blockiness, extra.compression_ringing, extra.gif_quantization, extra.color_banding),
+    *(extra.pixel_shuffle, extra.motion_blur, extra.defocus_blur, noise.poisson_noise, noise.speckle_noise),
+    *(noise.iso_noise, noise.film_grain, noise.salt_and_pepper, extra.color_bleed, extra.light_leak, extra.fading),
+    *(extra.digital_glitch, extra.water_drops, extra.night_vision, extra.ghosting),
 )
-OPERATORS: dict[str, Callable[..., Pixels]] = {operator.__name__: operator for operator in _NAMED} | {
-    "gausblur": filters.truncated_gaussian_blur,
-    "lensblur": filters.lens_blur,
-    "colorshift": spatial.color_shift,
-    "colorsat": pixels.saturation,
-    "whitenoise": filters.white_noise,
-    "jitter": spatial.pixel_jitter,
-    "lincontrchange": pixels.contrast,
-    "jpeg_blockiness": filters.jpeg,
-    "compression_ringing": filters.ringing,
-    "color_banding": pixels.banding,
-    "defocus_blur": filters.lens_blur,
-    "salt_and_pepper": filters.impulse,
-}
-GEOMETRIC = frozenset(
+_BYTES: tuple[Operator, ...] = (  # of DDA, UniversalFakeDetect, GenImage, NYCU, and our own
+    *(filters.gaussian_blur, filters.dda_gaussian_blur, filters.median_blur, filters.dda_motion_blur, filters.sharpen),
+    *(noise.gaussian_noise, noise.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
+    *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.centre_crop, spatial.square),
+)
+UNIT_OPERATORS = {operator.__name__: operator for operator in _UNIT}  # take float32 in [0, 1]
+BYTE_OPERATORS = {operator.__name__: operator for operator in _BYTES}  # take uint8
+OPERATORS: dict[str, Operator] = {"jpeg": filters.jpeg} | UNIT_OPERATORS | BYTE_OPERATORS  # jpeg takes either
+GEOMETRIC = frozenset(  # move pixels: FeatDistill's own list, and those of other sources
     {"hflip", "vflip", "low_resolution", "centre_crop", "square", "jitter", "colorshift"}
     | {"pixel_shuffle", "digital_glitch", "ghosting", "color_bleed", "water_drops"}
 )
@@ -48,17 +42,29 @@ class AppliedOperator(TypedDict, total=False):
 
     operator: str
     level: int
-    parameters: dict[str, int | float]
+    parameters: dict[str, int | float | str]
 
 
 def apply_operators(sampled: Iterable[AppliedOperator], image: Pixels, rng: RngOrNone = None) -> Pixels:
-    """Apply the operators in order, rounding to bytes after each; ``rng`` gives the noise fields."""
+    """Return (H, W, 3) uint8 after the operators in order; ``rng`` gives the noise fields.
+
+    Values stay float32, clipped to [0, 1], from one operator of unit values to the next; they are rounded where one of
+    bytes follows, and at the end. `jpeg` rounds down what is no bytes.
+    """
     assert image.dtype == "uint8", image.dtype
     assert image.ndim == 3, image.shape
     assert image.shape[2] == 3, image.shape
+    values: NDArray[Any] = image
     for step in sampled:
-        image = OPERATORS[step["operator"]](image, **step["parameters"], rng=rng)
-    return image
+        name = step["operator"]
+        if name in UNIT_OPERATORS and values.dtype == "uint8":
+            values = to_float(values)
+        elif name in BYTE_OPERATORS and values.dtype != "uint8":
+            values = to_uint8(values)
+        values = OPERATORS[name](values, **step["parameters"], rng=rng)
+        if name in UNIT_OPERATORS:
+            values = np.clip(values, 0, 1)
+    return values if values.dtype == "uint8" else to_uint8(values)
 
 
 class Uniform(NamedTuple):
@@ -88,7 +94,7 @@ class Levels(NamedTuple):
     values: tuple[float, ...]
 
 
-Range: TypeAlias = Uniform | Whole | Linear | Levels | int | float
+Range: TypeAlias = Uniform | Whole | Linear | Levels | int | float | str
 Ranges: TypeAlias = dict[str, Range]  # by parameter
 
 
@@ -97,16 +103,20 @@ class Chain(NamedTuple):
 
     stages: tuple[tuple[Any, ...], ...] = ()
 
-    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+    def sample(self, rng: np.random.Generator) -> list[AppliedOperator]:
         sampled: list[AppliedOperator] = []
         for probability, *choices in self.stages:
-            acts = rng.random() < probability
-            if preserve_spatial_alignment:
-                choices = [choice for choice in choices if choice[0] not in GEOMETRIC]
-            if acts and choices:
+            if rng.random() < probability:
                 name, ranges = _choice(choices, rng)
                 sampled.append({"operator": name, "parameters": _parameters(ranges, rng)})
         return sampled
+
+    def operators(self) -> list[str]:
+        return [name for _, *choices in self.stages for name, _ in choices]
+
+    def without(self, removed: Collection[str]) -> "Chain":
+        stages = ((chance, *(pair for pair in choices if pair[0] not in removed)) for chance, *choices in self.stages)
+        return Chain(tuple(stage for stage in stages if len(stage) > 1))
 
 
 class Sample(NamedTuple):
@@ -116,10 +126,8 @@ class Sample(NamedTuple):
     weights: tuple[float, ...]  # of level 1, 2, ...; their ratios count
     most: int = 3
 
-    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
+    def sample(self, rng: np.random.Generator) -> list[AppliedOperator]:
         groups = [list(group) for group in self.groups.values()]
-        if preserve_spatial_alignment:
-            groups = [still for group in groups if (still := [name for name in group if name not in GEOMETRIC])]
         number = rng.integers(1, min(self.most, len(groups)), endpoint=True)
         chances = np.array(self.weights) / sum(self.weights)
         sampled: list[AppliedOperator] = []
@@ -134,6 +142,16 @@ class Sample(NamedTuple):
         ranges = next(group[operator] for group in self.groups.values() if operator in group)
         return {"operator": operator, "level": level, "parameters": _parameters(ranges, rng, level, len(self.weights))}
 
+    def operators(self) -> list[str]:
+        return [name for group in self.groups.values() for name in group]
+
+    def without(self, removed: Collection[str]) -> "Sample":
+        groups = {
+            key: {name: ranges for name, ranges in group.items() if name not in removed}
+            for key, group in self.groups.items()
+        }
+        return self._replace(groups={key: group for key, group in groups.items() if group})
+
 
 class Mixture(NamedTuple):
     """With a probability one of the policies, all equally likely; else the image stays as it is."""
@@ -141,10 +159,15 @@ class Mixture(NamedTuple):
     probability: float
     policies: "tuple[Policy, ...]"
 
-    def sample(self, rng: np.random.Generator, preserve_spatial_alignment: bool = False) -> list[AppliedOperator]:
-        if rng.random() >= self.probability:
-            return []
-        return _choice(self.policies, rng).sample(rng, preserve_spatial_alignment)
+    def sample(self, rng: np.random.Generator) -> list[AppliedOperator]:
+        return _choice(self.policies, rng).sample(rng) if rng.random() < self.probability else []
+
+    def operators(self) -> list[str]:
+        return [name for policy in self.policies for name in policy.operators()]
+
+    def without(self, removed: Collection[str]) -> "Mixture":
+        rest = (policy.without(removed) for policy in self.policies)
+        return self._replace(policies=tuple(policy for policy in rest if policy.operators()))
 
 
 Policy: TypeAlias = Chain | Sample | Mixture
@@ -161,11 +184,11 @@ def _choice(options: Sequence[T], rng: np.random.Generator) -> T:
 
 def _parameters(
     ranges: Ranges, rng: np.random.Generator, level: int = 1, num_levels: int = 1
-) -> dict[str, int | float]:
+) -> dict[str, int | float | str]:
     return {name: _value(range_, rng, level, num_levels) for name, range_ in ranges.items()}
 
 
-def _value(range_: Range, rng: np.random.Generator, level: int, num_levels: int) -> int | float:
+def _value(range_: Range, rng: np.random.Generator, level: int, num_levels: int) -> int | float | str:
     match range_:
         case Uniform(low, high):
             return float(rng.uniform(low, high))
@@ -175,5 +198,5 @@ def _value(range_: Range, rng: np.random.Generator, level: int, num_levels: int)
             return values[level - 1]
         case Linear(first, last):
             value = first + (last - first) * (level - 1) / (num_levels - 1)
-            return round(value) if isinstance(first, int) and isinstance(last, int) else round(value, 6)
+            return round(value) if isinstance(first, int) and isinstance(last, int) else round(value, 12)
     return range_

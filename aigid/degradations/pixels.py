@@ -1,29 +1,31 @@
-"""Conversions between bytes and the unit scale on which operators compute, and operators on every pixel for itself."""
+"""Conversions between bytes and the unit scale, CIELAB's lightness, convolution, and colors of bytes."""
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
+from scipy.fft import irfft2, next_fast_len, rfft2
 
 Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3), RGB
-Floats: TypeAlias = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.float32]  # in [0, 1]
 RngOrNone: TypeAlias = np.random.Generator | None  # deterministic operators ignore it
 
-LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601
-
-# Linear sRGB to XYZ over the white point (IEC 61966-2-1), so that white is (1, 1, 1).
-XYZ = np.array(
-    ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041)),
-    np.float32,
+# Linear sRGB of D65 to XYZ over the white point, and back, as in scikit-image, whose RGB_TO_XYZ is rounded.
+RGB_TO_XYZ = np.array(((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227)))
+XYZ_TO_RGB = np.array(
+    (
+        (3.24048134, -1.53715152, -0.49853633),
+        (-0.96925495, 1.87599, 0.04155593),
+        (0.05564664, -0.20404134, 1.05731107),
+    )
 )
-XYZ /= XYZ.sum(axis=1, keepdims=True)
-RGB = np.linalg.inv(XYZ)
-LINEAR_THRESHOLD = np.float32(6 / 29)  # below it, CIELAB's cube root is a straight line
-
-_level = np.arange(256) / 255
-LINEAR = np.where(_level <= 0.04045, _level / 12.92, ((_level + 0.055) / 1.055) ** 2.4).astype(np.float32)
+WHITE = np.array((0.95047, 1, 1.08883))
+TO_LAB = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)
+FROM_LAB = (XYZ_TO_RGB * WHITE).astype(np.float32)
+FEW = 24  # weights of a kernel, up to which a sum of shifted images is faster than a Fourier transform
 
 
 def to_float(image: Pixels) -> Floats:
@@ -36,9 +38,15 @@ def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
 
 
+def truncate(levels: NDArray[Any]) -> Pixels:
+    """Return uint8 of values on the scale to 255, clipped and cut off."""
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
 def luma(values: NDArray[Any]) -> Floats:
-    """Return the brightness of unit RGB, (H, W) float32."""
-    return np.asarray(values[..., 0] * LUMA[0] + values[..., 1] * LUMA[1] + values[..., 2] * LUMA[2])
+    """Return the brightness of RGB by ITU-R BT.601, (H, W) float32."""
+    red, green, blue = (np.float32(weight) for weight in (0.299, 0.587, 0.114))
+    return np.asarray(values[..., 0] * red + values[..., 1] * green + values[..., 2] * blue)
 
 
 def from_pil(image: Image.Image) -> Pixels:
@@ -46,95 +54,73 @@ def from_pil(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def change_lightness(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
-    """Replace L / 100 by ``curve(L / 100)``, clipped to [0, 1]; out-of-gamut colors are clipped too, a and b stay.
+def lab_lightness(image: Floats, curve: Callable[[Floats], Floats]) -> Floats:
+    """Replace CIELAB's L / 100 by ``curve(L / 100)``; a and b stay; clipped to [0, 1].
 
     L is 116 f(Y) - 16 and a, b are differences of f(X), f(Y), f(Z): a change of L moves all three f alike.
     """
-    roots = _cube_root(_mix(XYZ, LINEAR[image]))
+    linear = np.where(image <= 0.04045, image / 12.92, ((image + np.float32(0.055)) / 1.055) ** np.float32(2.4))
+    xyz = _mix(TO_LAB, linear)
+    roots = np.where(xyz > 0.008856, np.cbrt(xyz), np.float32(7.787) * xyz + np.float32(4 / 29))
     lightness = np.float32(1.16) * roots[..., 1] - np.float32(0.16)
-    moved = (np.clip(curve(lightness), 0, 1) - lightness) / np.float32(1.16)
-    return to_uint8(_encode(_mix(RGB, _cube(roots + moved[..., None]))))
+    roots += ((curve(lightness) - lightness) / np.float32(1.16))[..., None]
+    np.maximum(roots[..., 2], 0, out=roots[..., 2])
+    xyz = np.where(roots > 0.2068966, roots * roots * roots, (roots - np.float32(4 / 29)) / np.float32(7.787))
+    linear = np.clip(_mix(FROM_LAB, xyz), 0, 1)
+    encoded = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.asarray(np.where(linear > 0.0031308, encoded, np.float32(12.92) * linear))
 
 
-def _mix(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _mix(matrix: Floats, values: Floats) -> Floats:
     # einsum, unlike BLAS, gives the same bytes for any number of threads.
     return np.asarray(np.einsum("hwc,dc->hwd", values, matrix))
 
 
-def _cube_root(values: np.ndarray) -> np.ndarray:
-    return np.where(
-        values > LINEAR_THRESHOLD**3, np.cbrt(values), values / (3 * LINEAR_THRESHOLD**2) + np.float32(4 / 29)
-    )
+def convolve(image: NDArray[Any], kernel: NDArray[np.float64], border: str) -> Floats:
+    """Return (H, W, 3) float32 filtered by a square kernel of odd side that is symmetric about its centre.
 
-
-def _cube(roots: np.ndarray) -> np.ndarray:
-    return np.where(roots > LINEAR_THRESHOLD, roots**3, 3 * LINEAR_THRESHOLD**2 * (roots - np.float32(4 / 29)))
-
-
-def _encode(linear: np.ndarray) -> np.ndarray:
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
+    ``border`` is the mode of `numpy.pad`; ``constant`` is 0.
+    """
+    height, width = image.shape[:2]
+    half = kernel.shape[0] // 2
+    mode: Any = border
+    padded = np.pad(image.astype(np.float32, copy=False), ((half, half), (half, half), (0, 0)), mode=mode)
+    rows, columns = np.nonzero(kernel)
+    if len(rows) <= FEW:
+        result = np.zeros((height, width, 3), np.float32)
+        for row, column in zip(rows, columns, strict=True):
+            result += np.float32(kernel[row, column]) * padded[row : row + height, column : column + width]
+        return result
+    size = [next_fast_len(side, real=True) for side in padded.shape[:2]]
+    spectrum = rfft2(kernel.astype(np.float32), size)
+    planes = [irfft2(rfft2(padded[..., channel], size) * spectrum, size) for channel in range(3)]
+    # The first 2 half rows and columns have wrapped round.
+    return np.stack(planes, axis=2)[2 * half :, 2 * half :][:height, :width]
 
 
 def brightness(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
     """Return factor x, clipped (what ColorJitter calls brightness)."""
-    return _lookup_table(image, lambda x: factor * x)
-
-
-def contrast(image: Pixels, change: float, rng: RngOrNone = None) -> Pixels:
-    """Return 1/2 + (1 + change)(x - 1/2), clipped: linear contrast, KADID's curve through the quartiles."""
-    return _lookup_table(image, lambda x: 0.5 + (1 + change) * (x - 0.5))
-
-
-def quantization(image: Pixels, levels: int, rng: RngOrNone = None) -> Pixels:
-    """Round each channel to ``levels`` equally spaced values, black and white among them."""
-    return _lookup_table(image, lambda x: np.rint(x * (levels - 1)) / (levels - 1))
-
-
-def banding(image: Pixels, bits: int, rng: RngOrNone = None) -> Pixels:
-    """Round each channel to ``bits`` bits."""
-    return quantization(image, 2**bits)
-
-
-def brighten(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
-    """Map CIELAB lightness through the parabola L + 2 amount L (1 - L), clipped; black and white stay.
-
-    KADID: raise the luminance by a smooth curve with fixed ends; the curve passes (1/2, 1/2 + amount/2).
-    """
-    return change_lightness(image, lambda x: x + 2 * amount * x * (1 - x))
-
-
-def darken(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
-    """Map CIELAB lightness through L - 2 amount L (1 - L), clipped."""
-    return brighten(image, -amount)
-
-
-def saturation(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
-    """Multiply HSV saturation by a ``factor`` of at most 1; a negative factor counts as 0."""
-    assert factor <= 1, factor
-    x = to_float(image)
-    value = np.maximum(np.maximum(x[..., 0], x[..., 1]), x[..., 2])[..., None]
-    return to_uint8(value - np.float32(max(factor, 0)) * (value - x))
+    return np.asarray(to_uint8(factor * np.arange(256) / 255)[image])
 
 
 def grayscale(image: Pixels, rng: RngOrNone = None) -> Pixels:
-    """Return BT.601 luma in all three channels."""
-    return np.repeat(to_uint8(luma(to_float(image)))[..., None], 3, axis=2)
+    """Return BT.601 luma in all three channels, by Pillow."""
+    return from_pil(Image.fromarray(image).convert("L"))
 
 
 def color_jitter(
-    image: Pixels, brightness: float, contrast: float, saturation: float, hue: float, rng: RngOrNone = None
+    image: Pixels, brightness: float, contrast: float, saturation: float, hue: float, order: int, rng: RngOrNone = None
 ) -> Pixels:
-    """Apply ColorJitter's four changes in that order (torchvision shuffles it); ``hue`` in turns of the circle."""
+    """Apply ColorJitter's four changes in one of 24 orders, by Pillow; ``hue`` in turns of the circle."""
+    factors = brightness, contrast, saturation
+    enhancers = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
     picture = Image.fromarray(image)
-    picture = ImageEnhance.Brightness(picture).enhance(brightness)
-    picture = ImageEnhance.Contrast(picture).enhance(contrast)
-    picture = ImageEnhance.Color(picture).enhance(saturation)
+    for change in list(permutations(range(4)))[order]:
+        picture = enhancers[change](picture).enhance(factors[change]) if change < 3 else _turn_hue(picture, hue)
+    return from_pil(picture)
+
+
+def _turn_hue(picture: Image.Image, hue: float) -> Image.Image:
     hsv = np.array(picture.convert("HSV"))
-    hsv[..., 0] += np.uint8(round(hue * 255) % 256)  # wraps round, as hues do
-    return from_pil(Image.fromarray(hsv, "HSV"))
-
-
-def _lookup_table(image: Pixels, curve: Callable[[np.ndarray], np.ndarray]) -> Pixels:
-    return np.asarray(to_uint8(curve(np.arange(256) / 255))[image])
+    hsv[..., 0] += np.uint8(int(hue * 255) % 256)  # wraps round, as hues do
+    return Image.fromarray(hsv, "HSV").convert("RGB")

@@ -1,10 +1,14 @@
 """The policies of the papers: which operators, how often, and from which ranges."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import lru_cache
 from math import exp
 
 import numpy as np
 
 from aigid.core.errors import InputError
+from aigid.degradations.basic import Form
 from aigid.degradations.operators import (
     AppliedOperator,
     Chain,
@@ -21,80 +25,89 @@ from aigid.degradations.operators import (
 )
 from aigid.degradations.pixels import Pixels
 
-# The official training pipeline of NTIRE 2026. Blur radii and shifts in px; noise on the unit scale.
-NTIRE_BASIC = Sample(
-    groups={
-        "blur": {
-            "gausblur": {"sigma": Levels((0.1, 0.5, 1, 2, 5))},
-            "lensblur": {"radius": Levels((1, 2, 4, 6, 8))},
-        },
-        "color": {
-            "colorshift": {"distance": Levels((1, 3, 6, 8, 12)), "angle": Uniform(0, 360)},
-            "colorsat": {"factor": Levels((0.4, 0.2, 0.1, 0, -0.4))},
-        },
-        "jpeg": {"jpeg": {"quality": Levels((43, 36, 24, 7, 4))}},
-        "noise": {
-            "whitenoise": {"variance": Levels((0.001, 0.002, 0.003, 0.005, 0.01))},
-            "impulse": {"density": Levels((0.001, 0.005, 0.01, 0.02, 0.03))},
-        },
-        "brightness": {
-            "brighten": {"amount": Levels((0.1, 0.2, 0.4, 0.7, 1.1))},
-            "darken": {"amount": Levels((0.05, 0.1, 0.2, 0.4, 0.8))},
-        },
-        "spatial": {
-            "jitter": {"deviation": Levels((0.05, 0.1, 0.2, 0.5, 1))},
-            "quantization": {"levels": Levels((20, 16, 13, 10, 7))},
-        },
-        "contrast": {"lincontrchange": {"change": Levels((0, 0.15, -0.4, 0.3, -0.6))}},
-    },
-    weights=tuple(exp(-(i**2) / (2 * 2.5**2)) for i in range(5)),  # 0.293, 0.270, 0.213, 0.143, 0.081
-)
 
-# The released code of FeatDistill: 19 operators, 15 levels, all equally likely.
+def _basic(form: Form) -> Sample:
+    """Return NTIRE 2026's training pipeline. Radii and shifts in px; noise on the unit scale."""
+    return Sample(
+        groups={
+            "blur": {
+                "gausblur": {"sigma": Levels((0.1, 0.5, 1, 2, 5))},
+                "lensblur": {"radius": Levels((1, 2, 4, 6, 8)), "form": form},
+            },
+            "color": {
+                "colorshift": {"amount": Levels((1, 3, 6, 8, 12)), "form": form},
+                "colorsat": {"factor": Levels((0.4, 0.2, 0.1, 0, -0.4)), "form": form},
+            },
+            "jpeg": {"jpeg": {"quality": Levels((43, 36, 24, 7, 4))}},
+            "noise": {
+                "whitenoise": {"variance": Levels((0.001, 0.002, 0.003, 0.005, 0.01))},
+                "impulsenoise": {"density": Levels((0.001, 0.005, 0.01, 0.02, 0.03))},
+            },
+            "brightness": {
+                "brighten": {"amount": Levels((0.1, 0.2, 0.4, 0.7, 1.1)), "form": form},
+                "darken": {"amount": Levels((0.05, 0.1, 0.2, 0.4, 0.8))},
+            },
+            "spatial": {
+                "jitter": {"amount": Levels((0.05, 0.1, 0.2, 0.5, 1)), "form": form},
+                "quantization": {"levels": Levels((20, 16, 13, 10, 7))},
+            },
+            "contrast": {"lincontrchange": {"amount": Levels((0, 0.15, -0.4, 0.3, -0.6))}},
+        },
+        weights=tuple(exp(-(i**2) / 12.5) for i in range(5)),  # 0.293, 0.270, 0.213, 0.143, 0.081
+    )
+
+
+# The organisers' training pipeline, which made the challenge's training distortions, and FeatDistill's copy of it.
+NTIRE_TRAIN, FEATDISTILL_BASIC = _basic("ntire"), _basic("featdistill")
+
+# The extra operators of FeatDistill's released code: 19, of 15 levels, all equally likely.
 _FEATDISTILL: dict[str, Ranges] = {
     "jpeg_blockiness": {"quality": Linear(40, 5)},
-    "compression_ringing": {"threshold": Linear(0.05, 0.3)},
+    "compression_ringing": {"strength": Linear(0.05, 0.3)},
     "gif_quantization": {"colors": Linear(128, 16)},
     "color_banding": {"bits": Linear(7, 3)},
     "pixel_shuffle": {"share": Linear(0.01, 0.1)},
-    "motion_blur": {"half": Linear(2, 10), "angle": Uniform(0, 360)},  # kernels of 5 to 21 px
-    "defocus_blur": {"radius": Linear(1.0, 5.0)},
-    "poisson": {"peak": Linear(100.0, 10.0)},
-    "speckle": {"variance": Linear(0.01, 0.15)},
-    "iso": {"sensitivity": Linear(400, 6400)},
-    "film_grain": {"deviation": Linear(0.02, 0.15)},
-    "salt_and_pepper": {"density": Linear(0.005, 0.05)},
-    "color_bleed": {"distance": Linear(1, 6)},
-    "light_leak": {"strength": Linear(0.1, 0.6), "angle": Uniform(0, 360)},
-    "fading": {"strength": Linear(0.1, 0.6)},
+    "motion_blur": {
+        "side": Levels((5, 7, 7, 9, 11, 11, 13, 13, 15, 15, 17, 19, 19, 21, 21)),
+        "angle": Uniform(0, 360),
+    },
+    "defocus_blur": {"radius": Linear(1, 5)},
+    "poisson_noise": {"peak": Linear(100.0, 10.0)},
+    "speckle_noise": {"variance": Linear(0.01, 0.15)},
+    "iso_noise": {"iso": Linear(400.0, 6400.0)},
+    "film_grain": {"intensity": Linear(0.02, 0.15)},
+    "salt_and_pepper": {"share": Linear(0.005, 0.05)},
+    "color_bleed": {"offset": Linear(1, 6)},
+    "light_leak": {"amount": Linear(0.1, 0.6)},
+    "fading": {"amount": Linear(0.1, 0.6)},
     "digital_glitch": {"amount": Linear(0.05, 0.25)},
     "water_drops": {"amount": Linear(0.1, 0.8)},
-    "night_vision": {"strength": Linear(0.2, 1.0)},
-    "ghosting": {"dx": Linear(2, 15), "alpha": Linear(0.1, 0.4)},
+    "night_vision": {"intensity": Linear(0.2, 1.0)},
+    "ghosting": {"dx": Linear(2, 15), "intensity": Linear(0.1, 0.4)},
 }
 FEATDISTILL_EXTRA = Sample(groups={name: {name: ranges} for name, ranges in _FEATDISTILL.items()}, weights=(1,) * 15)
 
 # UniversalFakeDetect's training augmentation.
 UFD = Chain(((0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})), (0.5, ("jpeg", {"quality": Whole(30, 100)}))))
 
-# Dual Data Alignment, its operators on one image; those on a pair (pixel and DCT mix, the real's own JPEG quality)
-# belong to aligned training. Gaussian kernels of 3 and 5 px have OpenCV's sigma 0.3 ((size - 1) / 2 - 1) + 0.8.
+# Dual Data Alignment's augmentation of whole images; alignment of a pair belongs to aligned training.
 _COLOR_JITTER = dict.fromkeys(("brightness", "contrast", "saturation"), Uniform(0.6, 1.4)) | {
-    "hue": Uniform(-0.175, 0.175)
+    "hue": Uniform(-0.175, 0.175),
+    "order": Whole(0, 23),
 }
 DDA_TRAIN = Chain(
     (
         (0.15, ("jpeg", {"quality": Whole(55, 100)})),
         (0.5, ("hflip", {})),
         (0.5, ("vflip", {})),
-        (0.1, ("whitenoise", {"variance": (55 / 255) ** 2})),
+        (0.1, ("gaussian_noise", {"deviation": 55})),
         (0.1, ("pepper", {"density": Uniform(0.01, 0.1)})),
         (
             0.2,
-            ("gaussian_blur", {"sigma": 0.8, "radius": 1}),
-            ("gaussian_blur", {"sigma": 1.1, "radius": 2}),
+            ("dda_gaussian_blur", {"sigma": Uniform(0.1, 2), "radius": 1}),
+            ("dda_gaussian_blur", {"sigma": Uniform(0.1, 2), "radius": 2}),
             ("median_blur", {"size": 3}),
-            ("motion_blur", {"half": 2, "angle": Uniform(0, 180)}),
+            ("dda_motion_blur", {"side": 5, "angle": Uniform(0, 180)}),
         ),
         (0.1, ("sharpen", {"amount": Uniform(1, 3)})),
         (0.2, ("color_jitter", _COLOR_JITTER)),
@@ -146,9 +159,10 @@ UFD_SWEEP = {
 }
 
 POLICIES: dict[str, Policy] = {
-    "ntire_basic": NTIRE_BASIC,
+    "ntire_train": NTIRE_TRAIN,
+    "featdistill_basic": FEATDISTILL_BASIC,
     "featdistill_extra": FEATDISTILL_EXTRA,
-    "featdistill": Mixture(0.8, (FEATDISTILL_EXTRA, NTIRE_BASIC)),
+    "featdistill": Mixture(0.8, (FEATDISTILL_EXTRA, FEATDISTILL_BASIC)),
     "ufd": UFD,
     "dda": DDA_TRAIN,
     "genimage": Mixture(1, tuple(GENIMAGE_SIX.values())),
@@ -157,18 +171,34 @@ POLICIES: dict[str, Policy] = {
 }
 
 
-def get_policy(name: str) -> Policy:
-    """Return the policy of that name; InputError lists the known ones."""
+@lru_cache
+def get_policy(name: str, removed: frozenset[str] = frozenset()) -> Policy:
+    """Return the policy of that name, without the ``removed`` operators as far as it has them.
+
+    A group that loses all its operators goes. InputError lists the known policies, or where nothing is left.
+    """
     if name not in POLICIES:
         raise InputError(f"unknown policy {name!r}; known: {', '.join(sorted(POLICIES))}")
-    return POLICIES[name]
+    policy = POLICIES[name].without(removed) if removed else POLICIES[name]
+    if removed and not policy.operators():
+        raise InputError(f"policy {name!r}: no operator is left without {', '.join(sorted(removed))}")
+    return policy
+
+
+def refuse_unknown(name: str, operators: Iterable[str]) -> None:
+    """Raise InputError where a policy lacks one of the operators, with the names nearest to it."""
+    known = sorted(set(get_policy(name).operators()))
+    for operator in operators:
+        if operator not in known:
+            near = get_close_matches(operator, known, cutoff=0.5) or known
+            raise InputError(f"unknown operator {operator!r} of {name}; near it: {', '.join(near)}")
 
 
 def apply_policy(
-    name: str, image: Pixels, rng: np.random.Generator, preserve_spatial_alignment: bool = False
+    name: str, image: Pixels, rng: np.random.Generator, removed: frozenset[str] = frozenset()
 ) -> tuple[Pixels, list[AppliedOperator]]:
-    """Return the image after a sample of a policy, and that sample; aligned, no operator moves a pixel."""
-    sampled = get_policy(name).sample(rng, preserve_spatial_alignment)
+    """Return the image after a sample of a policy without the ``removed`` operators, and that sample."""
+    sampled = get_policy(name, removed).sample(rng)
     return apply_operators(sampled, image, rng), sampled
 
 
@@ -177,9 +207,7 @@ def at_level(name: str, operator: str, level: int, rng: np.random.Generator) -> 
     policy = get_policy(name)
     if not isinstance(policy, Sample):
         raise InputError(f"policy {name!r} has no levels")
-    known = [known for group in policy.groups.values() for known in group]
-    if operator not in known:
-        raise InputError(f"unknown operator {operator!r} of {name}; known: {', '.join(sorted(known))}")
+    refuse_unknown(name, [operator])
     if level not in range(1, len(policy.weights) + 1):
         raise InputError(f"level {level} of {operator}: {name} has levels 1 to {len(policy.weights)}")
     return policy.at_level(operator, level, rng)

@@ -15,12 +15,12 @@ from aigid.core.files import atomic_write, num_workers, write_text
 from aigid.core.paths import AnyPath
 from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_operators, fixed
 from aigid.degradations.pixels import Pixels
-from aigid.degradations.policies import GENIMAGE_SIX, NYCU_AUG_0_TO_7, NYCU_SWEEP, POLICIES, UFD_SWEEP
+from aigid.degradations.policies import GENIMAGE_SIX, NYCU_AUG_0_TO_7, NYCU_SWEEP, POLICIES, UFD_SWEEP, get_policy
 from aigid.images import ImageError
 from aigid.images.decode import decode
 from aigid.images.formats import read_bytes
 
-CACHE_VERSION = 1  # of the operators' bytes; raise it when any operator gives other bytes than before
+CACHE_VERSION = 2  # of the operators' bytes; raise it when any operator gives other bytes than before
 
 VIEWS: dict[str, Policy] = {
     "clean": Chain(),
@@ -33,6 +33,7 @@ VIEWS: dict[str, Policy] = {
     **NYCU_SWEEP,
     **UFD_SWEEP,
     **POLICIES,  # drawn anew for each image
+    "ntire_basic": POLICIES["ntire_train"],  # its older name
 }
 
 
@@ -61,6 +62,11 @@ def apply(name: str, image: Pixels, sha256: str, seed: int) -> tuple[Pixels, lis
 def to_dict(name: str) -> dict[str, object]:
     """Return a view as JSON: equal definitions, seeds and hashes give equal bytes (with equal library versions)."""
     return {"view": name, "revision": CACHE_VERSION, "policy": _to_json(get_view(name))}
+
+
+def policy_to_dict(name: str, removed: frozenset[str] = frozenset()) -> dict[str, object]:
+    """Return a policy as JSON for a training's fingerprint, so that none goes on under another definition."""
+    return {"revision": CACHE_VERSION, name: _to_json(get_policy(name, removed))}
 
 
 def _to_json(value: object) -> object:

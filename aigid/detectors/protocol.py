@@ -43,11 +43,13 @@ class BaseDetector(ABC):
     """Learns from samples, scores samples, and is saved to a folder without pickle.
 
     ``learns_from`` are the splits whose images it has seen, ``logs`` tables of the training by name, ``classes`` those
-    of its class probabilities, ``real`` first; it has none where it gives P(generated).
+    of its class probabilities, ``real`` first; it has none where it gives P(generated). ``data_parallel``: processes of
+    ``torchrun`` share its training.
     """
 
     Settings: ClassVar[type[params.Settings]]
     learns_from: ClassVar[tuple[str, ...]] = ("train", "val")
+    data_parallel: ClassVar[bool] = False
     logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
     classes: Sequence[str] = ()
 

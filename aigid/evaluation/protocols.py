@@ -14,7 +14,9 @@ import pandas as pd
 from aigid.core.errors import InputError
 from aigid.core.scores import CLEAN
 from aigid.evaluation.attribution import predicted_generators
+from aigid.evaluation.dda import dda, join_benchmarks
 from aigid.evaluation.evaluate import Section
+from aigid.evaluation.subsets import by_test_set, of_view
 from aigid.evaluation.ufd import ufd_subsample, ufd_threshold
 from aigid.metrics import classification
 from aigid.metrics.classification import rank, rank_rows
@@ -22,7 +24,6 @@ from aigid.metrics.classification import rank, rank_rows
 GENIMAGE_VIEWS = ("lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5")
 GENIMAGE_SETS = 8
 SD14 = ("sd14", "sdv14", "stablediffusionv14")
-DDA_VIEW, DDA_JPEG = "jpeg96", ("genimage", "forensynths", "aigcdetectionbenchmark")
 
 
 def ufd(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, float]:
@@ -34,7 +35,7 @@ def ufd(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, float]:
     values: dict[str, float] = {}
     val_ranking = rank_rows(val[val["view"] == CLEAN])
     threshold = classification.max_accuracy_threshold(val_ranking) if val_ranking.has_both else None
-    sets = _by_test_set(_view(test, CLEAN))
+    sets = by_test_set(of_view(test, CLEAN))
     for generator, part in sets:
         scores = part.sort_values("path").groupby("label")["score"].apply(list)
         reals, fakes = ufd_subsample(scores[0], scores[1])
@@ -53,7 +54,7 @@ def ufd(test: pd.DataFrame, val: pd.DataFrame) -> dict[str, float]:
 def gendet_cross(test: pd.DataFrame) -> dict[str, float]:
     """Return GenDet's accuracy at 0.5 and AP of each set of another dataset, and their means (Tables 6 and 7)."""
     values = {}
-    for name, part in _by_test_set(_view(test, CLEAN)):
+    for name, part in by_test_set(of_view(test, CLEAN)):
         ranking = rank_rows(part)
         values[f"acc_05_{name}"] = classification.accuracy(ranking, 0.5)
         values[f"ap_{name}"] = classification.average_precision(ranking)
@@ -65,7 +66,7 @@ def genimage(test: pd.DataFrame) -> dict[str, float]:
 
     As in the paper, only the images of SD 1.4 count under a degradation, or all if no generator bears its name.
     """
-    sets = _by_test_set(_view(test, CLEAN))
+    sets = by_test_set(of_view(test, CLEAN))
     values = {f"acc_{name}": classification.accuracy(rank_rows(part), 0.5) for name, part in sets}
     if len(values) != GENIMAGE_SETS:
         names = ", ".join(name.removeprefix("acc_") for name in values)
@@ -75,8 +76,8 @@ def genimage(test: pd.DataFrame) -> dict[str, float]:
         return values
     views = {}
     for view in GENIMAGE_VIEWS:
-        images = _view(test, view)
-        sd14 = [part for name, part in _by_test_set(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
+        images = of_view(test, view)
+        sd14 = [part for name, part in by_test_set(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
         views[f"degraded_{view}"] = classification.accuracy(rank_rows(sd14[0] if sd14 else images), 0.5)
     return {**values, "degraded": _mean(views, "degraded_"), **views}
 
@@ -87,7 +88,7 @@ def ntire(test: pd.DataFrame) -> dict[str, float]:
     if distorted.empty:
         raise InputError(f"protocol ntire: no view but {CLEAN!r}: robust AUROC needs distorted images")
     values = {}
-    for key, name, images in ("robust", "distorted", distorted), ("clean", CLEAN, _view(test, CLEAN)):
+    for key, name, images in ("robust", "distorted", distorted), ("clean", CLEAN, of_view(test, CLEAN)):
         ranking = rank_rows(images)
         if not ranking.has_both:
             raise InputError(f"AUROC of the {name} images needs both classes")
@@ -100,60 +101,13 @@ def defactify(test: pd.DataFrame) -> dict[str, float]:
 
     They are those of the answer file (`attribution.submission`).
     """
-    images = _view(test, CLEAN)
+    images = of_view(test, CLEAN)
     predicted, label = predicted_generators(images), images["label"].to_numpy() == 1
     return {
         "f1_macro_a": classification.macro_f1(label, predicted != "real"),
         "f1_a": classification.f1(rank(label, predicted != "real"), 0.5),
         "f1_macro_b": classification.macro_f1(images["generator"].to_numpy(str), predicted),
     }
-
-
-def dda(test: pd.DataFrame) -> dict[str, float]:
-    """Return DDA's balanced accuracy at 0.5 per generator and its mean, fakes re-compressed (view ``jpeg96``).
-
-    A column ``benchmark`` splits the rows: then the mean over the generators of each, and mean and minimum over all;
-    there only ``DDA_JPEG`` are re-compressed, as published.
-    """
-    if "benchmark" not in test:
-        return _dda(test, DDA_VIEW)
-    values = {}
-    for name in sorted(test["benchmark"].astype("str").unique()):
-        view = DDA_VIEW if re.sub(r"[^a-z]", "", name.lower()) in DDA_JPEG else CLEAN
-        try:
-            values[name] = _dda(test[test["benchmark"] == name], view)["balanced_acc"]
-        except InputError as error:
-            raise InputError(f"benchmark {name!r}: {error}") from None
-    headline = {"mean": float(np.mean(list(values.values()))), "min": min(values.values())}
-    return headline | {f"benchmark_{name}": value for name, value in values.items()}
-
-
-def _dda(test: pd.DataFrame, view: str) -> dict[str, float]:
-    reals, fakes = _view(test, CLEAN).query("label == 0"), _view(test, view).query("label == 1")
-    values = {
-        f"balanced_acc_{name}": classification.balanced_accuracy(rank_rows(part), 0.5)
-        for name, part in _by_test_set(pd.concat([reals, fakes]))
-    }
-    return {"balanced_acc": _mean(values, "balanced_acc_"), **values}
-
-
-def _view(test: pd.DataFrame, view: str) -> pd.DataFrame:
-    images = test[test["view"] == view]
-    if images.empty:
-        raise InputError(f"no test rows of view {view!r}; found {', '.join(sorted(set(test['view']))) or 'none'}")
-    return images
-
-
-def _by_test_set(images: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Return each generator's fakes with the reals whose ``source`` bears its name; with all reals where none does."""
-    reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
-    if reals.empty or fakes.empty:
-        raise InputError(f"needs both classes; found {len(reals)} reals and {len(fakes)} fakes")
-    paired = "source" in images and set(fakes["generator"]) <= set(reals["source"])
-    return [
-        (str(name), pd.concat([reals[reals["source"] == name] if paired else reals, part]))
-        for name, part in fakes.groupby("generator")
-    ]
 
 
 def _mean(values: dict[str, float], prefix: str) -> float:
@@ -224,8 +178,9 @@ PROTOCOLS = {
         threshold="0.5",
         sample="all images; fakes of GenImage, ForenSynths and AIGCDetectionBenchmark as JPEG 96",
         crop="the detector's own",
-        aggregate="balanced accuracy, mean over generators; mean and minimum over benchmarks (column benchmark)",
-        required_columns="reals in view clean; fakes in view jpeg96",
+        aggregate="balanced accuracy (fake recall where there are no reals), mean over generators; mean, minimum and "
+        "sample deviation over benchmarks (column benchmark)",
+        required_columns="reals in view clean; fakes in view jpeg96, of other benchmarks in view clean",
         compute=dda,
     ),
 }
@@ -236,6 +191,12 @@ def find(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise InputError(f"protocol {name!r}: known are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+def rows_of(dataset: str, scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows that the protocol named as a dataset takes: its own, or those of all of DDA's benchmarks."""
+    joined = join_benchmarks(scores) if dataset == "dda" else None
+    return scores[dataset] if joined is None else joined
 
 
 def section(name: str, numbers: Mapping[str, Mapping[str, float]]) -> Section:

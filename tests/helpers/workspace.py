@@ -34,6 +34,7 @@ def copy(folder):
         ".dvc/config",
         ".dvc/.gitignore",
         ".dvc/plots/by_detector.json",
+        "data/weights/README.md",
     ):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         shutil.copy(ROOT / name, folder / name)

@@ -12,15 +12,15 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "cd6cde58c3129d09d882dabe2cc526d93bb37c98174e772ae2f81c0348717a2f",
-    "defactify": "9f08d389829f6e305eb71aaa7127aa6c2b68a0381ef3085359637c9a586aae9b",
-    "demo": "86792980c7e0e3e87b6838f50218fad1aae95c6137a1bac76dfcf5c3d6c8c931",
-    "demo_clip": "d7b12a8e328b216fb21e9d5878e134b89fd5d1cb554521192faeb4683dc82b9d",
-    "genimage": "60586a79b1b361c33902f7e4d57325a12f9ea1ac4320c375edfd6c13e1b01ffc",
-    "ntire": "4496e4568abb4c52b96addb151082474b1832b713547697a86078ec3a5ec52dd",
-    "sef13": "5a03a00274645aab711616c4e85efa9f5f4daff9c10747bae135a1835b25713f",
-    "tiny": "ca02e186bb2f5d338f42ba12f90af760104a90df669e67922470bdd1ac836136",
-    "ufd": "af022c04c43ffc5d3a5505f2b1ecf01de66a029fc598fb64d13504696aa81930",
+    "cifake": "133aef9c6e5bac7a211142c6ff74f92db6ccb79ab42b7bd7c97c34efe321c5f2",
+    "defactify": "60ff2eb80227cb3f4a34acdf8333a54b383f4f2029b7a14e01331fdd4c633ec4",
+    "demo": "8e6a3bc9e0a3bcb79128f294e28e5239f29e9948cb5c8e5636a5dcf124ce182a",
+    "demo_clip": "8dc3dc299b67ffc5ce4043e67b698f500c5c33828968a7178eee9a9ec7338f7c",
+    "genimage": "eb0982a124d27e7a50cbf1fac8fd208eb15d2711af31ef476980f36d09199f78",
+    "ntire": "eae88d4b2562950d2fe984feba2f89effac2aec9890ae901c9125ea0841efe5b",
+    "sef13": "851e6c5d2caed8507cccfb0941386928d3787c490628c33c62b60e42923af3f8",
+    "tiny": "51c9c7ac4a96075fa7a2611cf5f4d5ddd0fb07500ae645271aba9653b69cdafb",
+    "ufd": "cbf000db65b75c4d34e27fd6ca3c6ba1d44e639126ccfd0c97cfc9356599188a",
 }
 
 

@@ -37,12 +37,14 @@ class Layout(NamedTuple):
     """How a dataset lies on disk.
 
     ``pattern`` says it in words; ``iter_rows`` gives a manifest row for each image of a tree that stands where the
-    layout expects it; ``archives`` are the suffixes of those in which its images may lie.
+    layout expects it; ``archives`` are the suffixes of those in which its images may lie; ``one_class`` is of a
+    benchmark that has no reals.
     """
 
     pattern: str
     iter_rows: Callable[[FileTree], Iterator[ManifestRow]]
     archives: tuple[str, ...] = ()
+    one_class: bool = False
 
 
 def scan(root: AnyPath) -> FileTree:

@@ -19,8 +19,16 @@ GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case
 GENIMAGE_NAMES = {folder: generator for generator, folders in GENIMAGE_GENERATORS.items() for folder in folders}
 PROGAN_FAMILY = ("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "san", "crn", "imle")
 GAN_SETS = dict(zip(PROGAN_FAMILY, PROGAN_FAMILY, strict=True)) | {"seeingdark": "sitd", "sitd": "sitd"}
+DITFAKE_GENERATORS = {
+    "FLUX.1-schnell": "flux1_schnell",
+    "PixArt-Sigma-XL-2-1024-MS": "pixart_sigma",
+    "stable-diffusion-3-medium-diffusers": "sd3_medium",
+}
 LAION_REALS = ("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle")
 REALS_BY_GENERATOR = {"guided": "imagenet"} | dict.fromkeys(LAION_REALS, "laion")
+
+
+EVALGEN_GENERATORS = ("flux", "got", "infinity", "nova", "omnigen")
 
 
 def genimage(tree: FileTree) -> Iterator[ManifestRow]:
@@ -95,7 +103,7 @@ def iter_class_folders(tree: FileTree, *wrappers: str) -> Iterator[tuple[str, li
 def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
     """Yield ForenSynths, the data of CNNDetection (Wang et al., CVPR 2020): ProGAN to train on, a test set a generator.
 
-    AIGCDetectBenchmark has the same tree with further sets. Each set has its own reals: ``source`` is the set.
+    Each set has its own reals: ``source`` is the set.
     """
     for path, folders, label in iter_class_folders(tree, "dataset", "datasets", "CNN_synth_testset"):
         match folders:
@@ -103,6 +111,26 @@ def forensynths(tree: FileTree) -> Iterator[ManifestRow]:
                 yield manifest_row(path, label, "progan", split, source="progan")
             case ["test", name, *_] | [name, *_] if name not in ("train", "val", "test", "diffusion_datasets"):
                 yield manifest_row(path, label, name, "test", source=name)
+
+
+def aigcdetectionbenchmark(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield AIGCDetectionBenchmark (Zhong et al., 2023), 17 test sets in ForenSynths' tree, each with its own reals."""
+    wrappers = ("AIGCDetectionBenchmark", "AIGCDetectBenchmark")
+    for path, folders, label in iter_class_folders(tree, *wrappers):
+        match folders:
+            case ["test", name, *_] | [name, *_] if name not in SPLITS:
+                yield manifest_row(path, label, name, "test", source=name)
+
+
+def evalgen(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield EvalGEN (DDA, Chen et al., NeurIPS 2025): images of five generators, all to test on, and no reals.
+
+    As in DDA's evaluation only those whose name ends in ``_0``, one of the twenty of a prompt.
+    """
+    for path in tree.images:
+        names = [folder for folder in path.split("/")[:-1] if folder.lower() in EVALGEN_GENERATORS]
+        if names and path.rpartition(".")[0].endswith("_0"):
+            yield manifest_row(path, 1, names[0].lower(), "test")
 
 
 def ufd(tree: FileTree) -> Iterator[ManifestRow]:
@@ -149,6 +177,27 @@ def wildrf(tree: FileTree) -> Iterator[ManifestRow]:
                 yield manifest_row(path, label, "unknown", split, source="")
             case ["test" as split, ("reddit" | "twitter" | "facebook") as network]:
                 yield manifest_row(path, label, network, split, source=network)
+
+
+def ditfake(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield DiTFake (Li et al., KDD 2025): three diffusion transformers, each with photographs of its own.
+
+    SAFE tests on it, FeatDistill trains on it: its one split, ``test``, is read as train. ``source`` is the generator,
+    on its reals and on its fakes.
+    """
+    for path, folders, label in iter_class_folders(tree, "DiTFake"):
+        match folders:
+            case ["test", folder] if folder in DITFAKE_GENERATORS:
+                generator = DITFAKE_GENERATORS[folder]
+                yield manifest_row(path, label, generator, "train", source=generator)
+
+
+def deepfake60k(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield Deepfake-vs-Real-60K (prithivMLmods, 2025): faces to train on, whose generators are not published."""
+    for path in tree.images:
+        match path.split("/"):
+            case [*_, ("Real" | "Fake") as folder, _]:
+                yield manifest_row(path, int(folder == "Fake"), "unknown", "train")
 
 
 def realfake(tree: FileTree) -> Iterator[ManifestRow]:

@@ -20,7 +20,7 @@ from aigid.images import ImageError
 from aigid.images.decode import decode
 
 PAIRS_FILE = "aligned.jsonl"
-FILTERS = tuple(Image.Resampling)
+FILTERS = tuple(Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS"))
 logger = logging.getLogger(__name__)
 
 
@@ -81,52 +81,69 @@ def make_batch(
     size: int,
     key: Sequence[str | int],
 ) -> np.ndarray:
-    """Return DDA's batch of a pair (H, W, 3) uint8: it and its rescaled copies, all under one augmentation.
+    """Return DDA's images of a pair (H, W, 3) uint8: both members at each scale, (2, 1 + scales, size, size, 3).
 
-    (2 + 2 x scales, size, size, 3): photograph, fake, photograph, fake, ...; all chance comes from ``key``.
+    The fake is aligned, both are rescaled, and every whole image is augmented, padded and cropped from the same state
+    of chance, which comes from ``key``: all take the same decisions, and those of one size the same noise and place.
     """
     rng = seeding.numpy_generator("sef pair", *key)
-    pair = (real, augment_fake(real, fake, quality, settings, rng))
-    members = paired_random_crop(pair, size, rng)
-    for low, high in settings.scales:
-        factor, kind = rng.uniform(low, high), FILTERS[rng.integers(len(FILTERS))]
-        members += paired_random_crop([resize(image, factor, kind) for image in pair], size, rng)
+    pair = [real, augment_fake(real, fake, quality, settings, rng)]
+    scales = [pair]
+    kinds = rng.permutation(len(FILTERS))
+    for (low, high), kind in zip(settings.scales, kinds, strict=False):
+        factor = rng.uniform(low, high)
+        scales.append([resize(image, factor, FILTERS[kind]) for image in pair])
     operators = get_policy(settings.policy).sample(rng)
-    noise = (seeding.numpy_generator("sef noise", *key) for _ in members)
-    return np.stack([apply_operators(operators, image, rng) for image, rng in zip(members, noise, strict=True)])
+
+    def member(image: np.ndarray) -> np.ndarray:
+        augmented = apply_operators(operators, image, seeding.numpy_generator("sef noise", *key))
+        return random_crop(augmented, size, seeding.numpy_generator("sef crop", *key))
+
+    return np.stack([[member(images[kind]) for images in scales] for kind in (0, 1)])
+
+
+def collate(pairs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images (N, S, S, 3) of several pairs of ``make_batch``, and their labels (N,) int64.
+
+    In DDA's order: the photographs, the rescaled photographs, the fakes, the rescaled fakes.
+    """
+    batch = np.stack(pairs)
+    parts = [part for kind in (0, 1) for part in (batch[:, kind, :1], batch[:, kind, 1:])]
+    images = np.concatenate([part.reshape(-1, *batch.shape[3:]) for part in parts])
+    return images, np.repeat([0, 1], len(images) // 2)
 
 
 def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
-    """Return labels (N,) int64 of the batches of so many pairs."""
-    return np.tile([0, 1], num_pairs * (1 + len(settings.scales)))
+    """Return labels (N,) int64 of the images of so many pairs of ``make_batch``, one pair after the other."""
+    return np.tile(np.repeat([0, 1], 1 + len(settings.scales)), num_pairs)
 
 
 def augment_fake(
     real: np.ndarray, fake: np.ndarray, quality: int | None, settings: SamplingSettings, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a fake closer to its photograph: compressed as it was, mixed with it; always as many random numbers."""
+    """Return a fake closer to its photograph: compressed as it was, then mixed with it, in pixels, by DCT, or both.
+
+    The two mixes come in random order; always as many random numbers.
+    """
     acts = rng.random(3) < (settings.quality, settings.pixel_mix, settings.dct_mix)
-    shares = rng.uniform(0, settings.max_mix, 2)
+    shares, order = rng.uniform(0, settings.max_mix, 2), rng.permutation(2)
     if acts[0]:
         fake = match_jpeg_quality(fake, quality)
-    if acts[1]:
-        fake = pixel_mix(real, fake, shares[0])
-    if acts[2]:
-        fake = dct_mix(real, fake, shares[1])
+    for which in order:
+        if acts[1 + which]:
+            fake = (pixel_mix, dct_mix)[which](real, fake, shares[which])
     return fake
 
 
 def resize(image: np.ndarray, factor: float, kind: Image.Resampling) -> np.ndarray:
-    """Return the image with both sides times ``factor``, at least 1 px."""
-    height, width = (max(round(side * factor), 1) for side in image.shape[:2])
+    """Return the image with both sides times ``factor``, truncated, at least 1 px."""
+    height, width = (max(int(side * factor), 1) for side in image.shape[:2])
     return np.asarray(Image.fromarray(image).resize((width, height), kind))
 
 
-def paired_random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return squares (size, size, 3) of images of one shape at one random position, padded with black if smaller."""
-    height, width = images[0].shape[:2]
-    down, right = max(size - height, 0), max(size - width, 0)
-    margins = (down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0)
-    padded = [np.pad(image, margins) for image in images]
-    top, left = (int(rng.integers(max(side - size, 0) + 1)) for side in (height, width))
-    return [image[top : top + size, left : left + size] for image in padded]
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a square (size, size, 3) at a random position, of an image that is padded with black if smaller."""
+    missing = [max(size - side, 0) for side in image.shape[:2]]
+    padded = np.pad(image, [*((pixels // 2, pixels - pixels // 2) for pixels in missing), (0, 0)])
+    top, left = (int(rng.integers(side - size, endpoint=True)) for side in padded.shape[:2])
+    return padded[top : top + size, left : left + size]

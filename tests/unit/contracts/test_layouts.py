@@ -56,6 +56,28 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "BigGAN/val/other/1.png": None,
         "unknown_model/val/ai/1.png": None,
     },
+    "aigcdetectionbenchmark": {
+        "AIGCDetectionBenchmark/test/ADM/0_real/1.png": (0, "real", "test", "ADM"),
+        "AIGCDetectionBenchmark/test/progan/cat/1_fake/1.png": (1, "progan", "test", "progan"),
+        "test/sd_xl/1_fake/1.png": (1, "sd_xl", "test", "sd_xl"),
+        "whichfaceisreal/0_real/1.jpeg": (0, "real", "test", "whichfaceisreal"),
+        "train/progan/1_fake/1.png": None,
+        "0_real/1.png": None,
+    },
+    "dda_coco": {
+        "MSCOCO/val2017/000000000139.jpg": (0, "real", "test", "000000000139"),
+        "DDA-COCO/sdxl-vae/val2017/000000000139.jpg": (1, "sdxl-vae", "test", "000000000139"),
+        "DDA-COCO/FLUX.1/val2017/000000000285.jpg": (1, "FLUX.1", "test", "000000000285"),
+        "DDA-COCO/FLUX.1/000000000285.jpg": None,
+    },
+    "evalgen": {
+        "EvalGEN/Flux/12_0.jpg": (1, "flux", "test", ""),
+        "GoT/animals/a_red_fox_0.png": (1, "got", "test", ""),
+        "OmniGen/553_0.jpg": (1, "omnigen", "test", ""),
+        "EvalGEN/Flux/12_1.jpg": None,
+        "EvalGEN/Flux/12_10.jpg": None,
+        "EvalGEN/Other/12_0.jpg": None,
+    },
     "drct2m": {
         "MSCOCO/train2017/000000000009.jpg": (0, "real", "train", "000000000009"),
         "MSCOCO/val2017/000000000139.jpg": (0, "real", "test", "000000000139"),
@@ -94,6 +116,20 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "test/1_fake/sub/1.jpg": (1, "chameleon", "test", ""),
         "test/other/1.jpg": None,
         "test/progan/1_fake/1.jpg": None,
+    },
+    "ditfake": {
+        "DiTFake/test/FLUX.1-schnell/0_real/1.jpg": (0, "real", "train", "flux1_schnell"),
+        "DiTFake/test/FLUX.1-schnell/1_fake/1.png": (1, "flux1_schnell", "train", "flux1_schnell"),
+        "test/PixArt-Sigma-XL-2-1024-MS/1_fake/1.png": (1, "pixart_sigma", "train", "pixart_sigma"),
+        "test/stable-diffusion-3-medium-diffusers/0_real/2.jpg": (0, "real", "train", "sd3_medium"),
+        "DiTFake/test/FLUX.1-schnell/1.png": None,
+        "DiTFake/overview.png": None,
+    },
+    "deepfake60k": {
+        "Real/1.jpg": (0, "real", "train", ""),
+        "Deepfake-vs-Real-60K/Fake/1.png": (1, "unknown", "train", ""),
+        "Deepfake-vs-Real-60K/preview/1.png": None,
+        "real/1.jpg": None,
     },
     "cifake": {
         "train/REAL/0000 (10).jpg": (0, "real", "train", "cifar10"),
@@ -212,7 +248,7 @@ def test_a_folder_without_images_and_one_class_are_refused(tmp_path: Path, layou
         InputError, match=rf"no image found in layout '{layout}', which looks for .*0 images and 0 other"
     ):
         index(tmp_path / "empty", layout)
-    if not any(isinstance(row, str) for row in TREES[layout].values()):
+    if not LAYOUTS[layout].one_class and not any(isinstance(row, str) for row in TREES[layout].values()):
         refusal = "no image found" if layout == "aligned_pairs" else "one class only: all [0-9]+ images are generated"
         with pytest.raises(InputError, match=refusal):
             index(write(tmp_path / "fakes", layout, 1), layout)

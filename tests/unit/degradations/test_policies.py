@@ -8,13 +8,14 @@ from scipy.stats import binomtest, chisquare, kstest
 
 from aigid.core.errors import InputError
 from aigid.degradations import operators, policies
+from tests.helpers.patterns import close
 
 NUM_DRAWS = 20_000
 BASIC = {  # the table of NTIRE's groups
     "blur": ("gausblur", "lensblur"),
     "color": ("colorshift", "colorsat"),
     "jpeg": ("jpeg",),
-    "noise": ("whitenoise", "impulse"),
+    "noise": ("whitenoise", "impulsenoise"),
     "brightness": ("brighten", "darken"),
     "spatial": ("jitter", "quantization"),
     "contrast": ("lincontrchange",),
@@ -23,9 +24,11 @@ LEVEL_CHANCES = (0.293, 0.270, 0.213, 0.143, 0.081)
 SIGNIFICANCE = 0.001
 
 
-def draws(name: str, aligned: bool = False, number: int = NUM_DRAWS) -> list[list[operators.AppliedOperator]]:
+def draws(
+    name: str, removed: frozenset[str] = frozenset(), number: int = NUM_DRAWS
+) -> list[list[operators.AppliedOperator]]:
     rng = np.random.default_rng(2026)
-    return [policies.get_policy(name).sample(rng, aligned) for _ in range(number)]
+    return [policies.get_policy(name, removed).sample(rng) for _ in range(number)]
 
 
 def agrees(values: list, chances: dict) -> None:
@@ -38,7 +41,7 @@ def agrees(values: list, chances: dict) -> None:
 
 @pytest.fixture(scope="module")
 def basic() -> list[list[operators.AppliedOperator]]:
-    return draws("ntire_basic")
+    return draws("ntire_train")
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +83,16 @@ def test_featdistill_acts_on_four_in_five_and_halves_the_families(extra):
 
 def test_alignment_drops_exactly_the_operators_that_move_pixels(basic, extra):
     for name, free, moving in [
-        ("ntire_basic", basic, {"jitter", "colorshift"}),
+        ("ntire_train", basic, {"jitter", "colorshift"}),
         ("featdistill_extra", extra, {"pixel_shuffle", "digital_glitch", "ghosting", "color_bleed", "water_drops"}),
     ]:
         every = {step["operator"] for drawn in free for step in drawn}
-        aligned = draws(name, aligned=True, number=2000)
+        aligned = draws(name, operators.GEOMETRIC, number=2000)
         assert all(aligned), "an image got nothing"
         assert {step["operator"] for drawn in aligned for step in drawn} == every - moving
-    assert {s["operator"] for d in draws("dda", aligned=True, number=2000) for s in d}.isdisjoint({"hflip", "vflip"})
+    assert {s["operator"] for d in draws("dda", operators.GEOMETRIC, number=2000) for s in d}.isdisjoint(
+        {"hflip", "vflip"}
+    )
 
 
 def test_ufd_blurs_and_compresses_independently_from_the_stated_ranges():
@@ -107,14 +112,14 @@ def test_dda_stages_act_as_often_as_stated():
         "jpeg": 0.15,
         "hflip": 0.5,
         "vflip": 0.5,
-        "whitenoise": 0.1,
+        "gaussian_noise": 0.1,
         "pepper": 0.1,
         "sharpen": 0.1,
         "color_jitter": 0.2,
         "grayscale": 0.1,
-        "gaussian_blur": 0.1,
+        "dda_gaussian_blur": 0.1,
         "median_blur": 0.05,
-        "motion_blur": 0.05,
+        "dda_motion_blur": 0.05,
     }
     counts = Counter(step["operator"] for drawn in draws("dda") for step in drawn)
     assert set(counts) == set(chances)
@@ -129,33 +134,137 @@ def test_sets_of_views_are_drawn_evenly(name, number):
     agrees(kinds, dict.fromkeys(set(kinds), 1))
 
 
-def test_linear_ranges_end_where_the_table_says():
-    def at(operator: str, level: int) -> dict:
-        return policies.at_level("featdistill_extra", operator, level, np.random.default_rng(0))["parameters"]
+BASIC_LEVELS = {
+    "gausblur": ("sigma", [0.1, 0.5, 1, 2, 5]),
+    "lensblur": ("radius", [1, 2, 4, 6, 8]),
+    "colorshift": ("amount", [1, 3, 6, 8, 12]),
+    "colorsat": ("factor", [0.4, 0.2, 0.1, 0, -0.4]),
+    "jpeg": ("quality", [43, 36, 24, 7, 4]),
+    "whitenoise": ("variance", [0.001, 0.002, 0.003, 0.005, 0.01]),
+    "impulsenoise": ("density", [0.001, 0.005, 0.01, 0.02, 0.03]),
+    "brighten": ("amount", [0.1, 0.2, 0.4, 0.7, 1.1]),
+    "darken": ("amount", [0.05, 0.1, 0.2, 0.4, 0.8]),
+    "jitter": ("amount", [0.05, 0.1, 0.2, 0.5, 1]),
+    "quantization": ("levels", [20, 16, 13, 10, 7]),
+    "lincontrchange": ("amount", [0, 0.15, -0.4, 0.3, -0.6]),
+}
+STEPS = np.arange(15)  # level - 1
+EXTRA_LEVELS = {
+    "jpeg_blockiness": ("quality", [40, 38, 35, 32, 30, 28, 25, 22, 20, 18, 15, 12, 10, 8, 5]),
+    "compression_ringing": ("strength", 0.05 + 0.017857 * STEPS),
+    "gif_quantization": ("colors", 128 - 8 * STEPS),
+    "color_banding": ("bits", [7, 7, 6, 6, 6, 6, 5, 5, 5, 4, 4, 4, 4, 3, 3]),
+    "pixel_shuffle": ("share", 0.01 + 0.006429 * STEPS),
+    "motion_blur": ("side", [5, 7, 7, 9, 11, 11, 13, 13, 15, 15, 17, 19, 19, 21, 21]),
+    "defocus_blur": ("radius", [1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 5, 5]),
+    "poisson_noise": ("peak", 100 - 6.428571 * STEPS),
+    "speckle_noise": ("variance", 0.01 * (STEPS + 1)),
+    "iso_noise": ("iso", 400 + 428.571429 * STEPS),
+    "film_grain": ("intensity", 0.02 + 0.009286 * STEPS),
+    "salt_and_pepper": ("share", 0.005 + 0.003214 * STEPS),
+    "color_bleed": ("offset", [1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6]),
+    "light_leak": ("amount", 0.1 + 0.035714 * STEPS),
+    "fading": ("amount", 0.1 + 0.035714 * STEPS),
+    "digital_glitch": ("amount", 0.05 + 0.014286 * STEPS),
+    "water_drops": ("amount", 0.1 + 0.05 * STEPS),
+    "night_vision": ("intensity", 0.2 + 0.057143 * STEPS),
+    "ghosting": ("dx", [2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15]),
+}
+LEVELS = [(name, *item) for name in ("ntire_train", "featdistill_basic") for item in BASIC_LEVELS.items()]
+LEVELS += [("featdistill_extra", *item) for item in EXTRA_LEVELS.items()]
 
-    assert [at("jpeg_blockiness", level)["quality"] for level in (1, 8, 15)] == [40, 22, 5]
-    assert [2 * at("motion_blur", level)["half"] + 1 for level in (1, 8, 15)] == [5, 13, 21]
-    assert [at("speckle", level)["variance"] for level in (1, 8, 15)] == [0.01, 0.08, 0.15]
-    assert at("ghosting", 1) == {"dx": 2, "alpha": 0.1}
-    assert at("ghosting", 15) == {"dx": 15, "alpha": 0.4}
+
+@pytest.mark.parametrize(("policy", "operator", "table"), LEVELS)
+def test_level_tables_value_by_value(policy, operator, table):
+    parameter, values = table
+    at = [policies.at_level(policy, operator, level, np.random.default_rng(0)) for level in range(1, len(values) + 1)]
+    assert [step["level"] for step in at] == list(range(1, len(values) + 1))
+    np.testing.assert_allclose([step["parameters"][parameter] for step in at], values, rtol=0, atol=1e-5)
+    if isinstance(values, list):
+        assert [type(step["parameters"][parameter]) for step in at] == [type(value) for value in values]
+
+
+def test_the_two_forms_and_what_a_level_leaves_open():
+    def at(policy: str, operator: str, level: int) -> dict:
+        return policies.at_level(policy, operator, level, np.random.default_rng(0))["parameters"]
+
+    for policy, form in (("ntire_train", "ntire"), ("featdistill_basic", "featdistill")):
+        forms = {operator: at(policy, operator, 1).get("form") for operator in BASIC_LEVELS}
+        two_forms = {"lensblur", "colorsat", "colorshift", "brighten", "jitter"}
+        assert forms == {operator: form if operator in two_forms else None for operator in BASIC_LEVELS}
+    assert 0 <= at("featdistill_extra", "motion_blur", 3)["angle"] < 360
+    close([at("featdistill_extra", "ghosting", level)["intensity"] for level in range(1, 16)], 0.1 + 0.3 / 14 * STEPS)
+
+
+def test_numbers_that_follow_from_a_level(monkeypatch):
+    # Levels a channel, bands and drops of the extra operators: the printed columns of their tables.
+    ramp = np.linspace(0, 1, 4000, dtype=np.float32).reshape(40, 100, 1).repeat(3, axis=2)
+    colors = [len(np.unique(operators.extra.gif_quantization(ramp, number))) for number in 128 - 8 * STEPS]
+    assert colors == [5] * 5 + [4] * 6 + [3] * 4
+    calls: dict[str, list[int]] = {"add_drop": [], "roll": []}
+    for name, module, plain in (("add_drop", operators.extra, operators.extra.add_drop), ("roll", np, np.roll)):
+
+        def counted(*args, name=name, plain=plain, **more):
+            calls[name].append(level)
+            return plain(*args, **more)
+
+        monkeypatch.setattr(module, name, counted)
+    for level in range(1, 16):
+        for name in ("water_drops", "digital_glitch"):
+            step = policies.at_level("featdistill_extra", name, level, np.random.default_rng(0))
+            operators.OPERATORS[name](ramp, **step["parameters"], rng=np.random.default_rng(0))
+    assert [calls["add_drop"].count(level) for level in range(1, 16)] == list(range(3, 18))
+    assert [calls["roll"].count(level) for level in range(1, 16)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5]
+
+
+def test_marginals_of_the_policies(basic):
+    counts = Counter(step["operator"] for drawn in basic for step in drawn)
+    for operator in BASIC_LEVELS:
+        share = 2 / 7 if operator in ("jpeg", "lincontrchange") else 1 / 7
+        assert counts[operator] / NUM_DRAWS == pytest.approx(share, abs=0.012)
+    counts = Counter(step["operator"] for drawn in draws("featdistill") for step in drawn)
+    shares = {operator: 0.1143 if operator in ("jpeg", "lincontrchange") else 0.0571 for operator in BASIC_LEVELS}
+    for operator, share in (shares | dict.fromkeys(EXTRA_LEVELS, 0.0421)).items():
+        assert counts[operator] / NUM_DRAWS == pytest.approx(share, abs=0.008)
+
+
+def test_dda_draws_blurs_and_orders_as_stated():
+    drawn = [step for sample in draws("dda") for step in sample]
+    gaussian = [step["parameters"] for step in drawn if step["operator"] == "dda_gaussian_blur"]
+    agrees([step["radius"] for step in gaussian], {1: 1, 2: 1})
+    assert kstest([step["sigma"] for step in gaussian], "uniform", (0.1, 1.9)).pvalue > SIGNIFICANCE
+    jitter = [step["parameters"] for step in drawn if step["operator"] == "color_jitter"]
+    agrees([step["order"] for step in jitter], dict.fromkeys(range(24), 1))
+    assert kstest([step["hue"] for step in jitter], "uniform", (-0.175, 0.35)).pvalue > SIGNIFICANCE
+    assert {step["parameters"]["deviation"] for step in drawn if step["operator"] == "gaussian_noise"} == {55}
+
+
+def test_operators_held_out_are_never_drawn():
+    removed = frozenset({"jpeg", "whitenoise", "impulsenoise", "jpeg_blockiness"})
+    drawn = {step["operator"] for sample in draws("featdistill", removed, 4000) for step in sample}
+    assert drawn == (set(BASIC_LEVELS) | set(EXTRA_LEVELS)) - removed
+    only_extra = draws("featdistill", frozenset(BASIC_LEVELS), 2000)
+    assert {step["operator"] for sample in only_extra for step in sample} == set(EXTRA_LEVELS)
+    with pytest.raises(InputError, match="policy 'ufd': no operator is left without gaussian_blur, jpeg"):
+        policies.get_policy("ufd", frozenset({"gaussian_blur", "jpeg"}))
 
 
 def test_faults_name_what_is_known():
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match=r"unknown policy 'ntire'; known: dda, .*ntire_basic"):
+    with pytest.raises(InputError, match=r"unknown policy 'ntire'; known: dda, .*ntire_train"):
         policies.get_policy("ntire")
-    with pytest.raises(InputError, match="level 6 of jpeg: ntire_basic has levels 1 to 5"):
-        policies.at_level("ntire_basic", "jpeg", 6, rng)
-    with pytest.raises(InputError, match="level 0 of iso: featdistill_extra has levels 1 to 15"):
-        policies.at_level("featdistill_extra", "iso", 0, rng)
-    with pytest.raises(InputError, match="unknown operator 'fog' of ntire_basic; known: brighten"):
-        policies.at_level("ntire_basic", "fog", 1, rng)
+    with pytest.raises(InputError, match="level 6 of jpeg: ntire_train has levels 1 to 5"):
+        policies.at_level("ntire_train", "jpeg", 6, rng)
+    with pytest.raises(InputError, match="level 0 of iso_noise: featdistill_extra has levels 1 to 15"):
+        policies.at_level("featdistill_extra", "iso_noise", 0, rng)
+    with pytest.raises(InputError, match="unknown operator 'lensblurr' of ntire_train; near it: lensblur"):
+        policies.at_level("ntire_train", "lensblurr", 1, rng)
     with pytest.raises(InputError, match="'dda' has no levels"):
         policies.at_level("dda", "jpeg", 1, rng)
 
 
 def test_augment_tells_what_it_did():
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    out, drawn = policies.apply_policy("ntire_basic", image, np.random.default_rng(5), preserve_spatial_alignment=True)
+    out, drawn = policies.apply_policy("ntire_train", image, np.random.default_rng(5), operators.GEOMETRIC)
     assert not np.array_equal(out, image)
-    assert drawn == policies.get_policy("ntire_basic").sample(np.random.default_rng(5), True)
+    assert drawn == policies.get_policy("ntire_train", operators.GEOMETRIC).sample(np.random.default_rng(5))

@@ -14,14 +14,13 @@ from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
 from aigid.degradations import views
-from aigid.degradations.pixels import to_float, to_uint8
 from aigid.degradations.views import export_view
 from aigid.images.decode import decode
 
 CONTRACT = {"clean", "lr112", "lr64", "jpeg65", "jpeg30", "blur3", "blur5", "ntire_basic"} | {
     f"nycu_aug{i}" for i in range(8)
 }
-RANDOM = ["ntire_basic", "featdistill_extra", "featdistill", "dda", "ufd", "nycu_aug7"]
+RANDOM = ["ntire_train", "featdistill_extra", "featdistill", "dda", "ufd", "nycu_aug7"]
 
 
 def picture(index: int) -> tuple[np.ndarray, str]:
@@ -37,6 +36,10 @@ def digest(name: str, index: int) -> str:
 
 def test_the_contracts_names_exist():
     assert set(views.VIEWS) >= CONTRACT
+
+
+def test_the_older_name_of_ntires_view_is_the_same_policy():
+    assert views.to_dict("ntire_basic")["policy"] == views.to_dict("ntire_train")["policy"]
 
 
 def test_definition_tells_the_parameters():
@@ -101,11 +104,6 @@ def test_nycu_compositions_apply_right_to_left():
     ]  # fmt: skip
 
 
-def test_bytes_survive_the_unit_scale():
-    every = np.arange(256, dtype=np.uint8).reshape(1, -1, 1)
-    assert np.array_equal(to_uint8(to_float(every)), every)
-
-
 @pytest.fixture
 def dataset(tmp_path):
     root = tmp_path / "images"
@@ -120,13 +118,13 @@ def dataset(tmp_path):
 
 def test_images_are_those_of_the_view(dataset, tmp_path):
     root, table = dataset
-    failed = export_view(table, root, "ntire_basic", 3, tmp_path / "out")
+    failed = export_view(table, root, "ntire_train", 3, tmp_path / "out")
     assert [path for path, _ in failed] == ["c.png"]
     written = manifest.read(tmp_path / "out/manifest.csv")
     assert written["path"].tolist() == ["a.png", "b.jpg.png"]
     lines = [json.loads(line) for line in (tmp_path / "out/drawn.jsonl").read_text().splitlines()]
     for old, new, line, digest in zip(["a.png", "b.jpg"], written["path"], lines, written["sha256"], strict=True):
-        expected, drawn = views.apply("ntire_basic", decode(root / old), sha256(root / old), 3)
+        expected, drawn = views.apply("ntire_train", decode(root / old), sha256(root / old), 3)
         np.testing.assert_array_equal(decode(tmp_path / "out" / new), expected)
         assert line == {"path": new, "drawn": drawn}
         assert sha256(tmp_path / "out" / new) == digest
@@ -141,3 +139,11 @@ def test_calls_that_cannot_be(dataset, tmp_path):
     with pytest.raises(InputError, match="not empty"):
         export_view(table, root, "jpeg65", 0, root)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_policys_definition_tells_its_parameters_and_what_is_held_out():
+    whole, part = (views.policy_to_dict("featdistill", frozenset(removed)) for removed in ((), ["jpeg"]))
+    assert whole["revision"] == views.CACHE_VERSION
+    assert '"quality"' in json.dumps(part)  # of jpeg_blockiness
+    assert '"jpeg"' in json.dumps(whole)
+    assert '"jpeg"' not in json.dumps(part)

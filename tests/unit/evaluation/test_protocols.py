@@ -152,7 +152,13 @@ def test_dda_over_benchmarks_compresses_the_fakes_of_three() -> None:
     parts = [other[(other["label"] == 0) | (other["generator"] == name)] for name in ("adm", "glide")]
     wild = [sk.balanced_accuracy_score(part["label"], part["score"] > 0.5) for part in parts]
     assert found["benchmark_WildRF"] == pytest.approx(np.mean(wild), abs=1e-12)
-    assert found["min"] == min(found["benchmark_GenImage"], found["benchmark_WildRF"])
+    both = [found["benchmark_GenImage"], found["benchmark_WildRF"]]
+    assert found["min_of_2"] == min(both)
+    assert found["deviation_of_2"] == pytest.approx(np.std(both, ddof=1))
+    assert found["subset_WildRF_adm"] == pytest.approx(wild[0])
+    without = other[other["label"] == 1]
+    with pytest.raises(InputError, match="benchmark 'WildRF': needs both classes; found 0 reals and 200 fakes"):
+        protocols.find("dda").apply(without)
     with pytest.raises(InputError, match="benchmark 'GenImage': no test rows of view 'jpeg96'"):
         protocols.find("dda").apply(frame[frame["view"] == "clean"])
 
@@ -251,6 +257,45 @@ def test_genimage_averages_as_printed(paper: str) -> None:
     assert mean is None or 100 * found["degraded"] == pytest.approx(mean, abs=0.051)
 
 
+RECALLS = {  # of fakes of each subset, and of the reals where they are shared and known
+    "DDA-COCO": ([95.0, 99.3, 99.7, 99.7, 68.1, 50.2], 99.0, 92.167, 10.566),
+    "EvalGEN": ([89.9, 99.5, 97.8, 99.5, 99.5], None, 97.24, 4.17),
+    "SynthWildX": ([92.3, 87.3, 93.1], 0, 90.9, 3.14),
+    "WildRF": ([93.1, 86.4, 91.5], 0, 90.33, 3.50),
+}
+
+
+def of_recalls(fakes: list[float], reals: float | None) -> pd.DataFrame:
+    """1,000 fakes of each subset, and as many shared reals; 0: reals that are recalled as often as their fakes."""
+    parts = [as_accurate(recall, f"s{number}") for number, recall in enumerate(fakes)]
+    if reals == 0:
+        return pd.concat(parts)
+    shared = [] if reals is None else [as_accurate(reals, "reals").query("label == 0").assign(source="shared")]
+    return pd.concat([*(part.query("label == 1") for part in parts), *shared])
+
+
+@pytest.mark.parametrize("name", RECALLS)
+def test_dda_means_and_deviations_of_a_benchmark_as_printed(name: str) -> None:
+    """The deviation is the sample's; EvalGEN has no reals, and its score is the recall of fakes."""
+    fakes, reals, mean, deviation = RECALLS[name]
+    found = protocols.find("dda").apply(scores.validate(of_recalls(fakes, reals).assign(benchmark=name), "table"))
+    assert 100 * found[f"benchmark_{name}"] == pytest.approx(mean, abs=0.0051)
+    assert 100 * found[f"deviation_{name}"] == pytest.approx(deviation, abs=0.0051)
+    share = [value if reals in (None, 0) else (value + reals) / 2 for value in fakes]
+    assert [100 * found[f"subset_{name}_s{number}"] for number in range(len(fakes))] == pytest.approx(share)
+
+
+def test_dda_joins_the_scores_of_several_datasets() -> None:
+    frames = {"dda": made(), "wildrf": made(), "evalgen": made().query("label == 1"), "ufd": made()}
+    joined = protocols.rows_of("dda", frames)
+    assert joined.groupby("benchmark").size().to_dict() == {"evalgen": 200, "wildrf": 400}
+    found = protocols.find("dda").apply(joined)
+    recall = [np.mean(made().query("generator == @name")["score"] > 0.5) for name in ("adm", "glide")]
+    assert found["benchmark_evalgen"] == pytest.approx(np.mean(recall))
+    assert protocols.rows_of("ufd", frames) is frames["ufd"]
+    assert protocols.rows_of("dda", {"dda": frames["dda"]}) is frames["dda"]
+
+
 def test_dda_averages_and_minimum_as_printed() -> None:
     parts = []
     for name, value in zip(DDA_SETS, DDA, strict=True):
@@ -259,5 +304,6 @@ def test_dda_averages_and_minimum_as_printed() -> None:
             part["view"] = np.where(part["label"] == 1, "jpeg96", "clean")
         parts.append(part)
     found = protocols.find("dda").apply(scores.validate(pd.concat(parts), "table"))
-    assert 100 * found["mean"] == pytest.approx(90.7, abs=0.051)
-    assert 100 * found["min"] == pytest.approx(81.4, abs=1e-9)
+    assert 100 * found["mean_of_11"] == pytest.approx(90.6545, abs=1e-3)
+    assert 100 * found["min_of_11"] == pytest.approx(81.4, abs=1e-9)
+    assert 100 * found["deviation_of_11"] == pytest.approx(5.33, abs=0.005)

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.cli import preset
@@ -260,24 +261,25 @@ def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
     assert not list((killed / "cache/training").iterdir())
 
 
-def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
-    """Without batch statistics, one step over 2 x 8 images is one over 16."""
+def test_a_network_without_batch_norms_is_cut_as_the_machine_says(tmp_path, monkeypatch):
+    """Whatever fits at once, the step is that of 16 images; batch norms see as many at once as the settings say."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (16, 3, 16, 16), dtype=np.uint8)
-    data = Pictures(pictures, np.arange(16) % 2)
+    data = Pictures(rng.integers(0, 256, (16, 3, 16, 16), dtype=np.uint8), np.arange(16) % 2)
+    how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": 16})
     weights = []
-    for size, accumulate in ((16, 1), (8, 2)):
-        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
-                                          "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
+    for size in (16, 5):
+        monkeypatch.setenv("AIGID_BATCH", str(size))
         torch.manual_seed(0)
-        net = training.build_model(how, 2)
-        plan = training.plan(how, len(data.y), 0)
-        run = Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")
-        run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
-        run.step(*next(run.steps()))
-        assert not net.training
+        net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.GELU(), nn.Flatten(), nn.Linear(64, 2))
+        plan = training.plan(how, net, len(data.y), 0)
+        with closing(Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")) as run:
+            assert run.passes.size == size
+            run.step(*next(run.steps()))
         weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
-    torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
+    with_norms = training.build_model(how, 2)
+    assert training.plan(how, with_norms, 16, 0).group_size == 16
+    assert training.plan(how.model_copy(update={"norm_batch_size": 4}), with_norms, 16, 0).group_size == 4
 
 
 class Pictures(NamedTuple):
@@ -331,8 +333,8 @@ def _alike(found, expected):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"accumulate_steps": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
-    ids=["plain", "accumulated", "frozen"],
+    [{}, {"norm_batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
+    ids=["plain", "norms of half a batch", "frozen"],
 )
 def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
     """Batch statistics and mirroring, too, are those of the whole batch; channels are computed once."""
@@ -379,8 +381,8 @@ def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
 def test_one_cycle_rises_and_falls_however_few_its_steps(num_items):
     how = SETTINGS.model_copy(update={"epochs": 1})
     net = torch.nn.Linear(1, 1)
-    plan = training.plan(how, num_items, 0)
-    schedule = training.training_task(net, how, plan, None, None).schedule
+    plan = training.plan(how, net, num_items, 0)
+    schedule = training._schedule(torch.optim.AdamW(net.parameters(), lr=how.learning_rate), how, plan)
     rates = [how.learning_rate / 25]
     for _ in range(plan.num_steps):
         schedule.optimizer.step()
