@@ -13,7 +13,17 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.layouts import Layout, defactify, folders, layout_error, scan, tables, unmatched_images, unpack_archives
+from aigid.data.layouts import (
+    Layout,
+    defactify,
+    folders,
+    layout_error,
+    ntire,
+    scan,
+    tables,
+    unmatched_images,
+    unpack_archives,
+)
 from aigid.images import archives
 from aigid.images.hashing import with_hashes
 
@@ -52,7 +62,12 @@ LAYOUTS: dict[str, Layout] = {
     "ntire_shards": Layout(
         "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and "
         "its label (0, 1)",
-        tables.ntire_shards,
+        ntire.ntire_shards,
+    ),
+    "ntire_test": Layout(
+        "<set>_labels.csv with columns image_name, label, is_distorted, distortions and distortion_scales beside "
+        "<set>_images/<image>, such as val, val_hard (in val_images_hard) and test",
+        ntire.ntire_test,
     ),
     "synthbuster": Layout("synthbuster/<generator>/<image> beside real_RAISE_1k/<image>", folders.synthbuster),
     "synthwildx": Layout(
@@ -92,6 +107,7 @@ class IndexSettings(Settings):
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
     max_images: Annotated[int, Field(ge=1)] | None = None  # of each split and generator (see `index` on reals)
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
+    held_out_generators: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the named, which go to test alone
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
     parts: dict[str, "IndexSettings"] = Field(default_factory=dict)
 
@@ -134,9 +150,10 @@ def build_manifest(
         table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
     table = _restrict_generators(table, settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
+    table = _hold_out_generators(table, settings.held_out_generators, seed, log)
     table = _split_off(table, "val", settings.val, seed)
     table = _subsample(table, settings.max_images, seed)
-    table = with_hashes(table.reset_index(drop=True), root)
+    table = manifest.sort_columns(with_hashes(table.reset_index(drop=True), root))
     return table, table["path"][table["sha256"] == ""].tolist()
 
 
@@ -200,6 +217,19 @@ def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.D
         return table
     draw = _keys(table).map(lambda key: derive_seed(split, seed, key) / 2**63)
     return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), split))
+
+
+def _hold_out_generators(table: pd.DataFrame, share: float, seed: int, log: Callable[[str], object]) -> pd.DataFrame:
+    """Return the table with all images of some generators to test on; as it is where labels name fewer than two."""
+    if share == 0:
+        return table
+    names = sorted(set(table["generator"]) - {"real", "unknown"}, key=lambda name: derive_seed("generator", seed, name))
+    if len(names) < 2:
+        log("held_out_generators: the labels name fewer than two generators; none is held out")
+        return table
+    held_out = names[: min(max(round(share * len(names)), 1), len(names) - 1)]
+    log(f"held out from training: {', '.join(sorted(held_out))}")
+    return table.assign(split=table["split"].mask(table["generator"].isin(held_out), "test"))
 
 
 def _subsample(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

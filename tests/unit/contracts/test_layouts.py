@@ -161,6 +161,19 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "shard_1/images/k1.jpg": (1, "unknown", "train", ""),
         "shard_0/images/stray.jpg": None,
     },
+    "ntire_test": {
+        "val_labels.csv": "image_name,label,is_distorted,distortions,distortion_scales\n"
+        "1.jpg,0,0,[],[]\n2.jpg,1,1,\"['jpeg', 'downscale']\",\"[43, 0.5]\"\n",
+        "val_hard_labels.csv": ",image_name,label,is_distorted\n0,1,1,True\n1,2,0,False\n",
+        "test_labels.csv": "image_name,label,is_distorted,distortions\na.png,1,0,\nb.png,0,1,\"[\"\"clahe\"\"]\"\n",
+        "val_images/1.jpg": (0, "real", "test", "val"),
+        "val_images/2.jpg": (1, "unknown", "test", "val"),
+        "val_images_hard/1.jpg": (1, "unknown", "test", "val_hard"),
+        "val_images_hard/2.jpg": (0, "real", "test", "val_hard"),
+        "test_images/inner/a.png": (1, "unknown", "test", "test"),
+        "test_images/inner/b.png": (0, "real", "test", "test"),
+        "test_images/stray.png": None,
+    },
     "defactify": {
         "data/train/coco_image/0.png": (0, "real", "train", "train/0"),
         "data/train/dalle_image/0.png": (1, "dalle3", "train", "train/0"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 
 import pytest
 
@@ -28,6 +29,28 @@ def test_cifake_holds_out_validation_by_name(tmp_path):
     few, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2, max_images=50), seed=0)
     assert set(few.groupby(["split", "generator"]).size()) == {50, 1}
     assert set(few["path"]) < set(table["path"])
+
+
+def test_generators_are_held_out_where_labels_name_them(tmp_path):
+    plant(tmp_path, *(f"train/1_fake/{n}.png" for n in range(2)))
+    plant(tmp_path, *(f"train/{name}/1_fake/{n}.png" for name in "abcde" for n in range(30)))
+    plant(tmp_path, *(f"train/0_real/{n:03}.png" for n in range(100)))
+    lines = []
+    settings = IndexSettings(layout="realfake", val=0.2, test=0.1, held_out_generators=0.4)
+    table, _ = build_manifest(tmp_path, settings, 0, lines.append)
+    train = set(table.loc[table["split"] != "test", "generator"])
+    held_out = set("abcde") - train
+    assert len(held_out) == 2
+    assert f"held out from training: {', '.join(sorted(held_out))}" in lines
+    assert set(table.loc[table["generator"].isin(held_out), "split"]) == {"test"}
+    assert {"real", *train} <= set(table.loc[table["split"] == "test", "generator"])  # seen ones are tested as well
+    lines.clear()
+    unnamed = table.loc[~table["generator"].isin(list("abcde")), "path"]
+    for name in "abcde":
+        shutil.rmtree(tmp_path / "train" / name)
+    table, _ = build_manifest(tmp_path, settings, 0, lines.append)
+    assert len(table) == len(unnamed)
+    assert any("name fewer than two generators; none is held out" in line for line in lines)
 
 
 def test_a_label_that_says_nothing_is_named(tmp_path):
