@@ -160,10 +160,7 @@ def build_manifest(
 def _build_union(
     root: AnyPath, parts: Mapping[str, IndexSettings], seed: int, log: Callable[[str], object]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the manifests of several datasets as one, whose paths and groups begin with the part's name.
-
-    InputError where two are one folder, or where an image stands in two with different labels.
-    """
+    """Return the manifests of several datasets as one, whose paths and groups begin with the part's name."""
     _refuse_one_folder(root, list(parts))
     tables, unreadable = [], []
     for name, settings in parts.items():
@@ -174,10 +171,9 @@ def _build_union(
         unreadable += [f"{name}/{path}" for path in failed]
     table = pd.concat(tables, ignore_index=True).fillna("").sort_values("path", ignore_index=True)
     labels = table[table["sha256"] != ""].drop_duplicates(["sha256", "label"])
-    twice = labels[labels.duplicated("sha256", keep=False)].sort_values("sha256", kind="stable")
-    if len(twice):
-        first, second = twice["path"].iloc[:2]
-        raise InputError(f"{root}: one image has two labels: {first} and {second}")
+    twice = labels[labels.duplicated("sha256", keep=False)].sort_values("sha256", kind="stable")["path"].tolist()
+    if twice:
+        raise InputError(f"{root}: one image has two labels: {twice[0]} and {twice[1]}")
     return manifest.validate(table, str(root)), unreadable
 
 
