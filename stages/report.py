@@ -19,7 +19,7 @@ from aigid.training import prior
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
-@click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/ and crossing/.")
+@click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/, crossing/, sef/.")
 @click.option("--models", type=Path, required=True, help="Holds a bundle of every detector.")
 @click.option("--curves", type=Path, required=True, help="Folder of <dataset>.roc.csv and .pr.csv of all detectors.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
@@ -35,6 +35,8 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     for dataset in datasets:
         if section := attribution.section(results, detectors, dataset):
             sections[f"Attribution on {dataset}"] = section
+    table = studies.read(results / "sef/comparison.csv", studies.ALIGNED)
+    sections["SEF on held-out pairs"] = studies.aligned_section(table)
     curves_table = studies.read(results / "perturbation/curves.csv", studies.PERTURBATION)
     sections["Perturbation"] = studies.perturbation_section(curves_table)
     for dataset, audit in audits.items():

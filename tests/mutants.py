@@ -22,6 +22,13 @@ CHANNELS, CNN = "aigid/detectors/cnn/data.py", "tests/unit/detectors/cnn/test_de
 SVM = "tests/unit/detectors/svm/test_detector.py"
 STAGE = "tests/unit/contracts/test_detectors.py::test_the_stage_trains_on_train_and_validates_on_val"
 DETECTOR, PARTS = "tests/unit/detectors/gendet/test_detector.py", "tests/unit/detectors/gendet/test_training.py"
+SEF_SAMPLES, SEF_LOSSES = "aigid/detectors/sef/data.py", "aigid/detectors/sef/losses.py"
+SEF_TRAINING, FILTERS = "aigid/detectors/sef/training.py", "aigid/degradations/filters.py"
+SEF_DATA, SEF_LOSS = "tests/unit/detectors/sef/test_data.py", "tests/unit/detectors/sef/test_losses.py"
+SEF_MIX = "tests/unit/degradations/test_filters.py::test_one_mix_is_truncated_and_the_other_rounded"
+SEF_RATES = f"{SEF_LOSS}::test_the_rates_of_an_update_are_those_of_the_released_code"
+BASIC, BASIC_TEST = "aigid/degradations/basic.py", "tests/unit/degradations/test_basic.py"
+DDA, DDA_MEANS = "aigid/evaluation/dda.py", "tests/unit/evaluation/test_protocols.py"
 
 EXPERTS, DISTILLATION = "aigid/detectors/featdistill/training.py", "aigid/detectors/featdistill/losses.py"
 STAGES, TERMS, PROCESSES, SHOWN = (
@@ -343,6 +350,48 @@ MUTANTS = [
         "NYCU: a view's strength is its label's",
     ),
     Mutant(
+        BASIC,
+        "NUM_PASSES = 5",
+        "NUM_PASSES = 1",
+        f"{BASIC_TEST}::test_the_displacements_of_five_passes_add_up",
+        "degradations: jitter's five passes",
+    ),
+    Mutant(
+        BASIC,
+        "result[~(inside_rows & (x >= -pad_columns) & (x < width + pad_columns - 1))] = 0",
+        "pass",
+        f"{BASIC_TEST}::test_one_displacement_differs_at_the_border",
+        "degradations: the organisers' black border",
+    ),
+    Mutant(
+        FILTERS,
+        "else truncate(np.float32(255) * image)",
+        "else to_uint8(image)",
+        f"{BASIC_TEST}::test_jpeg_rounds_down_and_is_pillows",
+        "degradations: what JPEG encodes is rounded down",
+    ),
+    Mutant(
+        "aigid/degradations/operators.py",
+        "np.clip(values, 0, 1, out=values)",
+        "values = to_uint8(values)",
+        "tests/unit/degradations/test_policies.py::test_a_chain_of_unit_values_rounds_once_and_one_of_bytes_each_time",
+        "degradations: unit values are rounded once",
+    ),
+    Mutant(
+        "aigid/detectors/featdistill/training.py",
+        '            "policy": policy_definition(data),\n',
+        '            "policy": None,\n',
+        "tests/unit/detectors/featdistill/test_training.py::test_an_older_definition_of_the_policy_is_never_continued",
+        "FeatDistill: a training's policy by its definition",
+    ),
+    Mutant(
+        "aigid/evaluation/ntire.py",
+        "_auroc(of_set[~is_distorted]",
+        "_auroc(of_set",
+        f"{DDA_MEANS}::test_ntires_official_numbers_are_of_the_organisers_distortions",
+        "NTIRE: clean AUC is of undistorted images",
+    ),
+    Mutant(
         CHANNELS,
         'self._spec("clean" if "clean_side_channels" in self.settings.compat else view)',
         'self._spec("clean")',
@@ -390,6 +439,154 @@ MUTANTS = [
         "force_not_quantize=False",
         "tests/unit/detectors/test_aeroblade.py::test_the_best_of_an_autoencoder_and_a_vq_model",
         "NYCU: AEROBLADE decodes a VQModel's latent as it is",
+    ),
+    Mutant(
+        SEF_LOSSES,
+        "values.to(torch.promote_types(values.dtype, torch.float32))",
+        "values",
+        f"{SEF_LOSS}::test_features_in_half_precision_are_compared_in_float32",
+        "SEF: features are compared in float32",
+    ),
+    Mutant(
+        SEF_LOSSES,
+        'torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")',
+        "(2 - 2 * unit @ unit.T).clamp(min=1e-12).sqrt()",
+        f"{SEF_LOSS}::test_equal_features_are_no_distance_apart_and_do_not_count",
+        "SEF: distances are taken from differences",
+    ),
+    Mutant(
+        SEF_LOSSES,
+        "losing = losses > 0",
+        "losing = losses > -1",
+        f"{SEF_LOSS}::test_what_loses_nothing_is_left_out_of_the_mean",
+        "SEF: the mean over what loses anything",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "apply_operators(operators, image, seeding",
+        "apply_operators(get_policy(settings.policy).sample(rng), image, seeding",
+        f"{SEF_DATA}::test_members_of_another_size_take_the_same_decisions",
+        "SEF: one draw of the augmentation for all members",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        'seeding.numpy_generator("sef noise", *key)',
+        "np.random.default_rng()",
+        f"{SEF_DATA}::test_all_members_share_crop_scale_and_augmentation[dda]",
+        "SEF: one noise field for members of one size",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        'seeding.numpy_generator("sef crop", *key)',
+        "np.random.default_rng()",
+        f"{SEF_DATA}::test_all_members_share_crop_scale_and_augmentation[dda]",
+        "SEF: one place of the crop for members of one size",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "augmented = apply_operators(operators, image,",
+        "image = random_crop(image, size, np.random.default_rng(0))\n"
+        "        augmented = apply_operators(operators, image,",
+        f"{SEF_DATA}::test_padding_stays_black_as_augmentation_comes_first",
+        "SEF: augmentation comes before padding and crop",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "    if acts[0]:",
+        "    if True:",
+        f"{SEF_DATA}::test_quality_is_the_photographs",
+        "SEF: half of the fakes are compressed",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "rng.permutation(2)",
+        "np.arange(2)",
+        f"{SEF_DATA}::test_mixes_come_alone_together_and_in_both_orders",
+        "SEF: the random order of both mixes",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "kinds = rng.permutation(len(FILTERS))",
+        "kinds = rng.integers(len(FILTERS), size=len(FILTERS))",
+        f"{SEF_DATA}::test_two_scales_have_two_different_filters",
+        "SEF: two different filters",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "int(side * factor)",
+        "round(side * factor)",
+        f"{SEF_DATA}::test_sizes_are_truncated",
+        "SEF: sizes are truncated",
+    ),
+    Mutant(
+        SEF_SAMPLES,
+        "for kind in (0, 1) for images in",
+        "for kind in (1, 0) for images in",
+        f"{SEF_DATA}::test_a_pairs_photographs_come_first",
+        "SEF: the order of a pair's images",
+    ),
+    Mutant(
+        FILTERS,
+        "return _mix(fake, real, share).astype",
+        "return np.rint(_mix(fake, real, share)).astype",
+        SEF_MIX,
+        "SEF: the pixel mix is truncated",
+    ),
+    Mutant(
+        FILTERS,
+        "np.rint(_mix(real, fake, share))",
+        "_mix(real, fake, share)",
+        SEF_MIX,
+        "SEF: the mix of transforms is rounded",
+    ),
+    Mutant(
+        SEF_TRAINING,
+        "settings.lora_learning_rate or settings.learning_rate",
+        "settings.learning_rate",
+        SEF_RATES,
+        "SEF: a learning rate of the adapters",
+    ),
+    Mutant(
+        SEF_TRAINING,
+        "cos(pi * step / t_max)",
+        "cos(pi * min(step / t_max, 1))",
+        SEF_RATES,
+        "SEF: the rate rises again after t_max",
+    ),
+    Mutant(
+        DDA,
+        "array.std(ddof=1)",
+        "array.std(ddof=0)",
+        f"{DDA_MEANS}::test_dda_means_and_deviations_of_a_benchmark_as_printed",
+        "SEF: DDA's deviation is the sample's",
+    ),
+    Mutant(
+        DDA,
+        "plain != FAKES_ALONE",
+        "True",
+        f"{DDA_MEANS}::test_dda_means_and_deviations_of_a_benchmark_as_printed",
+        "SEF: EvalGEN's score is the recall of fakes",
+    ),
+    Mutant(
+        DDA,
+        "VIEW if plain in COMPRESSED else CLEAN",
+        "CLEAN",
+        f"{DDA_MEANS}::test_dda_over_benchmarks_compresses_the_fakes_of_three",
+        "SEF: fakes of three benchmarks are compressed",
+    ),
+    Mutant(
+        "aigid/generators/autoencoder_kl.py",
+        "if digest != source.sha256:",
+        "if False:",
+        "tests/unit/aligned/test_generator.py::test_the_mirrors_tensors_must_have_the_known_sha256",
+        "SEF: the mirror's tensors are those that DDA took",
+    ),
+    Mutant(
+        "aigid/aligned/pairs.py",
+        'image.header.quality or qualities.get(PurePosixPath(row["path"]).name)',
+        "image.header.quality",
+        "tests/unit/aligned/test_pairs.py::test_the_quality_of_a_former_jpeg_comes_from_a_map",
+        "SEF: qualities of former JPEGs come from a map",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Studies as sections of a report: generators across each other, and perturbations."""
+"""Studies as sections of a report: generators across each other, aligned pairs, and perturbations."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,11 +32,16 @@ HONEST, PUBLISHED = "cnn", "cnn, clean side channels"
 
 # The columns of the studies' tables: text, then numbers.
 CROSS_GENERATOR = ("trained_on", "tested_on"), ("seen", "auroc", "low", "high")
+ALIGNED = ("method", "tested_on"), ("auroc", "low", "high")
 PERTURBATION = ("detector", "view"), tuple(f"{metric}{end}" for metric in METRICS for end in INTERVAL_SUFFIXES)
 
 CROSS_GENERATOR_NOTES = (
     "AUROC on each test generator's fakes against all test reals, by the generators whose fakes were in training (the "
     "reals are always the same). An asterisk marks a generator that was not in training."
+)
+ALIGNED_NOTES = (
+    "AUROC of SEF, whose row is gate, and of its parts on test photographs and their aligned fakes, which no training "
+    "saw, and on the generators of the dataset that was aligned, none of whose fakes any of them learned from."
 )
 PERTURBATION_NOTES = (
     "A sample of test images under ever stronger perturbation. The published code gives the network the error and the "
@@ -70,6 +75,15 @@ def cross_generator_section(table: pd.DataFrame) -> Section:
     return Section(
         CROSS_GENERATOR_NOTES, {"AUROC": rows}, {"Trained on (rows), tested on (columns).": heat_map(values)}
     )
+
+
+def aligned_section(table: pd.DataFrame) -> Section:
+    """Return SEF's comparison, a row a method and a column a test set, with intervals."""
+    numbers = table[["auroc", "low", "high"]].to_numpy()
+    cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in numbers]
+    rows = table.assign(cell=cells).pivot(index="method", columns="tested_on", values="cell")
+    rows = rows.loc[table["method"].unique(), table["tested_on"].unique()].rename_axis(None, axis=1).reset_index()
+    return Section(ALIGNED_NOTES, {"AUROC": rows})
 
 
 class PerturbationSettings(Settings):

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,11 +71,14 @@ def read_ahead(
     if workers:
         ahead = max(-(-STEPS_AHEAD * num_blocks // workers), 2)
         pool = {"prefetch_factor": ahead, "multiprocessing_context": "fork", "worker_init_fn": _start_worker}
-    loader = DataLoader(
-        _Dataset(read), batch_size=None, sampler=requests, num_workers=workers, generator=torch.Generator(), **pool
-    )
+    with warnings.catch_warnings():  # of more processes than cores, as suits images in a bucket
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        loader = DataLoader(
+            _Dataset(read), batch_size=None, sampler=requests, num_workers=workers, generator=torch.Generator(), **pool
+        )
+        batches = iter(loader)
     try:
-        for batch in loader:
+        for batch in batches:
             if isinstance(batch, _Failure):
                 raise InputError(batch.message)
             yield batch

@@ -67,7 +67,7 @@ class Validation:
     read: Callable[[Indices], Batch]
     predict: Callable[[Batch], Tensor]
     metrics: Callable[[NDArray[Any]], tuple[Mapping[str, float], float | None]]
-    block: int = 64  # items at once
+    block: int = 16  # items at once
 
 
 @dataclass(frozen=True)

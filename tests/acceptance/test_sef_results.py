@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aigid.aligned.pairs import PSNR_RANGE
+from aigid.aligned.pairs import LAPLACIAN_RANGE, PSNR_RANGE, laplacian_share
 from aigid.core import manifest
 from aigid.data.audit.audit import AuditSettings, run_audit
 
@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def auroc():
     return pd.read_csv(ROOT / "results/sef/comparison.csv").set_index(["method", "tested_on"])["auroc"]
+
+
+def test_sef_stands_in_the_main_table_on_held_out_pairs():
+    text = (ROOT / "results/report/table.md").read_text().partition("## SEF on held-out pairs")[2]
+    assert "held-out vae" in text
+    assert "| gate | " in text
 
 
 @pytest.mark.parametrize(("own", "other"), [("vae", "gan"), ("gan", "vae")])
@@ -36,4 +42,6 @@ def test_the_aligned_fakes_differ_in_pixels_alone(domain):
     root = ROOT / f"data/aligned/{domain}/pairs"
     records = [json.loads(line) for line in (root / "aligned.jsonl").read_text().splitlines()]
     assert PSNR_RANGE[0] <= np.median([record["psnr"] for record in records]) <= PSNR_RANGE[1]
+    share = laplacian_share([record["laplacian"] for record in records])
+    assert LAPLACIAN_RANGE[0] <= share <= LAPLACIAN_RANGE[1]
     assert run_audit(manifest.read(root / "manifest.csv"), root, AuditSettings(max_images=10), 0).highest <= 0.55

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 
+import pytest
 import torch
 
 from aigid.training import distributed
@@ -31,6 +32,15 @@ def _one(rank, num, port, target, arguments):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with distributed.process_group():
         target(rank, *arguments)
+
+
+def assert_trained_alike(found, expected, log=1e-6, weights=1e-8):
+    """Two results of a training in float64, ``log`` (a list of rows, or columns) and ``net`` (a state), are equal."""
+    torch.testing.assert_close(found["net"], expected["net"], atol=weights, rtol=100 * weights)
+    if isinstance(found["log"], dict):
+        assert found["log"] == {name: pytest.approx(values, abs=log) for name, values in expected["log"].items()}
+    else:
+        assert found["log"] == [pytest.approx(row, abs=log) for row in expected["log"]]
 
 
 def save_every_step():

@@ -81,10 +81,11 @@ def make_batch(
     size: int,
     key: Sequence[str | int],
 ) -> np.ndarray:
-    """Return DDA's images of a pair (H, W, 3) uint8: both members at each scale, (2, 1 + scales, size, size, 3).
+    """Return DDA's images of a pair (H, W, 3) uint8: the photograph at each scale, then the fake, as `labels` says.
 
-    The fake is aligned, both are rescaled, and every whole image is augmented, padded and cropped from the same state
-    of chance, which comes from ``key``: all take the same decisions, and those of one size the same noise and place.
+    (2 + 2 x scales, size, size, 3). The fake is aligned, both are rescaled, and every whole image is augmented, padded
+    and cropped from the same state of chance, which comes from ``key``: all take the same decisions, and those of one
+    size the same noise and place.
     """
     rng = seeding.numpy_generator("sef pair", *key)
     pair = [real, augment_fake(real, fake, quality, settings, rng)]
@@ -99,18 +100,7 @@ def make_batch(
         augmented = apply_operators(operators, image, seeding.numpy_generator("sef noise", *key))
         return random_crop(augmented, size, seeding.numpy_generator("sef crop", *key))
 
-    return np.stack([[member(images[kind]) for images in scales] for kind in (0, 1)])
-
-
-def collate(pairs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images (N, S, S, 3) of several pairs of ``make_batch``, and their labels (N,) int64.
-
-    In DDA's order: the photographs, the rescaled photographs, the fakes, the rescaled fakes.
-    """
-    batch = np.stack(pairs)
-    parts = [part for kind in (0, 1) for part in (batch[:, kind, :1], batch[:, kind, 1:])]
-    images = np.concatenate([part.reshape(-1, *batch.shape[3:]) for part in parts])
-    return images, np.repeat([0, 1], len(images) // 2)
+    return np.stack([member(images[kind]) for kind in (0, 1) for images in scales])
 
 
 def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:

@@ -46,10 +46,11 @@ class PairBatches:
 
     def take(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, S, S, 3) uint8 and their labels (N,); a pair's domain changes with the epoch."""
-        return data.collate([self.pair(epoch, int(item)) for item in items])
+        images = [self.pair(epoch, int(item)) for item in items]
+        return np.concatenate(images), data.labels(len(items), self.settings.sampling)
 
     def pair(self, epoch: int, item: int) -> np.ndarray:
-        """Return the images (2, M, S, S, 3) uint8 of a pair."""
+        """Return the images (2 M, S, S, 3) uint8 of a pair, of M scales."""
         pairs = self.domains[(item + epoch) % len(self.domains)]
         real, fake = pairs.read(item)
         quality, path = pairs.records[item].get("quality"), pairs.records[item]["real"]
@@ -95,7 +96,7 @@ def training_task(
     def outputs(at: StepInfo, batch: tuple[Tensor]) -> tuple[Tensor, ...]:
         """Return features (n, 2 M, D) and logits (n, 2 M) of the images of n pairs."""
         expert.train()
-        results = expert(normalize(batch[0].flatten(0, 2), expert.preprocess, device))
+        results = expert(normalize(batch[0].flatten(0, 1), expert.preprocess, device))
         return tuple(result.unflatten(0, (-1, len(labels))) for result in results)
 
     def loss(at: StepInfo, group: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

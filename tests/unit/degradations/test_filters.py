@@ -11,6 +11,7 @@ from scipy.ndimage import convolve, median_filter
 from aigid.degradations import filters
 from aigid.degradations.filters import dct_mix, gaussian_blur, jpeg, match_jpeg_quality, match_local_energy, pixel_mix
 from aigid.images import has_color
+from aigid.images.properties import laplacian_energy
 from tests.helpers.images import crops
 
 
@@ -166,4 +167,22 @@ def test_matched_details_have_the_energy_of_the_real_image_in_each_quarter():
     np.testing.assert_allclose(energy(matched), energy(real), rtol=0.15)
     assert np.abs(match_local_energy(real, real).astype(int) - real).max() <= 1
     gray = np.repeat(real[..., :1], 3, axis=2)
-    assert not has_color(match_local_energy(gaussian_blur(gray, 1), gray))
+    for of_luma in (False, True):
+        assert not has_color(match_local_energy(gaussian_blur(gray, 1), gray, of_luma=of_luma))
+
+
+def test_by_the_luma_details_match_that_differ_between_channels():
+    """Independent details of three channels have less energy in their luma than the real image's, which agree."""
+    rng, base = np.random.default_rng(0), 128 + 40 * np.sin(np.arange(96) / 9)[:, None, None]
+    real = to_levels(base + 14 * rng.standard_normal((96, 96, 1)) * np.ones(3))
+    fake = to_levels(base + 7 * rng.standard_normal((96, 96, 3)))
+
+    def energy(image):
+        return laplacian_energy(np.asarray(Image.fromarray(image).convert("L")))
+
+    assert energy(match_local_energy(fake, real)) < 0.55 * energy(real)
+    assert energy(match_local_energy(fake, real, 4, of_luma=True)) == pytest.approx(energy(real), rel=0.1)
+
+
+def to_levels(values):
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

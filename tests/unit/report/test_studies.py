@@ -106,3 +106,16 @@ def test_a_detector_that_names_no_generator_is_refused():
     assert np.isfinite(plain["score"]).all()
     with pytest.raises(InputError, match="no class_<name> columns"):
         studies.perturbation_table({"probe": plain}, 0)
+
+
+def test_sef_stands_in_the_report_on_held_out_pairs(tmp_path):
+    rows = [("gate", "held-out vae", 0.9), ("gate", "held-out gan", 0.8), ("naive mix", "held-out vae", 0.7)]
+    rows.append(("naive mix", "held-out gan", 0.6))
+    table = pd.DataFrame(rows, columns=["method", "tested_on", "auroc"]).assign(low=0.5, high=1.0, num_seeds=1)
+    tables.write(table, tmp_path / "c.csv")
+    section = studies.aligned_section(studies.read(tmp_path / "c.csv", studies.ALIGNED))
+    assert section.tables["AUROC"].to_dict("list") == {
+        "method": ["gate", "naive mix"],
+        "held-out vae": ["0.900 [0.500, 1.000]", "0.700 [0.500, 1.000]"],
+        "held-out gan": ["0.800 [0.500, 1.000]", "0.600 [0.500, 1.000]"],
+    }

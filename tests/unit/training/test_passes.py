@@ -14,7 +14,7 @@ from aigid.training.loop import Trainer
 from aigid.training.passes import Passes
 from aigid.training.precision import ComputeType
 from aigid.training.task import TrainConfig, TrainTask, Validation
-from tests.helpers.together import stop_after, together
+from tests.helpers.together import assert_trained_alike, stop_after, together
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig("toy", seed=0, num_items=26, batch_size=8, epochs=2, max_norm=0.5)
@@ -63,13 +63,6 @@ def result(num, config, folder):
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(num)]
 
 
-def assert_same(found, expected):
-    assert [list(row) for row in found["log"]] == [list(row) for row in expected["log"]]
-    for row, other in zip(found["log"], expected["log"], strict=True):
-        assert row == pytest.approx(other, abs=1e-12, rel=1e-12)
-    torch.testing.assert_close(found["net"], expected["net"], atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("config", [CONFIG, COMPARED], ids=["separate", "compared"])
 @pytest.mark.parametrize(("num", "images"), [(1, 3), (2, 1), (3, 3), (8, 1)])
 def test_any_number_of_processes_and_any_pass(config, num, images, tmp_path, monkeypatch):
@@ -80,7 +73,7 @@ def test_any_number_of_processes_and_any_pass(config, num, images, tmp_path, mon
         monkeypatch.setenv("AIGID_BATCH", str(images))
     parts = result(num, config, tmp_path / "parts")
     for part in parts:
-        assert_same(part, alone)
+        assert_trained_alike(part, alone, 1e-12, 1e-12)
     assert len({part["log"][1]["val"] for part in parts}) == 1
 
 
@@ -91,7 +84,7 @@ def test_two_processes_then_one_then_four(config, tmp_path):
     for num, stop in ((2, 2), (1, 2), (4, 2)):
         assert not (tmp_path / "0.pt").exists()
         together(num, run, config, tmp_path, stop)
-    assert_same(torch.load(tmp_path / "3.pt", weights_only=True), alone)
+    assert_trained_alike(torch.load(tmp_path / "3.pt", weights_only=True), alone, 1e-12, 1e-12)
 
 
 def test_the_order_of_items_is_that_of_one_process():

@@ -39,7 +39,7 @@ from aigid.features.registry import BACKBONES
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.loop import Trainer
 from tests.helpers.tiny_models import VAE
-from tests.helpers.together import stop_after, together, train_in_child
+from tests.helpers.together import assert_trained_alike, stop_after, together, train_in_child
 from tests.helpers.workspace import run
 
 SETTINGS = CnnSettings(
@@ -326,11 +326,6 @@ def _num_made(cache):
     return sum(len(load_file(path)["key"]) for path in cache.glob("channels/*/*.safetensors"))
 
 
-def _alike(found, expected):
-    assert found["log"] == {name: pytest.approx(values, abs=1e-6) for name, values in expected["log"].items()}
-    torch.testing.assert_close(found["net"], expected["net"], atol=1e-8, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "changes",
     [{}, {"norm_batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
@@ -342,7 +337,7 @@ def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset
         (tmp_path / str(num)).mkdir()
         together(num, _fit, dataset, vae, changes, tmp_path / str(num))
     alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
-    _alike(first, alone)
+    assert_trained_alike(first, alone)
     torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
     assert not list((tmp_path / "2/cache/training").iterdir())
     assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 36 + 18
@@ -355,18 +350,21 @@ def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, doub
     assert len(list((tmp_path / "cache/training").iterdir())) == 1
     together(after, _fit, dataset, vae, {}, tmp_path, 3)
     together(1, _fit, dataset, vae, {}, tmp_path / "alone")
-    _alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
+    assert_trained_alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
 
 
 @pytest.mark.slow
-def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
+@pytest.mark.parametrize("start", [["torchrun", "--standalone", "--nproc-per-node=2"], ["python"]], ids="".join)
+def test_two_processes_run_the_stage_and_one_writes(start, dataset, vae, tmp_path):
+    """By torchrun, or by AIGID_PROCESSES."""
     root, table = dataset
     manifest.write(table, tmp_path / "m.csv")
     cnn = SETTINGS.model_copy(update={"epochs": 3}).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"cnn": cnn, "seed": 0, "demo": {}}))
     what = f"--detector cnn --dataset {root.name} --manifest m.csv --component vae={vae} --out model --log log".split()
     variables = {"AIGID_CACHE": str(tmp_path / "cache"), "AIGID_DATA": str(root.parent), "AIGID_DEVICE": "cpu"}
-    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train")
+    variables |= {"AIGID_PROCESSES": "2"} if start == ["python"] else {}
+    command = (*start, "-m", *(["--"] if start[1:] else []), "stages.train")
     told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
     assert told == ""
     expected = fit(dataset, vae, epochs=3).logs["epochs"]
