@@ -33,6 +33,10 @@ DDA, DDA_MEANS = "aigid/evaluation/dda.py", "tests/unit/evaluation/test_protocol
 LOOP, PASSES, CUTS = "aigid/training/loop.py", "aigid/training/passes.py", "tests/unit/training/test_passes.py"
 CHECKPOINTS = "tests/unit/training/test_checkpoints.py"
 OVERFLOW = "tests/unit/training/test_precision.py::test_a_step_that_overflows_is_done_again_and_moves_nothing_before"
+EXPERTS, DISTILLATION = "aigid/detectors/featdistill/training.py", "aigid/detectors/featdistill/losses.py"
+STAGES, TERMS, PROCESSES, SHOWN = (
+    f"tests/unit/detectors/featdistill/test_{name}.py" for name in ("training", "losses", "processes", "data")
+)
 
 
 class Mutant(NamedTuple):
@@ -178,6 +182,140 @@ MUTANTS = [
         "if False and",
         f"{DETECTOR}::test_a_student_that_would_stay_the_teacher_is_refused",
         "GenDet: a student that would stay its teacher is refused",
+    ),
+    Mutant(
+        "aigid/detectors/featdistill/data.py",
+        'return f"stage {self.stage}", self.seed',
+        'return "stage", self.seed',
+        f"{SHOWN}::test_stage_2_repeats_no_draw_of_stage_1",
+        "FeatDistill: each stage draws its own samples",
+    ),
+    Mutant(
+        EXPERTS,
+        'f"featdistill {self.name} stage {self.stage}"',
+        'f"featdistill {self.name}"',
+        f"{STAGES}::test_stages_take_images_in_another_order",
+        "FeatDistill: each stage has an order of its own",
+    ),
+    Mutant(
+        "aigid/detectors/featdistill/settings.py",
+        'return "clean" if self.mode == "l2" and self.teacher_view == "clean" else None',
+        'return "clean"',
+        f"{SHOWN}::test_what_the_teacher_sees_follows_from_the_stage",
+        "FeatDistill: a view is made only where the teacher sees it",
+    ),
+    Mutant(
+        "aigid/detectors/featdistill/data.py",
+        'self._view(image, True, "second", *key)',
+        "self._view(image, True, *key)",
+        f"{SHOWN}::test_an_augmented_view_is_a_draw_of_its_own",
+        "FeatDistill: crd_ema: the teacher has a draw of its own",
+    ),
+    Mutant(
+        EXPERTS,
+        "seen = degraded if batch.second is None else normalize(batch.second, preprocess, device)",
+        "seen = degraded",
+        f"{STAGES}::test_the_teacher_sees_the_view_that_the_settings_name",
+        "FeatDistill: teacher_view",
+    ),
+    Mutant(
+        DISTILLATION,
+        "return settings.distill_weight * distance(",
+        "return distance(",
+        f"{TERMS}::test_each_term_has_its_weight_and_its_sign",
+        "FeatDistill: distill_weight",
+    ),
+    Mutant(
+        DISTILLATION,
+        "return settings.distill_weight * distance(",
+        "return -settings.distill_weight * distance(",
+        f"{TERMS}::test_descending_the_term_brings_the_student_to_its_teacher",
+        "FeatDistill: the sign of l2's term",
+    ),
+    Mutant(
+        DISTILLATION,
+        "return settings.contrastive_weight * loss",
+        "return settings.distill_weight * loss",
+        f"{TERMS}::test_each_term_has_its_weight_and_its_sign",
+        "FeatDistill: contrastive_weight",
+    ),
+    Mutant(
+        DISTILLATION,
+        "return settings.contrastive_weight * loss",
+        "return -settings.contrastive_weight * loss",
+        f"{TERMS}::test_descending_the_term_brings_the_student_to_its_teacher",
+        "FeatDistill: the sign of crd_ema's term",
+    ),
+    Mutant(
+        DISTILLATION,
+        "        contrast.remember()\n",
+        "",
+        f"{STAGES}::test_what_stage_2_does_to_its_teacher",
+        "FeatDistill: crd_ema: the queue takes the teacher's embeddings",
+    ),
+    Mutant(
+        DISTILLATION,
+        "device.type, enabled=False)",
+        "device.type, enabled=True)",
+        f"{TERMS}::test_losses_are_those_of_full_precision_under_autocast",
+        "FeatDistill: losses in float32 under autocast",
+    ),
+    Mutant(
+        EXPERTS,
+        "lambda: expert)",
+        "lambda: member.load() if start else expert)",
+        f"{STAGES}::test_stage_1_learns_and_stage_2_keeps_what_it_learnt",
+        "FeatDistill: what stage 2 changed is written",
+    ),
+    Mutant(
+        EXPERTS,
+        "0.0 if is_free else decay",
+        "decay",
+        f"{STAGES}::test_weights_alone_decay_and_the_encoder_has_a_rate_of_its_own",
+        "FeatDistill: biases, norms and embeddings do not decay",
+    ),
+    Mutant(
+        EXPERTS,
+        "size if whole_step else 1",
+        "1",
+        f"{PROCESSES}::test_two_processes_equal_one",
+        "FeatDistill: crd_ema: a step is one over processes",
+    ),
+    Mutant(
+        EXPERTS,
+        "distiller.layers, dropout_mask)",
+        "distiller.layers)",
+        f"{PROCESSES}::test_two_processes_equal_one",
+        "FeatDistill: dropout is drawn by image",
+    ),
+    Mutant(
+        EXPERTS,
+        "checkpoint_path(plan.name, [stage_run.config, start])",
+        "checkpoint_path(plan.name, [stage_run.config, start, distributed.world_size()])",
+        f"{PROCESSES}::test_a_run_goes_on_in_another_number_of_processes",
+        "FeatDistill: any number of processes goes on with a checkpoint",
+    ),
+    Mutant(
+        EXPERTS,
+        "        check_layers(expert, settings.stage2, name)\n",
+        "",
+        f"{STAGES}::test_layers_that_the_encoder_has_not_are_refused_before_stage_1",
+        "FeatDistill: layers of another expert are refused",
+    ),
+    Mutant(
+        "aigid/metrics/intervals.py",
+        "    return Interval(float(np.mean(values)), *interval(draws, num_independent(labels, groups)))",
+        "    mean, draws = float(np.mean(values)), np.append(draws, np.mean(values))\n    return Interval(mean, "
+        "*(edge(mean, *interval(draws, num_independent(labels, groups))) for edge in (min, max)))",
+        "tests/unit/metrics/test_intervals.py::test_an_interval_is_the_draws_own_even_beside_the_value",
+        "FeatDistill: intervals are the bootstrap's own",
+    ),
+    Mutant(
+        "aigid/data/index.py",
+        "    _refuse_one_folder(root, list(parts))\n",
+        "",
+        "tests/unit/data/test_index.py::test_parts_that_are_one_folder_are_refused",
+        "FeatDistill: datasets that are one folder are refused",
     ),
     Mutant(
         "aigid/detectors/svm/detector.py",

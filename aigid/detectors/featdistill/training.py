@@ -67,9 +67,10 @@ class StageRun:
         """Of all that decides what comes of stage 1; of stage 2 together with its start."""
         return _config_hash(self.config)
 
-    def plan(self, whole_step: bool = False) -> TrainConfig:
-        """Return the length of the training, whose loss is of the ``whole_step`` at once or of each image alone."""
+    def plan(self) -> TrainConfig:
+        """Return the length of the training; embeddings of a whole step are contrasted at once."""
         descent, name = self.descent, f"featdistill {self.name} stage {self.stage}"
+        whole_step = isinstance(descent, Stage2Settings) and descent.mode == "crd_ema"
         size = min(descent.batch_size, len(self.train))
         sizes = len(self.train), size, descent.epochs, size if whole_step else 1
         return TrainConfig(name, self.seed, *sizes, precision=descent.precision, max_norm=descent.max_norm)
@@ -89,7 +90,7 @@ def train(
         if stage_run.expert.gradient_checkpointing:  # activations are computed again on the way back
             lora.enable_gradient_checkpointing(expert.vision_encoder)
         distiller = build_distiller(expert.to(device), stage_run.descent, len(stage_run.train))
-        plan = stage_run.plan(distiller.whole_step)
+        plan = stage_run.plan()
         path = checkpoint_path(plan.name, [stage_run.config, start])
         log = loop.train(plan, training_task(stage_run, plan, expert, distiller), path)
     if stage_run.expert.lora:

@@ -118,7 +118,9 @@ def test_what_stage_2_does_to_its_teacher(mode, images, root, monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in before) == (mode == "l2")
     assert not taught.teacher.training
     if mode == "crd_ema":
-        assert taught.extra_state["contrast"].queue.shape == (32, 128)
+        contrast = taught.extra_state["contrast"]
+        assert contrast.queue.shape == (32, 128)
+        assert contrast.oldest == 2 * 24 % 32  # two epochs went in
         moved = [torch.norm(after[name] - made.state_dict()[name]) for name in before]
         start = [torch.norm(before[name] - made.state_dict()[name]) for name in before]
         assert sum(moved) < sum(start)
