@@ -91,7 +91,7 @@ def describe() -> Iterator[str]:
     for name, settings in known_lists().items():
         yield f"{name}: {settings.description}; {settings.licence}; {settings.not_allowed}".rstrip("; ")
     yield "not fetched, as their publishers hand them out in archives or on request:"
-    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items())
+    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items() if name not in known_lists())
 
 
 def read_list(name: str) -> FetchList:
