@@ -13,6 +13,7 @@ from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, PATH
 from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
+from aigid.prediction import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from aigid.prediction.predict import Predictor
 
 
-DEFAULT = Path("data/models/probe")
 MAX_PRINTED = 1000  # lines of the table
 
 
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--model", "folders", multiple=True, type=FOLDER, help=f"A bundle, or several.  [default: {DEFAULT}]")
+@click.option(
+    "--model", "folders", multiple=True, type=FOLDER, help="A bundle, or several.  [default: that of the package]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
 @click.option(
@@ -58,7 +60,7 @@ def predict(
 
     if as_json and out:
         raise InputError("--json and --csv do not go together")
-    folders = folders or (DEFAULT,)
+    folders = folders or (DEFAULT_BUNDLE,)
     _check_call(folders, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else ())
     from aigid.metrics import decisions

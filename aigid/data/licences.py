@@ -26,6 +26,7 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "12,500 validation and 2,500 public test images with labels and distortions; Hugging Face, "
         "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards: not for training"
     ),
+    "photos": "2,328 images, 0.1 GB; aigid fetch photos; each source's own: for research, no image may be passed on",
     "synthbuster": (
         "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "
         "links in grip-unina/ClipBased-SyntheticImageDetection"

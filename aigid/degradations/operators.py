@@ -26,13 +26,13 @@ _UNIT: tuple[Operator, ...] = (  # of NTIRE 2026 and FeatDistill, under their pu
 _BYTES: tuple[Operator, ...] = (  # of DDA, UniversalFakeDetect, GenImage, NYCU, and our own
     *(filters.gaussian_blur, filters.dda_gaussian_blur, filters.median_blur, filters.dda_motion_blur, filters.sharpen),
     *(noise.gaussian_noise, noise.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
-    *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.centre_crop, spatial.square),
+    *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.resize, spatial.centre_crop, spatial.square),
 )
 UNIT_OPERATORS = {operator.__name__: operator for operator in _UNIT}  # take float32 in [0, 1]
 BYTE_OPERATORS = {operator.__name__: operator for operator in _BYTES}  # take uint8
 OPERATORS: dict[str, Operator] = {"jpeg": filters.jpeg} | UNIT_OPERATORS | BYTE_OPERATORS  # jpeg takes either
 GEOMETRIC = frozenset(  # move pixels: FeatDistill's own list, and those of other sources
-    {"hflip", "vflip", "low_resolution", "centre_crop", "square", "jitter", "colorshift"}
+    {"hflip", "vflip", "low_resolution", "resize", "centre_crop", "square", "jitter", "colorshift"}
     | {"pixel_shuffle", "digital_glitch", "ghosting", "color_bleed", "water_drops"}
 )
 

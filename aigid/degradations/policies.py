@@ -158,6 +158,14 @@ UFD_SWEEP = {
     **{f"jpeg{quality}": fixed("jpeg", quality=quality) for quality in (90, 80, 70, 60, 50, 40, 30)},
 }
 
+# What becomes of an image that is passed on: half its size; or blurred, shrunk and compressed. Strengths are ours.
+DELIVERY = {
+    "resize50": fixed("resize", factor=0.5),
+    "repost": Chain(
+        ((1, ("gaussian_blur", {"sigma": 1})), (1, ("resize", {"factor": 0.5})), (1, ("jpeg", {"quality": 70})))
+    ),
+}
+
 POLICIES: dict[str, Policy] = {
     "ntire_train": NTIRE_TRAIN,
     "featdistill_basic": FEATDISTILL_BASIC,

@@ -12,6 +12,12 @@ def low_resolution(image: Pixels, side: int, back: int, rng: RngOrNone = None) -
     return from_pil(small.resize((back, back), Image.Resampling.BILINEAR))
 
 
+def resize(image: Pixels, factor: float, rng: RngOrNone = None) -> Pixels:
+    """Multiply both sides by ``factor``, at least one pixel, bicubic with antialiasing."""
+    height, width = (max(1, round(factor * side)) for side in image.shape[:2])
+    return from_pil(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def centre_crop(image: Pixels, share: float, rng: RngOrNone = None) -> Pixels:
     """Crop the middle ``share`` of both sides, at least one pixel."""
     height, width = (max(1, round(share * side)) for side in image.shape[:2])

@@ -15,7 +15,15 @@ from aigid.core.files import atomic_write, num_workers, write_text
 from aigid.core.paths import AnyPath
 from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_operators, fixed
 from aigid.degradations.pixels import Pixels
-from aigid.degradations.policies import GENIMAGE_SIX, NYCU_AUG_0_TO_7, NYCU_SWEEP, POLICIES, UFD_SWEEP, get_policy
+from aigid.degradations.policies import (
+    DELIVERY,
+    GENIMAGE_SIX,
+    NYCU_AUG_0_TO_7,
+    NYCU_SWEEP,
+    POLICIES,
+    UFD_SWEEP,
+    get_policy,
+)
 from aigid.images import ImageError
 from aigid.images.decode import decode
 from aigid.images.formats import read_bytes
@@ -32,6 +40,7 @@ VIEWS: dict[str, Policy] = {
     **NYCU_AUG_0_TO_7,
     **NYCU_SWEEP,
     **UFD_SWEEP,
+    **DELIVERY,
     **POLICIES,  # drawn anew for each image
     "ntire_basic": POLICIES["ntire_train"],  # its older name
 }

@@ -39,17 +39,17 @@ def decision_rule_for(model: Bundle, settings: EvaluationSettings) -> DecisionRu
 def decide(score: float, rule: DecisionRule | None, warnings: tuple[str, ...] = ()) -> Verdict:
     """Return the verdict on one score; ``warnings`` are what makes any verdict unsafe.
 
-    ``generated`` lies above the operating threshold and where a fake alone is likely, ``real`` below it and where a
-    real image alone is; all else is uncertain.
+    ``generated`` lies above the operating threshold, where a fake alone is likely and P(generated) is above 1/2;
+    ``real`` below it, where a real image alone is and P(generated) is at most 1/2; all else is uncertain.
     """
     if rule is None:
         side = GENERATED if score > DEFAULT_THRESHOLD else REAL
         return Verdict(UNCERTAIN if warnings else side, None, DEFAULT_THRESHOLD, False, warnings)
     threshold = rule.operating_point.threshold
     likely = str(rule.abstainer.labels([score])[0])
-    firm = likely == (GENERATED if score > threshold else REAL)
-    reasons = warnings if firm else (*warnings, UNCERTAIN_REASON)
     probability = float(rule.calibrator([score])[0])
+    sides = {GENERATED if above else REAL for above in (score > threshold, probability > 0.5)}
+    reasons = warnings if sides == {likely} else (*warnings, UNCERTAIN_REASON)
     return Verdict(UNCERTAIN if reasons else likely, probability, threshold, True, reasons)
 
 

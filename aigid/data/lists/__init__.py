@@ -19,6 +19,7 @@ from pydantic import Field
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.core.params import Settings, validate
+from aigid.data.layouts.tables import records
 from aigid.data.licences import DATASET_LICENCES
 from aigid.images import ImageError, Status, classify_error
 from aigid.images.decode import MAX_PIXELS
@@ -91,7 +92,7 @@ def describe() -> Iterator[str]:
     for name, settings in known_lists().items():
         yield f"{name}: {settings.description}; {settings.licence}; {settings.not_allowed}".rstrip("; ")
     yield "not fetched, as their publishers hand them out in archives or on request:"
-    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items())
+    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items() if name not in known_lists())
 
 
 def read_list(name: str) -> FetchList:
@@ -115,10 +116,10 @@ def read_list(name: str) -> FetchList:
         known = table["repository"].isin(list(settings.sources))
         tables.refuse(table, "repository", ~known, f"{path.name} has no such source", str(source))
         table["extra_licence"] = [settings.sources[name].licence for name in table["repository"]]
-    urls = pd.Series([_url(settings, row, source) for row in table.to_dict("records")])
+    urls = pd.Series([_url(settings, row, source) for row in records(table)])
     tables.refuse(table.assign(url=urls), "url", ~urls.str.match("https?://."), "want http(s)://", str(source))
     columns = {*manifest.REQUIRED, *manifest.OPTIONAL}
-    listed = [column for column in table if column in columns or column.startswith("extra_")]
+    listed = [column for column in map(str, table) if column in columns or column.startswith("extra_")]
     return FetchList(path.stem, settings, manifest.validate(table[listed], str(source)), urls.tolist())
 
 

@@ -19,6 +19,12 @@ def test_low_resolution_is_pillows_bilinear_there_and_back():
     assert np.array_equal(spatial.low_resolution(IMAGE, 64, 224), np.asarray(expected))
 
 
+def test_resize_is_pillows_bicubic():
+    expected = Image.fromarray(IMAGE).resize((IMAGE.shape[1] // 2, IMAGE.shape[0] // 2), Image.Resampling.BICUBIC)
+    assert np.array_equal(spatial.resize(IMAGE, 0.5), np.asarray(expected))
+    assert spatial.resize(IMAGE[:1, :1], 0.1).shape == (1, 1, 3)
+
+
 def test_centre_crop_takes_the_middle():
     assert np.array_equal(spatial.centre_crop(IMAGE, 0.8), IMAGE[4:36, 6:54])
     assert spatial.centre_crop(IMAGE[:1, :1], 0.1).shape == (1, 1, 3)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 import aigid
 from aigid.cli.main import main
 from aigid.images import decode, formats
+from aigid.metrics.decisions import EvaluationSettings, fit_decision_rule
 from aigid.prediction import inspection, predict, verdict
 from aigid.report import figures
 from tests.helpers import hostile
@@ -41,6 +43,21 @@ def test_a_verdict_that_flips_under_delivery_is_a_caution():
     assert verdict.stability_warnings(found) == ("the verdict flips under jpeg50",)
     assert verdict.stability_warnings(verdict.score_stability({"clean": 0.8, "jpeg50": 0.6}, rule_at(0.5))) == ()
     assert verdict.score_stability({"clean": 0.6, "jpeg50": 0.4}, None)["flips"] == ["jpeg50"]
+
+
+@pytest.mark.parametrize("calibrator", ["temperature", "platt", "beta", "isotonic"])
+@pytest.mark.parametrize("shift", [-2, 0, 2])  # of the scores: 1/2 lies far from where the classes meet
+def test_verdict_and_probability_never_contradict_each_other(calibrator, shift):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 100)
+    scores = 1 / (1 + np.exp(-rng.normal(2 * label - 1 + shift, 1)))
+    rows = pd.DataFrame({"path": [f"{n}.png" for n in range(200)], "label": label, "score": scores})
+    rows = rows.assign(generator=np.where(label, "gan", "real"), split="val", view="clean")
+    rule = fit_decision_rule(rows, EvaluationSettings(calibrator=calibrator, fpr=0.2, alpha=0.3))
+    decisions = [verdict.decide(score, rule) for score in np.linspace(0, 1, 401)]
+    assert {decision.verdict for decision in decisions} >= {"real", "generated"}
+    for decision in decisions:
+        assert decision.verdict == "uncertain" or (decision.verdict == "generated") == (decision.probability > 0.5)
 
 
 def test_limitations_are_plain_english():
