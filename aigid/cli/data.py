@@ -1,6 +1,7 @@
 """Commands on datasets: list their images, examine them, degrade them, align fakes with them, choose a preset."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import click
 
 from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, ROOT, SHARE
-from aigid.core.console import ErrorHandlingCommand, print_status
+from aigid.core.console import ErrorHandlingCommand, print_status, report_failures
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 
@@ -34,6 +35,36 @@ def index(
     manifest.write(table, out)
     print_status(count_images(table))
     options.finish([(path, "cannot be read") for path in unreadable])
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("name", required=False)
+@click.option("--out", type=FOLDER, help="The dataset's folder.  [default: $AIGID_DATA/NAME]")
+@click.option("--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Downloads at a time.")
+@click.option("--allow-missing", is_flag=True, help="Exit with status 0 though images are gone.")
+def fetch(name: str | None, out: Path | None, jobs: int, allow_missing: bool) -> None:
+    """Download the dataset NAME, image by image; without NAME list what can be had, from where, on which terms.
+
+    NAME may be the path of a list of one's own. Each image is checked by its sha256; an interrupted call goes on.
+    """
+    from aigid.data import lists
+
+    if name is None:
+        for line in lists.describe():
+            click.echo(line)
+        return
+    dataset = lists.read_list(name)
+    if out is None:
+        if not (data := os.environ.get("AIGID_DATA")):
+            raise InputError(f"{name}: want --out FOLDER, or AIGID_DATA, below which it becomes {dataset.name}/")
+        out = Path(data, dataset.name)
+    from aigid.data.fetch import fetch as download
+
+    print_status(f"{dataset.name}: {dataset.settings.licence}; {dataset.settings.not_allowed}".rstrip("; "))
+    failed = download(dataset, out, jobs)
+    print_status(f"{out}: {len(dataset.table) - len(failed)} of {len(dataset.table)} images")
+    report_failures(failed)
+    click.get_current_context().exit(int(bool(failed) and not allow_missing))
 
 
 @click.command(cls=ErrorHandlingCommand)

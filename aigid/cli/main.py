@@ -15,6 +15,7 @@ def main() -> None:
 
 
 COMMANDS = (
+    data.fetch,
     data.index,
     data.audit,
     data.degrade,

@@ -6,6 +6,10 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
     "chameleon": "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE), who state the terms",
     "cifake": "120,000 images of 32 px, 0.1 GB; Kaggle, birdy654/cifake-real-and-ai-generated-synthetic-images; MIT",
     "dda": "pairs of COCO photographs and their VAE reconstructions; see roy-ch/Dual-Data-Alignment for them and terms",
+    "community_forensics": (
+        "2.7 million fakes of 4,803 generators, with an evaluation part (publicEval); Hugging Face, "
+        "OwensLab/CommunityForensics; CC BY 4.0, and the licence of each generator"
+    ),
     "dda_coco": (
         "29,969 reconstructions of MSCOCO val2017, 4.3 GB; Hugging Face, Junwei-Xi/DDA-COCO; the 5,000 photographs: "
         "MSCOCO 2017; terms as stated there"
@@ -16,6 +20,10 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
     "forensynths": "ProGAN (72 GB) and 11 test sets (19 GB); links in PeterWang512/CNNDetection; CC BY-NC-SA 4.0",
     "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
     "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",
+    "ntire_test": (
+        "12,500 validation and 2,500 public test images with labels and distortions; Hugging Face, "
+        "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards: for testing, not for training"
+    ),
     "synthbuster": (
         "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "
         "links in grip-unina/ClipBased-SyntheticImageDetection"

@@ -12,7 +12,7 @@ from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes
 from aigid.training import prior
 
-SOLVER = "newton-cholesky"  # a handful of steps where lbfgs, on these ill-conditioned columns, takes hundreds
+MAX_NEWTON_WIDTH = 2048  # up to it a handful of steps where lbfgs, on ill-conditioned columns, takes hundreds
 TOLERANCE = 1e-8  # of the gradient; one step more than the default
 FILE = "weights.safetensors"
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -23,6 +23,7 @@ class ProbeSettings(Settings):
 
     backbone: str
     dataset: str
+    views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
     c: Annotated[
         list[PositiveFloat],
         Field(min_length=1),
@@ -50,9 +51,10 @@ class LinearProbe(EmbeddingDetector):
             require_both_classes(val, "val")
         mean, std = mean_and_std(train.x)
         scaled = (train.x - mean) / std
+        solver = "newton-cholesky" if scaled.shape[1] <= MAX_NEWTON_WIDTH else "lbfgs"
         fits = {}
         for c in settings.c:
-            model = LogisticRegression(C=c, max_iter=settings.max_iter, solver=SOLVER, tol=TOLERANCE)
+            model = LogisticRegression(C=c, max_iter=settings.max_iter, solver=solver, tol=TOLERANCE)
             model.fit(scaled, train.y)
             weight = model.coef_[0] / std
             fits[c] = (weight, float(model.intercept_[0] - weight @ mean))

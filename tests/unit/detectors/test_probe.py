@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from aigid.core.errors import InputError
+from aigid.detectors import probe as probe_module
 from aigid.detectors.probe import LinearProbe, ProbeSettings
 from aigid.detectors.samples import LabeledEmbeddings
 from tests.helpers.embeddings import separable_rows
@@ -23,7 +24,9 @@ def settings(c):
     return ProbeSettings(backbone="b", dataset="d", c=c)
 
 
-def test_equals_scikit_learn():
+@pytest.mark.parametrize("max_newton_width", [10**6, 1])
+def test_equals_scikit_learn(monkeypatch, max_newton_width):
+    monkeypatch.setattr(probe_module, "MAX_NEWTON_WIDTH", max_newton_width)
     train, val = rows(0), rows(1)
     probe = LinearProbe.fit(settings(0.3), train, val, seed=0)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=10000, tol=1e-10)).fit(

@@ -1,0 +1,166 @@
+"""Download a dataset by its list: each image from where it is published, checked by its sha256."""
+
+import fcntl
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
+
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write, map_ahead, sha256
+from aigid.data.lists import FetchList, Recipe
+from aigid.images import ImageError
+
+PARTS = ".fetch"  # below the dataset: downloads that are not finished, by the sha256 of their address
+TIMEOUT = 30.0  # s, to connect and between two blocks
+ATTEMPTS = 6
+MAX_WAIT = 60.0  # s between two attempts, whatever the server asks for
+MAX_BYTES = 2**28  # of a download
+BLOCK = 2**16  # bytes that are written at once, at most
+DEAD = 10  # images in a row that no server answered for: the network is gone
+RETRIED = {408, 425, 429, 500, 502, 503, 504}
+MISSING = "extra_missing"  # column of the manifest: why an image is not there
+
+
+class UnavailableError(Exception):
+    """Why an image cannot be had."""
+
+
+class NoAnswerError(UnavailableError):
+    """No server answered."""
+
+
+@dataclass
+class Downloader:
+    """Downloads of one dataset into ``folder``; several threads may call it."""
+
+    folder: Path
+    recipe: Recipe | None
+    _local: threading.local = field(default_factory=threading.local)
+    _unanswered: int = 0  # images in a row
+
+    def fetch(self, path: str, url: str, digest: str) -> str:
+        """Put the image of that sha256 at ``path``; return "" or why it cannot be had."""
+        target = self.folder / path
+        if target.is_file() and sha256(target) == digest:
+            return ""
+        if self._unanswered >= DEAD:
+            return f"not tried: {urlsplit(url).netloc} does not answer"
+        part = self.folder / PARTS / hashlib.sha256(url.encode()).hexdigest()
+        try:
+            content = self._checked(url, part, digest)
+        except NoAnswerError as error:
+            self._unanswered += 1
+            return str(error)
+        except UnavailableError as error:
+            return str(error)
+        self._unanswered = 0
+        with atomic_write(target) as file:
+            file.write_bytes(content)
+        part.unlink(missing_ok=True)
+        return ""
+
+    def _checked(self, url: str, part: Path, digest: str, last: bool = False) -> bytes:
+        """Return the image's file; where one of several pieces has another sha256, download all of it, a last time."""
+        continued = self._download(url, part)
+        try:
+            content = part.read_bytes()
+            try:
+                content = self.recipe.apply(content) if self.recipe else content
+            except ImageError as error:
+                raise UnavailableError(f"{url}: {error}") from None
+            if (found := hashlib.sha256(content).hexdigest()) != digest:
+                raise UnavailableError(f"{url}: its sha256 is {found}, not {digest}")
+        except UnavailableError:
+            part.unlink()
+            if continued and not last:
+                return self._checked(url, part, digest, last=True)
+            raise
+        return content
+
+    def _download(self, url: str, part: Path) -> bool:
+        """Write all of a file to ``part``, which may hold its first bytes; return whether it came in several pieces."""
+        reason, wait = "", 0.0
+        for attempt in range(ATTEMPTS):
+            time.sleep(wait)
+            wait = min(2.0**attempt / 2, MAX_WAIT)
+            start = part.stat().st_size if part.is_file() else 0
+            headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+            try:
+                with self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+                    if response.status_code == 416:  # nothing is left, or the file is another one
+                        return True
+                    if response.status_code in RETRIED:
+                        reason, wait = f"{url}: HTTP {response.status_code}", _retry_after(response, wait)
+                    elif not response.ok:
+                        raise UnavailableError(f"{url}: HTTP {response.status_code} {response.reason}")
+                    else:
+                        return _write(response, part, start)
+            except (requests.RequestException, HTTPError) as error:
+                reason = f"{url}: {' '.join(str(error).split())[:200]}"
+        raise NoAnswerError(f"{reason} ({ATTEMPTS} attempts)")
+
+    @property
+    def _session(self) -> requests.Session:
+        """Of this thread; connections are kept."""
+        if not hasattr(self._local, "session"):
+            self._local.session = requests.Session()
+            self._local.session.headers["User-Agent"] = "aigid"
+        session: requests.Session = self._local.session
+        return session
+
+
+def _retry_after(response: requests.Response, default: float) -> float:
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), MAX_WAIT) if seconds.isdigit() else default
+
+
+def _write(response: requests.Response, part: Path, start: int) -> bool:
+    """Append the body to ``part``, or begin anew where the server sends all of it; return whether it was appended."""
+    appended = response.headers.get("Content-Range", "").startswith(f"bytes {start}-") and response.status_code == 206
+    size = start if appended else 0
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("ab" if appended else "wb", buffering=0) as file:
+        while block := response.raw.read1(BLOCK):
+            if (size := size + len(block)) > MAX_BYTES:
+                raise UnavailableError(f"{response.url}: over {MAX_BYTES} bytes")
+            file.write(block)
+    return appended
+
+
+def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
+    """Fill a folder with the images of a list and its ``manifest.csv``; return (path, reason) of those that lack.
+
+    What is there with the right sha256 stays, what was half downloaded goes on; an image that cannot be had keeps its
+    row, with the reason in ``extra_missing``. ``jobs`` images are downloaded at a time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        downloader = Downloader(folder, dataset.settings.recipe)
+        items = list(zip(dataset.table["path"], dataset.urls, dataset.table["sha256"], strict=True))
+        done = map_ahead(lambda item: downloader.fetch(*item), items, jobs, 4 * jobs)
+        reasons = list(tqdm(done, dataset.name, len(items), unit="image", disable=None))
+        manifest.write(dataset.table.assign(**{MISSING: reasons}), folder / "manifest.csv")
+        with suppress(OSError):
+            (folder / PARTS).rmdir()
+    return [(path, reason) for path, reason in zip(dataset.table["path"], reasons, strict=True) if reason]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Refuse two calls on one folder, which would write into each other's downloads."""
+    with (folder / ".fetch.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another `aigid fetch` writes to it") from None
+        yield

@@ -1,0 +1,291 @@
+"""`aigid fetch`: images of a list, from servers that break off, lie and refuse; every sha256 is checked."""
+
+import csv
+import hashlib
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigid.core import manifest
+from aigid.core.errors import InputError
+from aigid.data import fetch as downloads
+from aigid.data.index import IndexSettings, build_manifest
+from aigid.data.lists import Recipe, known_lists, read_list
+from tests.helpers.cli import aigid, refused
+from tests.helpers.image_server import serve
+
+YAML = "description: toys\nlicence: CC0\nurl: {url}/{{file}}\n"
+SHARED = Path(__file__).resolve().parents[4] / "shared/data/photos"
+
+
+def png(seed: int, size: tuple[int, int] = (100, 80)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_list(folder: Path, url: str, images: dict[str, bytes], extra: str = "", **changed: str) -> Path:
+    """A list whose images are real and generated in turn; ``changed`` are sha256 by the first folder of a file."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "toys.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "generator", "split", "sha256", "file"])
+        for number, (name, content) in enumerate(images.items()):
+            digest = changed.get(name.partition("/")[0], hashlib.sha256(content).hexdigest())
+            generator = ["real", "progan"][number % 2]
+            writer.writerow([f"{number:02}.png", number % 2, generator, "test", digest, name])
+    (folder / "toys.yaml").write_text(YAML.format(url=url) + extra)
+    return folder / "toys.yaml"
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(downloads, "MAX_WAIT", 0.0)
+
+
+def images(*kinds: str) -> dict[str, bytes]:
+    return {f"{kind}/{number} a.png": png(number) for number, kind in enumerate(kinds)}
+
+
+def fetched(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+
+
+def quoted(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.replace(" ", "%20"): content for name, content in files.items()}
+
+
+def test_images_that_break_off_are_continued_where_they_stopped(tmp_path):
+    files = images("plain", "breaks", "busy", "whole")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    assert list(fetched(tmp_path / "toys").values()) == list(files.values())
+    size = len(files["breaks/1 a.png"])
+    assert server.ranges == [size // 2, size // 2 + (size - size // 2) // 2]
+    assert server.requests == {"plain/0%20a.png": 1, "breaks/1%20a.png": 3, "busy/2%20a.png": 3, "whole/3%20a.png": 2}
+    table = manifest.read(tmp_path / "toys/manifest.csv")
+    assert set(table["extra_missing"]) == {""}
+    assert not (tmp_path / "toys/.fetch").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("gone", "HTTP 404"),
+        ("stubborn", "HTTP 429 (6 attempts)"),
+        ("short", "its sha256 is"),
+        ("long", "its sha256 is"),
+        ("wrong", "its sha256 is"),
+    ],
+)
+def test_what_cannot_be_had_keeps_its_row_with_the_reason(tmp_path, kind, reason):
+    files = images("plain", kind)
+    digest = {"wrong": "0" * 64, "long": "1" * 64}.get(kind)
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files, **({kind: digest} if digest else {}))
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+        allowed = aigid("fetch", str(path), "--out", "toys", "--allow-missing", cwd=tmp_path)
+    assert (done.exit_code, allowed.exit_code) == (1, 0), done.stderr
+    assert "toys: 1 of 2 images" in done.stderr
+    assert list(fetched(tmp_path / "toys")) == ["00.png"]
+    table = manifest.read(tmp_path / "toys/manifest.csv")
+    assert table["path"].tolist() == ["00.png", "01.png"]
+    assert table["extra_missing"][0] == ""
+    assert reason in table["extra_missing"][1]
+
+
+def test_a_length_that_is_too_great_loses_nothing(tmp_path):
+    files = images("long")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        assert aigid("fetch", str(path), "--out", "toys", cwd=tmp_path).exit_code == 0
+    assert list(fetched(tmp_path / "toys").values()) == list(files.values())
+
+
+def test_pieces_of_two_versions_are_not_joined(tmp_path):
+    files = images("changed")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        assert aigid("fetch", str(path), "--out", "toys", cwd=tmp_path).exit_code == 0
+        assert server.requests["changed/0%20a.png"] == 3  # broken off, continued with other bytes, from the start
+    assert list(fetched(tmp_path / "toys").values()) == list(files.values())
+
+
+def test_a_second_call_asks_for_what_lacks_alone_and_mends_a_damaged_image(tmp_path):
+    files = images("plain", "plain")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        for _ in range(2):
+            assert aigid("fetch", str(path), "--out", "toys", cwd=tmp_path).exit_code == 0
+        assert server.requests.total() == 2
+        (tmp_path / "toys/01.png").write_bytes(b"damaged")
+        assert aigid("fetch", str(path), "--out", "toys", cwd=tmp_path).exit_code == 0
+        assert server.requests["plain/1%20a.png"] == 2
+    assert list(fetched(tmp_path / "toys").values()) == list(files.values())
+
+
+def test_without_an_answer_the_rest_is_not_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
+    files = {f"plain/{number}.png": b"" for number in range(30)}
+    with serve({}) as server:
+        url = server.url
+    path = write_list(tmp_path / "list", url, files)
+    done = aigid("fetch", str(path), "--out", "toys", "--jobs", "1", cwd=tmp_path)
+    assert done.exit_code == 1
+    reasons = manifest.read(tmp_path / "toys/manifest.csv")["extra_missing"]
+    assert reasons.str.contains("not tried: 127.0.0.1").sum() == 30 - downloads.DEAD
+
+
+def test_the_recipe_makes_the_listed_bytes(tmp_path):
+    recipe = Recipe(crop=32, small_crop=16, quality=92)
+    files = {"plain/0.png": png(0, (50, 40)), "plain/1.png": png(1, (20, 30)), "plain/2.png": png(2, (15, 60))}
+    expected = {}
+    for name, box in (("plain/0.png", (9, 4, 41, 36)), ("plain/1.png", (2, 7, 18, 23))):
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(files[name])).crop(box).save(buffer, "JPEG", quality=92, subsampling=2)
+        expected[name] = buffer.getvalue()
+        assert recipe.apply(files[name]) == buffer.getvalue()
+    with serve(files) as server:
+        listed = expected | {"plain/2.png": b""}
+        extra = "recipe: {crop: 32, small_crop: 16, quality: 92}\n"
+        path = write_list(tmp_path / "list", server.url, listed, extra)
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 1
+    assert "too_small: 15 x 60 px for a crop of 16 px" in done.stderr
+    assert list(fetched(tmp_path / "toys").values()) == list(expected.values())
+
+
+def test_an_image_is_upright_and_without_metadata():
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :16] = 255  # the left quarter, which exif puts at the top
+    exif = Image.Exif()
+    exif[274], exif[315] = 6, "somebody"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    with Image.open(io.BytesIO(Recipe(crop=32, small_crop=16, quality=92).apply(buffer.getvalue()))) as image:
+        assert image.size == (32, 32)
+        assert dict(image.getexif()) == {}
+    whole = Recipe(crop=64, small_crop=32, quality=92).apply(buffer.getvalue())
+    assert Image.open(io.BytesIO(whole)).size == (32, 32)
+
+
+def test_its_folder_is_a_dataset(tmp_path):
+    files = images("plain", "plain", "gone", "gone")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    table, unreadable = build_manifest(tmp_path / "toys", IndexSettings(layout="csv"), seed=0)
+    assert table["path"].tolist() == ["00.png", "01.png", "02.png", "03.png"]
+    assert unreadable == ["02.png", "03.png"]
+    assert table["generator"].tolist() == ["real", "progan"] * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "texts"),
+    [
+        ("00.png", "../00.png", ["toys.csv", "row 1 (line 2)", "'../00.png'", "relative"]),
+        ("00.png", "01.png", ["toys.csv", "'01.png'", "stands twice"]),
+        ("plain/0 a.png", "", []),
+    ],
+)
+def test_a_list_that_is_wrong_fetches_nothing(tmp_path, old, new, texts):
+    files = images("plain", "plain")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        table = path.with_suffix(".csv")
+        table.write_text(table.read_text().replace(old, new))
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+        if texts:
+            refused(done, *texts)
+            assert server.requests.total() == 0
+            assert not (tmp_path / "toys").exists()
+        else:
+            assert done.exit_code == 1
+
+
+def test_what_a_list_must_have(tmp_path):
+    path = write_list(tmp_path / "list", "ftp://host", images("plain"))
+    with pytest.raises(InputError, match=r"row 1 .line 2., column url: 'ftp://host/plain/0%20a.png': want http"):
+        read_list(str(path))
+    path.write_text(path.read_text().replace("{file}", "{place}"))
+    with pytest.raises(InputError, match="wants a column 'place'"):
+        read_list(str(path))
+    path.write_text("description: toys\n")
+    with pytest.raises(InputError, match=r"toys\.yaml\.licence: Field required"):
+        read_list(str(path))
+    write_list(tmp_path / "list", "http://host", images("plain"), "sources: {a/b: {revision: x, licence: MIT}}\n")
+    with pytest.raises(InputError, match="no column 'repository'"):
+        read_list(str(path))
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match=r"toys\.yaml: not a list"):
+        read_list(str(path))
+
+
+def test_unknown_and_unfetchable_names_are_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("AIGID_DATA", raising=False)
+    refused(aigid("fetch", "nothing", cwd=tmp_path), "no list 'nothing'", "photos")
+    refused(aigid("fetch", "chameleon", cwd=tmp_path), "chameleon", "on request")
+    refused(aigid("fetch", "photos", cwd=tmp_path), "--out FOLDER", "AIGID_DATA")
+    listed = aigid("fetch", cwd=tmp_path)
+    assert listed.exit_code == 0
+    assert listed.stdout.startswith("photos: 2,328 images")
+    assert "ntire" in listed.stdout
+
+
+def test_two_calls_do_not_write_to_one_folder(tmp_path):
+    files = images("plain")
+    path = write_list(tmp_path / "list", "http://127.0.0.1:9", files)
+    (tmp_path / "toys").mkdir()
+    with downloads._locked(tmp_path / "toys"):
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.endswith("Error: toys: another `aigid fetch` writes to it\n")
+
+
+def test_killed_ten_times_it_ends_with_the_same_bytes(tmp_path):
+    files = {f"slow/{number}.png": png(number, (80, 60)) for number in range(12)}
+    with serve(files) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        code = f"from aigid.data import fetch, lists; from pathlib import Path\nprint('ready', flush=True)\n" \
+               f"fetch.fetch(lists.read_list({str(path)!r}), Path('toys'), 3)"  # fmt: skip
+        for kill in range(10):
+            process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+            assert process.stdout is not None
+            with process:
+                process.stdout.readline()
+                time.sleep(0.02 * (kill + 1))
+                process.kill()
+            assert all(
+                content == files[f"slow/{int(name[:2])}.png"] for name, content in fetched(tmp_path / "toys").items()
+            )
+        assert server.ranges, "nothing was continued"
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    assert list(fetched(tmp_path / "toys").values()) == list(files.values())
+    assert sorted(path.name for path in (tmp_path / "toys").iterdir() if not path.name.startswith(".")) == [
+        *(f"{number:02}.png" for number in range(12)),
+        "manifest.csv",
+    ]
+
+
+def test_lists_of_the_package_are_whole():
+    assert "photos" in known_lists()
+    photos = read_list("photos")
+    assert photos.table.groupby("label").size().tolist() == [1164, 1164]
+    assert all(url.startswith("https://raw.githubusercontent.com/") for url in photos.urls)
+    assert "" not in set(photos.table["extra_licence"])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here")
+def test_the_list_of_photos_is_of_the_images_that_were_measured():
+    photos = read_list("photos").table
+    for path, digest in zip(photos["path"][::50], photos["sha256"][::50], strict=True):
+        assert hashlib.sha256((SHARED / path).read_bytes()).hexdigest() == digest
