@@ -5,11 +5,11 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
     "bfree_online": "about 1,400 viral images; listed by URL in grip-unina/B-Free; licence of each image its own",
     "chameleon": "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE), who state the terms",
     "cifake": "120,000 images of 32 px, 0.1 GB; Kaggle, birdy654/cifake-real-and-ai-generated-synthetic-images; MIT",
-    "dda": "pairs of COCO photographs and their VAE reconstructions; see roy-ch/Dual-Data-Alignment for them and terms",
     "community_forensics": (
         "2.7 million fakes of 4,803 generators, with an evaluation part (publicEval); Hugging Face, "
         "OwensLab/CommunityForensics; CC BY 4.0, and the licence of each generator"
     ),
+    "dda": "pairs of COCO photographs and their VAE reconstructions; see roy-ch/Dual-Data-Alignment for them and terms",
     "dda_coco": (
         "29,969 reconstructions of MSCOCO val2017, 4.3 GB; Hugging Face, Junwei-Xi/DDA-COCO; the 5,000 photographs: "
         "MSCOCO 2017; terms as stated there"
