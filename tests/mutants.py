@@ -406,6 +406,13 @@ MUTANTS = [
         "tests/unit/aligned/test_pairs.py::test_the_quality_of_a_former_jpeg_comes_from_a_map",
         "SEF: qualities of former JPEGs come from a map",
     ),
+    Mutant(
+        "aigid/aligned/pairs.py",
+        "image.pixels, MATCH_ROUNDS, of_luma=True)",
+        "image.pixels)",
+        "tests/unit/aligned/test_pairs.py::test_a_fakes_details_get_the_energy_of_its_photographs",
+        "SEF: details match the luma of the photograph",
+    ),
 ]
 
 
