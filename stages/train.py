@@ -1,6 +1,6 @@
 """Fit a detector on a dataset's embeddings or images; one that makes checkpoints goes on from the last after a kill.
 
-Under ``torchrun --nproc-per-node N -m -- stages.train ...`` N processes share each batch, where the detector can.
+``AIGID_PROCESSES=N``: N processes share each step, where the detector can.
 """
 
 import os
@@ -13,10 +13,10 @@ from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, is_pipeline_output
 from aigid.core.paths import parse_named_paths
 from aigid.core.tables import write_csv_logs
-from aigid.detectors import bundle
-from aigid.detectors.bundle import Bundle, save, validate
+from aigid.detectors.bundle import Bundle, count_images, provenance_of, save, validate
 from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import open_samples
+from aigid.training.launch import launch
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -39,6 +39,7 @@ def main(
 ) -> None:
     settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
     dataset, tables = dataset or settings.dataset, parse_named_paths(manifests)
+    launch(get_detector(detector).data_parallel)
     files = [path for path in inputs if path.suffix != ".csv"]
     samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
     if files:
@@ -48,11 +49,11 @@ def main(
     fitted = get_detector(detector).fit(settings, train, val, seed, **parse_named_paths(components))
     if os.environ.get("RANK", "0") != "0":
         return
-    origin = bundle.provenance_of(dataset, next(iter(tables.values())), samples, fitted, is_pipeline_output(dataset))
+    origin = provenance_of(dataset, next(iter(tables.values())), samples, fitted, is_pipeline_output(dataset))
     dumped, scores = settings.model_dump(mode="json"), validate(fitted, samples)
     save(Bundle(detector, fitted, dumped, fitted.fingerprints(samples), origin, scores), out)
     if log:
-        write_csv_logs({"images": bundle.count_images(samples.table, fitted.learns_from), **fitted.logs}, log)
+        write_csv_logs({"images": count_images(samples.table, fitted.learns_from), **fitted.logs}, log)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train one expert of FeatDistill, stage 1 or stage 2; after a kill it goes on from its last checkpoint.
 
-Under ``torchrun --nproc-per-node N -m -- stages.train_featdistill ...`` N processes share each batch.
+``AIGID_PROCESSES=N``: N processes share each step.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
 from aigid.core.files import dataset_root
 from aigid.detectors.featdistill.settings import FeatDistillSettings
+from aigid.training.launch import launch
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -26,6 +27,7 @@ def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
     images, root = manifest.read(manifest_path), dataset_root(dataset)
+    launch()
     from aigid.detectors.featdistill import training  # torch, once the parameters are known to be good
 
     epochs = training.train_stage(settings, expert, images, root, seed, out, start)

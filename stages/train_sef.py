@@ -1,6 +1,6 @@
 """Train SEF's experts on aligned pairs, and the one for both domains; after a kill, go on from the last checkpoint.
 
-On several devices: torchrun --nproc-per-node N -m -- stages.train_sef ...
+``AIGID_PROCESSES=N``: N processes share each step.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import pandas as pd
 from aigid.core import params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
+from aigid.training.launch import launch
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -19,6 +20,7 @@ from aigid.detectors.sef.settings import EXPERTS, ExpertSettings
 @click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
 def main(pairs: Path, out: Path, history: Path) -> None:
     settings, seed = params.load_section("sef.expert", ExpertSettings), params.load_section("seed", int)
+    launch()
     from aigid.detectors.sef.data import open_pairs
     from aigid.detectors.sef.model import save
     from aigid.detectors.sef.training import fit

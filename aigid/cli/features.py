@@ -163,23 +163,24 @@ def _print_estimate(forecast: ExtractionEstimate, source: str) -> None:
 
 @click.group()
 def cache() -> None:
-    """Inspect the embeddings that extractions have cached in $AIGID_CACHE."""
+    """Inspect $AIGID_CACHE: embeddings that extractions have cached, and checkpoints of unfinished trainings."""
 
 
 @cache.command(cls=ErrorHandlingCommand)
 @options.as_json
 def info(as_json: bool) -> None:
-    """Rows and bytes of each backbone and view."""
+    """Rows and bytes of each backbone and view, and the checkpoints that runs have left."""
     from rich.table import Table
 
+    from aigid.core.cache import checkpoints
     from aigid.core.files import cache_folder
     from aigid.features import cache_admin
 
-    rows = [entry.to_row() for entry in cache_admin.entries()]
+    rows, unfinished = [entry.to_row() for entry in cache_admin.entries()], checkpoints()
     total = {name: sum(row[name] for row in rows) for name in ("rows", "bytes", "damaged")}
     folder = str(cache_folder())
     if as_json:
-        click.echo(json.dumps({"folder": folder, **total, "entries": rows}))
+        click.echo(json.dumps({"folder": folder, **total, "entries": rows, "checkpoints": unfinished}))
         return
     table = Table("backbone", "fingerprint", "view", "seed", "rows", "MB", "shards", "damaged", title=folder)
     for row in sorted(rows, key=lambda row: (row["backbone"], row["fingerprint"], row["view"])):
@@ -187,9 +188,31 @@ def info(as_json: bool) -> None:
         table.add_row(row["backbone"], row["fingerprint"][:8], row["view"], *map(str, cells))
     table.add_row("all", "", "", "", str(total["rows"]), f"{total['bytes'] / 1e6:.1f}", "", str(total["damaged"]))
     console().print(table)
+    if unfinished:
+        table = Table("unfinished training", "MB", "days ago", "orphan", title="checkpoints")
+        for row in unfinished:
+            table.add_row(row["run"], f"{row['bytes'] / 1e6:.1f}", f"{row['days']:.1f}", row["orphan"])
+        console().print(table)
     for row in rows:
         if row["error"]:
             print_status(row["error"])
+
+
+@cache.command(cls=ErrorHandlingCommand)
+@click.option("--days", default=7.0, show_default=True, type=click.FloatRange(0), help="Without a write, of an orphan.")
+@click.option("--dry-run", is_flag=True, help="Only name them.")
+def prune(days: float, dry_run: bool) -> None:
+    """Remove orphaned checkpoints: those that no run has written to for days, or can read with this installation."""
+    from aigid.core.cache import checkpoints
+    from aigid.core.files import format_bytes
+
+    orphans = [row for row in checkpoints(days) if row["orphan"]]
+    for row in orphans:
+        print_status(f"{row['path']}: {row['run']}, {row['orphan']}")
+        if not dry_run:
+            Path(row["path"]).unlink(missing_ok=True)
+    verb = "to remove" if dry_run else "removed"
+    click.echo(f"{len(orphans)} checkpoints {verb}, {format_bytes(sum(row['bytes'] for row in orphans))}")
 
 
 @cache.command(cls=ErrorHandlingCommand)

@@ -7,13 +7,15 @@ images' sha256 in hex, and ``rows`` (n, ...). Several processes may add shards a
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +29,8 @@ METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"
 CORRUPT_SUFFIX = ".damaged"  # of a shard that was set aside
 KEY = "S64"
+CHECKPOINTS, CHECKPOINT_FORMAT = "training", 3  # the folder of unfinished trainings, and the number of their format
+ORPHAN_DAYS = 7.0  # without a write, after which a checkpoint is taken for one that no run continues
 DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8}
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,29 @@ def entry_path(
 def metadata_hash(metadata: Mapping[str, object]) -> str:
     """Return the name of the folder of ``metadata``."""
     return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def checkpoint_path(run: str, metadata: object) -> Path:
+    """Return the checkpoint of a training; ``metadata`` holds all that decides it, but not the machine or processes."""
+    name = f"{re.sub('[^a-zA-Z0-9.-]+', '-', run)}_{CHECKPOINT_FORMAT}_{version('torch')}"
+    digest = hashlib.sha256(json.dumps(metadata).encode()).hexdigest()[:32]
+    return cache_folder() / CHECKPOINTS / f"{name}_{digest}.pt"
+
+
+def checkpoints(days: float = ORPHAN_DAYS) -> list[dict[str, Any]]:
+    """Return run, bytes, age in days of each checkpoint, and why it is an ``orphan``: "" where a run may continue it.
+
+    A run removes its checkpoint when its result is saved.
+    """
+    rows, current = [], f"_{CHECKPOINT_FORMAT}_{version('torch')}_"
+    for path in sorted((cache_folder() / CHECKPOINTS).glob("[!.]*.pt")):
+        status = path.stat()
+        age = (time() - status.st_mtime) / 86400
+        old = f"not written for {days:g} days" if age >= days else ""
+        reason = old if current in path.name else "of another version of torch or of aigid"
+        row = {"path": str(path), "run": path.stem.split("_")[0], "bytes": status.st_size, "days": age}
+        rows.append(row | {"orphan": reason})
+    return rows
 
 
 def cache_errors() -> AbstractContextManager[None]:

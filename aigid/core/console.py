@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait leave the cores to others
 
 
+SAME_SIGNAL_SECONDS = 1.0  # in which ``torchrun`` passes on the Ctrl-C that its processes have got from the terminal
 PIPE_WIDTH = 160  # columns without a terminal; Rich's default of 80 folds every table
 
 
@@ -81,7 +83,7 @@ def printable(text: str) -> str:
 
 @contextmanager
 def defer_interrupts() -> Iterator[list[int]]:
-    """Collect SIGINT in the list that is given instead of raising it, so that a step can be saved; a second is raised.
+    """Collect SIGINT or SIGTERM in the list that is given, so that a step can be saved; a second one acts as before.
 
     Outside the main thread, which alone may handle signals, nothing changes.
     """
@@ -89,14 +91,25 @@ def defer_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    first = 0.0
 
-    def on_interrupt(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, previous)
+    def on_signal(number: int, _: object) -> None:
+        nonlocal first
+        if not received:
+            first = time.monotonic()
+            received.append(number)
+        elif time.monotonic() - first > SAME_SIGNAL_SECONDS:
+            restore()
+            os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for number in previous:
+        signal.signal(number, on_signal)
     try:
         yield received
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

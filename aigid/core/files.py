@@ -96,9 +96,17 @@ def cache_folder() -> Path:
 
 
 def num_workers() -> int:
-    """Return the threads for decoding: ``$AIGID_WORKERS``, else the cores that the process may use."""
+    """Return how many threads or processes decode: ``$AIGID_WORKERS``, else the cores that the process may use.
+
+    Processes that ``torchrun`` started on one machine share its cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return _positive_int("AIGID_WORKERS", cores or 1)
+    return _positive_int("AIGID_WORKERS", max((cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1))
+
+
+def num_processes() -> int:
+    """Return the processes that share a training, ``$AIGID_PROCESSES``, else one."""
+    return _positive_int("AIGID_PROCESSES", 1)
 
 
 def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 64) -> Iterator[R]:
@@ -124,7 +132,7 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahea
 
 
 def batch_size() -> int | None:
-    """Return the images per batch, ``$AIGID_BATCH``, or None, which leaves it to the encoder and its device."""
+    """Return the images at once, ``$AIGID_BATCH``, or None, which leaves it to the network and its device."""
     return _positive_int("AIGID_BATCH", 0) if "AIGID_BATCH" in os.environ else None
 
 

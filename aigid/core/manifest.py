@@ -20,9 +20,13 @@ def read(path: Path | str) -> pd.DataFrame:
 
 def write(manifest: pd.DataFrame, path: Path | str) -> None:
     """Check, sort by path and write (``.csv`` or ``.parquet``), atomically."""
+    tables.write(sort_columns(validate(manifest.sort_values("path"), str(path))), path)
+
+
+def sort_columns(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest with its columns in the order of a file."""
     extra = sorted(column for column in manifest.columns if column.startswith("extra_"))
-    columns = [*REQUIRED, *(column for column in OPTIONAL if column in manifest), *extra]
-    tables.write(validate(manifest.sort_values("path"), str(path))[columns], path)
+    return manifest[[*REQUIRED, *(column for column in OPTIONAL if column in manifest), *extra]]
 
 
 def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from aigid.core.errors import InputError
 
 T = TypeVar("T")
+# The type in which a network is trained; its weights stay in float32. auto: float16 on CUDA, float32 elsewhere; tf32:
+# float32 but for CUDA's products, whose factors are rounded to ten bits.
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 # Keys of earlier versions, which are refused, as <section>: <old>=<new>...; `*` stands for any key.
 RENAMED_KEYS = """
@@ -23,15 +26,15 @@ probe knn svm gendet occ gate concatenation averaging cnn aeroblade featdistill 
 gate concatenation averaging gendet gendet.teacher gendet.classifier sef.fusion: lr=learning_rate
 gendet: rotations=num_rotations optimizer_state=optimizer_sharing classified_fakes=classifier_fakes
 svm: forward_sample=selection_sample
-cnn: accumulate=accumulate_steps mirror=hflip mirror_at_test=hflip_tta
+cnn: mirror=hflip mirror_at_test=hflip_tta
 occ: context=n_ctx shared=shared_context names=class_names warm_up=warmup_learning_rate cosine=cosine_decay
 sef.expert.sampling: most_mixed=max_mix
-sef.expert: accumulate=accumulate_steps period=t_max floor=eta_min contrastive=contrastive_weight
+sef.expert: period=t_max floor=eta_min contrastive=contrastive_weight
 sef.expert featdistill.experts.*: checkpointing=gradient_checkpointing
 featdistill: lessons=data
 featdistill.data: rows=max_images val_rows=max_val_images long_side=max_long_side smallest=min_area mirror=hflip
-featdistill.stage1 featdistill.stage2: accumulate=accumulate_steps encoder_lr=encoder_learning_rate
-featdistill.stage1 featdistill.stage2: head_lr=head_learning_rate warm_up=warmup_fraction
+featdistill.stage1 featdistill.stage2: encoder_lr=encoder_learning_rate head_lr=head_learning_rate
+featdistill.stage1 featdistill.stage2: warm_up=warmup_fraction
 featdistill.stage2: weight=distill_weight
 """
 RENAMED = {
@@ -44,6 +47,11 @@ RENAMED |= {  # in a section that was itself renamed
     old.replace("featdistill.data", "featdistill.lessons"): new
     for old, new in RENAMED.items()
     if old.startswith("featdistill.data.")
+}
+REMOVED = {  # why a key of an earlier version has none in its place
+    f"{section}.{key}": "batch_size counts all of a step, AIGID_BATCH what is computed at once"
+    for section in ("cnn", "sef.expert", "featdistill.stage1", "featdistill.stage2")
+    for key in ("accumulate", "accumulate_steps")
 }
 
 
@@ -83,7 +91,8 @@ def validate(value: object, model: type[T], name: str) -> T:
 def read(path: Path) -> dict[str, Any]:
     """Return all sections of a file; InputError as ``read_any_version``, or naming all keys of earlier versions."""
     document = read_any_version(path)
-    if lines := [f"{old} was renamed to {new}" for old, new in renamed(document)]:
+    removed = [f"{key} is gone: {why}" for key, why in REMOVED.items() for _ in _matches(document, key.split("."))]
+    if lines := [f"{old} was renamed to {new}" for old, new in renamed(document)] + removed:
         raise InputError(f"{path}: {'; '.join(lines)}")
     return document
 

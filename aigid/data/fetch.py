@@ -78,8 +78,8 @@ class Downloader:
                 content = self.recipe.apply(content) if self.recipe else content
             except ImageError as error:
                 raise UnavailableError(f"{url}: {error}") from None
-            if (found := hashlib.sha256(content).hexdigest()) != digest:
-                raise UnavailableError(f"{url}: its sha256 is {found}, not {digest}")
+            if (actual := hashlib.sha256(content).hexdigest()) != digest:
+                raise UnavailableError(f"{url}: its sha256 is {actual}, not {digest}")
         except UnavailableError:
             part.unlink()
             if continued and not last:

@@ -1,17 +1,29 @@
 """From a folder of images to its manifest."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Self
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.layouts import Layout, defactify, folders, layout_error, scan, tables, unmatched_images, unpack_archives
+from aigid.data.layouts import (
+    Layout,
+    defactify,
+    folders,
+    layout_error,
+    ntire,
+    scan,
+    tables,
+    unmatched_images,
+    unpack_archives,
+)
 from aigid.images import archives
 from aigid.images.hashing import with_hashes
 
@@ -29,6 +41,11 @@ LAYOUTS: dict[str, Layout] = {
         "DDA-COCO/<vae>/val2017/<COCO id>.jpg beside MSCOCO/val2017/<COCO id>.jpg, which are not in it", folders.drct2m
     ),
     "defactify": Layout(defactify.PATTERN, defactify.defactify, archives=(".parquet",)),
+    "deepfake60k": Layout("[<folder>/]{Real,Fake}/<image>", folders.deepfake60k),
+    "ditfake": Layout(
+        "[DiTFake/]test/{FLUX.1-schnell,PixArt-Sigma-XL-2-1024-MS,stable-diffusion-3-medium-diffusers}/{0_real,1_fake}",
+        folders.ditfake,
+    ),
     "drct2m": Layout(
         "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg", folders.drct2m
     ),
@@ -45,7 +62,12 @@ LAYOUTS: dict[str, Layout] = {
     "ntire_shards": Layout(
         "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and "
         "its label (0, 1)",
-        tables.ntire_shards,
+        ntire.ntire_shards,
+    ),
+    "ntire_test": Layout(
+        "<set>_labels.csv with columns image_name, label, is_distorted, distortions and distortion_scales beside "
+        "<set>_images/<image>, such as val, val_hard (in val_images_hard) and test",
+        ntire.ntire_test,
     ),
     "synthbuster": Layout("synthbuster/<generator>/<image> beside real_RAISE_1k/<image>", folders.synthbuster),
     "synthwildx": Layout(
@@ -75,14 +97,27 @@ LAYOUTS: dict[str, Layout] = {
 
 
 class IndexSettings(Settings):
-    """What of a dataset goes into its manifest."""
+    """What of a dataset goes into its manifest.
 
-    layout: str
+    A dataset of several has ``parts`` in folders of their names, or links to them, and no settings besides.
+    """
+
+    layout: str = ""
     val: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of train that becomes val where the layout has no val
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of train that becomes test where the layout has no test
     max_images: Annotated[int, Field(ge=1)] | None = None  # of each split and generator (see `index` on reals)
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
+    held_out_generators: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the named, which go to test alone
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
+    parts: dict[str, "IndexSettings"] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.parts and (others := sorted(self.model_fields_set - {"parts"})):
+            raise ValueError(f"parts: each has settings of its own; found {', '.join(others)} beside them")
+        if not self.parts and not self.layout:
+            raise ValueError("want a layout, or parts")
+        return self
 
 
 def build_manifest(
@@ -94,6 +129,8 @@ def build_manifest(
     A limit keeps as many reals of each ``source`` that fakes have too, as they are evaluated with them. ``log`` gets a
     line on what below ``root`` is left out.
     """
+    if settings.parts:
+        return _build_union(root, settings.parts, seed, log)
     if settings.layout not in LAYOUTS:
         raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
     if not root.is_dir():
@@ -113,10 +150,38 @@ def build_manifest(
         table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
     table = _restrict_generators(table, settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
+    table = _hold_out_generators(table, settings.held_out_generators, seed, log)
     table = _split_off(table, "val", settings.val, seed)
     table = _subsample(table, settings.max_images, seed)
-    table = with_hashes(table.reset_index(drop=True), root)
+    table = manifest.sort_columns(with_hashes(table.reset_index(drop=True), root))
     return table, table["path"][table["sha256"] == ""].tolist()
+
+
+def _build_union(
+    root: AnyPath, parts: Mapping[str, IndexSettings], seed: int, log: Callable[[str], object]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the manifests of several datasets as one, whose paths and groups begin with the part's name."""
+    _refuse_one_folder(root, list(parts))
+    tables, unreadable = [], []
+    for name, settings in parts.items():
+        table, failed = build_manifest(root / name, settings, seed, log)
+        if "group" in table:
+            table["group"] = table["group"].mask(table["group"] != "", f"{name}/" + table["group"])
+        tables.append(table.assign(path=f"{name}/" + table["path"]))
+        unreadable += [f"{name}/{path}" for path in failed]
+    table = pd.concat(tables, ignore_index=True).fillna("").sort_values("path", ignore_index=True)
+    labels = table[table["sha256"] != ""].drop_duplicates(["sha256", "label"])
+    twice = labels[labels.duplicated("sha256", keep=False)].sort_values("sha256", kind="stable")["path"].tolist()
+    if twice:
+        raise InputError(f"{root}: one image has two labels: {twice[0]} and {twice[1]}")
+    return manifest.validate(table, str(root)), unreadable
+
+
+def _refuse_one_folder(root: AnyPath, names: list[str]) -> None:
+    folders = {name: (root / name).resolve() for name in names} if isinstance(root, Path) else {}
+    for (first, path), (second, other) in combinations(folders.items(), 2):
+        if path.is_relative_to(other) or other.is_relative_to(path):
+            raise InputError(f"{root}: parts {first} and {second} are one folder, {path}: its images would count twice")
 
 
 def count_images(table: pd.DataFrame) -> str:
@@ -148,6 +213,19 @@ def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.D
         return table
     draw = _keys(table).map(lambda key: derive_seed(split, seed, key) / 2**63)
     return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), split))
+
+
+def _hold_out_generators(table: pd.DataFrame, share: float, seed: int, log: Callable[[str], object]) -> pd.DataFrame:
+    """Return the table with all images of some generators to test on; as it is where labels name fewer than two."""
+    if share == 0:
+        return table
+    names = sorted(set(table["generator"]) - {"real", "unknown"}, key=lambda name: derive_seed("generator", seed, name))
+    if len(names) < 2:
+        log("held_out_generators: the labels name fewer than two generators; none is held out")
+        return table
+    held_out = names[: min(max(round(share * len(names)), 1), len(names) - 1)]
+    log(f"held out from training: {', '.join(sorted(held_out))}")
+    return table.assign(split=table["split"].mask(table["generator"].isin(held_out), "test"))
 
 
 def _subsample(table: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:

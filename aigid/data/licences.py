@@ -14,15 +14,17 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "29,969 reconstructions of MSCOCO val2017, 4.3 GB; Hugging Face, Junwei-Xi/DDA-COCO; the 5,000 photographs: "
         "MSCOCO 2017; terms as stated there"
     ),
+    "deepfake60k": "60,000 faces; Hugging Face, prithivMLmods/Deepfake-vs-Real-60K; terms on its card",
     "defactify": "96,000 images; Hugging Face, Rajarshi-Roy-research/Defactify_Image_Dataset; terms on its card",
+    "ditfake": "30,000 images; Hugging Face, lioooox/DiTFake; Apache-2.0",
     "drct2m": "two million images; ModelScope, DRCT-2M, and MSCOCO 2017; licences as stated there",
     "evalgen": "55,300 images, of which 2,765 are used; Hugging Face, Junwei-Xi/EvalGEN; terms on its card",
     "forensynths": "ProGAN (72 GB) and 11 test sets (19 GB); links in PeterWang512/CNNDetection; CC BY-NC-SA 4.0",
     "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
     "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",
     "ntire_test": (
-        "12,500 validation and 2,500 public test images with labels and distortions; Hugging Face, "
-        "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards: for testing, not for training"
+        "10,000 validation, 2,500 hard validation and 2,500 test images with labels; Hugging Face, "
+        "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards"
     ),
     "synthbuster": (
         "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "

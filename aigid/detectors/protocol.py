@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from aigid.core import params
 from aigid.core.embeddings import BLOCK, OK
-from aigid.core.scores import PREDICTED, PREFIX
+from aigid.core.scores import DISTORTION_COLUMNS, PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
 MANIFEST_COLUMNS = ("path", "label", "generator", "split")
-OPTIONAL_COLUMNS = ("source", "group")
+OPTIONAL_COLUMNS = ("source", "group", *DISTORTION_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,13 @@ class BaseDetector(ABC):
     """Learns from samples, scores samples, and is saved to a folder without pickle.
 
     ``learns_from`` are the splits whose images it has seen, ``logs`` tables of the training by name, ``classes`` those
-    of its class probabilities, ``real`` first; it has none where it gives P(generated).
+    of its class probabilities, ``real`` first; it has none where it gives P(generated). ``data_parallel``: processes of
+    ``torchrun`` share its training.
     """
 
     Settings: ClassVar[type[params.Settings]]
     learns_from: ClassVar[tuple[str, ...]] = ("train", "val")
+    data_parallel: ClassVar[bool] = False
     logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
     classes: Sequence[str] = ()
 

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from aigid.core.errors import InputError
-from aigid.core.scores import CLEAN
+from aigid.core.scores import CLEAN, DISTORTIONS, IS_DISTORTED
 from aigid.evaluation.attribution import predicted_generators
 from aigid.evaluation.dda import dda, join_benchmarks
 from aigid.evaluation.evaluate import Section
+from aigid.evaluation.ntire import ntire, ntire_test
 from aigid.evaluation.subsets import by_test_set, of_view
 from aigid.evaluation.ufd import ufd_subsample, ufd_threshold
 from aigid.metrics import classification
@@ -80,20 +81,6 @@ def genimage(test: pd.DataFrame) -> dict[str, float]:
         sd14 = [part for name, part in by_test_set(images) if re.sub("[^a-z0-9]", "", name.lower()) in SD14]
         views[f"degraded_{view}"] = classification.accuracy(rank_rows(sd14[0] if sd14 else images), 0.5)
     return {**values, "degraded": _mean(views, "degraded_"), **views}
-
-
-def ntire(test: pd.DataFrame) -> dict[str, float]:
-    """Return NTIRE 2026's AUROC over all distorted images (robust, the primary number) and over the others (clean)."""
-    distorted = test[test["view"] != CLEAN]
-    if distorted.empty:
-        raise InputError(f"protocol ntire: no view but {CLEAN!r}: robust AUROC needs distorted images")
-    values = {}
-    for key, name, images in ("robust", "distorted", distorted), ("clean", CLEAN, of_view(test, CLEAN)):
-        ranking = rank_rows(images)
-        if not ranking.has_both:
-            raise InputError(f"AUROC of the {name} images needs both classes")
-        values[f"auroc_{key}"] = classification.auroc(ranking)
-    return values
 
 
 def defactify(test: pd.DataFrame) -> dict[str, float]:
@@ -165,6 +152,14 @@ PROTOCOLS = {
         aggregate="all distorted images together (robust), all undistorted ones together (clean)",
         required_columns="view clean, and one or more views of distorted images",
         compute=ntire,
+    ),
+    "ntire_test": Protocol(
+        threshold="none: AUROC",
+        sample="all images",
+        crop="the detector's own",
+        aggregate="all distorted images of a set together (robust), all others together (clean); each distortion's",
+        required_columns=f"view clean, {IS_DISTORTED}, {DISTORTIONS}; source is the set, such as val or test",
+        compute=ntire_test,
     ),
     "defactify": Protocol(
         threshold="none: the class decided for (column predicted, else the most probable); task A follows from it",

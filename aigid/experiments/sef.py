@@ -25,7 +25,7 @@ from aigid.detectors.sef.model import Expert, p_generated
 from aigid.detectors.sef.settings import EXPERTS
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
-from aigid.features.vit import vit_parts
+from aigid.features.vit import first_tensor, vit_parts
 from aigid.images.decode import decode
 from aigid.metrics import intervals
 
@@ -117,7 +117,7 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
     block, as what leaves it counts by its class token alone; the last is the last that the embedding is made of.
     """
     seen: list[Tensor] = []
-    blocks, _, num_prefix = vit_parts(expert.encoder)
+    blocks, _, num_prefix, channels_last = vit_parts(expert.encoder)
     if num_prefix is None:
         hooks = [block.register_forward_hook(lambda _, inputs, output: seen.append(output)) for block in blocks]
     else:
@@ -133,11 +133,12 @@ def grad_cam(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
             hook.remove()
     gradients = torch.autograd.grad(logits.sum(), seen, allow_unused=True)
     last = next(pair for pair in list(zip(gradients, seen, strict=True))[::-1] if pair[0] is not None)
-    gradient, tokens = (part.flatten(2).mT if num_prefix is None else part[:, num_prefix:] for part in last)
+    maps = (first_tensor(part, channels_last) for part in last)
+    gradient, tokens = (part.flatten(2).mT if num_prefix is None else part[:, num_prefix:] for part in maps)
     side = int(tokens.shape[1] ** 0.5)
-    maps = relu((gradient.mean(dim=1, keepdim=True) * tokens).sum(dim=2)).view(-1, 1, side, side)
-    maps = interpolate(maps.detach(), size=pixels.shape[-2:], mode="bilinear")[:, 0]
-    return (maps / maps.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
+    small = relu((gradient.mean(dim=1, keepdim=True) * tokens).sum(dim=2)).view(-1, 1, side, side)
+    large = interpolate(small.detach(), size=pixels.shape[-2:], mode="bilinear")[:, 0]
+    return (large / large.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)).cpu().numpy()
 
 
 def sample_images(detector: Sef, table: pd.DataFrame, root: Path) -> Figure:

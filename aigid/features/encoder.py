@@ -143,11 +143,11 @@ class TorchBackbone:
             torch.cuda.empty_cache()
 
 
-def normalize(images: Pixels, preprocess: Preprocess, device: torch.device) -> Tensor:
+def normalize(images: Pixels | Tensor, preprocess: Preprocess, device: torch.device) -> Tensor:
     """Map (N, S, S, 3) uint8 to a network's training input, (N, 3, S, S) float32, channels-last in memory."""
     mean, std = _mean_std(preprocess, device)
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-    return (pixels.float() - mean) / std
+    pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
+    return (pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() - mean) / std
 
 
 def _mean_std(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:

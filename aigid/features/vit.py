@@ -15,12 +15,14 @@ from aigid.core.errors import InputError
 class VitParts(NamedTuple):
     """The blocks in order, the norm after the last, and the number of tokens before those of the patches.
 
-    Of a convolutional network they are its stages, which give feature maps (B, C, H, W); ``num_prefix`` is None.
+    Of a convolutional network, and of a Swin transformer, they are its stages, which give feature maps; ``num_prefix``
+    is None. The maps are (B, C, H, W), or (B, H, W, C) where ``channels_last``.
     """
 
     blocks: Sequence[nn.Module]
     norm: nn.Module
     num_prefix: int | None
+    channels_last: bool = False
 
 
 def vit_parts(encoder: Any) -> VitParts:
@@ -40,11 +42,11 @@ def _timm_parts(encoder: Any) -> VitParts | None:
     if hasattr(encoder, "num_prefix_tokens") and hasattr(encoder, "blocks"):
         after_pooling = isinstance(encoder.norm, nn.Identity) and hasattr(encoder, "fc_norm")
         return VitParts(encoder.blocks, encoder.fc_norm if after_pooling else encoder.norm, encoder.num_prefix_tokens)
-    if getattr(encoder, "output_fmt", "NCHW") != "NCHW":
-        return None
-    for name in ("stages", "blocks"):
+    channels_last = getattr(encoder, "output_fmt", "NCHW") == "NHWC"
+    for name in ("layers",) if channels_last else ("stages", "blocks"):
         if isinstance(getattr(encoder, name, None), nn.Sequential | nn.ModuleList):
-            return VitParts([_last_layer(stage) for stage in getattr(encoder, name)], nn.Identity(), None)
+            last = [_last_layer(stage) for stage in getattr(encoder, name)]
+            return VitParts(last, nn.Identity(), None, channels_last)
     stages = [getattr(encoder, f"layer{number}", None) for number in range(1, 5)]  # ResNet's
     return None if None in stages else VitParts(list(map(_last_layer, stages)), nn.Identity(), None)
 
@@ -88,9 +90,10 @@ def pool_tokens(output: Tensor, num_prefix: int | None, pool: str) -> Tensor:
     return torch.cat([parts[name] for name in pool.split("_")], dim=1)
 
 
-def first_tensor(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """Return a block's output without what it may give beside it."""
-    return output if isinstance(output, Tensor) else output[0]
+def first_tensor(output: Tensor | tuple[Tensor, ...], channels_last: bool = False) -> Tensor:
+    """Return a block's output without what it may give beside it, the channels of feature maps first."""
+    tensor = output if isinstance(output, Tensor) else output[0]
+    return tensor.movedim(-1, 1) if channels_last else tensor
 
 
 class FeatureHooks:
@@ -102,6 +105,7 @@ class FeatureHooks:
     def __init__(self, encoder: nn.Module, layers: Sequence[int | str] | None, pool: str) -> None:
         parts = vit_parts(encoder)
         self.layers, self.pool, self.num_prefix = layers or [-1], pool, parts.num_prefix
+        self.channels_last = parts.channels_last
         self.norm = parts.norm if layers is None else nn.Identity()
         self._captured: dict[int, dict[int | str, Tensor]] = {}  # by thread: several may pass through at once
         for layer in self.layers:
@@ -109,7 +113,7 @@ class FeatureHooks:
         encoder.register_forward_hook(self._pool)
 
     def _record(self, layer: int | str, _: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        self._captured.setdefault(get_ident(), {})[layer] = first_tensor(output)
+        self._captured.setdefault(get_ident(), {})[layer] = first_tensor(output, self.channels_last)
 
     def _pool(self, _: nn.Module, __: object, ___: object) -> Tensor:
         outputs = self._captured.pop(get_ident())
@@ -134,7 +138,7 @@ def capture_tokens(encoder: nn.Module, layers: Sequence[int]) -> Iterator[list[T
     tokens: list[Tensor] = []
 
     def record(layer: int, _: nn.Module, __: object, output: Tensor | tuple[Tensor, ...]) -> None:
-        outputs[layer] = first_tensor(output)
+        outputs[layer] = first_tensor(output, parts.channels_last)
 
     hooks = [block.register_forward_hook(partial(record, layer)) for block, layer in zip(blocks, layers, strict=True)]
     try:

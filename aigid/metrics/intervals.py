@@ -22,16 +22,11 @@ Metrics = dict[str, Floats]
 
 
 class Interval(NamedTuple):
-    """A value and its 95 % interval."""
+    """A value and its 95 % interval, which is that of the draws: it need not contain the value."""
 
     value: float
     low: float
     high: float
-
-    @classmethod
-    def around(cls, value: float, low: float, high: float) -> "Interval":
-        """Return an interval that contains its value, as one of draws need not."""
-        return cls(value, min(low, value), max(high, value))
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ def auroc_intervals(
     """Return the AUROC of each part's fakes against all reals, by the part's name (``""`` without ``parts``)."""
     result = {}
     for name, (value, draws, rows) in _auroc_draws(labels, scores, groups, seed, parts, n_bootstrap).items():
-        result[name] = Interval.around(value, *interval(draws, num_independent(labels[rows], groups[rows])))
+        result[name] = Interval(value, *interval(draws, num_independent(labels[rows], groups[rows])))
     return result
 
 
@@ -110,7 +105,7 @@ def auroc_interval(
     of_runs = [_auroc_draws(labels, scores, groups, seed, parts, n_bootstrap).values() for scores in runs]
     values = [float(np.mean([value for value, _, _ in of_run])) for of_run in of_runs]
     draws = np.mean([np.stack([of_part for _, of_part, _ in run], axis=1).mean(axis=1) for run in of_runs], axis=0)
-    return Interval.around(float(np.mean(values)), *interval(draws, num_independent(labels, groups))), values
+    return Interval(float(np.mean(values)), *interval(draws, num_independent(labels, groups))), values
 
 
 def _auroc_draws(

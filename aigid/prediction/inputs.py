@@ -13,11 +13,19 @@ from PIL import Image
 
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
+from aigid.core.scores import DISTORTION_COLUMNS
 from aigid.data.layouts import folders, scan
 from aigid.images import Pixels
 from aigid.images.formats import read_bytes
 
-MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group")  # of a manifest, if it has them
+MANIFEST_COLUMNS = (
+    "label",
+    "generator",
+    "split",
+    "source",
+    "group",
+    *DISTORTION_COLUMNS,
+)  # of a manifest, if it has them
 STDIN = "-"
 BYTES = (bytes, bytearray, memoryview)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")

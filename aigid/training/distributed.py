@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 
+T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # to wait for the other processes
 
 
@@ -57,8 +58,8 @@ def broadcast(network: nn.Module) -> None:
             distributed.broadcast(tensor, 0)
 
 
-def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
-    """Replace each tensor by its mean over all processes, in one message for each dtype."""
+def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, in one message for each dtype."""
     if world_size() == 1:
         return
     by_type: dict[torch.dtype, list[Tensor]] = {}
@@ -67,24 +68,28 @@ def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
     for group in by_type.values():
         flat = torch.cat([tensor.flatten() for tensor in group])
         distributed.all_reduce(flat)
-        for tensor, mean in zip(group, (flat / world_size()).split([tensor.numel() for tensor in group]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        for tensor, total in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+            tensor.copy_(total.view_as(tensor))
 
 
-def all_gather(tensor: Tensor) -> Tensor:
-    """Concatenate (B, ...) of all processes to (world x B, ...), for losses that compare the images of a batch.
-
-    Gradients flow back to the tensor of this process, scaled so that their mean over the processes is the gradient that
-    a single process with all images would have.
-    """
+def gather_rows(tensor: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Concatenate (n, ...) of all processes, of which each has as many rows as ``sizes`` says; without gradients."""
     if world_size() == 1:
         return tensor
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    distributed.all_gather(parts, tensor.detach().contiguous())
-    parts[rank()] = local = tensor.view_as(tensor)
-    if local.requires_grad:
-        local.register_hook(lambda gradient: world_size() * gradient)  # the sum over the equal losses of all processes
-    return torch.cat(parts)
+    padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in sizes]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def gather_objects(value: T) -> list[T]:
+    """Return the values of all processes, in their order."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 class _Mean(torch.autograd.Function):
@@ -92,21 +97,13 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def forward(context: object, tensor: Tensor) -> Tensor:
-        mean = tensor.clone()
-        all_reduce_mean([mean])
-        return mean
+        total = tensor.clone()
+        all_reduce_sum([total])
+        return total / world_size()
 
     @staticmethod
     def backward(context: object, gradient: Tensor) -> Tensor:
         return _Mean.forward(context, gradient)
-
-
-def per_rank(total: Tensor) -> Tensor:
-    """Return the share (B, ...) of this process in the (world x B, ...) of process 0."""
-    if world_size() == 1:
-        return total
-    distributed.broadcast(total, 0)
-    return total.chunk(world_size())[rank()]
 
 
 def barrier() -> None:

@@ -38,11 +38,20 @@ OPEN_CLIP = {
 }
 EFFICIENTNET = {"library": "timm", "model": "test_efficientnet", "config": {}, "preprocess": {"size": 16}}
 TOWERS = {"siglip": SIGLIP, "clip": CLIP, "open_clip": OPEN_CLIP, "efficientnet": EFFICIENTNET}
+STAGED = {  # small copies of the rest of the paper's Table 2 whose features are maps
+    "resnet_clip": ("test_resnet", {}),
+    "convnext": ("test_convnext2", {}),
+    "swin": ("swin_tiny_patch4_window7_224", {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "window_size": 2}),
+}
+STAGED = {
+    kind: {"library": "timm", "model": model, "config": config, "preprocess": {"size": 32}}
+    for kind, (model, config) in STAGED.items()
+}
 
 
 def expert(kind="siglip", seed=0):
     """The settings of one."""
-    return ExpertSettings(backbone=TOWERS[kind], seed=seed)
+    return ExpertSettings(backbone=(TOWERS | STAGED)[kind], seed=seed)
 
 
 def settings(experts=("siglip",), **changes):
@@ -50,7 +59,7 @@ def settings(experts=("siglip",), **changes):
     how = {"epochs": 2, "batch_size": 8, "encoder_learning_rate": 1e-3, "head_learning_rate": 1e-3}
     stages = {stage: how | changes.pop(stage, {}) for stage in ("stage1", "stage2")}
     data = {"max_val_images": 16} | changes.pop("data", {})
-    named = {kind: {"backbone": TOWERS[kind], "seed": number} for number, kind in enumerate(experts)}
+    named = {kind: {"backbone": (TOWERS | STAGED)[kind], "seed": number} for number, kind in enumerate(experts)}
     return FeatDistillSettings(dataset="toy", experts=named, data=data, **stages, **changes)
 
 

@@ -5,9 +5,10 @@ import os
 import signal
 import socket
 
+import pytest
 import torch
 
-from aigid.training import distributed, loop
+from aigid.training import distributed
 from aigid.training.loop import Trainer
 
 
@@ -33,14 +34,30 @@ def _one(rank, num, port, target, arguments):
         target(rank, *arguments)
 
 
+def assert_trained_alike(found, expected, log=1e-6, weights=1e-8):
+    """Two results of a training in float64, ``log`` (a list of rows, or columns) and ``net`` (a state), are equal."""
+    torch.testing.assert_close(found["net"], expected["net"], atol=weights, rtol=100 * weights)
+    if isinstance(found["log"], dict):
+        assert found["log"] == {name: pytest.approx(values, abs=log) for name, values in expected["log"].items()}
+    else:
+        assert found["log"] == [pytest.approx(row, abs=log) for row in expected["log"]]
+
+
+def save_every_step():
+    """Have this process's trainings write a checkpoint after every step, and wait for it."""
+    save = Trainer.save
+    Trainer.save = lambda self, now=False: save(self, True)
+
+
 def stop_after(num):
     """Have this process's trainings save every step, and end as by Ctrl-C where they would take more than ``num``."""
-    loop.CHECKPOINT_SECONDS, left, step = 0.0, iter(range(num)), Trainer.step
+    save_every_step()
+    left, step = iter(range(num)), Trainer.step
 
     def stopping(self, *given):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        step(self, *given)
+        return step(self, *given)
 
     Trainer.step = stopping
 
@@ -56,15 +73,16 @@ def train_in_child(target, *arguments, kill_at=None):
     def run():
         torch.set_num_threads(1)
         os.environ["AIGID_DEVICE"] = "cpu"
-        loop.CHECKPOINT_SECONDS, step = 0.0, loop.Trainer.step
+        save_every_step()
+        step = Trainer.step
 
         def counted(self, *given):
             if done.value == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             done.value += 1
-            step(self, *given)
+            return step(self, *given)
 
-        loop.Trainer.step = counted
+        Trainer.step = counted
         target(*arguments)
 
     process = context.Process(target=run)

@@ -12,15 +12,15 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "cd6cde58c3129d09d882dabe2cc526d93bb37c98174e772ae2f81c0348717a2f",
-    "defactify": "cb8b3ccc4f5cdb031c07eac9af9a39381f6e8b918df4efe25716b38e08f4d3e5",
-    "demo": "86792980c7e0e3e87b6838f50218fad1aae95c6137a1bac76dfcf5c3d6c8c931",
-    "demo_clip": "d7b12a8e328b216fb21e9d5878e134b89fd5d1cb554521192faeb4683dc82b9d",
-    "genimage": "1d1908239735d0f8364d693d1792444bebe000e21add9421cc85a1ae1a4a628b",
-    "ntire": "2218f273933fa94b5e2c9d66ae18c62fb165adcc072bf79b7ecf706d339402a2",
-    "sef13": "39afebbb245b84b5e77d017de0611bbaee3025470a81ca0e711d0eba430cc7f2",
-    "tiny": "ca02e186bb2f5d338f42ba12f90af760104a90df669e67922470bdd1ac836136",
-    "ufd": "d4f39c7d1c5f64f5b05fc4b698f3ec8962d0601ccf80d3e1d4a117778e0316a1",
+    "cifake": "133aef9c6e5bac7a211142c6ff74f92db6ccb79ab42b7bd7c97c34efe321c5f2",
+    "defactify": "60ff2eb80227cb3f4a34acdf8333a54b383f4f2029b7a14e01331fdd4c633ec4",
+    "demo": "8e6a3bc9e0a3bcb79128f294e28e5239f29e9948cb5c8e5636a5dcf124ce182a",
+    "demo_clip": "8dc3dc299b67ffc5ce4043e67b698f500c5c33828968a7178eee9a9ec7338f7c",
+    "genimage": "eb0982a124d27e7a50cbf1fac8fd208eb15d2711af31ef476980f36d09199f78",
+    "ntire": "2456ca137f03edc7a552b3092e3b94d4ab04d18b336c97371df3e618a82dae64",
+    "sef13": "851e6c5d2caed8507cccfb0941386928d3787c490628c33c62b60e42923af3f8",
+    "tiny": "51c9c7ac4a96075fa7a2611cf5f4d5ddd0fb07500ae645271aba9653b69cdafb",
+    "ufd": "cbf000db65b75c4d34e27fd6ca3c6ba1d44e639126ccfd0c97cfc9356599188a",
 }
 
 

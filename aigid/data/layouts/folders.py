@@ -19,6 +19,11 @@ GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case
 GENIMAGE_NAMES = {folder: generator for generator, folders in GENIMAGE_GENERATORS.items() for folder in folders}
 PROGAN_FAMILY = ("progan", "cyclegan", "biggan", "stylegan", "gaugan", "stargan", "deepfake", "san", "crn", "imle")
 GAN_SETS = dict(zip(PROGAN_FAMILY, PROGAN_FAMILY, strict=True)) | {"seeingdark": "sitd", "sitd": "sitd"}
+DITFAKE_GENERATORS = {
+    "FLUX.1-schnell": "flux1_schnell",
+    "PixArt-Sigma-XL-2-1024-MS": "pixart_sigma",
+    "stable-diffusion-3-medium-diffusers": "sd3_medium",
+}
 LAION_REALS = ("ldm_200", "ldm_200_cfg", "ldm_100", "glide_100_27", "glide_50_27", "glide_100_10", "dalle")
 REALS_BY_GENERATOR = {"guided": "imagenet"} | dict.fromkeys(LAION_REALS, "laion")
 
@@ -172,6 +177,27 @@ def wildrf(tree: FileTree) -> Iterator[ManifestRow]:
                 yield manifest_row(path, label, "unknown", split, source="")
             case ["test" as split, ("reddit" | "twitter" | "facebook") as network]:
                 yield manifest_row(path, label, network, split, source=network)
+
+
+def ditfake(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield DiTFake (Li et al., KDD 2025): three diffusion transformers, each with photographs of its own.
+
+    SAFE tests on it, FeatDistill trains on it: its one split, ``test``, is read as train. ``source`` is the generator,
+    on its reals and on its fakes.
+    """
+    for path, folders, label in iter_class_folders(tree, "DiTFake"):
+        match folders:
+            case ["test", folder] if folder in DITFAKE_GENERATORS:
+                generator = DITFAKE_GENERATORS[folder]
+                yield manifest_row(path, label, generator, "train", source=generator)
+
+
+def deepfake60k(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield Deepfake-vs-Real-60K (prithivMLmods, 2025): faces to train on, whose generators are not published."""
+    for path in tree.images:
+        match path.split("/"):
+            case [*_, ("Real" | "Fake") as folder, _]:
+                yield manifest_row(path, int(folder == "Fake"), "unknown", "train")
 
 
 def realfake(tree: FileTree) -> Iterator[ManifestRow]:

@@ -120,18 +120,6 @@ def csv_table(tree: FileTree) -> Iterator[ManifestRow]:
             yield manifest_row(path, label, generator or "unknown", cells.get("split") or "test", **extra)
 
 
-def ntire_shards(tree: FileTree) -> Iterator[ManifestRow]:
-    """Yield NTIRE 2026 Robust AI-Generated Image Detection: shards of clean images to train on, each with its labels.
-
-    Which of its 20 generators made a fake is not published, nor are the names of the columns: the header tells them.
-    """
-    for table in tree.others:
-        match table.split("/"):
-            case [*_, shard, "labels.csv"] if shard.startswith("shard_"):
-                for path, label, generator, _ in iter_labels(tree, table):
-                    yield manifest_row(path, label, generator or "unknown", "train")
-
-
 def synthwildx(tree: FileTree) -> Iterator[ManifestRow]:
     """Yield SynthWildX (Cozzolino et al., 2024): images of X by three generators, all to test on.
 

@@ -118,8 +118,8 @@ def read_list(name: str) -> FetchList:
     urls = pd.Series([_url(settings, row, source) for row in table.to_dict("records")])
     tables.refuse(table.assign(url=urls), "url", ~urls.str.match("https?://."), "want http(s)://", str(source))
     columns = {*manifest.REQUIRED, *manifest.OPTIONAL}
-    kept = [column for column in table if column in columns or column.startswith("extra_")]
-    return FetchList(path.stem, settings, manifest.validate(table[kept], str(source)), urls.tolist())
+    listed = [column for column in table if column in columns or column.startswith("extra_")]
+    return FetchList(path.stem, settings, manifest.validate(table[listed], str(source)), urls.tolist())
 
 
 def _read_settings(path: Path) -> ListSettings:

@@ -91,17 +91,12 @@ class ChannelDataset:
         return [metadata_hash(self._metadata(channel, "clean")) for channel in self.settings.channels]
 
     def view(
-        self,
-        manifest: pd.DataFrame,
-        y: np.ndarray,
-        names: Sequence[str] = ("clean",),
-        sampled_epochs: int = 0,
+        self, manifest: pd.DataFrame, y: np.ndarray, names: Sequence[str] = ("clean",), sampled_epochs: int = 0
     ) -> ChannelView:
         """Return the readable images with classes ``y``, once the cache has the errors of all that an epoch sees."""
         paths, keys, sampled = manifest["path"].tolist(), manifest["sha256"].tolist(), sampled_epochs > 0
         images = ChannelView(self, paths, keys, y, tuple(names), sampled)
-        numbers = product(range(len(images)), range(sampled_epochs or 1))
-        failed = self._fill(starmap(images.request, numbers))
+        failed = self._fill(starmap(images.request, product(range(len(images)), range(sampled_epochs or 1))))
         good = [number for number, key in enumerate(images.keys) if key not in failed]
         paths, keys = ([column[number] for number in good] for column in (images.paths, images.keys))
         return replace(images, paths=paths, keys=keys, labels=y[good])
@@ -115,16 +110,22 @@ class ChannelDataset:
         read = self._reader.samples(requests, num_workers(), 4 * self.batch)
         yield from tqdm(read, total=len(requests), unit="image", desc=name, disable=None)
 
+    def keep_in_memory(self, requests: Sequence[ReadRequest]) -> None:
+        """Read images that will be taken again and again, if they fit; processes that are forked later have them."""
+        if len(requests) * 3 * self.settings.size**2 <= MEMORY_BYTES:
+            self._memory = self._read(requests)
+
     def take(self, requests: Sequence[ReadRequest]) -> np.ndarray:
-        """(n, C, S, S) uint8 of images to train on, whose pixels stay in memory as far as they fit."""
-        todo = [request for request in requests if request not in self._memory]
-        samples = dict(zip(todo, self._reader.samples(todo, num_workers(), len(todo) + 1), strict=True))
-        if failed := [sample for sample in samples.values() if sample.status != embeddings.OK]:
-            raise InputError(f"{failed[0].path}: {failed[0].status}, and was readable before: {failed[0].message}")
-        if (len(self._memory) + len(todo)) * 3 * self.settings.size**2 <= MEMORY_BYTES:
-            self._memory |= samples
+        """(n, C, S, S) uint8 of images to train on."""
+        samples = self._read([request for request in requests if request not in self._memory])
         images = [samples.get(request) or self._memory[request] for request in requests]
         return self.channels(images, [request.view_specs[0].view for request in requests])
+
+    def _read(self, requests: Sequence[ReadRequest]) -> dict[ReadRequest, DecodedImage]:
+        samples = dict(zip(requests, self._reader.samples(requests, num_workers(), len(requests) + 1), strict=True))
+        if failed := [sample for sample in samples.values() if sample.status != embeddings.OK]:
+            raise InputError(f"{failed[0].path}: {failed[0].status}, and was readable before: {failed[0].message}")
+        return samples
 
     def channels(self, samples: Sequence[DecodedImage], names: Sequence[str]) -> np.ndarray:
         """(n, C, S, S) uint8 of readable images, each in its view; errors that the cache lacks are not kept."""

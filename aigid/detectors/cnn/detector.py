@@ -15,6 +15,7 @@ from scipy.special import softmax
 from torch import nn
 
 from aigid.core import embeddings, seeding
+from aigid.core.cache import checkpoint_path
 from aigid.core.files import choose_device, device_name
 from aigid.degradations import views
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
@@ -24,15 +25,16 @@ from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
 from aigid.features.backbones import backbone_settings
 from aigid.features.reader import DecodedImage, batches
-from aigid.training import distributed, loop
+from aigid.training import distributed
 
-REVISION = 1  # of the training's result; raise it when equal settings give other weights than before
+REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
 
 
 class Cnn(BaseDetector):
     """Logits over ``classes``, of which the first is ``real``; ``vae`` is the VAE's folder."""
 
     Settings = CnnSettings
+    data_parallel = True
 
     def __init__(self, net: nn.Module, settings: CnnSettings, classes: list[str], vae: Path) -> None:
         self.net, self.settings, self.classes, self.vae = net, settings, classes, vae
@@ -85,7 +87,7 @@ class Cnn(BaseDetector):
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> Floats:
         """Return class probabilities (N, K) float64 of channels (N, C, S, S)."""
-        logits = predict(self.net, pictures, self.settings.hflip_tta)
+        logits = predict(self.net, pictures, self.settings.hflip_tta).numpy()
         shares: Floats = softmax(logits.astype(np.float64), axis=2).mean(axis=0)
         return shares
 
@@ -97,7 +99,7 @@ class Cnn(BaseDetector):
         features: NDArray[np.float32] = np.full((len(samples.table), net.num_features), np.nan, np.float32)
         for images in _batches(source, samples.table, view):
             if good := [image for image in images if image.status == embeddings.OK]:
-                outputs = predict(net, source.channels(good, [view] * len(good)))
+                outputs = predict(net, source.channels(good, [view] * len(good))).numpy()
                 features[[image.index for image in good]] = outputs[0]
         return features
 
@@ -151,4 +153,4 @@ def _samples(
 
 def _checkpoint(settings: CnnSettings, train_view: ChannelView, val: ChannelView, seed: int) -> Path:
     metadata = [REVISION, settings.model_dump(mode="json"), [views.to_dict(name) for name in train_view.views], seed]
-    return loop.checkpoint_path(metadata + [[samples.keys, samples.y.tolist()] for samples in (train_view, val)])
+    return checkpoint_path("cnn", metadata + [[samples.keys, samples.y.tolist()] for samples in (train_view, val)])

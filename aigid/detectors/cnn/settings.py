@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aigid.core.params import Settings
+from aigid.core.params import Precision, Settings
 
 Channel = Literal["rgb", "error", "frequency"]
 NUM_CHANNELS = {"rgb": 3, "error": 1, "frequency": 1}
@@ -36,14 +36,14 @@ class CnnSettings(Settings):
     stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=2)] = 8
-    accumulate_steps: Annotated[int, Field(ge=1)] = 1  # batches to a step
+    norm_batch_size: Annotated[int, Field(ge=2)] | None = None  # images that batch norms see at once; null: the batch
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "one_cycle"] = "constant"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     hflip: bool = False  # half of the training images, left to right
     hflip_tta: bool = False  # the mean of what an image gets and what its mirror image gets
-    precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
+    precision: Precision = "auto"
     compat: tuple[PaperCompat, ...] = ()
 
     @property

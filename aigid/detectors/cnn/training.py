@@ -11,7 +11,9 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.models import adapt_input_conv
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
@@ -20,7 +22,7 @@ from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import load_encoder
 from aigid.training import distributed, loop, prior
 from aigid.training.distributed import sync_batch_norm
-from aigid.training.loop import StepInfo, TrainConfig, TrainTask
+from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 
 EVAL_BATCH = 256
 MIN_BATCH = 16  # images at once: of fewer a convolution's last bits differ on a CPU, which moves scores by 4e-6
@@ -90,17 +92,21 @@ def train(
     net: nn.Module, settings: CnnSettings, train: ChannelView, val: ChannelView, seed: int, checkpoint: Path
 ) -> list[dict[str, float]]:
     """Give ``net`` the weights of the epoch with the best validation macro-F1; return its log, ``LOG_COLUMNS``."""
-    config = plan(settings, len(train), seed)
+    config = plan(settings, net, len(train), seed)
+    if not train.sampled:
+        train.source.keep_in_memory([train.request(number) for number in range(len(train))])
     log = loop.train(config, training_task(net, settings, config, train, val), checkpoint)
     if distributed.rank() == 0:
         checkpoint.unlink(missing_ok=True)
     return log
 
 
-def plan(settings: CnnSettings, num_items: int, seed: int) -> TrainConfig:
-    """Return the length of the training."""
-    mixed = settings.precision == "mixed"
-    return TrainConfig("cnn", seed, num_items, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
+def plan(settings: CnnSettings, net: nn.Module, num_items: int, seed: int) -> TrainConfig:
+    """Return the length of the training; what batch norms see at once is no matter of the machine."""
+    norms = any(isinstance(layer, _BatchNorm) for layer in net.modules())
+    size = min(settings.norm_batch_size or settings.batch_size, settings.batch_size) if norms else 1
+    sizes = num_items, settings.batch_size, settings.epochs, size
+    return TrainConfig("cnn", seed, *sizes, precision=settings.precision)
 
 
 def training_task(
@@ -114,30 +120,30 @@ def training_task(
     optimizer = kind(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     device = next(net.parameters()).device
 
-    def make_batch(at: StepInfo, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return train.take(indices, at.epoch), train.y[indices]
-
-    def loss(at: StepInfo, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, torch.Tensor]:
-        net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
-        pictures, y = batch
-        pixels = to_float(pictures, device)
+    def read(epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pictures = train.take(indices, epoch)
         if settings.hflip:
-            turned = distributed.per_rank(torch.rand(distributed.world_size() * len(y)).to(device)) < 0.5
-            pixels[turned] = pixels[turned].flip(-1)
-        with sync_batch_norm():
-            logits = net(pixels)
-        return {"cross_entropy": functional.cross_entropy(logits, torch.from_numpy(y).to(device))}
+            flips = [seeding.derive_seed("cnn hflip", plan.seed, epoch, int(index)) % 2 == 1 for index in indices]
+            pictures[flips] = pictures[flips][..., ::-1]
+        return pictures, train.y[indices]
 
-    def validate() -> tuple[dict[str, float], float]:
-        starts = range(0, len(val), EVAL_BATCH)
-        blocks = [predict(net, val.take(range(start, min(start + EVAL_BATCH, len(val)))))[0] for start in starts]
-        logits = np.concatenate(blocks)
+    def loss(at: StepInfo, batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
+        net.train(at.epoch == 0 or "frozen_after_first_epoch" not in settings.compat)
+        with sync_batch_norm():
+            logits = net(to_float(batch[0], device))
+        return {"cross_entropy": functional.cross_entropy(logits.float(), batch[1].to(device, non_blocking=True))}
+
+    def metrics(logits: np.ndarray) -> tuple[dict[str, float], float]:
         f1 = float(f1_score(val.y, logits.argmax(1), average="macro"))
         val_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.y)))
-        metrics = {prior.COLUMN: prior.prior_loss(train.y), "val_loss": val_loss}
-        return metrics | {"val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
+        values = {prior.COLUMN: prior.prior_loss(train.y), "val_loss": val_loss}
+        return values | {"val_acc": float((logits.argmax(1) == val.y).mean()), "val_f1_macro": f1}, f1
 
-    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, validate, make_batch=make_batch)
+    validation = Validation(
+        len(val), settings.num_channels * settings.size**2,
+        lambda items: (val.take(items),), lambda batch: predict(net, batch[0])[0], metrics, EVAL_BATCH,
+    )  # fmt: skip
+    return TrainTask(net, optimizer, _schedule(optimizer, settings, plan), loss, validation, read=read)
 
 
 def _schedule(
@@ -151,16 +157,17 @@ def _schedule(
 
 
 @torch.inference_mode()
-def predict(net: nn.Module, pictures: np.ndarray, hflip_tta: bool = False) -> np.ndarray:
+def predict(net: nn.Module, pictures: np.ndarray | torch.Tensor, hflip_tta: bool = False) -> torch.Tensor:
     """Return logits (1, n, K) float32 of channels (n, C, S, S) uint8; ``hflip_tta`` adds those mirrored, (2, n, K)."""
     net.eval()
     num, device = len(pictures), next(net.parameters()).device
     pixels = to_float(pictures[np.resize(np.arange(num), max(num, MIN_BATCH))], device)
     logits = [net(view)[:num] for view in ([pixels, pixels.flip(-1)] if hflip_tta else [pixels])]
-    return torch.stack(logits).float().cpu().numpy()
+    return torch.stack(logits).float().cpu()
 
 
-def to_float(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
+def to_float(pictures: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
     """(n, C, S, S) uint8 to float32 in [-1, 1] on the device, channels last."""
-    pixels = torch.from_numpy(np.ascontiguousarray(pictures)).to(device, memory_format=torch.channels_last)
+    pixels = pictures if isinstance(pictures, torch.Tensor) else torch.from_numpy(np.ascontiguousarray(pictures))
+    pixels = pixels.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
     return pixels.float() / 127.5 - 1

@@ -1,14 +1,13 @@
-"""What an expert sees of the training images: a crop of the degraded image, or degraded; and the same crop clean.
+"""What an expert sees of the training images: a crop of the degraded image, or degraded; and a second view of it.
 
-All that is random depends on the seed, the epoch and the image's content, so neither on the order of images nor on the
-number of threads.
+All that is random depends on the stage, the seed, the epoch and the image's content, so neither on the order of images
+nor on the number of processes.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import exp, log, sqrt
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,18 +15,19 @@ from PIL import Image
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers
 from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import apply_policy
 from aigid.degradations.views import policy_to_dict
-from aigid.detectors.featdistill.settings import DataSettings
+from aigid.detectors.featdistill.model import DROPOUT, HIDDEN
+from aigid.detectors.featdistill.settings import DataSettings, SecondView
 from aigid.features.preprocess import INTERPOLATIONS, Preprocess, resize_and_crop
 from aigid.images import ImageError
 from aigid.images.decode import decode
 
 RATIO = (3 / 4, 4 / 3)  # of a random crop, as torchvision's RandomResizedCrop has them
 MAX_TRIES = 10
+Array = Any  # (n, ...), as it is read; a tensor where it is computed with
 
 
 class CropBox(NamedTuple):
@@ -40,55 +40,73 @@ class CropBox(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """``clean`` and ``degraded`` (n, S, S, 3) uint8 of the same crops, and ``y`` (n,) int64."""
+    """``degraded`` crops (n, S, S, 3) uint8, ``y`` (n,) int64, and the ``second`` view like the first, where made.
 
-    clean: np.ndarray
-    degraded: np.ndarray
-    y: np.ndarray
+    ``dropout_mask`` (n, HIDDEN) bool are the head's units that dropout leaves.
+    """
+
+    degraded: Array
+    y: Array
+    dropout_mask: Array
+    second: Array | None = None
 
 
 @dataclass(frozen=True)
 class TrainDataset:
-    """A manifest's images as an expert sees them."""
+    """A manifest's images as an expert sees them in a stage.
+
+    The ``second`` view of an image is the same crop as it was (``clean``), or degraded, cropped and mirrored by draws
+    of its own (``augmented``).
+    """
 
     images: pd.DataFrame  # with path, label, sha256
     root: Path
     settings: DataSettings
     preprocess: Preprocess
     seed: int
+    stage: int
     aligned: bool = False  # no operator moves a pixel
+    second: SecondView = None
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, epoch: int, indices: np.ndarray, pool: ThreadPoolExecutor | None = None) -> Batch:
+    def take(self, epoch: int, indices: np.ndarray) -> Batch:
         """Return the images at ``indices`` (n,) as ``epoch`` shows them."""
-        if pool is None:
-            with ThreadPoolExecutor(num_workers()) as pool:
-                return self.take(epoch, indices, pool)
-        pairs = list(pool.map(lambda index: self.pair(epoch, int(index)), indices))
-        clean, degraded = (np.stack(side) for side in zip(*pairs, strict=True))
-        return Batch(clean, degraded, self.images["label"].to_numpy(np.int64)[indices])
+        degraded, *others = (np.stack(view) for view in zip(*(self.views(epoch, i) for i in indices), strict=True))
+        draws = (seeding.numpy_generator("dropout", *self.key(epoch, index)) for index in indices)
+        dropout_mask = np.stack([draw.random(HIDDEN) >= DROPOUT for draw in draws])
+        return Batch(degraded, self.images["label"].to_numpy(np.int64)[indices], dropout_mask, *others)
 
-    def pair(self, epoch: int, index: int) -> tuple[Pixels, Pixels]:
-        """Return one image, clean and degraded, (S, S, 3) each."""
-        row, settings = self.images.iloc[index], self.settings
-        key = (self.seed, epoch, row["sha256"])
-        image = limit_long_side(_decoded(self.root / row["path"]), settings.max_long_side)
-        views = [image, self.degrade(image, key) if settings.degrade == "image" else image]
-        draw = seeding.numpy_generator("crop", *key)
+    def key(self, epoch: int, index: int) -> tuple[str | int, ...]:
+        """Return what decides all that is random about an image."""
+        return f"stage {self.stage}", self.seed, epoch, self.images["sha256"].iloc[index]
+
+    def views(self, epoch: int, index: int) -> list[Pixels]:
+        """Return one image degraded, and its second view if there is one, (S, S, 3) each."""
+        path, key = self.images["path"].iloc[index], self.key(epoch, index)
+        image = limit_long_side(_decoded(self.root / path), self.settings.max_long_side)
+        views = [self._view(image, True, *key)]
+        if self.second == "clean":
+            views.append(self._view(image, False, *key))
+        elif self.second == "augmented":
+            views.append(self._view(image, True, "second", *key))
+        return views
+
+    def _view(self, image: Pixels, degraded: bool, *key: str | int) -> Pixels:
+        settings, draw = self.settings, seeding.numpy_generator("crop", *key)
+        if degraded and settings.degrade == "image":
+            image = self.degrade(image, *key)
         if settings.crop == "inference":
-            views = [resize_and_crop(view, self.preprocess) for view in views]
+            image = resize_and_crop(image, self.preprocess)
         else:
             box = random_box(image.shape[0], image.shape[1], settings.min_area, draw)
-            views = [crop_and_resize(view, box, self.preprocess) for view in views]
-        if settings.degrade == "crop":
-            views[1] = self.degrade(views[1], key)
-        if settings.hflip and draw.random() < 0.5:
-            views = [np.ascontiguousarray(view[:, ::-1]) for view in views]
-        return views[0], views[1]
+            image = crop_and_resize(image, box, self.preprocess)
+        if degraded and settings.degrade == "crop":
+            image = self.degrade(image, *key)
+        return np.ascontiguousarray(image[:, ::-1]) if settings.hflip and draw.random() < 0.5 else image
 
-    def degrade(self, image: Pixels, key: tuple[int, int, str]) -> Pixels:
+    def degrade(self, image: Pixels, *key: str | int) -> Pixels:
         """Return the image after a sample of the policy, if there is one, without the operators that are held out."""
         policy, removed = self.settings.policy, frozenset(self.settings.held_out_operators)
         if policy is None:

@@ -1,7 +1,8 @@
 """What holds a student to its teacher: the distance of dense tokens, or the contrast of embeddings."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import cos, pi
 
@@ -15,10 +16,29 @@ from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settin
 EPSILON = 1e-7
 
 
+@contextmanager
+def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
+    """Yield tensors at least in float32, and compute so: in float16 small differences vanish, large exponentials end.
+
+    Half of a unit vector's digits are gone, too, where products are taken in it.
+    """
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        yield [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
+
+
 def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Return Eq. 2: the mean squared difference of patch tokens (B, T, D), over tokens and channels, then layers."""
-    layers = [functional.mse_loss(mine.float(), its.float()) for mine, its in zip(student, teacher, strict=True)]
+    layers = []
+    for pair in zip(student, teacher, strict=True):
+        with full_precision(*pair) as (mine, its):
+            layers.append(functional.mse_loss(mine, its))
     return torch.stack(layers).mean()
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the mean cross-entropy of (B, 2)."""
+    with full_precision(logits) as (logits,):
+        return functional.cross_entropy(logits, y)
 
 
 def ema_momentum(done: float, base: float, final: float) -> float:
@@ -43,8 +63,9 @@ class Projection(nn.Module):
         self.linear = nn.Linear(num_inputs, width)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Project and normalise, in float32."""
-        return functional.normalize(self.linear(embedding).float(), dim=1)
+        """Project and normalise."""
+        with full_precision(embedding) as (embedding,):
+            return functional.normalize(self.linear(embedding), dim=1)
 
 
 class ContrastiveQueue(nn.Module):
@@ -66,23 +87,28 @@ class ContrastiveQueue(nn.Module):
         self.register_buffer("queue", functional.normalize(torch.randn(size, width, generator=generator), dim=1))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
         self.register_buffer("normaliser", torch.zeros(()))
+        self._latest: tuple[Tensor, Tensor] | None = None  # the teacher's embeddings of a step, and its normaliser
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the mean loss of a batch (B, width); the teacher's embeddings join the queue by ``remember``."""
-        negatives = self.queue.clone()  # as it is now: what is remembered before the way back must not change it
-        candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
-        likeness = torch.exp(candidates / self.temperature)
-        if not self.normaliser:
-            self.normaliser.copy_(likeness.detach().mean() * self.num_images)
-        likeness = likeness / self.normaliser
-        noise = self.queue.shape[0] / self.num_images
-        pair = likeness[:, 0] / (likeness[:, 0] + noise + EPSILON)
-        others = noise / (likeness[:, 1:] + noise + EPSILON)
-        return -(pair.log() + others.log().sum(dim=1)).mean()
+        """Return the mean loss of a step's (B, width), which ``remember`` then puts into the queue."""
+        with full_precision(student, teacher.detach(), self.queue) as (student, teacher, negatives):
+            candidates = torch.cat([(student * teacher).sum(dim=1, keepdim=True), student @ negatives.T], dim=1)
+            likeness = torch.exp(candidates / self.temperature)
+            first = likeness.detach().mean() * self.num_images
+            normaliser = torch.where(self.normaliser > 0, self.normaliser, first)
+            self._latest = teacher, normaliser
+            likeness = likeness / normaliser
+            noise = self.queue.shape[0] / self.num_images
+            pair = likeness[:, 0] / (likeness[:, 0] + noise + EPSILON)
+            others = noise / (likeness[:, 1:] + noise + EPSILON)
+            return -(pair.log() + others.log().sum(dim=1)).mean()
 
     @torch.no_grad()
-    def remember(self, teacher: Tensor) -> None:
-        """Put the teacher's embeddings in the place of the oldest."""
+    def remember(self) -> None:
+        """Put the teacher's embeddings of the step in the place of the oldest."""
+        assert self._latest is not None, "no step has been computed"
+        teacher, normaliser = self._latest
+        self.normaliser.copy_(normaliser)
         size = self.queue.shape[0]
         teacher = teacher[-size:]
         indices = (self.oldest + torch.arange(len(teacher), device=teacher.device)) % size
@@ -92,16 +118,19 @@ class ContrastiveQueue(nn.Module):
 
 @dataclass(frozen=True)
 class Distiller:
-    """What is trained (``net``), its teacher, and the loss ``term`` of student's answer and teacher's pixels.
+    """What is trained (``net``), its teacher, and what is compared.
 
-    ``after_step`` gets the share of all steps that are done; ``extra_state`` is the teacher's part of a checkpoint.
+    ``features`` gives the student's and the teacher's, (B, ...) each, of the student's answer and the teacher's pixels;
+    ``term`` is the loss of these, of the ``whole_step`` at once or a mean over images. ``after_step`` gets the share of
+    all steps that are done; ``extra_state`` is the teacher's part of a checkpoint.
     """
 
     net: nn.Module
     teacher: Expert | None = None
     layers: tuple[int, ...] = ()
-    same_view: bool = False
-    term: Callable[[ExpertOutput, Tensor], Tensor] = lambda answer, pixels: answer.logits.sum() * 0
+    features: Callable[[ExpertOutput, Tensor], tuple[Tensor, ...]] = lambda answer, pixels: ()
+    term: Callable[[Sequence[Tensor]], Tensor] = lambda features: torch.zeros(())
+    whole_step: bool = False
     after_step: Callable[[float], None] = lambda done: None
     extra_state: Mapping[str, nn.Module] = field(default_factory=dict)
 
@@ -115,32 +144,39 @@ def build_distiller(expert: Expert, descent: OptimizerSettings, num_images: int)
 
 
 def _l2_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, _: int) -> Distiller:
-    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
-        with torch.no_grad():
-            target = teacher.answer(pixels, settings.layers).tokens
-        return settings.distill_weight * distance(answer.tokens, target)
+    num = len(settings.layers)
 
-    return Distiller(expert, teacher, settings.layers, settings.teacher_view == "same", term)
+    def features(answer: ExpertOutput, pixels: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return *answer.tokens, *teacher.answer(pixels, settings.layers).tokens
+
+    def term(features: Sequence[Tensor]) -> Tensor:
+        return settings.distill_weight * distance(features[:num], features[num:])
+
+    return Distiller(expert, teacher, settings.layers, features, term)
 
 
 def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Settings, num_images: int) -> Distiller:
-    device = next(expert.parameters()).device
-    mine = Projection(expert.width, settings.width).to(device)
+    kind = next(expert.parameters())  # of device and type
+    mine = Projection(expert.width, settings.width).to(kind)
     its = copy.deepcopy(mine).requires_grad_(False)
-    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(device)
+    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(kind)
 
-    def term(answer: ExpertOutput, pixels: Tensor) -> Tensor:
+    def features(answer: ExpertOutput, pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():
             target = its(teacher.vision_encoder(pixels))
-        loss: Tensor = contrast(mine(answer.embedding), target)
-        contrast.remember(target)
-        return settings.distill_weight * loss
+        return mine(answer.embedding), target
+
+    def term(features: Sequence[Tensor]) -> Tensor:
+        loss: Tensor = contrast(*features)
+        return settings.contrastive_weight * loss
 
     def after_step(done: float) -> None:
+        contrast.remember()
         share = ema_momentum(done, *settings.momentum)
         ema_update(teacher, expert, share)
         ema_update(its, mine, share)
 
     net = nn.ModuleDict({"expert": expert, "projection": mine})
     extra_state = {"teacher": teacher, "teacher_projection": its, "contrast": contrast}
-    return Distiller(net, teacher, (), settings.teacher_view == "same", term, after_step, extra_state)
+    return Distiller(net, teacher, (), features, term, True, after_step, extra_state)

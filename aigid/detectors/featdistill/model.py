@@ -1,6 +1,6 @@
 """An expert: an encoder, and a head that tells real from generated."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -46,11 +46,14 @@ class Expert(nn.Module):
         vit.freeze_batch_norms(self.vision_encoder)
         return self
 
-    def answer(self, pixels: Tensor, layers: Sequence[int] = ()) -> ExpertOutput:
-        """Return logits, and what they come from."""
+    def answer(self, pixels: Tensor, layers: Sequence[int] = (), dropout_mask: Tensor | None = None) -> ExpertOutput:
+        """Return logits, and what they come from; ``dropout_mask`` (B, HIDDEN), where given, is dropout's draw."""
         with vit.capture_tokens(self.vision_encoder, layers) as tokens:
             embedding = self.vision_encoder(pixels)
-        return ExpertOutput(self.classifier(embedding), embedding, tokens)
+        if dropout_mask is None:
+            return ExpertOutput(self.classifier(embedding), embedding, tokens)
+        hidden = self.classifier[:2](embedding) * dropout_mask / (1 - DROPOUT)
+        return ExpertOutput(self.classifier[3](hidden), embedding, tokens)
 
 
 def head(width: int) -> nn.Sequential:
@@ -92,12 +95,23 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
     internal = {_rename_keys(expert, key): tensor for key, tensor in published.items()}
     checkpoints.load_strict(path, internal, checkpoints.shapes(expert))
     expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in internal.items()}, assign=True)
-    for module in expert.modules():  # transformers numbers the positions in buffers that no checkpoint has
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:
-                assert name == "position_ids", name
-                module.register_buffer(name, torch.arange(buffer.numel()).view_as(buffer), persistent=False)
+    _fill_buffers(expert)
     return expert
+
+
+def _fill_buffers(expert: Expert) -> None:
+    """Compute the buffers that no checkpoint has: transformers' numbers of positions, and what timm computes itself."""
+    for module in expert.modules():
+        fill: Callable[[], None] | None = getattr(module, "init_non_persistent_buffers", None)  # timm's
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            if buffer.is_meta:
+                assert fill or name == "position_ids", name
+                filled = (
+                    torch.zeros_like(buffer, device="cpu") if fill else torch.arange(buffer.numel()).view_as(buffer)
+                )
+                module.register_buffer(name, filled, persistent=False)
+        if fill:
+            fill()
 
 
 def without_head(settings: BackboneSettings) -> BackboneSettings:

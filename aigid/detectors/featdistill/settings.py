@@ -4,13 +4,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from aigid.core.params import Settings
+from aigid.core.params import Precision, Settings
 from aigid.degradations.policies import POLICIES, get_policy, refuse_unknown
 from aigid.features.backbones import BackboneSettings, LoraSettings
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+SecondView = Literal["clean", "augmented"] | None  # of an image, beside the degraded one
 
 
 def _known(name: str | None) -> str | None:
@@ -65,13 +66,18 @@ class OptimizerSettings(Settings):
 
     epochs: Count = 2
     batch_size: Count = 128
-    accumulate_steps: Count = 1  # passes to a step
+    precision: Precision = "auto"
     encoder_learning_rate: Positive = 1e-5
     head_learning_rate: Positive = 1e-4
     encoder_weight_decay: Annotated[float, Field(ge=0)] = 0.05
     head_weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_fraction: Share = 0.05  # of all steps
     max_norm: Positive = 1.0
+
+    @property
+    def second(self) -> SecondView:
+        """The view that the teacher gets, if it is another than the student's."""
+        return None
 
 
 class Stage2Settings(OptimizerSettings):
@@ -81,14 +87,22 @@ class Stage2Settings(OptimizerSettings):
     encoder_learning_rate: Positive = 5e-6
     head_learning_rate: Positive = 5e-5
     mode: Literal["l2", "crd_ema", "none"] = "l2"  # none: the control, as long but without a teacher
-    distill_weight: Annotated[float, Field(ge=0)] = 1.0  # of the distillation
+    distill_weight: Annotated[float, Field(ge=0)] = 1.0  # l2: of the distance
     layers: Annotated[tuple[int, ...], Field(min_length=1)] = (-1,)  # l2: blocks or stages whose tokens are compared
-    teacher_view: Literal["clean", "same"] = "clean"  # what the teacher sees: the crop as it was, or as degraded
+    teacher_view: Literal["clean", "same"] = "clean"  # l2: what the teacher sees: the crop as it was, or as degraded
     preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
+    contrastive_weight: Annotated[float, Field(ge=0)] = 0.8  # crd_ema: of the contrast
     momentum: tuple[Share, Share] = (0.99, 0.9999)  # crd_ema: of the moving teacher, at the first and last step
     queue: Count = 16384  # crd_ema: teacher's embeddings of earlier images
     temperature: Positive = 0.07
     width: Count = 128  # crd_ema: of the embeddings that are contrasted
+
+    @property
+    def second(self) -> SecondView:
+        """A draw of its own where embeddings are contrasted; where tokens are compared, the same crop."""
+        if self.mode == "crd_ema":
+            return "augmented"
+        return "clean" if self.mode == "l2" and self.teacher_view == "clean" else None
 
 
 class FeatDistillSettings(Settings):

@@ -104,7 +104,7 @@ def make_batch(
 
 
 def labels(num_pairs: int, settings: SamplingSettings) -> np.ndarray:
-    """Return labels (N,) int64 of the images of so many pairs."""
+    """Return labels (N,) int64 of the images of so many pairs of ``make_batch``, one pair after the other."""
     return np.tile(np.repeat([0, 1], 1 + len(settings.scales)), num_pairs)
 
 

@@ -1,10 +1,10 @@
 """What can be chosen of the experts and their fusion; the defaults are DDA's where SEF's abstract says nothing."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from aigid.core.params import Settings
+from aigid.core.params import Precision, Settings
 from aigid.features.backbones import LoraSettings
 
 Count = Annotated[int, Field(ge=1)]
@@ -43,8 +43,8 @@ class ExpertSettings(Settings):
     weights: str | None = None  # a local file or folder, instead of the hub's
     lora: LoraSettings = LoraSettings()
     sampling: SamplingSettings = SamplingSettings()
-    batch_size: Count = 2  # pairs; each gives two images, and two more for each of ``sampling.scales``
-    accumulate_steps: Count = 4
+    batch_size: Count = 8  # pairs a step; each gives two images, and two more for each of ``sampling.scales``
+    contrastive_batch_size: Count = 2  # pairs whose images the contrastive loss compares; divides ``batch_size``
     epochs: Count = 1
     learning_rate: Positive = 1e-4
     lora_learning_rate: Positive | None = None  # of the adapters, where it differs; DDA's is in effect twice its head's
@@ -53,7 +53,7 @@ class ExpertSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     contrastive_weight: Share = 0.5  # of the loss; the rest is cross-entropy
     margin: Positive = 1.0
-    precision: Literal["float32", "mixed"] = "mixed"  # mixed on CUDA, float32 elsewhere
+    precision: Precision = "auto"
     gradient_checkpointing: bool = False  # less memory, one more forward pass
 
 

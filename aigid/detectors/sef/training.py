@@ -1,7 +1,6 @@
 """Stage 1: train an expert on the pairs of one domain, or on those of several at once."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aigid.core.cache import checkpoint_path
 from aigid.core.errors import InputError
-from aigid.core.files import num_workers, sha256
+from aigid.core.files import sha256
 from aigid.degradations.views import policy_to_dict
 from aigid.detectors.sef import data
 from aigid.detectors.sef.data import Pairs
@@ -22,11 +22,10 @@ from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
 from aigid.metrics import classification
-from aigid.training import distributed, loop, prior
-from aigid.training.loop import StepInfo, TrainConfig, TrainTask
+from aigid.training import loop, prior
+from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 
 REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
-EVAL_BATCH = 128
 
 
 class PairBatches:
@@ -41,17 +40,17 @@ class PairBatches:
             raise InputError(f"{domains[0].root}: no pair in its training split")
         for pairs in domains:
             pairs.warn_of_small(size)
-        self._pool = ThreadPoolExecutor(num_workers())
 
     def __len__(self) -> int:
         return len(self.domains[0])
 
     def take(self, epoch: int, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, S, S, 3) uint8 and their labels (N,); a pair's domain changes with the epoch."""
-        images = self._pool.map(lambda item: self._one(epoch, int(item)), items)
-        return np.concatenate(list(images)), data.labels(len(items), self.settings.sampling)
+        images = [self.pair(epoch, int(item)) for item in items]
+        return np.concatenate(images), data.labels(len(items), self.settings.sampling)
 
-    def _one(self, epoch: int, item: int) -> np.ndarray:
+    def pair(self, epoch: int, item: int) -> np.ndarray:
+        """Return the images (2 M, S, S, 3) uint8 of a pair, of M scales."""
         pairs = self.domains[(item + epoch) % len(self.domains)]
         real, fake = pairs.read(item)
         quality, path = pairs.records[item].get("quality"), pairs.records[item]["real"]
@@ -70,15 +69,17 @@ def fit(
     train_pairs = PairBatches(pairs_of, settings, expert.preprocess.size, seed)
     config = [REVISION, settings.model_dump(mode="json"), policy_to_dict(settings.sampling.policy), seed, expert.base]
     config += [[name, sha256(pairs.root / "manifest.csv")] for name, pairs in domains.items()]
-    path, task = loop.checkpoint_path(config), training_task(expert.to(device), settings, train_pairs, domains)
+    path = checkpoint_path(f"sef {' '.join(domains)}", config)
+    task = training_task(expert.to(device), settings, train_pairs, domains)
     log = loop.train(plan(settings, len(train_pairs), seed), task, path)
     return expert.requires_grad_(False).eval(), log, path
 
 
 def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> TrainConfig:
     """Return the length of the training."""
-    mixed = settings.precision == "mixed"
-    return TrainConfig("sef", seed, num_pairs, settings.batch_size, settings.epochs, settings.accumulate_steps, mixed)
+    images = len(data.labels(1, settings.sampling))
+    sizes = num_pairs, settings.batch_size, settings.epochs, settings.contrastive_batch_size, images
+    return TrainConfig("sef", seed, *sizes, precision=settings.precision)
 
 
 def training_task(
@@ -87,21 +88,51 @@ def training_task(
     """Return the task: cross-entropy and the contrastive loss; no epoch is chosen, validation is only logged."""
     (optimizer, schedule), device = optimizer_and_schedule(expert, settings), expert.device
 
-    def loss(at: StepInfo, batch: tuple[np.ndarray, np.ndarray]) -> dict[str, Tensor]:
+    labels = torch.from_numpy(data.labels(1, settings.sampling)).to(device)
+
+    def read(epoch: int, items: np.ndarray) -> tuple[np.ndarray]:
+        return (np.stack([train_pairs.pair(epoch, int(item)) for item in items]),)
+
+    def outputs(at: StepInfo, batch: tuple[Tensor]) -> tuple[Tensor, ...]:
+        """Return features (n, 2 M, D) and logits (n, 2 M) of the images of n pairs."""
         expert.train()
-        images, y = batch
-        features, logits = expert(normalize(images, expert.preprocess, device))
-        features, logits, labels = map(distributed.all_gather, (features, logits, torch.from_numpy(y).to(device)))
-        return losses(features, logits, labels, settings.contrastive_weight, settings.margin)
+        results = expert(normalize(batch[0].flatten(0, 1), expert.preprocess, device))
+        return tuple(result.unflatten(0, (-1, len(labels))) for result in results)
 
-    def validate() -> tuple[dict[str, float], None]:
-        aurocs = {f"val_auroc_{name}": auroc(expert, pairs.split("val")) for name, pairs in domains.items()}
-        weight = 1 - settings.contrastive_weight  # of the cross-entropy of pairs
-        return ({prior.COLUMN: weight * prior.prior_loss([0, 1])} if weight else {}) | aurocs, None
+    def loss(at: StepInfo, group: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        features, logits = (output.flatten(0, 1) for output in group)
+        return losses(features, logits, labels.repeat(len(group[0])), settings.contrastive_weight, settings.margin)
 
-    return TrainTask(
-        expert, optimizer, schedule, loss, validate, make_batch=lambda at, items: train_pairs.take(at.epoch, items)
-    )
+    validation = validation_of(expert, settings, {name: pairs.split("val") for name, pairs in domains.items()})
+    return TrainTask(expert, optimizer, schedule, loss, validation, outputs, read=read)
+
+
+def validation_of(expert: Expert, settings: ExpertSettings, domains: Mapping[str, Pairs]) -> Validation:
+    """Return validation by AUROC of the clean centers of each domain's pairs."""
+    pairs = [(domain, index) for domain in domains.values() for index in range(len(domain))]
+
+    def read(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = [pairs[item][0].read(pairs[item][1]) for item in items]
+        squares = [[resize_and_crop(image, expert.preprocess) for image in pair] for pair in chosen]
+        real, fake = np.stack(squares, axis=1)
+        return real, fake
+
+    def metrics(logits: np.ndarray) -> tuple[dict[str, float], None]:
+        weight, values, start = 1 - settings.contrastive_weight, {}, 0  # the weight of the cross-entropy of pairs
+        for name, domain in domains.items():
+            part, start = logits[start : start + len(domain)], start + len(domain)
+            labels = np.repeat([0, 1], len(part))
+            ranking = classification.rank(labels, part.T.ravel()) if len(part) else None
+            values[f"val_auroc_{name}"] = classification.auroc(ranking) if ranking else float("nan")
+        return ({prior.COLUMN: weight * prior.prior_loss([0, 1])} if weight else {}) | values, None
+
+    def predict(batch: tuple[Tensor, Tensor]) -> Tensor:
+        expert.eval()
+        both = [expert(normalize(side, expert.preprocess, expert.device))[1].float() for side in batch]
+        return torch.stack(both, dim=1)
+
+    item_bytes = 6 * expert.preprocess.size**2
+    return Validation(len(pairs), item_bytes, read, predict, metrics)
 
 
 def optimizer_and_schedule(
@@ -122,25 +153,6 @@ def optimizer_and_schedule(
     return optimizer, torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: floor + (1 - floor) * (1 + cos(pi * step / t_max)) / 2
     )
-
-
-def auroc(expert: Expert, pairs: Pairs) -> float:
-    """Return AUROC of the pairs' clean centers; NaN without pairs."""
-    if not len(pairs):
-        return float("nan")
-    logits = [predict(expert, [pairs.read(index)[kind] for index in range(len(pairs))]) for kind in (0, 1)]
-    return classification.auroc(classification.rank(np.repeat([0, 1], len(pairs)), np.concatenate(logits)))
-
-
-@torch.inference_mode()
-def predict(expert: Expert, images: Sequence[np.ndarray]) -> np.ndarray:
-    """Return logits (N,) of images, each cut or padded to the encoder's size."""
-    expert.eval()
-    device, logits = expert.device, []
-    for start in range(0, len(images), EVAL_BATCH):
-        block = np.stack([resize_and_crop(image, expert.preprocess) for image in images[start : start + EVAL_BATCH]])
-        logits.append(expert(normalize(block, expert.preprocess, device))[1].float().cpu().numpy())
-    return np.concatenate(logits)
 
 
 def backbone(settings: ExpertSettings, experts: Sequence[Path]) -> BackboneSettings | ConcatSettings:

@@ -28,6 +28,7 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "preset": (["nosuch"], "'nosuch'"),
     "extract": ([*NO_MANIFEST, "--backbone", "tiny_clip", "--out", "out.h5"], "nowhere.csv: no such file"),
     "cache info": (["nosuch"], "nosuch"),
+    "cache prune": (["--days", "-1"], "-1"),
     "cache verify": (["--root", "images"], "--root and --manifest go together"),
     "plan": ([*NO_MANIFEST, "--backbone", "tiny_clip"], "nowhere.csv: no such file"),
     "evaluate": (["nowhere.csv", "--out", "out"], "nowhere.csv"),

@@ -117,6 +117,20 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "test/other/1.jpg": None,
         "test/progan/1_fake/1.jpg": None,
     },
+    "ditfake": {
+        "DiTFake/test/FLUX.1-schnell/0_real/1.jpg": (0, "real", "train", "flux1_schnell"),
+        "DiTFake/test/FLUX.1-schnell/1_fake/1.png": (1, "flux1_schnell", "train", "flux1_schnell"),
+        "test/PixArt-Sigma-XL-2-1024-MS/1_fake/1.png": (1, "pixart_sigma", "train", "pixart_sigma"),
+        "test/stable-diffusion-3-medium-diffusers/0_real/2.jpg": (0, "real", "train", "sd3_medium"),
+        "DiTFake/test/FLUX.1-schnell/1.png": None,
+        "DiTFake/overview.png": None,
+    },
+    "deepfake60k": {
+        "Real/1.jpg": (0, "real", "train", ""),
+        "Deepfake-vs-Real-60K/Fake/1.png": (1, "unknown", "train", ""),
+        "Deepfake-vs-Real-60K/preview/1.png": None,
+        "real/1.jpg": None,
+    },
     "cifake": {
         "train/REAL/0000 (10).jpg": (0, "real", "train", "cifar10"),
         "test/FAKE/0.jpg": (1, "sd14", "test", ""),
@@ -146,6 +160,19 @@ TREES: dict[str, dict[str, Row | str | None]] = {
         "shard_1/images/k0.jpg": (0, "real", "train", ""),
         "shard_1/images/k1.jpg": (1, "unknown", "train", ""),
         "shard_0/images/stray.jpg": None,
+    },
+    "ntire_test": {
+        "val_labels.csv": "image_name,label,is_distorted,distortions,distortion_scales\n"
+        "1.jpg,0,0,[],[]\n2.jpg,1,1,\"['jpeg', 'downscale']\",\"[43, 0.5]\"\n",
+        "val_hard_labels.csv": ",image_name,label,is_distorted\n0,1,1,True\n1,2,0,False\n",
+        "test_labels.csv": "image_name,label,is_distorted,distortions\na.png,1,0,\nb.png,0,1,\"[\"\"clahe\"\"]\"\n",
+        "val_images/1.jpg": (0, "real", "test", "val"),
+        "val_images/2.jpg": (1, "unknown", "test", "val"),
+        "val_images_hard/1.jpg": (1, "unknown", "test", "val_hard"),
+        "val_images_hard/2.jpg": (0, "real", "test", "val_hard"),
+        "test_images/inner/a.png": (1, "unknown", "test", "test"),
+        "test_images/inner/b.png": (0, "real", "test", "test"),
+        "test_images/stray.png": None,
     },
     "defactify": {
         "data/train/coco_image/0.png": (0, "real", "train", "train/0"),

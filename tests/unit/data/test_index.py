@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 
 import pytest
 
@@ -28,6 +29,28 @@ def test_cifake_holds_out_validation_by_name(tmp_path):
     few, _ = build_manifest(tmp_path, IndexSettings(layout="cifake", val=0.2, max_images=50), seed=0)
     assert set(few.groupby(["split", "generator"]).size()) == {50, 1}
     assert set(few["path"]) < set(table["path"])
+
+
+def test_generators_are_held_out_where_labels_name_them(tmp_path):
+    plant(tmp_path, *(f"train/1_fake/{n}.png" for n in range(2)))
+    plant(tmp_path, *(f"train/{name}/1_fake/{n}.png" for name in "abcde" for n in range(30)))
+    plant(tmp_path, *(f"train/0_real/{n:03}.png" for n in range(100)))
+    lines = []
+    settings = IndexSettings(layout="realfake", val=0.2, test=0.1, held_out_generators=0.4)
+    table, _ = build_manifest(tmp_path, settings, 0, lines.append)
+    train = set(table.loc[table["split"] != "test", "generator"])
+    held_out = set("abcde") - train
+    assert len(held_out) == 2
+    assert f"held out from training: {', '.join(sorted(held_out))}" in lines
+    assert set(table.loc[table["generator"].isin(held_out), "split"]) == {"test"}
+    assert {"real", *train} <= set(table.loc[table["split"] == "test", "generator"])  # seen ones are tested as well
+    lines.clear()
+    unnamed = table.loc[~table["generator"].isin(list("abcde")), "path"]
+    for name in "abcde":
+        shutil.rmtree(tmp_path / "train" / name)
+    table, _ = build_manifest(tmp_path, settings, 0, lines.append)
+    assert len(table) == len(unnamed)
+    assert any("name fewer than two generators; none is held out" in line for line in lines)
 
 
 def test_a_label_that_says_nothing_is_named(tmp_path):
@@ -57,7 +80,7 @@ def test_a_file_that_cannot_be_read_keeps_its_row(tmp_path):
 def test_folders_that_are_no_dataset(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         build_manifest(tmp_path / "nowhere", IndexSettings(layout="realfake"), seed=0)
-    with pytest.raises(InputError, match=r"unknown layout 'real'; known: bfree_online, chameleon, .*, csv, realfake"):
+    with pytest.raises(InputError, match=r"unknown layout 'real'; known: aigc.*, csv, realfake"):
         build_manifest(tmp_path, IndexSettings(layout="real"), seed=0)
 
 
@@ -116,3 +139,63 @@ def test_train_can_give_test_and_val(tmp_path):
     counts = table.groupby("split").size()
     assert 150 < counts["test"] < 250  # 200 expected, standard deviation 12.6
     assert 110 < counts["val"] < 210  # a fifth of the other 800
+
+
+def several(root):
+    """A dataset with splits of its own, and one that is all train; groups of both have the same names."""
+    plant(root, *(f"web/train/{kind}/{n}.jpg" for kind in ("real", "fake") for n in range(40)))
+    plant(root, "web/test/real/0.jpg", "web/test/fake/0.jpg")
+    plant(root, *(f"faces/{kind}/{n}.jpg" for kind in ("Real", "Fake") for n in range(40)))
+    return {
+        "web": {"layout": "aligned_pairs", "val": 0.3},
+        "faces": {"layout": "deepfake60k", "val": 0, "max_images": 25},
+    }
+
+
+def test_a_dataset_of_several_is_the_rows_of_each(tmp_path):
+    parts = several(tmp_path)
+    table, unreadable = build_manifest(tmp_path, IndexSettings(parts=parts), seed=0)
+    assert unreadable == []
+    for name, settings in parts.items():
+        alone, _ = build_manifest(tmp_path / name, IndexSettings(**settings), seed=0)
+        rows = table[table["path"].str.startswith(f"{name}/")]
+        assert (f"{name}/" + alone["path"]).tolist() == rows["path"].tolist()
+        for column in ("label", "generator", "split", "sha256"):
+            assert alone[column].tolist() == rows[column].tolist()
+    assert table.groupby(table["path"].str.partition("/")[0]).size().to_dict() == {"faces": 50, "web": 82}
+    assert table["group"].str.startswith("web/").sum() == 82
+    assert all((tmp_path / path).is_file() for path in table["path"])
+    assert set(table.loc[table["path"].str.startswith("faces/"), "split"]) == {"train"}
+
+
+def test_parts_that_are_one_folder_are_refused(tmp_path):
+    parts = several(tmp_path / "data")
+    (tmp_path / "all").mkdir()
+    for name in ("web", "faces"):
+        (tmp_path / "all" / name).symlink_to(tmp_path / "data" / name)
+    (tmp_path / "all/again").symlink_to(tmp_path / "data/faces")
+    (tmp_path / "all/above").symlink_to(tmp_path / "data")
+    assert len(build_manifest(tmp_path / "all", IndexSettings(parts=parts), seed=0)[0]) == 132
+    for other in ("again", "above"):
+        changed = IndexSettings(parts=parts | {other: parts["faces"]})
+        with pytest.raises(
+            InputError, match=rf"parts \w+ and {other} are one folder, .*: its images would count twice"
+        ):
+            build_manifest(tmp_path / "all", changed, seed=0)
+
+
+def test_an_image_with_two_labels_is_refused(tmp_path):
+    parts = several(tmp_path)
+    (tmp_path / "faces/Real/0.jpg").write_bytes((tmp_path / "web/train/fake/0.jpg").read_bytes())
+    parts["faces"]["max_images"] = None
+    with pytest.raises(InputError, match=r"one image has two labels: faces/Real/0.jpg and web/train/fake/0.jpg"):
+        build_manifest(tmp_path, IndexSettings(parts=parts), seed=0)
+
+
+def test_a_layout_or_parts():
+    with pytest.raises(ValueError, match=r"want a layout, or parts"):
+        IndexSettings()
+    with pytest.raises(ValueError, match=r"parts: each has settings of its own; found layout, val beside them"):
+        IndexSettings(layout="cifake", val=0.2, parts={"a": {"layout": "cifake"}})
+    with pytest.raises(ValueError, match=r"parts.a"):
+        IndexSettings(parts={"a": {}})

@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.layouts import tables
+from aigid.detectors.protocol import scores_frame
 from tests.helpers.folders import plant
 
 pytestmark = pytest.mark.usefixtures("cache_outside")
@@ -64,6 +66,29 @@ def test_a_table_without_labels_is_refused(tmp_path):
     (tmp_path / "shard_1/labels.csv").write_text("a,b\nx,1\n")
     with pytest.raises(InputError, match=r"shard_1/labels.csv: no column path or .*; found a, b"):
         found(tmp_path, "ntire_shards")
+
+
+def test_distortions_of_ntires_test_images_are_read_from_printed_lists(tmp_path):
+    plant(tmp_path, *(f"test_images/{number}.png" for number in range(4)))
+    cells = [("0", "1", "['jpeg', 'lincontrchange']", "[43, -0.4]"), ("1", "1", '["jpeg_ai"]', "[0.25]"),
+             ("1", "0", "[]", "[]"), ("0", "0", "", "")]  # fmt: skip
+    columns = ["label", "is_distorted", "distortions", "distortion_scales"]
+    labels = pd.DataFrame(cells, columns=columns).assign(image_name=[f"{number}.png" for number in range(4)])
+    labels.to_csv(tmp_path / "test_labels.csv", index=False)
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="ntire_test"), 0)
+    manifest.write(table, tmp_path / "manifest.csv")
+    table = manifest.read(tmp_path / "manifest.csv")
+    assert table["extra_is_distorted"].tolist() == ["1", "1", "0", "0"]
+    assert table["extra_distortions"].tolist() == ["jpeg lincontrchange", "jpeg_ai", "", ""]
+    assert table["extra_distortion_scales"].tolist() == ["43 -0.4", "0.25", "", ""]
+    rows = scores_frame(table, "clean", np.full(4, 0.5), "ok")
+    assert rows["extra_distortions"].tolist() == table["extra_distortions"].tolist()
+    labels.assign(is_distorted="perhaps").to_csv(tmp_path / "test_labels.csv", index=False)
+    with pytest.raises(InputError, match=r"test_labels.csv: row 1 .*, column is_distorted: 'perhaps': want 0 or 1"):
+        build_manifest(tmp_path, IndexSettings(layout="ntire_test"), 0)
+    labels.drop(columns="is_distorted").to_csv(tmp_path / "test_labels.csv", index=False)
+    with pytest.raises(InputError, match=r"test_labels.csv: no column is_distorted; found"):
+        build_manifest(tmp_path, IndexSettings(layout="ntire_test"), 0)
 
 
 def test_an_image_that_is_gone_keeps_its_row(tmp_path):

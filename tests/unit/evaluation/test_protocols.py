@@ -78,6 +78,32 @@ def test_ntire_pools_the_distorted() -> None:
         protocols.find("ntire").apply(made())
 
 
+def test_ntires_official_numbers_are_of_the_organisers_distortions() -> None:
+    rng = np.random.default_rng(0)
+    frame = made(160, views=("clean", "ntire_train"))
+    keys = frame["path"].map({path: number for number, path in enumerate(sorted(set(frame["path"])))})
+    sets, distorted = rng.choice(["val", "test"], keys.max() + 1), rng.choice(["0", "1"], keys.max() + 1)
+    frame = frame.assign(source=sets[keys], extra_is_distorted=distorted[keys])
+    words = np.array(["jpeg", "jpeg downscale", "downscale jpeg jpeg", ""])[rng.integers(4, size=keys.max() + 1)]
+    frame["extra_distortions"] = np.where(frame["extra_is_distorted"] == "1", words[keys], "")
+    numbers = protocols.find("ntire_test").apply(frame)
+    clean = frame[(frame["view"] == "clean") & (frame["split"] == "test")]
+    for source in ("val", "test"):
+        distorted = clean[(clean["source"] == source) & (clean["extra_is_distorted"] == "1")]
+        others = clean[(clean["source"] == source) & (clean["extra_is_distorted"] == "0")]
+        named = distorted[distorted["extra_distortions"].str.contains("downscale")]
+        for name, part in {"robust": distorted, "clean": others, "downscale": named}.items():
+            expected = sk.roc_auc_score(part["label"], part["score"])
+            assert numbers[f"auroc_{name}_{source}"] == pytest.approx(expected, abs=1e-12)
+    assert set(numbers) == {f"auroc_{n}_{s}" for n in ("robust", "clean", "jpeg", "downscale") for s in ("val", "test")}
+    alone = protocols.find("ntire_test").apply(frame[frame["source"] == "val"].drop(columns=["source"]))
+    assert alone["auroc_robust"] == numbers["auroc_robust_val"]
+    with pytest.raises(InputError, match="no column 'extra_is_distorted', which the layout ntire_test gives"):
+        protocols.find("ntire_test").apply(made())
+    with pytest.raises(InputError, match="distorted test images needs both classes"):
+        protocols.find("ntire_test").apply(frame[(frame["label"] == 1) | (frame["extra_is_distorted"] == "0")])
+
+
 def test_dda_takes_fakes_as_jpeg_and_reals_as_they_are() -> None:
     frame = made(views=("clean", "jpeg96"))
     found = protocols.find("dda").apply(frame)

@@ -165,6 +165,21 @@ def test_the_interval_of_an_auroc_is_that_of_its_parts_and_of_its_runs():
     assert again == intervals.auroc_interval(labels, runs[:1], groups, 1, parts)[0]  # equal runs add no chance
 
 
+def test_an_interval_is_the_draws_own_even_beside_the_value(monkeypatch):
+    """Draws that all lie below or above the value: the interval says so."""
+    labels, groups = np.repeat([0, 1], 30), np.full(60, "")
+    scores = np.random.default_rng(0).random(60) + 0.3 * labels
+    value = sk.roc_auc_score(labels, scores)
+    for low, high in ((0.1, 0.2), (0.95, 0.99)):
+        draws = np.linspace(low, high, 500)[:, None]
+        monkeypatch.setattr(intervals, "bootstrap", lambda *given, draws=draws: {"auroc": draws})
+        expected = intervals.interval(draws[:, 0], 30)
+        assert low <= expected[0] < expected[1] <= high
+        assert not expected[0] <= value <= expected[1]
+        assert intervals.auroc_intervals(labels, scores, groups, 0)[""] == pytest.approx((value, *expected))
+        assert intervals.auroc_interval(labels, scores[None], groups, 0)[0] == pytest.approx((value, *expected))
+
+
 def test_units_are_numbered_by_group():
     units = intervals.number_clusters(np.array(["x", "", "y", "x", ""]))
     assert units[0] == units[3]

@@ -109,7 +109,7 @@ def test_keys_are_what_the_protocols_give() -> None:
 
 def scores_of(dataset: str) -> pd.DataFrame:
     """Test rows of both classes for each set of a protocol, in its views."""
-    sets = {"ufd": UFD_SETS, "genimage": GENIMAGE_GENERATORS,
+    sets = {"ufd": UFD_SETS, "ntire_test": ("val", "test", "test_private"), "genimage": GENIMAGE_GENERATORS,
             "gendet_cross": ("cogview2", "stylegan", "if"), "defactify": attribution.DEFACTIFY_CLASSES[1:]}  # fmt: skip
     views = {"genimage": (*protocols.GENIMAGE_VIEWS, dda.VIEW), "ntire": ("ntire_train",)}
     views |= dict.fromkeys(dda.COMPRESSED[1:], (dda.VIEW,))
@@ -119,6 +119,10 @@ def scores_of(dataset: str) -> pd.DataFrame:
     table["path"] = [f"{number}.png" for number in table.groupby("view").cumcount()]
     table["generator"] = table["source"].where(table["label"] == 1, "real")
     table["score"] = np.random.default_rng(0).uniform(size=len(table))
+    if dataset == "ntire_test":
+        table["extra_is_distorted"] = [str(number // 2 % 2) for number in range(len(table))]
+        table["label"] = [number % 2 for number in range(len(table))]
+        table["generator"] = np.where(table["label"] == 1, "unknown", "real")
     if dataset == "evalgen":
         table = table[table["label"] == 1]
     if dataset == "defactify":

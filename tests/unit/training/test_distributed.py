@@ -39,7 +39,8 @@ def _half(rank, folder):
     results, num = [], BATCH // 2
     for norm, rows in layers():
         result = two_steps(norm, rows[rank * num : (rank + 1) * num], rank * num)
-        distributed.all_reduce_mean(result["gradients"])
+        distributed.all_reduce_sum(result["gradients"])
+        result["gradients"] = [gradient / 2 for gradient in result["gradients"]]
         results.append(result)
     torch.save(results, folder / f"{rank}.pt")
 

@@ -1,6 +1,5 @@
 """The training loop on a small regression: stopped and resumed, shared, clipped, and with numbers that are none."""
 
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ from torch import nn
 
 from aigid.core.errors import InputError
 from aigid.training import loop
-from aigid.training.loop import StepInfo, TrainConfig, Trainer, TrainTask
+from aigid.training.loop import Trainer
+from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 from tests.helpers.together import stop_after, together
 
 PLAN = TrainConfig("toy", seed=0, num_items=23, batch_size=4, epochs=3)
@@ -41,20 +41,21 @@ def learner(scores=(None,) * 3, scale=1.0, noise=0.1):
     )
     average, val_scores = Average(), iter(scores)
 
-    def loss(at: StepInfo, items):
+    def loss(at: StepInfo, batch):
+        (items,) = batch
         output = net(X[items] + noise * torch.randn(len(items), 5)).squeeze(1)
         wrong = (output - X[items].sum(dim=1)).square().mean()
         return {"wrong": scale * wrong, "size": 0.01 * net[1].weight.square().sum()}
 
-    def judge():
-        with torch.inference_mode():
-            return {"val": float((net(X).squeeze(1) - X.sum(dim=1)).square().mean())}, next(val_scores)
+    def judge(rows):
+        return {"val": float(np.square(rows - X.sum(dim=1).numpy()).mean())}, next(val_scores)
 
     def after(at: StepInfo):
         average.value += 0.5 * (float(net[1].bias.detach()) - average.value)
 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8, 1e-7)
-    return TrainTask(net, optimizer, schedule, loss, judge, after, {"average": average})
+    val = Validation(len(X), 8, lambda items: (items,), lambda batch: net(X[batch[0]]).squeeze(1), judge, block=5)
+    return TrainTask(net, optimizer, schedule, loss, val, after_step=after, extra_state={"average": average})
 
 
 def weights(task):
@@ -71,33 +72,10 @@ def test_learns_and_logs_each_term(tmp_path):
     assert set(torch.load(tmp_path / "run.pt", weights_only=True)["net"]) == {"1.weight", "1.bias"}
 
 
-def test_the_next_batch_is_made_during_this_step(tmp_path):
-    task, batches_made, steps_done = learner(), [], []
-
-    def make_batch(at, items):
-        batches_made.append((at.epoch, at.step))
-        return items
-
-    def loss(at, items):
-        if at.step + 1 < PLAN.num_steps:
-            deadline = time.monotonic() + 10
-            while (at.epoch, at.step + 1) not in batches_made:
-                assert time.monotonic() < deadline
-        steps_done.append((at.epoch, at.step))
-        return task.loss(at, items)
-
-    loop.train(PLAN, replace(task, loss=loss, make_batch=make_batch), tmp_path / "run.pt")
-    assert (
-        steps_done == batches_made == [(epoch, step) for epoch in range(PLAN.epochs) for step in range(PLAN.num_steps)]
-    )
-    plain = learner()
-    loop.train(PLAN, plain, tmp_path / "plain.pt")
-    assert torch.equal(weights(task), weights(plain))
-
-
 @pytest.mark.parametrize("stop", [1, 7, 14])
 def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    save = Trainer.save
+    monkeypatch.setattr(Trainer, "save", lambda self, now=False: save(self, True))
     complete = learner()
     log = loop.train(PLAN, complete, tmp_path / "whole.pt")
     done, step = [], Trainer.step
@@ -107,7 +85,7 @@ def test_a_stop_at_any_step_changes_nothing(tmp_path, monkeypatch, stop):
             done.append("stopped")
             raise KeyboardInterrupt
         done.append(given[0])
-        step(self, *given)
+        return step(self, *given)
 
     monkeypatch.setattr(Trainer, "step", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -143,7 +121,8 @@ def test_the_best_epoch_counts_or_the_last(tmp_path):
 
 
 def test_numbers_that_are_none_stop_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    save = Trainer.save
+    monkeypatch.setattr(Trainer, "save", lambda self, now=False: save(self, True))
     path = tmp_path / "run.pt"
     with pytest.raises(InputError, match=r"toy: wrong is inf in epoch 1, step 1; there is no checkpoint yet"):
         loop.train(PLAN, learner(scale=float("inf")), path)
@@ -152,13 +131,13 @@ def test_numbers_that_are_none_stop_the_run(tmp_path, monkeypatch):
     task, seen = learner(), []
     step = task.loss
 
-    def failing(at, items):
+    def failing(at, batch):
         seen.append(at)
         if (at.epoch, at.step) == (1, 2):
             return {"wrong": task.net[1].bias.sum() * float("nan")}
-        return step(at, items)
+        return step(at, batch)
 
-    bad = TrainTask(task.net, task.optimizer, task.schedule, failing, task.validate)
+    bad = replace(task, loss=failing)
     with pytest.raises(InputError, match=rf"wrong is nan in epoch 2, step 3; the last good checkpoint is {path}$"):
         loop.train(PLAN, bad, path)
     saved = torch.load(path, weights_only=True)
@@ -173,7 +152,7 @@ def test_the_gradient_is_clipped_over_all_parameters(tmp_path):
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     task = TrainTask(
         net, optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
-        lambda at, items: {"loss": 3 * net.weight.sum() + 4 * net.bias.sum()}, lambda: ({}, None),
+        lambda at, batch: {"loss": 3 * net.weight.sum() + 4 * net.bias.sum()},
     )  # fmt: skip
     loop.train(TrainConfig("clip", 0, 1, 1, 1, max_norm=0.5), task, tmp_path / "run.pt")
     moved = torch.cat([(old - new).flatten() for old, new in zip(before, net.parameters(), strict=True)]).detach()
@@ -186,8 +165,12 @@ def _share(rank: int, folder: Path) -> None:
         nn.init.zeros_(task.net[1].weight)  # process 0 speaks for all
     log = loop.train(PLAN, task, folder / "run.pt")
     torch.save({"weights": weights(task), "log": log}, folder / f"{rank}.pt")
-    with pytest.raises(InputError, match="batches of 5 cannot be shared by 2 processes"):
-        loop.train(TrainConfig("toy", 0, 23, 5, 1), task, folder / "odd.pt")
+    with pytest.raises(InputError, match="batches of 1 cannot be shared by 2 processes"):
+        loop.train(TrainConfig("toy", 0, 23, 1, 1), task, folder / "odd.pt")
+    with pytest.raises(InputError, match="batch norms over 5 items cannot be shared by 2 processes, each of which"):
+        loop.train(TrainConfig("toy", 0, 23, 5, 1, group_size=5), task, folder / "odd.pt")
+    with pytest.raises(InputError, match="batches of 8 cannot be cut into groups of 3"):
+        loop.train(TrainConfig("toy", 0, 23, 8, 1, group_size=3), task, folder / "odd.pt")
     with pytest.raises(InputError, match="23 items fill no step of 24, which processes could share"):
         loop.train(TrainConfig("toy", 0, 23, 24, 1), task, folder / "few.pt")
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import signal
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -18,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.cli import preset
@@ -38,7 +39,7 @@ from aigid.features.registry import BACKBONES
 from aigid.generators.autoencoder_kl import load, reconstruct, save
 from aigid.training.loop import Trainer
 from tests.helpers.tiny_models import VAE
-from tests.helpers.together import stop_after, together, train_in_child
+from tests.helpers.together import assert_trained_alike, stop_after, together, train_in_child
 from tests.helpers.workspace import run
 
 SETTINGS = CnnSettings(
@@ -260,24 +261,25 @@ def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
     assert not list((killed / "cache/training").iterdir())
 
 
-def test_accumulated_batches_give_the_gradient_of_one(tmp_path):
-    """Without batch statistics, one step over 2 x 8 images is one over 16."""
+def test_a_network_without_batch_norms_is_cut_as_the_machine_says(tmp_path, monkeypatch):
+    """Whatever fits at once, the step is that of 16 images; batch norms see as many at once as the settings say."""
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (16, 3, 16, 16), dtype=np.uint8)
-    data = Pictures(pictures, np.arange(16) % 2)
+    data = Pictures(rng.integers(0, 256, (16, 3, 16, 16), dtype=np.uint8), np.arange(16) % 2)
+    how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": 16})
     weights = []
-    for size, accumulate in ((16, 1), (8, 2)):
-        how = SETTINGS.model_copy(update={"channels": ("rgb",), "batch_size": size, "accumulate_steps": accumulate,
-                                          "hflip": False, "compat": ("frozen_after_first_epoch",)})  # fmt: skip
+    for size in (16, 5):
+        monkeypatch.setenv("AIGID_BATCH", str(size))
         torch.manual_seed(0)
-        net = training.build_model(how, 2)
-        plan = training.plan(how, len(data.y), 0)
-        run = Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")
-        run.progress.epoch = 1  # so that the published quirk leaves batch statistics out
-        run.step(*next(run.steps()))
-        assert not net.training
+        net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.GELU(), nn.Flatten(), nn.Linear(64, 2))
+        plan = training.plan(how, net, len(data.y), 0)
+        with closing(Trainer(plan, training.training_task(net, how, plan, data, data), tmp_path / "none.pt")) as run:
+            assert run.passes.size == size
+            run.step(*next(run.steps()))
         weights.append(torch.cat([value.flatten() for value in net.parameters()]).detach())
-    torch.testing.assert_close(*weights, atol=2e-4, rtol=0)
+    torch.testing.assert_close(*weights, atol=1e-5, rtol=0)
+    with_norms = training.build_model(how, 2)
+    assert training.plan(how, with_norms, 16, 0).group_size == 16
+    assert training.plan(how.model_copy(update={"norm_batch_size": 4}), with_norms, 16, 0).group_size == 4
 
 
 class Pictures(NamedTuple):
@@ -324,15 +326,10 @@ def _num_made(cache):
     return sum(len(load_file(path)["key"]) for path in cache.glob("channels/*/*.safetensors"))
 
 
-def _alike(found, expected):
-    assert found["log"] == {name: pytest.approx(values, abs=1e-6) for name, values in expected["log"].items()}
-    torch.testing.assert_close(found["net"], expected["net"], atol=1e-8, rtol=1e-6)
-
-
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"accumulate_steps": 2, "batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
-    ids=["plain", "accumulated", "frozen"],
+    [{}, {"norm_batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
+    ids=["plain", "norms of half a batch", "frozen"],
 )
 def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
     """Batch statistics and mirroring, too, are those of the whole batch; channels are computed once."""
@@ -340,7 +337,7 @@ def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset
         (tmp_path / str(num)).mkdir()
         together(num, _fit, dataset, vae, changes, tmp_path / str(num))
     alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
-    _alike(first, alone)
+    assert_trained_alike(first, alone)
     torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
     assert not list((tmp_path / "2/cache/training").iterdir())
     assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 36 + 18
@@ -353,18 +350,21 @@ def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, doub
     assert len(list((tmp_path / "cache/training").iterdir())) == 1
     together(after, _fit, dataset, vae, {}, tmp_path, 3)
     together(1, _fit, dataset, vae, {}, tmp_path / "alone")
-    _alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
+    assert_trained_alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
 
 
 @pytest.mark.slow
-def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
+@pytest.mark.parametrize("start", [["torchrun", "--standalone", "--nproc-per-node=2"], ["python"]], ids="".join)
+def test_two_processes_run_the_stage_and_one_writes(start, dataset, vae, tmp_path):
+    """By torchrun, or by AIGID_PROCESSES."""
     root, table = dataset
     manifest.write(table, tmp_path / "m.csv")
     cnn = SETTINGS.model_copy(update={"epochs": 3}).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"cnn": cnn, "seed": 0, "demo": {}}))
     what = f"--detector cnn --dataset {root.name} --manifest m.csv --component vae={vae} --out model --log log".split()
     variables = {"AIGID_CACHE": str(tmp_path / "cache"), "AIGID_DATA": str(root.parent), "AIGID_DEVICE": "cpu"}
-    command = ("torchrun", "--standalone", "--nproc-per-node=2", "-m", "--", "stages.train")
+    variables |= {"AIGID_PROCESSES": "2"} if start == ["python"] else {}
+    command = (*start, "-m", *(["--"] if start[1:] else []), "stages.train")
     told = run(*command, *what, cwd=tmp_path, PYTHONPATH=str(ROOT), **variables)
     assert told == ""
     expected = fit(dataset, vae, epochs=3).logs["epochs"]
@@ -379,8 +379,8 @@ def test_torchrun_runs_the_stage_and_one_process_writes(dataset, vae, tmp_path):
 def test_one_cycle_rises_and_falls_however_few_its_steps(num_items):
     how = SETTINGS.model_copy(update={"epochs": 1})
     net = torch.nn.Linear(1, 1)
-    plan = training.plan(how, num_items, 0)
-    schedule = training.training_task(net, how, plan, None, None).schedule
+    plan = training.plan(how, net, num_items, 0)
+    schedule = training._schedule(torch.optim.AdamW(net.parameters(), lr=how.learning_rate), how, plan)
     rates = [how.learning_rate / 25]
     for _ in range(plan.num_steps):
         schedule.optimizer.step()

@@ -11,7 +11,7 @@ from aigid.detectors.featdistill.detector import lazy_member
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import lora
 from aigid.features.encoder import TorchBackbone
-from tests.helpers.demo_experts import TOWERS, expert
+from tests.helpers.demo_experts import STAGED, TOWERS, expert
 
 PUBLISHED = {  # millions of parameters of tower and head, patch tokens, their width
     "featdistill_clip": (303.97, 0.197, 256, 1024),
@@ -39,6 +39,29 @@ def test_sizes_are_the_published(name):
     assert millions(made.classifier) == pytest.approx(head, abs=0.0006)
     assert answer.logits.shape == (1, 2)
     assert answer.tokens[0].shape == (1, tokens, width)
+
+
+TABLE_2 = {  # the paper's other backbones, as timm has them: size, millions of parameters, dense features
+    "swin_tiny_patch4_window7_224": (224, 28, 49, 768),
+    "resnet50x64_clip": (448, 420, 196, 4096),
+    "vit_base_patch16_224": (224, 86, 196, 768),  # MoCo v3
+    "convnext_base": (224, 89, 49, 1024),
+    "beit_base_patch16_224": (224, 86, 196, 768),
+    "vit_base_patch14_dinov2": (518, 86, 1369, 768),
+}
+
+
+@pytest.mark.parametrize("name", TABLE_2)
+def test_every_backbone_of_table_2_is_an_expert_with_dense_features(name):
+    size, millions_of, tokens, width = TABLE_2[name]
+    backbone = {"library": "timm", "model": name, "config": {}, "preprocess": {"size": size}}
+    with torch.device("meta"):
+        made = experts.build(ExpertSettings(backbone=backbone, seed=0))
+        answer = made.answer(torch.empty(1, 3, size, size), (-1, 0))
+    assert millions(made.vision_encoder) == pytest.approx(millions_of, rel=0.02)
+    assert answer.logits.shape == (1, 2)
+    assert answer.tokens[0].shape == (1, tokens, width)
+    assert len(answer.tokens) == 2
 
 
 @pytest.mark.slow
@@ -70,6 +93,17 @@ def test_a_checkpoint_of_the_published_form_loads(kind, wrapped, tmp_path):
     with torch.no_grad():
         again = experts.load(expert(kind, seed=5), file).eval()
         assert torch.equal(again(pixels), made(pixels))
+
+
+@pytest.mark.parametrize("kind", STAGED)
+def test_what_no_checkpoint_has_is_computed(kind, tmp_path):
+    made = experts.build(expert(kind)).eval()
+    save_file({name: it.contiguous() for name, it in experts.state_dict(made).items()}, tmp_path / "one.safetensors")
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(
+            experts.load(expert(kind, seed=5), tmp_path / "one.safetensors").eval()(pixels), made(pixels)
+        )
 
 
 @pytest.mark.parametrize("kind", TOWERS)

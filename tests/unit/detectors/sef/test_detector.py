@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image, ImageFilter
-from safetensors.torch import load_file
 from torch import nn
 
 import aigid
@@ -29,10 +30,10 @@ from aigid.features.encoder import normalize
 from aigid.features.extract import extract
 from aigid.features.preprocess import Preprocess
 from benchmarks import sef_gradients
-from tests.helpers.together import together, train_in_child
+from tests.helpers.together import assert_trained_alike, stop_after, together, train_in_child
 
 EXPERT = ExpertSettings(
-    backbone="tiny_vit", batch_size=4, accumulate_steps=1, epochs=6, learning_rate=3e-3, t_max=36,
+    backbone="tiny_vit", batch_size=4, contrastive_batch_size=4, epochs=6, learning_rate=3e-3, t_max=36,
     lora={"rank": 4, "alpha": 8}, sampling={"scales": [], "quality": 0, "pixel_mix": 0, "dct_mix": 0},
 )  # fmt: skip
 SHORT = EXPERT.model_copy(update={"epochs": 2})
@@ -161,26 +162,76 @@ def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes()
 
 
-def _share(rank, domains, folder):
+@pytest.fixture
+def double(monkeypatch):
+    """Twice the digits."""
+    build, single = training.build, training.normalize
+    build(SHORT, 0)  # imports here what each forked process would import anew
+    monkeypatch.setattr(training, "build", lambda *given: build(*given).double())
+    monkeypatch.setattr(training, "normalize", lambda *given: single(*given).double())
+
+
+def _fit(rank, settings, domains, folder, stop=1 << 30):
+    """Train, but for ``stop`` steps at most, each of them saved."""
     os.environ["AIGID_CACHE"] = str(folder)
-    one, log, _ = training.fit(SHORT, domains, 0, torch.device("cpu"))
-    model.save(one, EXPERT, folder / f"{rank}.safetensors")
-    (folder / f"{rank}.json").write_text(json.dumps(log))
+    stop_after(stop)
+    with suppress(KeyboardInterrupt):
+        expert, log, _ = training.fit(settings, domains, 0, torch.device("cpu"))
+        torch.save({"net": expert.state_dict(), "log": log}, folder / f"{rank}.pt")
 
 
-def test_two_processes_train_as_one_with_the_same_batch(domains, tmp_path, monkeypatch):
-    """The contrastive loss, too, sees the whole batch."""
-    chosen = {"gan": domains["gan"]}
-    together(2, _share, chosen, tmp_path)
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "alone"))
-    alone, log, _ = training.fit(SHORT, chosen, 0, torch.device("cpu"))
-    shared = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert shared[0] == shared[1]
-    for row, expected in zip(shared[0], log, strict=True):
-        assert row == pytest.approx(expected, abs=1e-4)
-    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1))
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    torch.testing.assert_close(first["head.weight"], alone.head.weight, atol=1e-4, rtol=0)
+@pytest.fixture
+def alone(double, domains, tmp_path):
+    """What one process learns with the steps as one pass, by how many pairs the contrastive loss sees."""
+
+    def fit(settings):
+        folder = tmp_path / "alone"
+        folder.mkdir()
+        together(1, _fit, settings, {"gan": domains["gan"]}, folder)
+        return torch.load(folder / "0.pt", weights_only=True)
+
+    return fit
+
+
+@pytest.mark.parametrize("compared", [2, 4], ids="of {} pairs".format)
+@pytest.mark.parametrize(("num", "images"), [(1, 2), (2, None), (2, 2), (3, 4)])
+def test_processes_and_passes_train_as_one(num, images, compared, alone, domains, tmp_path, monkeypatch):
+    """Four pairs a step; the contrastive loss sees all of them or half, wherever they were computed."""
+    settings = SHORT.model_copy(update={"contrastive_batch_size": compared})
+    expected = alone(settings)
+    if images:
+        monkeypatch.setenv("AIGID_BATCH", str(images))
+    together(num, _fit, settings, {"gan": domains["gan"]}, tmp_path)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(num)]
+    for part in parts:
+        assert_trained_alike(part, expected)
+        torch.testing.assert_close(part, parts[0], atol=0, rtol=0)
+
+
+def test_two_processes_then_one_then_four(alone, domains, tmp_path):
+    """Twelve steps."""
+    expected = alone(SHORT)
+    for num in (2, 1, 4):
+        assert not (tmp_path / "0.pt").exists()
+        together(num, _fit, SHORT, {"gan": domains["gan"]}, tmp_path, 4)
+    assert_trained_alike(torch.load(tmp_path / "3.pt", weights_only=True), expected)
+
+
+def test_all_processes_read_at_once(domains, monkeypatch, tmp_path):
+    """A pair of training is read only while two others are."""
+    monkeypatch.setenv("AIGID_WORKERS", "3")
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path))
+    barrier, read = multiprocessing.get_context("fork").Barrier(3), data.Pairs.read
+
+    def wait_and_read(pairs, index):
+        if pairs.records[index]["real"].startswith("train/"):
+            barrier.wait(30)
+        return read(pairs, index)
+
+    monkeypatch.setattr(data.Pairs, "read", wait_and_read)
+    settings = SHORT.model_copy(update={"batch_size": 6, "contrastive_batch_size": 6})
+    log = training.fit(settings, {"gan": domains["gan"]}, 0, torch.device("cpu"))[1]
+    assert len(log) == 2
 
 
 def test_the_gate_learns_from_the_cache_and_leaves_the_experts_alone(trained, features):
@@ -240,7 +291,8 @@ def test_the_comparison(domains, trained, features, tmp_path):
     alone = model.load(EXPERT, paths["gan"])
     table_gan = manifest.read(domains["vae"].root / "manifest.csv").query("split == 'test'")
     images = [np.asarray(Image.open(domains["vae"].root / path)) for path in table_gan["path"]]
-    logits = training.predict(alone, images)
+    with torch.no_grad():
+        logits = alone(normalize(np.stack(images), alone.preprocess, alone.device))[1].numpy()
     np.testing.assert_allclose(methods["expert gan"](one), 1 / (1 + np.exp(-logits)), atol=1e-4)
     mean = (methods["expert vae"](one) + methods["expert gan"](one)) / 2
     np.testing.assert_allclose(methods["mean of the experts' scores"](one), mean)

@@ -1,0 +1,77 @@
+"""Checkpoints of a run: copied to the CPU at once, written by a thread, so rarely that they cost next to nothing."""
+
+import copy
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aigid.core.errors import InputError
+from aigid.core.files import atomic_write
+
+MIN_SECONDS = 30.0  # between checkpoints, and before the first
+MAX_SHARE = 0.02  # of the time since the last one that a checkpoint may cost
+
+
+def snapshot(state: Any) -> Any:
+    """Return a copy on the CPU that does not change when training goes on."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: snapshot(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(snapshot, state))
+    return copy.deepcopy(state)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return a checkpoint, its tensors on the CPU; InputError where the file is none."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: no whole checkpoint ({reason}); without it, training starts again") from None
+    return state
+
+
+class CheckpointWriter:
+    """Writes the checkpoints of a run to ``path``: a kill loses the steps since the last one that is complete.
+
+    One is due after ``MIN_SECONDS``, or when the time since the last is so long that to copy and write one is
+    ``MAX_SHARE`` of it, by what the last one took.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path, self._clock, self._begun, self._cost = path, clock, clock(), 0.0
+        self._pool, self._writing = ThreadPoolExecutor(1), Future[float]()
+        self._writing.set_result(0.0)
+
+    def due(self) -> bool:
+        """Return whether it is time for the next one; OSError where the last could not be written."""
+        if not self._writing.done():
+            return False
+        self._cost = self._writing.result()
+        return self._clock() - self._begun >= max(MIN_SECONDS, self._cost / MAX_SHARE)
+
+    def save(self, state: Mapping[str, Any], wait: bool = False) -> None:
+        """Copy the state, and have it written; with ``wait``, return when the file is complete."""
+        self._writing.result()
+        self._begun = self._clock()
+        self._writing = self._pool.submit(self._write, snapshot(state), self._begun)
+        if wait:
+            self._writing.result()
+
+    def _write(self, state: dict[str, Any], begun: float) -> float:
+        """Return the seconds since ``begun``."""
+        with atomic_write(self.path) as part:
+            torch.save(state, part)
+        return self._clock() - begun
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._pool.shutdown()
