@@ -408,10 +408,10 @@ MUTANTS = [
     ),
     Mutant(
         "aigid/aligned/pairs.py",
-        "image.pixels, MATCH_ROUNDS, of_luma=True)",
-        "image.pixels)",
+        "match_laplacian(match_local_energy(fake, image.pixels), image.pixels)",
+        "match_local_energy(fake, image.pixels)",
         "tests/unit/aligned/test_pairs.py::test_a_fakes_details_get_the_energy_of_its_photographs",
-        "SEF: details match the luma of the photograph",
+        "SEF: fakes have the Laplacian energy of the photograph",
     ),
 ]
 
