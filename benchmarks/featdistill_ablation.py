@@ -40,6 +40,7 @@ ROBUST = "ntire_train"  # the view of the distorted half
 PARTS: dict[str, dict[str, Any]] = {
     "stage 1, no degradation": {"data": {"policy": None}},
     START: {},
+    "stage 1, crop degraded": {"data": {"degrade": "crop"}},
     "stage 2, no teacher": {"stage2": {"mode": "none"}},
     "stage 2": {"stage2": {"mode": "l2", "teacher_view": "clean"}},
     "stage 2, teacher sees the same": {"stage2": {"mode": "l2", "teacher_view": "same"}},

@@ -27,6 +27,7 @@ SEF_TRAINING, FILTERS = "aigid/detectors/sef/training.py", "aigid/degradations/f
 SEF_DATA, SEF_LOSS = "tests/unit/detectors/sef/test_data.py", "tests/unit/detectors/sef/test_losses.py"
 SEF_MIX = "tests/unit/degradations/test_filters.py::test_one_mix_is_truncated_and_the_other_rounded"
 SEF_RATES = f"{SEF_LOSS}::test_the_rates_of_an_update_are_those_of_the_released_code"
+BASIC, BASIC_TEST = "aigid/degradations/basic.py", "tests/unit/degradations/test_basic.py"
 DDA, DDA_MEANS = "aigid/evaluation/dda.py", "tests/unit/evaluation/test_protocols.py"
 
 
@@ -208,6 +209,48 @@ MUTANTS = [
         'fixed("brightness", factor=1 - percent / 100)',
         "tests/unit/report/test_studies.py::test_the_strength_on_the_axis_is_that_of_the_view",
         "NYCU: a view's strength is its label's",
+    ),
+    Mutant(
+        BASIC,
+        "NUM_PASSES = 5",
+        "NUM_PASSES = 1",
+        f"{BASIC_TEST}::test_the_displacements_of_five_passes_add_up",
+        "degradations: jitter's five passes",
+    ),
+    Mutant(
+        BASIC,
+        "result[~(inside_rows & (x >= -pad_columns) & (x < width + pad_columns - 1))] = 0",
+        "pass",
+        f"{BASIC_TEST}::test_one_displacement_differs_at_the_border",
+        "degradations: the organisers' black border",
+    ),
+    Mutant(
+        FILTERS,
+        "else truncate(np.float32(255) * image)",
+        "else to_uint8(image)",
+        f"{BASIC_TEST}::test_jpeg_rounds_down_and_is_pillows",
+        "degradations: what JPEG encodes is rounded down",
+    ),
+    Mutant(
+        "aigid/degradations/operators.py",
+        "np.clip(values, 0, 1, out=values)",
+        "values = to_uint8(values)",
+        "tests/unit/degradations/test_policies.py::test_a_chain_of_unit_values_rounds_once_and_one_of_bytes_each_time",
+        "degradations: unit values are rounded once",
+    ),
+    Mutant(
+        "aigid/detectors/featdistill/training.py",
+        '            "policy": policy_definition(data),\n',
+        '            "policy": None,\n',
+        "tests/unit/detectors/featdistill/test_training.py::test_an_older_definition_of_the_policy_is_never_continued",
+        "FeatDistill: a training's policy by its definition",
+    ),
+    Mutant(
+        "aigid/evaluation/ntire.py",
+        "_auroc(of_set[~is_distorted]",
+        "_auroc(of_set",
+        f"{DDA_MEANS}::test_ntires_official_numbers_are_of_the_organisers_distortions",
+        "NTIRE: clean AUC is of undistorted images",
     ),
     Mutant(
         CHANNELS,

@@ -23,8 +23,8 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
     "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
     "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",
     "ntire_test": (
-        "10,000 validation, 2,500 hard validation and 2,500 test images with labels; Hugging Face, "
-        "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards"
+        "12,500 validation and 2,500 public test images with labels and distortions; Hugging Face, "
+        "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards: not for training"
     ),
     "synthbuster": (
         "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "

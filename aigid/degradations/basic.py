@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from aigid.degradations.pixels import Floats, RngOrNone, convolve, lab_lightness, luma
+from aigid.degradations.pixels import ROWS, Floats, RngOrNone, convolve, hsv_value, lab_lightness, luma
 
 Form: TypeAlias = Literal["ntire", "featdistill"]
 EPS = 2.22e-16  # smaller weights of a Gaussian, against its greatest, are left out
@@ -64,7 +64,7 @@ def area_disk(radius: int) -> NDArray[np.float64]:
 
 def colorsat(image: Floats, factor: float, form: Form = "featdistill", rng: RngOrNone = None) -> Floats:
     """Multiply HSV saturation; a negative ``factor`` counts as 0 (featdistill) or inverts the hue (ntire)."""
-    value = image.max(axis=2, keepdims=True)
+    value = hsv_value(image)
     return value + np.float32(factor if form == "ntire" else max(factor, 0)) * (image - value)
 
 
@@ -157,16 +157,19 @@ def displace(image: Floats, rows: Floats, columns: Floats, form: Form) -> Floats
 def _bilinear(image: Floats, y: Floats, x: Floats) -> Floats:
     """Return the values at positions (H, W) within the image."""
     height, width = image.shape[:2]
-    top, left = y.astype(np.intp), x.astype(np.intp)
-    below, right = np.minimum(top + 1, height - 1) * width, np.minimum(left + 1, width - 1)
-    share_y, share_x = (y - top)[..., None], (x - left)[..., None]
-    top *= width
-    pixels = image.reshape(-1, 3)
-    first, second = (
-        (start := pixels.take(row + left, axis=0)) + share_x * (pixels.take(row + right, axis=0) - start)
-        for row in (top, below)
-    )
-    return np.asarray(first + share_y * (second - first))
+    planes, result = [image[..., channel].ravel() for channel in range(3)], np.empty_like(image)
+    for start in range(0, height, ROWS):
+        rows = slice(start, start + ROWS)
+        top, left = y[rows].astype(np.intp), x[rows].astype(np.intp)
+        share_y, share_x = (y[rows] - top).astype(np.float32), (x[rows] - left).astype(np.float32)
+        below, right = np.minimum(top + 1, height - 1) * width, np.minimum(left + 1, width - 1)
+        top *= width
+        corners = top + left, top + right, below + left, below + right
+        for channel, plane in enumerate(planes):
+            a, b, c, d = (plane.take(corner) for corner in corners)
+            upper, lower = a + share_x * (b - a), c + share_x * (d - c)
+            result[rows, :, channel] = upper + share_y * (lower - upper)
+    return result
 
 
 def quantization(image: Floats, levels: int, rng: RngOrNone = None) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d, gaussian_filter
 
-from aigid.degradations.pixels import Floats, RngOrNone, convolve, luma
+from aigid.degradations.pixels import Floats, RngOrNone, convolve, hsv_value, luma
 
 TO_YUV = np.array(
     ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001)),
@@ -30,10 +30,11 @@ def jpeg_blockiness(image: Floats, quality: int, rng: RngOrNone = None) -> Float
     rows, columns = height // side, width // side
     if not rows or not columns:
         return image
-    cells = image[: rows * side, : columns * side].reshape(rows, side, columns, side, 3).mean(axis=(1, 3))
-    enlarged = np.ix_(np.arange(height) * rows // height, np.arange(width) * columns // width)
+    bands = image[: rows * side, : columns * side].reshape(rows, side, columns * side, 3).mean(axis=1)
+    cells = bands.reshape(rows, columns, side, 3).mean(axis=2)
+    mosaic = cells[:, np.arange(width) * columns // width][np.arange(height) * rows // height]
     blurred = gaussian_filter(image, 1.5, radius=2, mode="mirror", axes=(0, 1))
-    return np.asarray(np.float32(0.4) * blurred + np.float32(0.6) * cells[enlarged])
+    return np.asarray(np.float32(0.4) * blurred + np.float32(0.6) * mosaic)
 
 
 def compression_ringing(image: Floats, strength: float, rng: RngOrNone = None) -> Floats:
@@ -154,7 +155,7 @@ def leak(image: Floats, amount: float, blobs: Iterable[Blob]) -> Floats:
 
 def fading(image: Floats, amount: float, rng: RngOrNone = None) -> Floats:
     """Reduce saturation by ``amount`` and contrast by half of it."""
-    value = image.max(axis=2, keepdims=True)
+    value = hsv_value(image)
     faded = value + np.float32(1 - amount) * (image - value)
     return np.float32(0.5) + (faded - np.float32(0.5)) * np.float32(1 - amount / 2)
 

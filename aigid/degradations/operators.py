@@ -63,7 +63,7 @@ def apply_operators(sampled: Iterable[AppliedOperator], image: Pixels, rng: RngO
             values = to_uint8(values)
         values = OPERATORS[name](values, **step["parameters"], rng=rng)
         if name in UNIT_OPERATORS:
-            values = np.clip(values, 0, 1)
+            np.clip(values, 0, 1, out=values)
     return values if values.dtype == "uint8" else to_uint8(values)
 
 
@@ -74,7 +74,7 @@ class Uniform(NamedTuple):
     high: float
 
 
-class Whole(NamedTuple):
+class Integer(NamedTuple):
     """A whole number from low to high, both included."""
 
     low: int
@@ -94,7 +94,7 @@ class Levels(NamedTuple):
     values: tuple[float, ...]
 
 
-Range: TypeAlias = Uniform | Whole | Linear | Levels | int | float | str
+Range: TypeAlias = Uniform | Integer | Linear | Levels | int | float | str
 Ranges: TypeAlias = dict[str, Range]  # by parameter
 
 
@@ -120,15 +120,15 @@ class Chain(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """1 to ``most`` groups without replacement, one operator of each, every one at a level of its own."""
+    """1 to ``max_operators`` groups without replacement, one operator of each, every one at a level of its own."""
 
     groups: dict[str, dict[str, Ranges]]
     weights: tuple[float, ...]  # of level 1, 2, ...; their ratios count
-    most: int = 3
+    max_operators: int = 3
 
     def sample(self, rng: np.random.Generator) -> list[AppliedOperator]:
         groups = [list(group) for group in self.groups.values()]
-        number = rng.integers(1, min(self.most, len(groups)), endpoint=True)
+        number = rng.integers(1, min(self.max_operators, len(groups)), endpoint=True)
         chances = np.array(self.weights) / sum(self.weights)
         sampled: list[AppliedOperator] = []
         for index in rng.permutation(len(groups))[:number]:
@@ -192,7 +192,7 @@ def _value(range_: Range, rng: np.random.Generator, level: int, num_levels: int)
     match range_:
         case Uniform(low, high):
             return float(rng.uniform(low, high))
-        case Whole(low, high):
+        case Integer(low, high):
             return int(rng.integers(low, high, endpoint=True))
         case Levels(values):
             return values[level - 1]

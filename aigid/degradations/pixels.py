@@ -25,17 +25,22 @@ XYZ_TO_RGB = np.array(
 WHITE = np.array((0.95047, 1, 1.08883))
 TO_LAB = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)
 FROM_LAB = (XYZ_TO_RGB * WHITE).astype(np.float32)
+ROWS = 32  # computed at once where much is: what they need fits into the processor's cache
 FEW = 24  # weights of a kernel, up to which a sum of shifted images is faster than a Fourier transform
 
 
 def to_float(image: Pixels) -> Floats:
     """Return (H, W, 3) float32 in [0, 1]."""
-    return np.asarray(image.astype(np.float32) / np.float32(255))
+    values = image.astype(np.float32)
+    values /= 255
+    return values
 
 
 def to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Return uint8 of unit values, clipped to [0, 1] and rounded to the nearest of 256 levels."""
-    return np.asarray(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8))
+    levels = np.clip(values, 0, 1)
+    levels *= 255
+    return np.asarray(np.rint(levels, out=levels).astype(np.uint8))
 
 
 def truncate(levels: NDArray[Any]) -> Pixels:
@@ -49,6 +54,11 @@ def luma(values: NDArray[Any]) -> Floats:
     return np.asarray(values[..., 0] * red + values[..., 1] * green + values[..., 2] * blue)
 
 
+def hsv_value(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the greatest of red, green and blue, (H, W, 1)."""
+    return np.maximum(np.maximum(image[..., :1], image[..., 1:2]), image[..., 2:])
+
+
 def from_pil(image: Image.Image) -> Pixels:
     """Return the RGB bytes of a Pillow image."""
     return np.asarray(image.convert("RGB"))
@@ -59,6 +69,11 @@ def lab_lightness(image: Floats, curve: Callable[[Floats], Floats]) -> Floats:
 
     L is 116 f(Y) - 16 and a, b are differences of f(X), f(Y), f(Z): a change of L moves all three f alike.
     """
+    parts = [image[start : start + ROWS] for start in range(0, len(image), ROWS)]
+    return np.concatenate([_lab_lightness(part, curve) for part in parts])
+
+
+def _lab_lightness(image: Floats, curve: Callable[[Floats], Floats]) -> Floats:
     linear = np.where(image <= 0.04045, image / 12.92, ((image + np.float32(0.055)) / 1.055) ** np.float32(2.4))
     xyz = _mix(TO_LAB, linear)
     roots = np.where(xyz > 0.008856, np.cbrt(xyz), np.float32(7.787) * xyz + np.float32(4 / 29))

@@ -12,6 +12,7 @@ from aigid.degradations.basic import Form
 from aigid.degradations.operators import (
     AppliedOperator,
     Chain,
+    Integer,
     Levels,
     Linear,
     Mixture,
@@ -19,7 +20,6 @@ from aigid.degradations.operators import (
     Ranges,
     Sample,
     Uniform,
-    Whole,
     apply_operators,
     fixed,
 )
@@ -88,16 +88,16 @@ _FEATDISTILL: dict[str, Ranges] = {
 FEATDISTILL_EXTRA = Sample(groups={name: {name: ranges} for name, ranges in _FEATDISTILL.items()}, weights=(1,) * 15)
 
 # UniversalFakeDetect's training augmentation.
-UFD = Chain(((0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})), (0.5, ("jpeg", {"quality": Whole(30, 100)}))))
+UFD = Chain(((0.5, ("gaussian_blur", {"sigma": Uniform(0, 3)})), (0.5, ("jpeg", {"quality": Integer(30, 100)}))))
 
 # Dual Data Alignment's augmentation of whole images; alignment of a pair belongs to aligned training.
 _COLOR_JITTER = dict.fromkeys(("brightness", "contrast", "saturation"), Uniform(0.6, 1.4)) | {
     "hue": Uniform(-0.175, 0.175),
-    "order": Whole(0, 23),
+    "order": Integer(0, 23),
 }
 DDA_TRAIN = Chain(
     (
-        (0.15, ("jpeg", {"quality": Whole(55, 100)})),
+        (0.15, ("jpeg", {"quality": Integer(55, 100)})),
         (0.5, ("hflip", {})),
         (0.5, ("vflip", {})),
         (0.1, ("gaussian_noise", {"deviation": 55})),

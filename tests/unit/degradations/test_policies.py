@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 from scipy.stats import binomtest, chisquare, kstest
 
 from aigid.core.errors import InputError
@@ -215,6 +216,31 @@ def test_numbers_that_follow_from_a_level(monkeypatch):
             operators.OPERATORS[name](ramp, **step["parameters"], rng=np.random.default_rng(0))
     assert [calls["add_drop"].count(level) for level in range(1, 16)] == list(range(3, 18))
     assert [calls["roll"].count(level) for level in range(1, 16)] == [1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5]
+
+
+@pytest.mark.parametrize("name", operators.UNIT_OPERATORS)
+def test_operators_of_unit_values_stay_float32_and_keep_their_input(name):
+    policy = next(p for p in ("ntire_train", "featdistill_extra") if name in policies.get_policy(p).operators())
+    parameters = policies.at_level(policy, name, 4, np.random.default_rng(0))["parameters"]
+    image = np.random.default_rng(1).random((50, 61, 3), dtype=np.float32)
+    before = image.copy()
+    out = operators.OPERATORS[name](image, **parameters, rng=np.random.default_rng(2))
+    assert (out.dtype, out.shape) == (np.float32, image.shape)
+    assert np.array_equal(image, before)
+
+
+def test_a_chain_of_unit_values_rounds_once_and_one_of_bytes_each_time():
+    image = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    darker, contrast = {"amount": 0.1}, {"amount": 0.3}
+    steps = [{"operator": "darken", "parameters": darker}, {"operator": "lincontrchange", "parameters": contrast}]
+    x = image / 255
+    x = x - 0.2 * x * (1 - x)
+    expected = np.clip(CubicSpline([0, 0.3, 0.5, 0.7, 1], [0, 0.175, 0.5, 0.825, 1])(x), 0, 1) * 255
+    assert np.abs(operators.apply_operators(steps, image) - expected).max() <= 0.501
+    steps.insert(1, {"operator": "brightness", "parameters": {"factor": 0.5}})
+    rounded = np.rint(0.5 * np.rint(255 * x)) / 255
+    expected = np.clip(CubicSpline([0, 0.3, 0.5, 0.7, 1], [0, 0.175, 0.5, 0.825, 1])(rounded), 0, 1) * 255
+    assert np.abs(operators.apply_operators(steps, image) - expected).max() <= 1.51  # where half a level is rounded
 
 
 def test_marginals_of_the_policies(basic):
