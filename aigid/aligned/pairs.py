@@ -24,7 +24,7 @@ from aigid.core import manifest, ray
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.paths import AnyPath
-from aigid.degradations.filters import match_local_energy
+from aigid.degradations.filters import match_laplacian, match_local_energy
 from aigid.features import checkpoints
 from aigid.images import has_color
 from aigid.images.decode import decode
@@ -35,7 +35,6 @@ RECORD, SETTINGS, MANIFEST = "aligned.jsonl", "align.json", "manifest.csv"
 RECORDED_VERSIONS = ("diffusers", "numpy", "pillow", "spandrel", "torch")
 PSNR_RANGE = (15.0, 50.0)  # dB: where the median pair of a working generator lies; published ones reach 20 to 35
 LAPLACIAN_RANGE = (0.7, 1.3)  # of `laplacian_share`, where fakes have traces, not blur
-MATCH_ROUNDS = 4  # after which even a super-resolution network's fakes are in it
 PSNR_IDENTICAL = 100.0  # dB, of two equal images
 JPEG, PNG = (".jpg", ".jpeg"), (".png",)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")  # that Pillow writes
@@ -179,7 +178,7 @@ def _write(
     if fake is None:
         raise InputError(f"{row['path']}: changed while it was aligned")
     if settings.match_energy:
-        fake = match_local_energy(fake, image.pixels, MATCH_ROUNDS, of_luma=True)
+        fake = match_laplacian(match_local_energy(fake, image.pixels), image.pixels)
     encoding = container_like(image.header, image.pixels, settings.container)
     content = {"real": encoding.encode(image.pixels), "fake": encoding.encode(fake)}
     paths = {kind: f"{row['split']}/{kind}/{encoding.name(row['path'])}" for kind in content}

@@ -5,11 +5,12 @@ from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageFilter
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 
 from aigid.degradations.extra import line
 from aigid.degradations.pixels import Floats, Pixels, RngOrNone, convolve, from_pil, luma, to_float, to_uint8, truncate
 
+MAX_GAIN = 4  # of details
 DEFAULT_QUALITY = 96  # by which DDA compresses the fake of a real image that was no JPEG
 
 
@@ -78,22 +79,36 @@ def _mix(first: Pixels, second: Pixels, share: float) -> np.ndarray:
     return np.float32(share) * first + np.float32(1 - share) * second
 
 
-def match_local_energy(fake: Pixels, real: Pixels, rounds: int = 2, of_luma: bool = False) -> Pixels:
+def match_local_energy(fake: Pixels, real: Pixels) -> Pixels:
     """Give the fake's details the energy that the real image's have at the same position.
 
-    Two bands of differences of Gaussians, each scaled by the ratio of the local energies (a window of 3 px), ``rounds``
-    times, as the bands overlap; each channel's by its own, or all by the luma's: a fake's channels agree less. What a
-    generator of a few hundred steps loses of details would tell its fakes by their mean energy alone; those of
-    published generators keep it (DDA calls their remaining deficit the frequency bias).
+    Two bands of differences of Gaussians, each scaled by the ratio of the local energies (a window of 3 px), twice, as
+    the bands overlap. What a generator of a few hundred steps loses of details would tell its fakes by their mean
+    energy alone; those of published generators keep it (DDA calls their remaining deficit the frequency bias).
     """
-    energies = [_local_energy(band, of_luma) for band in _split_bands(to_float(real))[0]]
-    image = to_float(fake)
-    for _ in range(rounds):
+    energies, image = [_local_energy(band) for band in _split_bands(to_float(real))[0]], to_float(fake)
+    for _ in range(2):
         bands, result = _split_bands(image)
         for band, energy in zip(bands, energies, strict=True):
-            result = result + band * np.sqrt(energy / _local_energy(band, of_luma))
+            result = result + band * np.sqrt(energy / _local_energy(band))
         image = result
     return to_uint8(image)
+
+
+def match_laplacian(fake: Pixels, real: Pixels) -> Pixels:
+    """Scale the fake's finest band by one factor, at most ``MAX_GAIN``, so that its Laplacian energy is the real's.
+
+    It is that of the luma, where details of a fake, whose channels agree less, cancel though each channel's match.
+    """
+    image = to_float(fake)
+    fine = image - gaussian_filter(image, 0.6, axes=(0, 1))
+    coarse_edges, fine_edges, real_edges = (laplace(luma(part)) for part in (image - fine, fine, to_float(real)))
+    squared = np.square(fine_edges).mean()
+    if not squared:
+        return fake
+    mixed, excess = (coarse_edges * fine_edges).mean(), (np.square(coarse_edges) - np.square(real_edges)).mean()
+    factor = (np.sqrt(max(mixed**2 - squared * excess, 0)) - mixed) / squared
+    return to_uint8(image + (np.float32(np.clip(factor, 0, MAX_GAIN)) - 1) * fine)
 
 
 def _split_bands(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -101,6 +116,5 @@ def _split_bands(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     return [fine - coarse for fine, coarse in pairwise(levels)], levels[-1]
 
 
-def _local_energy(band: np.ndarray, of_luma: bool) -> np.ndarray:
-    values = luma(band)[..., None] if of_luma else band
-    return np.asarray(gaussian_filter(np.square(values), 3, axes=(0, 1)) + 1e-6)
+def _local_energy(band: np.ndarray) -> np.ndarray:
+    return np.asarray(gaussian_filter(np.square(band), 3, axes=(0, 1)) + 1e-6)

@@ -9,7 +9,15 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import convolve, median_filter
 
 from aigid.degradations import filters
-from aigid.degradations.filters import dct_mix, gaussian_blur, jpeg, match_jpeg_quality, match_local_energy, pixel_mix
+from aigid.degradations.filters import (
+    dct_mix,
+    gaussian_blur,
+    jpeg,
+    match_jpeg_quality,
+    match_laplacian,
+    match_local_energy,
+    pixel_mix,
+)
 from aigid.images import has_color
 from aigid.images.properties import laplacian_energy
 from tests.helpers.images import crops
@@ -167,21 +175,24 @@ def test_matched_details_have_the_energy_of_the_real_image_in_each_quarter():
     np.testing.assert_allclose(energy(matched), energy(real), rtol=0.15)
     assert np.abs(match_local_energy(real, real).astype(int) - real).max() <= 1
     gray = np.repeat(real[..., :1], 3, axis=2)
-    for of_luma in (False, True):
-        assert not has_color(match_local_energy(gaussian_blur(gray, 1), gray, of_luma=of_luma))
+    for match in (match_local_energy, match_laplacian):
+        assert not has_color(match(gaussian_blur(gray, 1), gray))
 
 
-def test_by_the_luma_details_match_that_differ_between_channels():
+@pytest.mark.parametrize("deviation", [7, 14, 20])
+def test_the_laplacian_of_the_luma_matches_whatever_the_channels_do(deviation):
     """Independent details of three channels have less energy in their luma than the real image's, which agree."""
     rng, base = np.random.default_rng(0), 128 + 40 * np.sin(np.arange(96) / 9)[:, None, None]
     real = to_levels(base + 14 * rng.standard_normal((96, 96, 1)) * np.ones(3))
-    fake = to_levels(base + 7 * rng.standard_normal((96, 96, 3)))
+    fake = match_local_energy(to_levels(base + deviation * rng.standard_normal((96, 96, 3))), real)
 
     def energy(image):
         return laplacian_energy(np.asarray(Image.fromarray(image).convert("L")))
 
-    assert energy(match_local_energy(fake, real)) < 0.55 * energy(real)
-    assert energy(match_local_energy(fake, real, 4, of_luma=True)) == pytest.approx(energy(real), rel=0.1)
+    assert energy(fake) < 0.55 * energy(real)
+    assert energy(match_laplacian(fake, real)) == pytest.approx(energy(real), rel=0.05)
+    flat = np.full_like(real, 9)
+    assert (match_laplacian(flat, real) == flat).all()
 
 
 def to_levels(values):
