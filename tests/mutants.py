@@ -30,6 +30,10 @@ SEF_RATES = f"{SEF_LOSS}::test_the_rates_of_an_update_are_those_of_the_released_
 BASIC, BASIC_TEST = "aigid/degradations/basic.py", "tests/unit/degradations/test_basic.py"
 DDA, DDA_MEANS = "aigid/evaluation/dda.py", "tests/unit/evaluation/test_protocols.py"
 
+LOOP, PASSES, CUTS = "aigid/training/loop.py", "aigid/training/passes.py", "tests/unit/training/test_passes.py"
+CHECKPOINTS = "tests/unit/training/test_checkpoints.py"
+OVERFLOW = "tests/unit/training/test_precision.py::test_a_step_that_overflows_is_done_again_and_moves_nothing_before"
+
 
 class Mutant(NamedTuple):
     """``old``, which occurs once in ``file``, becomes ``new``; then ``test``, which guards ``removed``, must fail."""
@@ -455,6 +459,125 @@ MUTANTS = [
         "match_local_energy(fake, image.pixels)",
         "tests/unit/aligned/test_pairs.py::test_a_fakes_details_get_the_energy_of_its_photographs",
         "SEF: fakes have the Laplacian energy of the photograph",
+    ),
+    Mutant(
+        LOOP,
+        "for value, before in zip(task.net.buffers()",
+        "task.schedule.step()\n            for value, before in zip(task.net.buffers()",
+        OVERFLOW,
+        "training: the schedule waits for a step that overflows",
+    ),
+    Mutant(
+        LOOP,
+        "for value, before in zip(task.net.buffers()",
+        "task.after_step(step_info)\n            for value, before in zip(task.net.buffers()",
+        OVERFLOW,
+        "training: moving averages wait for a step that overflows",
+    ),
+    Mutant(
+        LOOP,
+        "value.copy_(before)",
+        "pass",
+        OVERFLOW,
+        "training: batch statistics forget a step that overflows",
+    ),
+    Mutant(
+        "aigid/training/precision.py",
+        "if not self.scaler.is_enabled() or",
+        "if True or",
+        OVERFLOW,
+        "training: a step that overflows is done again at half the scale",
+    ),
+    Mutant(
+        "aigid/training/precision.py",
+        'torch.backends.cudnn.allow_tf32 = self.name == "tf32"',
+        "torch.backends.cudnn.allow_tf32 = True",
+        "tests/unit/training/test_precision.py::test_tf32_is_a_choice_of_the_settings",
+        "training: TF32 only where it was chosen",
+    ),
+    Mutant(
+        "aigid/core/cache.py",
+        "json.dumps(metadata).encode()",
+        'json.dumps([metadata, __import__("os").environ.get("WORLD_SIZE")]).encode()',
+        f"{CHECKPOINTS}::test_processes_and_machines_are_not_in_the_name",
+        "training: the number of processes is in no checkpoint's name",
+    ),
+    Mutant(
+        "aigid/training/checkpoints.py",
+        '.to("cpu", copy=True)',
+        '.to("cpu")',
+        f"{CHECKPOINTS}::test_a_snapshot_shares_nothing",
+        "training: a checkpoint does not share the weights' memory",
+    ),
+    Mutant(
+        "aigid/training/checkpoints.py",
+        "max(MIN_SECONDS, self._cost / MAX_SHARE)",
+        "MIN_SECONDS",
+        f"{CHECKPOINTS}::test_they_cost_at_most_a_fiftieth_of_the_time",
+        "training: checkpoints cost at most 2 % of the time",
+    ),
+    Mutant(
+        "aigid/core/console.py",
+        "elif time.monotonic() - first > SAME_SIGNAL_SECONDS:",
+        "else:",
+        f"{CHECKPOINTS}::test_a_signal_is_answered_by_a_checkpoint_of_the_step",
+        "training: a signal that comes twice at once is one",
+    ),
+    Mutant(
+        PASSES,
+        "_scaled(self.task.loss(step_info, part), num_items(part) / num)",
+        "_scaled(self.task.loss(step_info, part), self.size / num)",
+        f"{CUTS}::test_any_number_of_processes_and_any_pass",
+        "training: a pass counts by its items",
+    ),
+    Mutant(
+        PASSES,
+        "distributed.gather_rows(output, sizes) if self.parted else output",
+        "output",
+        f"{CUTS}::test_any_number_of_processes_and_any_pass",
+        "training: a group's outputs are gathered from all processes",
+    ),
+    Mutant(
+        PASSES,
+        "        seed()\n        for part, items in self._cut(batch):",
+        "        for part, items in self._cut(batch):",
+        f"{CUTS}::test_drop_out_is_the_same_in_a_pass_that_is_done_again",
+        "training: a pass that is done again has the same random layers",
+    ),
+    Mutant(
+        "aigid/training/loading.py",
+        "distributed.world_size())[distributed.rank()]",
+        "distributed.world_size())[0]",
+        f"{CUTS}::test_any_number_of_processes_and_any_pass",
+        "training: processes share validation",
+    ),
+    Mutant(
+        "aigid/training/loading.py",
+        "        signal.signal(number, signal.SIG_IGN)",
+        "        pass",
+        "tests/unit/training/test_loading.py::test_signals_are_the_parents",
+        "training: Ctrl-C leaves the processes that read",
+    ),
+    Mutant(
+        "aigid/training/loading.py",
+        "num_workers=workers, generator",
+        "num_workers=min(workers, 1), generator",
+        "tests/unit/detectors/sef/test_detector.py::test_all_processes_read_at_once",
+        "SEF: all processes read at once",
+    ),
+    Mutant(
+        "aigid/detectors/sef/training.py",
+        "settings.epochs, settings.contrastive_batch_size, images",
+        "settings.epochs, settings.batch_size, images",
+        "tests/unit/detectors/sef/test_detector.py::test_a_step_is_ddas",
+        "SEF: the contrastive loss sees two pairs of a step of eight",
+    ),
+    Mutant(
+        "aigid/detectors/cnn/training.py",
+        "settings.batch_size) if norms else 1",
+        "settings.batch_size) if False else 1",
+        f"{CNN}::test_a_network_without_batch_norms_is_cut_as_the_machine_says",
+        "NYCU: the machine does not choose what batch norms see at once",
     ),
 ]
 

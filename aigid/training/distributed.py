@@ -1,6 +1,7 @@
 """Data-parallel training in processes that ``torchrun`` starts; in a single process everything here does nothing."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -15,6 +16,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 
 T = TypeVar("T")
+LOST_CONNECTION = re.compile("Connection (closed|reset) by peer|remote (worker|process)")
 TIMEOUT = timedelta(hours=2)  # to wait for the other processes
 
 
@@ -37,6 +39,10 @@ def process_group() -> Iterator[torch.device]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield device
+    except RuntimeError as error:
+        if not LOST_CONNECTION.search(str(error)):
+            raise
+        raise SystemExit(f"process {rank()} of {world_size()}: another one has ended") from None  # and says why
     finally:
         distributed.destroy_process_group()
 

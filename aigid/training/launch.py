@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from signal import SIGINT, SIGTERM
 from uuid import uuid4
 
 from aigid.core.console import print_status
@@ -36,10 +37,11 @@ def launch(parallel: bool = True) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", stage, *sys.argv[1:])
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            print_status(f"{stage}: process {rank} of {num} was ended by signal {-failure.exitcode}")
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        for rank, code in codes.items():
+            if code < 0 and -code not in (SIGINT, SIGTERM):  # by which the others are ended
+                print_status(f"{stage}: process {rank} of {num} was ended by signal {-code}")
+        sys.exit(2 if 2 in codes.values() else 1)
     except SignalException:
         sys.exit(1)
     sys.exit(0)

@@ -193,6 +193,12 @@ def alone(double, domains, tmp_path):
     return fit
 
 
+def test_a_step_is_ddas():
+    """118,287 pairs: 14,785 steps of eight pairs of six images, of which the contrastive loss compares two pairs."""
+    plan = training.plan(ExpertSettings(), 118_287, 0)
+    assert (plan.num_steps, plan.batch_size, plan.group_size, plan.images_per_item) == (14_785, 8, 2, 6)
+
+
 @pytest.mark.parametrize("compared", [2, 4], ids="of {} pairs".format)
 @pytest.mark.parametrize(("num", "images"), [(1, 2), (2, None), (2, 2), (3, 4)])
 def test_processes_and_passes_train_as_one(num, images, compared, alone, domains, tmp_path, monkeypatch):
