@@ -592,6 +592,13 @@ MUTANTS = [
         "SEF: qualities of former JPEGs come from a map",
     ),
     Mutant(
+        "aigid/aligned/pairs.py",
+        "match_laplacian(match_local_energy(fake, image.pixels), image.pixels)",
+        "match_local_energy(fake, image.pixels)",
+        "tests/unit/aligned/test_pairs.py::test_a_fakes_details_get_the_energy_of_its_photographs",
+        "SEF: fakes have the Laplacian energy of the photograph",
+    ),
+    Mutant(
         LOOP,
         "for value, before in zip(task.net.buffers()",
         "task.schedule.step()\n            for value, before in zip(task.net.buffers()",
@@ -709,13 +716,6 @@ MUTANTS = [
         "settings.batch_size) if False else 1",
         f"{CNN}::test_a_network_without_batch_norms_is_cut_as_the_machine_says",
         "NYCU: the machine does not choose what batch norms see at once",
-    ),
-    Mutant(
-        "aigid/aligned/pairs.py",
-        "match_laplacian(match_local_energy(fake, image.pixels), image.pixels)",
-        "match_local_energy(fake, image.pixels)",
-        "tests/unit/aligned/test_pairs.py::test_a_fakes_details_get_the_energy_of_its_photographs",
-        "SEF: fakes have the Laplacian energy of the photograph",
     ),
 ]
 
