@@ -1,6 +1,9 @@
 """What the cache says it holds, what its check finds, and what an extraction would add: bytes and hours by hand."""
 
 import json
+import os
+import time
+from importlib.metadata import version
 
 import h5py
 import numpy as np
@@ -182,3 +185,38 @@ def test_what_a_person_reads(images):
     assert "30 images to read, at 10.0 a second and machine (as given)" in done.stderr
     refused = CliRunner().invoke(main, [*command[:-1], "0"])
     assert refused.exit_code == 2
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch):
+    """Three checkpoints: one that a run may continue, one of weeks ago, one of another version of torch."""
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    names = {name: core_cache.checkpoint_path(f"sef {name}", [name]) for name in ("fresh", "old", "other")}
+    names["other"] = names["other"].with_name(names["other"].name.replace(version("torch"), "0.4.1"))
+    for path in names.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+    weeks_ago = time.time() - 20 * 86400
+    os.utime(names["old"], (weeks_ago, weeks_ago))
+    return names
+
+
+def test_info_tells_orphans_from_what_a_run_may_continue(unfinished):
+    rows = {row["run"]: row for row in json.loads(run("info", "--json").stdout)["checkpoints"]}
+    assert {name: row["orphan"] for name, row in rows.items()} == {
+        "sef-fresh": "",
+        "sef-old": "not written for 7 days",
+        "sef-other": "of another version of torch or of aigid",
+    }
+    assert {row["bytes"] for row in rows.values()} == {1000}
+    assert round(rows["sef-old"]["days"]) == 20
+    assert "unfinished training" not in run("prune", "--dry-run").stdout
+    assert "sef-old" in run("info").stdout
+
+
+def test_prune_removes_orphans_alone(unfinished):
+    assert run("prune", "--dry-run").stdout == "2 checkpoints to remove, 2.0 kB\n"
+    assert all(path.exists() for path in unfinished.values())
+    assert run("prune", "--days", "30").stdout == "1 checkpoints removed, 1.0 kB\n"
+    assert run("prune").stdout == "1 checkpoints removed, 1.0 kB\n"
+    assert {name for name, path in unfinished.items() if path.exists()} == {"fresh"}
