@@ -13,12 +13,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import aigid
 from aigid.features import weights
 from aigid.features.backbones import backbone_settings, open_backbone
 from aigid.features.preprocess import resize_and_crop
 from aigid.images.decode import decode
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared/data/photos_dev"
+PHOTOS = FOLDER.with_name("photos")
 MAX_HAMMING = 10  # of 64 bits
 
 
@@ -54,3 +56,23 @@ def test_auroc_of_a_probe_in_five_grouped_folds(name, least, monkeypatch):
     auroc = roc_auc_score(y, score)
     print(f"{name}: AUROC {auroc:.4f}, {groups.max() + 1} groups")
     assert auroc >= least
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photographs are not part of this repository")
+def test_the_packages_own_detector_on_generators_that_it_never_saw(monkeypatch):
+    """Test split: its AUROC as in its card, of all fakes and of those of ten generators that are in test alone."""
+    monkeypatch.delenv("AIGID_CACHE")
+    if not weights.WHEEL_FILES["clip_vit_b16_int8"].path.exists():
+        pytest.skip("no weights; aigid weights fetch clip_vit_b16_int8")
+    table = pd.read_csv(PHOTOS / "manifest.csv")
+    test = table[table["split"] == "test"].reset_index(drop=True)
+    predictions = aigid.load().predict([PHOTOS / path for path in test["path"]])
+    score = np.array([prediction.score for prediction in predictions])
+    unseen = (test["label"] == 0) | ~test["generator"].isin(table["generator"][table["split"] != "test"])
+    assert roc_auc_score(test["label"], score) >= 0.98
+    assert roc_auc_score(test["label"][unseen], score[unseen]) >= 0.985
+    for prediction in predictions:
+        assert prediction.verdict == "uncertain" or (prediction.verdict == "generated") == (
+            prediction.probability > 0.5
+        )

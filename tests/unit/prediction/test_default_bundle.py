@@ -1,0 +1,52 @@
+"""The bundle of the package: heads alone, small, what it says of itself."""
+
+import json
+
+import pandas as pd
+
+import aigid
+from aigid.detectors import bundle
+from aigid.metrics.decisions import EvaluationSettings
+from aigid.prediction import DEFAULT_BUNDLE, verdict
+from tests.helpers.cli import aigid as command
+
+
+def test_it_holds_heads_alone():
+    files = [path for path in DEFAULT_BUNDLE.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".csv", ".safetensors", ".md"}
+    assert sum(path.stat().st_size for path in files) <= 2_000_000
+
+
+def test_it_is_of_real_photographs_and_its_encoder_of_a_wheel():
+    model = bundle.load(DEFAULT_BUNDLE)
+    assert not model.origin.demonstration
+    assert model.origin.training["dataset"] == "photos"
+    assert sum(model.origin.training["images"]["train"].values()) == 1631
+    assert [part["pretrained"] for part in model.origin.backbones] == ["clip_vit_b16_int8"]
+    assert any("no image may be passed on" in line for line in model.origin.licences)
+
+
+def test_its_verdicts_on_validation_never_contradict_their_probabilities():
+    model = bundle.load(DEFAULT_BUNDLE)
+    assert isinstance(model.validation, pd.DataFrame)
+    rule = verdict.decision_rule_for(model, EvaluationSettings())
+    decisions = [verdict.decide(score, rule) for score in model.validation["score"]]
+    assert {decision.verdict for decision in decisions} == {"real", "generated", "uncertain"}
+    assert all(
+        decision.verdict == "uncertain" or (decision.verdict == "generated") == (decision.probability > 0.5)
+        for decision in decisions
+    )
+
+
+def test_without_weights_and_an_index_one_line_says_what_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"")
+    done = command("predict", str(path), cwd=tmp_path)
+    assert done.exit_code == 1  # it is no image: no weights are wanted
+    assert aigid.load().folder == DEFAULT_BUNDLE
+
+
+def test_its_card_is_of_this_bundle():
+    card = (DEFAULT_BUNDLE.parent / "photos.md").read_text()
+    assert json.loads((DEFAULT_BUNDLE / "model.json").read_text())["sha256"] in card
