@@ -21,6 +21,7 @@ from tests.helpers.images import noise_folder
 
 NO_MANIFEST = ("nowhere.csv", "--root", "images")
 REFUSED = {  # by command: a call that names what is not there, and what the one line names
+    "fetch": (["nosuch", "--out", "out"], "no list 'nosuch'"),
     "index": (["nowhere", "--layout", "csv", "--out", "out.csv"], "nowhere: no such folder"),
     "audit": ([*NO_MANIFEST], "nowhere.csv: no such file"),
     "degrade": ([*NO_MANIFEST, "--view", "jpeg65", "--out", "out"], "nowhere.csv: no such file"),

@@ -34,10 +34,11 @@ EXAMPLES = {  # parameters of the operators that have no levels
     "hflip": {},
     "vflip": {},
     "low_resolution": {"side": 64, "back": 224},
+    "resize": {"factor": 0.5},
     "centre_crop": {"share": 0.6},
     "square": {"side": 33},
 }
-RESIZES = {"low_resolution", "centre_crop", "square"}
+RESIZES = {"low_resolution", "resize", "centre_crop", "square"}
 IDENTITIES = {  # parameters under which an operator changes nothing
     "gausblur": {"sigma": 0.1},
     "colorsat": {"factor": 1},
@@ -59,10 +60,10 @@ IDENTITIES = {  # parameters under which an operator changes nothing
     "median_blur": {"size": 1},
     "dda_motion_blur": {"side": 1, "angle": 0},
     "gaussian_noise": {"deviation": 0},
-    "brightness": {"factor": 1},
+    **{name: {"factor": 1} for name in ("brightness", "resize")},
     "centre_crop": {"share": 1},
 }
-DEFINITIONS = "15728578b58478c41aed55f2be0a915c06ea1ef01f68ba1cec23c00224e4847d"  # part of the row cache's keys
+DEFINITIONS = "f77be45e580a686e5c7b6ea7d0f92bb0aa8ce4bbb359d73b19307a24dec35d0b"  # part of the row cache's keys
 
 
 def steps() -> list[operators.AppliedOperator]:

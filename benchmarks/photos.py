@@ -1,0 +1,77 @@
+"""The detectors on real photographs and 39 generators: all of test, what is in test alone, and images passed on.
+
+python -m benchmarks.photos --scores data/scores --manifest data/manifests/photos.csv
+
+Reads the scores files of a run of the preset `photos`. Generators and sources of ``test alone`` are in no other split.
+Thresholds are those at 5 % FPR on validation photographs. Intervals are bootstraps over groups.
+"""
+
+from pathlib import Path
+
+import click
+import pandas as pd
+from rich.table import Table
+
+from aigid.core import manifest, scores
+from aigid.metrics import classification
+from aigid.metrics.classification import rank_rows
+from aigid.metrics.intervals import auroc_intervals, group_names
+from benchmarks import record
+
+VIEWS = ("jpeg70", "blur1", "resize50", "repost")
+
+
+def test_alone(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Which rows are fakes, and which photographs, of a generator or source that no other split has."""
+    known, fake = table[table["split"] != "test"], table["label"] == 1
+    return fake & ~table["generator"].isin(known["generator"]), ~fake & ~table["source"].isin(known["source"])
+
+
+def cell(rows: pd.DataFrame) -> str:
+    """AUROC with its interval over groups."""
+    labels, values = rows["label"].to_numpy(), rows["score"].to_numpy()
+    value, low, high = auroc_intervals(labels, values, group_names(rows), 0)[""]
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def row(path: Path, images: pd.DataFrame) -> list[str]:
+    """The cells of a detector."""
+    table = scores.read(path)
+    fakes, photographs = test_alone(images)
+    new_fakes, new_photographs = set(images["path"][fakes]), set(images["path"][photographs])
+    test = {view: rows[rows["split"] == "test"] for view, rows in table.groupby("view")}
+    clean, val = test["clean"], table[(table["split"] == "val") & (table["view"] == "clean")]
+    threshold = classification.threshold_at_fpr(rank_rows(val), 0.05)
+    ranking = rank_rows(clean)
+    strangers = clean[clean["path"].isin(new_fakes | new_photographs)]
+    return [
+        path.parent.name,
+        cell(val),
+        cell(clean),
+        cell(clean[(clean["label"] == 0) | clean["path"].isin(new_fakes)]),
+        cell(strangers),
+        f"{classification.tpr_at_fpr(ranking, 0.05):.3f}",
+        f"{1 - classification.real_accuracy(ranking, threshold):.3f}",
+        f"{classification.fake_accuracy(ranking, threshold):.3f}",
+        *(cell(test[view]) if view in test else "" for view in VIEWS),
+    ]
+
+
+@click.command(help=__doc__)
+@click.option("--scores", "folder", type=Path, required=True, help="Folder of <detector>/photos.csv.")
+@click.option("--manifest", "manifest_path", type=Path, required=True)
+@record.out_option
+def main(folder: Path, manifest_path: Path, out: Path) -> None:
+    images = manifest.read(manifest_path)
+    table = Table(
+        *("detector", "validation", "test", "generators of test alone", "generators and sources of test alone"),
+        *("TPR at 5 % FPR", "FPR at val's threshold", "TPR at val's threshold", *VIEWS),
+        title=f"{len(images)} images; AUROC with 95 % intervals over groups",
+    )
+    for path in sorted(folder.glob("*/photos.csv")):
+        table.add_row(*row(path, images))
+    record.publish(table, "photos", out, width=240)
+
+
+if __name__ == "__main__":
+    main()
