@@ -108,9 +108,13 @@ def read_quality_map(path: AnyPath) -> dict[str, int]:
     """Return JPEG qualities by the names of images, as DDA's ``MSCOCO_train2017.json`` holds them; InputError."""
     try:
         values = json.loads(path.read_bytes())
-        return {name: int(value) for name, value in values.items()}
+        qualities = {name: int(value) for name, value in values.items()}
     except (OSError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no map of names to qualities: {error}") from None
+    for name, quality in qualities.items():
+        if not 1 <= quality <= 100:
+            raise InputError(f"{path}: {name}: quality {quality}, want 1 to 100")
+    return qualities
 
 
 def make_aligned_pairs(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from aigid.core.errors import os_errors
-from aigid.core.files import atomic_write, cache_folder, remove_stale_temporaries, write_json
+from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale_temporaries, write_json
 
 METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"
@@ -64,15 +64,20 @@ def checkpoint_path(run: str, metadata: object) -> Path:
 def checkpoints(days: float = ORPHAN_DAYS) -> list[dict[str, Any]]:
     """Return run, bytes, age in days of each checkpoint, and why it is an ``orphan``: "" where a run may continue it.
 
-    A run removes its checkpoint when its result is saved.
+    A run removes its checkpoint when its result is saved. What a killed write has left counts as one after a day.
     """
     rows, current = [], f"_{CHECKPOINT_FORMAT}_{version('torch')}_"
-    for path in sorted((cache_folder() / CHECKPOINTS).glob("[!.]*.pt")):
-        status = path.stat()
+    for path in sorted((cache_folder() / CHECKPOINTS).glob("*.pt")):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # a write has ended
+            continue
         age = (time() - status.st_mtime) / 86400
         old = f"not written for {days:g} days" if age >= days else ""
         reason = old if current in path.name else "of another version of torch or of aigid"
-        row = {"path": str(path), "run": path.stem.split("_")[0], "bytes": status.st_size, "days": age}
+        if path.name.startswith("."):
+            reason = "left by a write that was killed" if age * 86400 > STALE_SECONDS else ""
+        row = {"path": str(path), "run": path.stem.lstrip(".").split("_")[0], "bytes": status.st_size, "days": age}
         rows.append(row | {"orphan": reason})
     return rows
 

@@ -162,7 +162,7 @@ def engine_from_env() -> str:
 
 def _positive_int(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise InputError(f"{variable}={text!r}: want a whole number of at least 1")
     return int(text)
 

@@ -4,30 +4,32 @@ import fcntl
 import hashlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from aigid.core import manifest
+from aigid.core import manifest, tables
+from aigid.core.console import defer_interrupts
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, map_ahead, sha256
 from aigid.data.lists import FetchList, Recipe
 from aigid.images import ImageError
 
-PARTS = ".fetch"  # below the dataset: downloads that are not finished, by the sha256 of their address
+PARTS = ".fetch"  # below the dataset: downloads that are not finished, by the sha256 of their address and path
 TIMEOUT = 30.0  # s, to connect and between two blocks
 ATTEMPTS = 6
 MAX_WAIT = 60.0  # s between two attempts, whatever the server asks for
 MAX_BYTES = 2**28  # of a download
 BLOCK = 2**16  # bytes that are written at once, at most
-DEAD = 10  # images in a row that no server answered for: the network is gone
+DEAD = 10  # images in a row that a server did not answer for: it is gone
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
+STOPPED = "stopped"
 MISSING = "extra_missing"  # column of the manifest: why an image is not there
 
 
@@ -41,29 +43,32 @@ class NoAnswerError(UnavailableError):
 
 @dataclass
 class Downloader:
-    """Downloads of one dataset into ``folder``; several threads may call it."""
+    """Downloads of one dataset into ``folder``; several threads may call it. ``signals`` gets what asks them to end."""
 
     folder: Path
     recipe: Recipe | None
+    signals: list[int]
     _local: threading.local = field(default_factory=threading.local)
-    _unanswered: int = 0  # images in a row
+    _unanswered: Counter[str] = field(default_factory=Counter)  # images in a row, by server
 
     def fetch(self, path: str, url: str, digest: str) -> str:
         """Put the image of that sha256 at ``path``; return "" or why it cannot be had."""
-        target = self.folder / path
+        target, server = self.folder / path, url.split("/")[2]
+        if self.signals:
+            return STOPPED
         if target.is_file() and sha256(target) == digest:
             return ""
-        if self._unanswered >= DEAD:
-            return f"not tried: {urlsplit(url).netloc} does not answer"
-        part = self.folder / PARTS / hashlib.sha256(url.encode()).hexdigest()
+        if self._unanswered[server] >= DEAD:
+            return f"not tried: {server} does not answer"
+        part = self.folder / PARTS / hashlib.sha256(f"{url}\n{path}".encode(errors="surrogateescape")).hexdigest()
         try:
             content = self._checked(url, part, digest)
         except NoAnswerError as error:
-            self._unanswered += 1
+            self._unanswered[server] += 1
             return str(error)
         except UnavailableError as error:
             return str(error)
-        self._unanswered = 0
+        self._unanswered[server] = 0
         with atomic_write(target) as file:
             file.write_bytes(content)
         part.unlink(missing_ok=True)
@@ -91,13 +96,13 @@ class Downloader:
         """Write all of a file to ``part``, which may hold its first bytes; return whether it came in several pieces."""
         reason, wait = "", 0.0
         for attempt in range(ATTEMPTS):
-            time.sleep(wait)
+            self._sleep(wait)
             wait = min(2.0**attempt / 2, MAX_WAIT)
             start = part.stat().st_size if part.is_file() else 0
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
             try:
                 with self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-                    if response.status_code == 416:  # nothing is left, or the file is another one
+                    if response.status_code == 416 and start:  # nothing is left, or the file is another one
                         return True
                     if response.status_code in RETRIED:
                         reason, wait = f"{url}: HTTP {response.status_code}", _retry_after(response, wait)
@@ -108,6 +113,13 @@ class Downloader:
             except (requests.RequestException, HTTPError) as error:
                 reason = f"{url}: {' '.join(str(error).split())[:200]}"
         raise NoAnswerError(f"{reason} ({ATTEMPTS} attempts)")
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.signals and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.1))
+        if self.signals:
+            raise UnavailableError(STOPPED)
 
     @property
     def _session(self) -> requests.Session:
@@ -121,7 +133,7 @@ class Downloader:
 
 def _retry_after(response: requests.Response, default: float) -> float:
     seconds = response.headers.get("Retry-After", "")
-    return min(float(seconds), MAX_WAIT) if seconds.isdigit() else default
+    return min(float(seconds), MAX_WAIT) if seconds.isdecimal() else default
 
 
 def _write(response: requests.Response, part: Path, start: int) -> bool:
@@ -132,6 +144,7 @@ def _write(response: requests.Response, part: Path, start: int) -> bool:
     with part.open("ab" if appended else "wb", buffering=0) as file:
         while block := response.raw.read1(BLOCK):
             if (size := size + len(block)) > MAX_BYTES:
+                part.unlink()
                 raise UnavailableError(f"{response.url}: over {MAX_BYTES} bytes")
             file.write(block)
     return appended
@@ -144,15 +157,23 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
     row, with the reason in ``extra_missing``. ``jobs`` images are downloaded at a time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        downloader = Downloader(folder, dataset.settings.recipe)
+    _refuse_other_manifest(folder / "manifest.csv")
+    with _locked(folder), defer_interrupts() as signals:
+        downloader = Downloader(folder, dataset.settings.recipe, signals)
         items = list(zip(dataset.table["path"], dataset.urls, dataset.table["sha256"], strict=True))
         done = map_ahead(lambda item: downloader.fetch(*item), items, jobs, 4 * jobs)
         reasons = list(tqdm(done, dataset.name, len(items), unit="image", disable=None))
+        if signals:
+            raise KeyboardInterrupt(f"{folder}: stopped; the same command goes on from here")
         manifest.write(dataset.table.assign(**{MISSING: reasons}), folder / "manifest.csv")
         with suppress(OSError):
             (folder / PARTS).rmdir()
     return [(path, reason) for path, reason in zip(dataset.table["path"], reasons, strict=True) if reason]
+
+
+def _refuse_other_manifest(path: Path) -> None:
+    if path.is_file() and MISSING not in tables.read(path, ()):
+        raise InputError(f"{path}: not written by `aigid fetch`, which would replace it")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Checkpoints of a run: copied to the CPU at once, written by a thread, so rarely that they cost next to nothing."""
 
 import copy
-import pickle
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aigid.core.cache import cache_errors
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
 
@@ -33,8 +34,10 @@ def load(path: Path) -> dict[str, Any]:
     """Return a checkpoint, its tensors on the CPU; InputError where the file is none."""
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except OSError:
+        raise
+    except Exception as error:  # of bytes that are none it raises anything, some of it without a word
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: no whole checkpoint ({reason}); without it, training starts again") from None
     return state
 
@@ -50,6 +53,13 @@ class CheckpointWriter:
         self.path, self._clock, self._begun, self._cost = path, clock, clock(), 0.0
         self._pool, self._writing = ThreadPoolExecutor(1), Future[float]()
         self._writing.set_result(0.0)
+
+    def require_writable(self) -> None:
+        """Raise InputError, before anything is computed, where no checkpoint could be written."""
+        with cache_errors():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path.parent):
+                pass
 
     def due(self) -> bool:
         """Return whether it is time for the next one; OSError where the last could not be written."""

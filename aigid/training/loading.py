@@ -76,17 +76,20 @@ def read_ahead(
         loader = DataLoader(
             _Dataset(read), batch_size=None, sampler=requests, num_workers=workers, generator=torch.Generator(), **pool
         )
-        batches = iter(loader)
+        batches: Any = iter(loader)
     try:
         for batch in batches:
             if isinstance(batch, _Failure):
                 raise InputError(batch.message)
             yield batch
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith("DataLoader worker (pid"):  # but what ``read`` raised
             raise
         reason = f"a process that reads images has died ({str(error).splitlines()[0]})"
         raise InputError(f"{name}: {reason}; fewer of them, AIGID_WORKERS={workers // 2 or 1}, need less") from None
+    finally:
+        if workers:  # now, though an error's traceback still holds them: at exit they would ignore being terminated
+            batches._shutdown_workers()
 
 
 def _start_worker(_: int) -> None:

@@ -81,7 +81,10 @@ class Trainer:
             self._load(checkpoints.load(path))
         distributed.check_same_on_all_ranks((self.progress.epoch, self.progress.step), str(path), self.device)
         distributed.broadcast(task.net)
-        self._writer, self._loader = CheckpointWriter(path), self._open_loader()
+        self._writer = CheckpointWriter(path)
+        if distributed.rank() == 0:
+            self._writer.require_writable()
+        self._loader = self._open_loader()
 
     def _load(self, saved: dict[str, Any]) -> None:
         self.progress = Progress(**saved["progress"])

@@ -13,7 +13,8 @@ class ImageServer(ThreadingHTTPServer):
 
     The first folder of a path says what happens: ``breaks`` (twice, in the middle), ``short`` (says a smaller length),
     ``long`` (says a greater one), ``gone`` (404), ``busy`` (429 twice), ``stubborn`` (429 always), ``whole`` (breaks
-    once and knows no ranges), ``slow`` (waits between blocks), ``changed`` (breaks once; goes on with other bytes).
+    once and knows no ranges), ``slow`` (waits between blocks), ``changed`` (breaks once; goes on with other bytes),
+    ``nonsense`` (416 always), ``odd`` (503 always, and asks for a wait that is no number).
     """
 
     daemon_threads = True
@@ -40,6 +41,13 @@ class Handler(BaseHTTPRequestHandler):
         time_asked = self.server.requests[path]
         if kind == "gone" or path not in self.server.files:
             return self.send_error(404)
+        if kind == "nonsense":
+            return self.send_error(416)
+        if kind == "odd":
+            self.send_response(503)
+            self.send_header("Retry-After", "\u00b2")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if kind == "stubborn" or (kind == "busy" and time_asked <= 2):
             self.send_response(429)
             self.send_header("Retry-After", "0")

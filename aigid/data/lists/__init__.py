@@ -41,7 +41,9 @@ class Recipe(Settings):
                 if file.width * file.height > MAX_PIXELS:
                     raise ImageError(Status.TOO_MANY_PIXELS, f"{file.width} x {file.height} px")
                 image = ImageOps.exif_transpose(file).convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
+        except ImageError:
+            raise
+        except Exception as error:  # parsers of hostile bytes raise anything
             raise classify_error(error) from None
         side = self.crop if min(image.size) >= self.crop else self.small_crop
         left, top = ((length - side) // 2 for length in image.size)
@@ -126,7 +128,7 @@ def read_list(name: str) -> FetchList:
 def _read_settings(path: Path) -> ListSettings:
     try:
         section = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: not a list: {' '.join(str(error).split())}") from None
     return validate(section, ListSettings, str(path))
 
@@ -137,5 +139,7 @@ def _url(settings: ListSettings, row: Mapping[str, str], source: Path) -> str:
         values["revision"] = settings.sources[row["repository"]].revision
     try:
         return settings.url.format_map(values)
-    except (KeyError, IndexError, ValueError) as error:
+    except KeyError as error:
         raise InputError(f"{source}: the address {settings.url!r} wants a column {error}") from None
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: the address {settings.url!r}: {error}; want columns in braces alone") from None

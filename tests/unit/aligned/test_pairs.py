@@ -336,6 +336,8 @@ def test_calls_that_are_wrong(weights, tmp_path):
     refused("--revision: of the hub's", domain="vae", path=str(tmp_path / "random"), more=("--revision", "main"))
     (tmp_path / "map.json").write_text("[1]")
     refused("map.json: no map of names to qualities", more=("--qualities", "map.json"))
+    (tmp_path / "map.json").write_text('{"b.png": 90, "a.png": 0}')
+    refused("map.json: a.png: quality 0, want 1 to 100", more=("--qualities", "map.json"))
     done = align(tmp_path, "vae", str(tmp_path / "random"))
     assert "PSNR is not within 15 to 50 dB: are these the right weights?" in done.stderr
 

@@ -1,13 +1,24 @@
 import hashlib
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aigid.core.cache import METADATA_FILE, CacheEntry, ShardWriter, StoredArrays, entry_path
+from aigid.core.cache import (
+    METADATA_FILE,
+    CacheEntry,
+    ShardWriter,
+    StoredArrays,
+    checkpoint_path,
+    checkpoints,
+    entry_path,
+)
 from aigid.core.errors import InputError
 from aigid.features import row_cache
+from tests.helpers.cli import aigid
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +95,33 @@ def test_a_cache_of_before_is_read_and_written_alike(kind, tmp_path, monkeypatch
             writer.add(number.to_bytes(32, "big").hex(), row)
     assert [path.name for path in CacheEntry(folder).shards()] == [name]
     assert (folder / name).read_bytes() == content
+
+
+def test_orphaned_checkpoints_are_listed_and_removed(cache: Path) -> None:
+    """Not written to for a week, of another torch, or cut off by a kill; but not what is being written."""
+    current = checkpoint_path("sef vae", 0)
+    current.parent.mkdir(parents=True)
+    days = {
+        current: 6.9,
+        checkpoint_path("sef gan", 0): 7.1,
+        current.with_name("cnn_3_0.1_0.pt"): 0.0,
+        current.with_name(f".{current.stem}-abc.pt"): 1.1,
+        current.with_name(f".{current.stem}-def.pt"): 0.9,
+    }
+    for path, age in days.items():
+        path.write_bytes(bytes(10))
+        os.utime(path, (time.time() - 86400 * age,) * 2)
+    reasons = {row["path"]: row["orphan"] for row in checkpoints()}
+    old, other, killed = (str(path) for path in list(days)[1:4])
+    assert {path: reason for path, reason in reasons.items() if reason} == {
+        old: "not written for 7 days",
+        other: "of another version of torch or of aigid",
+        killed: "left by a write that was killed",
+    }
+    listed = json.loads(aigid("cache", "info", "--json", cwd=cache.parent).stdout)["checkpoints"]
+    assert sorted(row["run"] for row in listed) == ["cnn", "sef-gan", "sef-vae", "sef-vae", "sef-vae"]
+    dry = aigid("cache", "prune", "--dry-run", cwd=cache.parent)
+    assert dry.stdout == "3 checkpoints to remove, 30 bytes\n"
+    assert all(path.exists() for path in days)
+    assert aigid("cache", "prune", cwd=cache.parent).stdout == "3 checkpoints removed, 30 bytes\n"
+    assert [path.exists() for path in days] == [True, False, False, False, True]

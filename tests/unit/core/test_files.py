@@ -55,6 +55,10 @@ def test_machine_settings(monkeypatch):
     assert files.num_workers() == 3
     with pytest.raises(InputError, match="AIGID_BATCH='many'"):
         files.batch_size()
+    for text in ("0", "-1", "", "²"):
+        monkeypatch.setenv("AIGID_PROCESSES", text)
+        with pytest.raises(InputError, match=f"AIGID_PROCESSES='{text}': want a whole number of at least 1"):
+            files.num_processes()
     assert files.choose_device("cpu").type == "cpu"
     with pytest.raises(InputError, match="AIGID_DEVICE='tpu9'"):
         files.choose_device("tpu9")

@@ -73,6 +73,7 @@ def test_sections_are_coerced(file):
         ("probe: {}\n", r"probe\.c: Field required"),
         ("knn: {}\n", "no section 'probe'"),
         ("probe: [\n", "not YAML"),
+        ("probe: 2026-13-01\n", "not YAML: month must be in 1..12"),
         ("", "no section 'probe'"),
     ],
 )

@@ -3,9 +3,12 @@
 import csv
 import hashlib
 import io
+import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,10 @@ from aigid.core.errors import InputError
 from aigid.data import fetch as downloads
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.lists import Recipe, known_lists, read_list
+from aigid.images import ImageError, Status
 from tests.helpers.cli import aigid, refused
 from tests.helpers.image_server import serve
+from tests.helpers.workspace import BIN
 
 YAML = "description: toys\nlicence: CC0\nurl: {url}/{{file}}\n"
 SHARED = Path(__file__).resolve().parents[4] / "shared/data/photos"
@@ -43,6 +48,13 @@ def write_list(folder: Path, url: str, images: dict[str, bytes], extra: str = ""
             writer.writerow([f"{number:02}.png", number % 2, generator, "test", digest, name])
     (folder / "toys.yaml").write_text(YAML.format(url=url) + extra)
     return folder / "toys.yaml"
+
+
+def add_urls(path: Path, urls: list[str]) -> None:
+    """Give a list's table a column ``url``."""
+    lines = path.with_suffix(".csv").read_text().splitlines()
+    rows = [f"{line},{cell}" for line, cell in zip(lines, ["url", *urls], strict=True)]
+    path.with_suffix(".csv").write_text("\n".join(rows) + "\n")
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +157,77 @@ def test_without_an_answer_the_rest_is_not_tried(tmp_path, monkeypatch):
     assert reasons.str.contains("not tried: 127.0.0.1").sum() == 30 - downloads.DEAD
 
 
+def test_a_server_that_is_gone_leaves_those_of_another_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
+    files = images(*["plain"] * (downloads.DEAD + 3))
+    with serve({}) as server:
+        gone = server.url
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", "", files)
+        path.write_text(path.read_text().replace("/{file}", '"{url}"'))
+        urls = [f"{[gone, server.url][number == len(files) - 1]}/{name}" for number, name in enumerate(quoted(files))]
+        add_urls(path, urls)
+        assert aigid("fetch", str(path), "--out", "toys", "--jobs", "1", cwd=tmp_path).exit_code == 1
+    assert list(fetched(tmp_path / "toys")) == [f"{len(files) - 1}.png"]
+
+
+def test_one_address_may_stand_twice(tmp_path):
+    content = png(0)
+    with serve({"slow/a.png": content}) as server:
+        path = write_list(tmp_path / "list", server.url, {f"slow/{number}.png": content for number in range(8)})
+        path.write_text(path.read_text().replace("/{file}", "/slow/a.png"))
+        assert aigid("fetch", str(path), "--out", "toys", "--jobs", "8", cwd=tmp_path).exit_code == 0
+    assert list(fetched(tmp_path / "toys").values()) == [content] * 8
+
+
+def test_a_download_without_end_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "MAX_BYTES", 5000)
+    files = images("plain")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert "a.png: over 5000 bytes" in done.stderr
+    assert not (tmp_path / "toys/.fetch").exists()
+
+
+def test_servers_that_make_no_sense_are_told(tmp_path):
+    """A status that answers to a range which nobody asked for, and a wait of so many seconds that is no number."""
+    files = images("plain", "nonsense", "odd")
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 1, done.stderr
+    assert "nonsense/1%20a.png: HTTP 416" in done.stderr
+    assert "odd/2%20a.png: HTTP 503 (6 attempts)" in done.stderr
+    assert list(fetched(tmp_path / "toys")) == ["00.png"]
+
+
+def test_ctrl_c_waits_for_no_server(tmp_path):
+    with serve({}) as server:
+        url = server.url
+    path = write_list(tmp_path / "list", url, images("plain"))
+    call = [str(BIN / "aigid"), "fetch", str(path), "--out", "toys"]
+    process = subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "toys/.fetch.lock").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=8)[1]  # of the 15 s that all attempts take
+    assert process.returncode == 1
+    assert said.endswith("Error: toys: stopped; the same command goes on from here\n")
+    assert not (tmp_path / "toys/manifest.csv").exists()
+
+
+def test_the_recipe_refuses_what_no_decoder_should_see():
+    """A header of 20,000 x 20,000 px, which Pillow itself refuses by an exception of its own kind."""
+    content = bytearray(png(0))
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    with pytest.raises(ImageError) as error:
+        Recipe(crop=32, small_crop=16, quality=92).apply(bytes(content))
+    assert error.value.status == Status.DECOMPRESSION_BOMB
+
+
 def test_the_recipe_makes_the_listed_bytes(tmp_path):
     recipe = Recipe(crop=32, small_crop=16, quality=92)
     files = {"plain/0.png": png(0, (50, 40)), "plain/1.png": png(1, (20, 30)), "plain/2.png": png(2, (15, 60))}
@@ -219,6 +302,13 @@ def test_what_a_list_must_have(tmp_path):
     path.write_text(path.read_text().replace("{file}", "{place}"))
     with pytest.raises(InputError, match="wants a column 'place'"):
         read_list(str(path))
+    for wrong in ("{file.name}", "{file[a]}", "{file"):
+        path.write_text(YAML.format(url="http://host").replace("{file}", wrong))
+        with pytest.raises(InputError, match=r"toys\.csv: the address .*; want columns in braces alone"):
+            read_list(str(path))
+    path.write_text("description: 2001-99-99\n")
+    with pytest.raises(InputError, match=r"toys\.yaml: not a list: month must be in 1\.\.12"):
+        read_list(str(path))
     path.write_text("description: toys\n")
     with pytest.raises(InputError, match=r"toys\.yaml\.licence: Field required"):
         read_list(str(path))
@@ -249,6 +339,16 @@ def test_two_calls_do_not_write_to_one_folder(tmp_path):
         done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
     assert done.exit_code == 2
     assert done.stderr.endswith("Error: toys: another `aigid fetch` writes to it\n")
+
+
+def test_a_manifest_of_somebody_else_is_not_replaced(tmp_path):
+    path = write_list(tmp_path / "list", "http://127.0.0.1:9", images("plain"))
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toys/manifest.csv").write_text(text := "path,label,generator,split\nmine.png,0,real,test\n")
+    done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.endswith("Error: toys/manifest.csv: not written by `aigid fetch`, which would replace it\n")
+    assert (tmp_path / "toys/manifest.csv").read_text() == text
 
 
 def test_killed_ten_times_it_ends_with_the_same_bytes(tmp_path):

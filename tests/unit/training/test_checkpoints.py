@@ -97,8 +97,19 @@ def test_a_disk_that_is_full_is_told_at_the_next_one(tmp_path, clock):
     writer.close()
 
 
-def test_a_broken_file_is_named(tmp_path):
-    (tmp_path / "run.pt").write_bytes(b"nothing of the kind")
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    given, steps = task(False), []
+    with pytest.raises(InputError, match=r"cache .*: File exists; \$AIGID_CACHE names another folder"):
+        loop.train(CONFIG, replace(given, loss=lambda *_: steps.append(0)), tmp_path / "file" / "run.pt")
+    assert not steps
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nothing of the kind", b"\x80\x02", b"\x80\x02\x8a", b"PK\x03\x04", b"\0" * 99]
+)
+def test_a_broken_file_is_named(content, tmp_path):
+    (tmp_path / "run.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"run\.pt: no whole checkpoint \(.*\); without it, training starts again"):
         checkpoints.load(tmp_path / "run.pt")
 

@@ -87,6 +87,21 @@ def test_a_process_that_dies_is_one_line(monkeypatch):
         next(blocks)
 
 
+def test_a_fault_of_the_program_is_none_of_the_machine(monkeypatch):
+    monkeypatch.setenv("AIGID_WORKERS", "1")
+
+    def wrong(request):
+        raise RuntimeError("shapes differ")
+
+    with (
+        closing(read_ahead(wrong, requests(), 1, "toy")) as blocks,
+        pytest.raises(RuntimeError, match="shapes differ") as error,
+    ):
+        next(blocks)
+    assert error.value.__traceback__ is not None  # and with it the frames of what has failed
+    assert not multiprocessing.active_children()
+
+
 def test_signals_are_the_parents(monkeypatch):
     """Ctrl-C reaches the whole group: a process that ended by it would take the step with it that is to be saved."""
     monkeypatch.setenv("AIGID_WORKERS", "1")
