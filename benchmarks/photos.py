@@ -37,13 +37,13 @@ def cell(rows: pd.DataFrame) -> str:
 def row(path: Path, images: pd.DataFrame) -> list[str]:
     """The cells of a detector."""
     table = scores.read(path)
-    fakes, photographs = test_alone(images)
-    new_fakes, new_photographs = set(images["path"][fakes]), set(images["path"][photographs])
+    fakes, reals = test_alone(images)
+    new_fakes, new_reals = set(images["path"][fakes]), set(images["path"][reals])
     test = {view: rows[rows["split"] == "test"] for view, rows in table.groupby("view")}
     clean, val = test["clean"], table[(table["split"] == "val") & (table["view"] == "clean")]
     threshold = classification.threshold_at_fpr(rank_rows(val), 0.05)
     ranking = rank_rows(clean)
-    strangers = clean[clean["path"].isin(new_fakes | new_photographs)]
+    strangers = clean[clean["path"].isin(new_fakes | new_reals)]
     return [
         path.parent.name,
         cell(val),

@@ -166,8 +166,8 @@ class Mixture(NamedTuple):
         return [name for policy in self.policies for name in policy.operators()]
 
     def without(self, removed: Collection[str]) -> "Mixture":
-        rest = (policy.without(removed) for policy in self.policies)
-        return self._replace(policies=tuple(policy for policy in rest if policy.operators()))
+        rest = ((policy, policy.without(removed)) for policy in self.policies)
+        return self._replace(policies=tuple(new for old, new in rest if new.operators() or not old.operators()))
 
 
 Policy: TypeAlias = Chain | Sample | Mixture

@@ -28,6 +28,8 @@ def launch(parallel: bool = True) -> None:
     gpus = torch.cuda.device_count()
     if device_name() == "auto" and gpus and num > gpus:
         raise InputError(f"AIGID_PROCESSES={num}: this machine has {gpus} GPUs")
+    if ":" in device_name():
+        raise InputError(f"AIGID_PROCESSES={num}: AIGID_DEVICE={device_name()} is one GPU; want cuda, cpu or auto")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(num_workers() // num, 1)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say what is wrong
     config = LaunchConfig(

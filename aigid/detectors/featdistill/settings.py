@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from aigid.core.params import Precision, Settings
+from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.policies import POLICIES, get_policy, refuse_unknown
 from aigid.features.backbones import BackboneSettings, LoraSettings
 
@@ -113,6 +114,12 @@ class FeatDistillSettings(Settings):
     data: DataSettings = DataSettings()
     stage1: OptimizerSettings = OptimizerSettings()  # cross-entropy alone
     stage2: Stage2Settings = Stage2Settings()
+
+    @model_validator(mode="after")
+    def _left_for_stage_2(self) -> Self:
+        if self.data.policy is not None and self.stage2.preserve_spatial_alignment:
+            get_policy(self.data.policy, frozenset(self.data.held_out_operators) | GEOMETRIC)
+        return self
 
 
 DetectorSettings = FeatDistillSettings

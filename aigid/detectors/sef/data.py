@@ -64,8 +64,11 @@ def open_pairs(root: Path) -> Pairs:
         lines = (root / PAIRS_FILE).read_text(encoding="utf-8").splitlines()
     except OSError:
         raise InputError(f"{root}: no {PAIRS_FILE}; `aigid align` writes it") from None
-    records = [json.loads(line) for line in lines]
-    paths = [record[kind] for record in records for kind in ("real", "fake")]
+    try:
+        records = [json.loads(line) for line in lines]
+        paths = [record[kind] for record in records for kind in ("real", "fake")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{root / PAIRS_FILE}: not a record of pairs: {error}; `aigid align` writes it") from None
     if missing := [path for path in paths if not (root / path).is_file()]:
         raise InputError(f"{root}: a pair without its partner: no {missing[0]} ({len(missing)} such files)")
     if not records:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from aigid.core.params import Precision, Settings
 from aigid.features.backbones import LoraSettings
@@ -23,6 +23,14 @@ class SamplingSettings(Settings):
     pixel_mix: Share = 0.2
     dct_mix: Share = 0.2
     max_mix: Share = 0.8
+
+    @field_validator("scales")
+    @classmethod
+    def _from_low_to_high(cls, scales: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for low, high in scales:
+            if low > high:
+                raise ValueError(f"want factors from low to high, found {low:g} to {high:g}")
+        return scales
 
 
 class FusionSettings(Settings):

@@ -271,6 +271,9 @@ def test_operators_held_out_are_never_drawn():
     assert drawn == (set(BASIC_LEVELS) | set(EXTRA_LEVELS)) - removed
     only_extra = draws("featdistill", frozenset(BASIC_LEVELS), 2000)
     assert {step["operator"] for sample in only_extra for step in sample} == set(EXTRA_LEVELS)
+    plain = draws("nycu", frozenset({"jpeg"}), 400)
+    assert [] in plain  # the image as it is stays one of the choices
+    assert {step["operator"] for sample in plain for step in sample} == {"hflip", "brightness", "whitenoise"}
     with pytest.raises(InputError, match="policy 'ufd': no operator is left without gaussian_blur, jpeg"):
         policies.get_policy("ufd", frozenset({"gaussian_blur", "jpeg"}))
 

@@ -64,6 +64,10 @@ def test_bad_numbers_are_refused(monkeypatch):
     with pytest.raises(InputError, match="AIGID_PROCESSES='none': want a whole number of at least 1"):
         launch()
     monkeypatch.setenv("AIGID_PROCESSES", "2")
+    monkeypatch.setenv("AIGID_DEVICE", "cuda:0")
+    with pytest.raises(InputError, match="AIGID_PROCESSES=2: AIGID_DEVICE=cuda:0 is one GPU"):
+        launch()
+    monkeypatch.delenv("AIGID_DEVICE")
     launch(parallel=False)
     monkeypatch.setenv("LOCAL_RANK", "0")  # as torchrun sets it
     launch()

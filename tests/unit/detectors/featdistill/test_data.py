@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
@@ -13,7 +14,7 @@ from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.policies import POLICIES, apply_policy
 from aigid.detectors.featdistill import data
 from aigid.detectors.featdistill.data import TrainDataset
-from aigid.detectors.featdistill.settings import DataSettings, OptimizerSettings, Stage2Settings
+from aigid.detectors.featdistill.settings import DataSettings, FeatDistillSettings, OptimizerSettings, Stage2Settings
 from aigid.features.preprocess import MEAN_STD_05, Preprocess
 
 HOW = Preprocess(size=16, mean=MEAN_STD_05, std=MEAN_STD_05)
@@ -145,6 +146,11 @@ def test_unknown_operators_are_refused_with_those_near_them():
         DataSettings(held_out_operators=["impulse"])
     with pytest.raises(ValueError, match="no policy to hold them out of"):
         DataSettings(policy=None, held_out_operators=["jpeg"])
+    expert = {"backbone": "tiny_clip", "seed": 0}
+    moved = {"policy": "ntire_train", "held_out_operators": [*set(POLICIES["ntire_train"].operators()) - {"jitter"}]}
+    with pytest.raises(ValidationError, match="no operator is left without"):  # in stage 2, before stage 1 is trained
+        FeatDistillSettings(dataset="d", experts={"a": expert}, data=moved)
+    FeatDistillSettings(dataset="d", experts={"a": expert}, data=moved, stage2={"preserve_spatial_alignment": False})
     with pytest.raises(ValueError, match="no operator is left"):
         DataSettings(policy="ufd", held_out_operators=["gaussian_blur", "jpeg"])
 

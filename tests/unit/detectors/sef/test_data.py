@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from aigid.core import seeding
+from aigid.core import params, seeding
+from aigid.core.errors import InputError
 from aigid.degradations.filters import match_jpeg_quality
 from aigid.detectors.sef import data
 from aigid.detectors.sef.settings import SamplingSettings
@@ -170,3 +171,12 @@ def test_mixes_come_alone_together_and_in_both_orders(monkeypatch):
     found = {name: count / 3000 for name, count in counts.items()}
     assert found == pytest.approx({"": 0.64, "p": 0.16, "d": 0.16, "pd": 0.02, "dp": 0.02}, abs=0.025)
     assert min(counts.values()) > 30
+
+
+def test_records_and_scales_that_are_none_are_one_line(tmp_path):
+    for text in ('{"real": "train/real/a.png"', '{"real": "train/real/a.png"}', "[1]"):
+        (tmp_path / "aligned.jsonl").write_text(text + "\n")
+        with pytest.raises(InputError, match=r"aligned\.jsonl: not a record of pairs"):
+            data.open_pairs(tmp_path)
+    with pytest.raises(InputError, match=r"want factors from low to high, found 3\.5 to 1"):
+        params.validate({"scales": [[3.5, 1.0]]}, SamplingSettings, "sampling")
