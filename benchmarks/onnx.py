@@ -111,7 +111,7 @@ def main(images: Path, num: int, out: Path) -> None:
         pace = median(theirs / ours for ours, theirs in zip(wall[name], wall["torch float32"], strict=True))
         cells = (f"{1 / median(wall[name]):.1f}", f"{pace:.2f}", f"{median(cpu[name]):.3f}")
         table.add_row(name, *cells, f"{cosine.mean():.4f}", f"{cosine.min():.4f}")
-    record.publish(table, "onnx", out, width=140)
+    record.publish(table, "onnx_vnni" if "vnni" in cpu_name() else "onnx", out, width=140)
 
 
 if __name__ == "__main__":
