@@ -254,7 +254,7 @@ MUTANTS = [
         "FeatDistill: crd_ema: the queue takes the teacher's embeddings",
     ),
     Mutant(
-        DISTILLATION,
+        "aigid/training/precision.py",
         "device.type, enabled=False)",
         "device.type, enabled=True)",
         f"{TERMS}::test_losses_are_those_of_full_precision_under_autocast",
@@ -444,9 +444,9 @@ MUTANTS = [
         "NYCU: AEROBLADE decodes a VQModel's latent as it is",
     ),
     Mutant(
-        SEF_LOSSES,
-        "values.to(torch.promote_types(values.dtype, torch.float32))",
-        "values",
+        "aigid/training/precision.py",
+        "tensor.to(torch.promote_types(tensor.dtype, torch.float32))",
+        "tensor",
         f"{SEF_LOSS}::test_features_in_half_precision_are_compared_in_float32",
         "SEF: features are compared in float32",
     ),

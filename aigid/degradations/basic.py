@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from aigid.degradations.pixels import ROWS, Floats, RngOrNone, convolve, hsv_value, lab_lightness, luma
+from aigid.degradations.pixels import ROWS, Floats, RngOrNone, convolve, lab_lightness, luma, saturate
 
 Form: TypeAlias = Literal["ntire", "featdistill"]
 EPS = 2.22e-16  # smaller weights of a Gaussian, against its greatest, are left out
@@ -64,8 +64,7 @@ def area_disk(radius: int) -> NDArray[np.float64]:
 
 def colorsat(image: Floats, factor: float, form: Form = "featdistill", rng: RngOrNone = None) -> Floats:
     """Multiply HSV saturation; a negative ``factor`` counts as 0 (featdistill) or inverts the hue (ntire)."""
-    value = hsv_value(image)
-    return value + np.float32(factor if form == "ntire" else max(factor, 0)) * (image - value)
+    return saturate(image, factor if form == "ntire" else max(factor, 0))
 
 
 def colorshift(image: Floats, amount: float, form: Form = "featdistill", *, rng: np.random.Generator) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d, gaussian_filter
 
-from aigid.degradations.pixels import Floats, RngOrNone, convolve, hsv_value, luma
+from aigid.degradations.pixels import Floats, RngOrNone, convolve, luma, saturate, weighted_channels
 
 TO_YUV = np.array(
     ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001)),
@@ -101,18 +101,13 @@ def _hard_disk(radius: int) -> NDArray[np.float64]:
 
 def color_bleed(image: Floats, offset: int, rng: RngOrNone = None) -> Floats:
     """Smear the chroma sideways and move it right by ``offset`` px, but for the first columns; the luma stays."""
-    u, v = (_mix(image, TO_YUV[row]) for row in (1, 2))
+    u, v = (weighted_channels(image, TO_YUV[row]) for row in (1, 2))
     weights = np.exp(-(np.arange(-3, 4) ** 2) / 18)
     chroma = [correlate1d(plane, weights / weights.sum(), axis=1, mode="mirror") for plane in (u, v)]
     for plane in chroma:
         plane[:, offset:] = plane[:, :-offset].copy()
     y = luma(image)
     return np.stack([row[0] * y + row[1] * chroma[0] + row[2] * chroma[1] for row in FROM_YUV], axis=2)
-
-
-def _mix(image: Floats, weights: NDArray[np.float64]) -> Floats:
-    red, green, blue = weights.astype(np.float32)
-    return np.asarray(image[..., 0] * red + image[..., 1] * green + image[..., 2] * blue)
 
 
 class Blob(NamedTuple):
@@ -155,8 +150,7 @@ def leak(image: Floats, amount: float, blobs: Iterable[Blob]) -> Floats:
 
 def fading(image: Floats, amount: float, rng: RngOrNone = None) -> Floats:
     """Reduce saturation by ``amount`` and contrast by half of it."""
-    value = hsv_value(image)
-    faded = value + np.float32(1 - amount) * (image - value)
+    faded = saturate(image, 1 - amount)
     return np.float32(0.5) + (faded - np.float32(0.5)) * np.float32(1 - amount / 2)
 
 

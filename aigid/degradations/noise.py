@@ -12,7 +12,7 @@ Integers: TypeAlias = NDArray[np.integer[Any]]
 
 def whitenoise(image: Floats, variance: float, rng: np.random.Generator) -> Floats:
     """Add independent Gaussian noise to every channel value."""
-    return image + np.float32(variance**0.5) * rng.standard_normal(image.shape, dtype=np.float32)
+    return image + np.float32(variance**0.5) * _normal(image.shape, rng)
 
 
 def impulsenoise(image: Floats, density: float, rng: np.random.Generator) -> Floats:
@@ -79,7 +79,7 @@ def salt_and_pepper(image: Floats, share: float, rng: np.random.Generator) -> Fl
 
 def gaussian_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> Pixels:
     """Add independent Gaussian noise of so many levels to every channel value, cut off (DDA)."""
-    return truncate(image + np.float32(deviation) * rng.standard_normal(image.shape, dtype=np.float32))
+    return truncate(image + np.float32(deviation) * _normal(image.shape, rng))
 
 
 def pepper(image: Pixels, density: float, rng: np.random.Generator) -> Pixels:

@@ -1,6 +1,6 @@
 """Conversions between bytes and the unit scale, CIELAB's lightness, convolution, and colors of bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import permutations
 from typing import Any, TypeAlias
 
@@ -50,13 +50,19 @@ def truncate(levels: NDArray[Any]) -> Pixels:
 
 def luma(values: NDArray[Any]) -> Floats:
     """Return the brightness of RGB by ITU-R BT.601, (H, W) float32."""
-    red, green, blue = (np.float32(weight) for weight in (0.299, 0.587, 0.114))
+    return weighted_channels(values, (0.299, 0.587, 0.114))
+
+
+def weighted_channels(values: NDArray[Any], weights: Iterable[float]) -> Floats:
+    """Return the weighted sum (H, W) float32 of red, green and blue."""
+    red, green, blue = (np.float32(weight) for weight in weights)
     return np.asarray(values[..., 0] * red + values[..., 1] * green + values[..., 2] * blue)
 
 
-def hsv_value(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the greatest of red, green and blue, (H, W, 1)."""
-    return np.maximum(np.maximum(image[..., :1], image[..., 1:2]), image[..., 2:])
+def saturate(image: Floats, factor: float) -> Floats:
+    """Multiply HSV saturation, of which the value is the greatest of red, green and blue."""
+    value = np.maximum(np.maximum(image[..., :1], image[..., 1:2]), image[..., 2:])
+    return value + np.float32(factor) * (image - value)
 
 
 def from_pil(image: Image.Image) -> Pixels:

@@ -14,6 +14,7 @@ from aigid.core.params import Settings
 from aigid.core.scores import CLEAN
 from aigid.evaluation import attribution, breakdown
 from aigid.evaluation.evaluate import Section
+from aigid.metrics.intervals import Interval
 from aigid.report.figures import heat_map
 
 # NYCU's kinds of perturbation: the views of each and their strengths, the first being the image as it is.
@@ -65,7 +66,7 @@ def cross_generator_section(table: pd.DataFrame) -> Section:
     order = list(dict.fromkeys(table["trained_on"]))
     values = table.pivot(**shape, values="auroc").loc[order]
     cells = [
-        f"{value:.3f} [{low:.3f}, {high:.3f}]{'' if seen else ' *'}"
+        f"{Interval(value, low, high)}{'' if seen else ' *'}"
         for value, low, high, seen in table[["auroc", "low", "high", "seen"]].to_numpy()
     ]
     rows = table.assign(cell=cells).pivot(**shape, values="cell").loc[order]
@@ -79,8 +80,7 @@ def cross_generator_section(table: pd.DataFrame) -> Section:
 
 def aligned_section(table: pd.DataFrame) -> Section:
     """Return SEF's comparison, a row a method and a column a test set, with intervals."""
-    numbers = table[["auroc", "low", "high"]].to_numpy()
-    cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in numbers]
+    cells = [str(Interval(*row)) for row in table[["auroc", "low", "high"]].to_numpy()]
     rows = table.assign(cell=cells).pivot(index="method", columns="tested_on", values="cell")
     rows = rows.loc[table["method"].unique(), table["tested_on"].unique()].rename_axis(None, axis=1).reset_index()
     return Section(ALIGNED_NOTES, {"AUROC": rows})

@@ -9,6 +9,7 @@ from rich.console import Console
 from aigid.core.console import print_tables
 from aigid.evaluation.comparison import SHALLOW, Results, beats_shallow, control_warnings, non_controls
 from aigid.evaluation.evaluate import EvaluationResult
+from aigid.metrics.intervals import Interval
 
 NONE = "-"
 BUILTIN_KINDS = ("all", "generator", "source")  # kinds of part that every result has
@@ -42,7 +43,7 @@ def with_interval(row: pd.Series, name: str) -> str:
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if pd.isna(value):
         return NONE
-    return f"{value:.3f}" if pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f}" if pd.isna(low) else str(Interval(value, low, high))
 
 
 def _by_group(results: Results, kind: str, metric: str, *counts: str) -> pd.DataFrame:

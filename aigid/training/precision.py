@@ -4,11 +4,22 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from aigid.core.params import Precision
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MIN_SCALE = 1.0  # of the loss under float16; what is not finite there is so at any scale
+
+
+@contextmanager
+def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
+    """Yield tensors at least in float32, and compute so: in float16 small differences vanish, large exponentials end.
+
+    Half of a unit vector's digits are gone, too, where products are taken in it.
+    """
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        yield [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
 
 
 class ComputeType:

@@ -91,10 +91,11 @@ def known_lists() -> dict[str, ListSettings]:
 
 def describe() -> Iterator[str]:
     """Yield a line for each dataset: those that `aigid fetch` downloads, then those that it does not."""
-    for name, settings in known_lists().items():
+    lists = known_lists()
+    for name, settings in lists.items():
         yield f"{name}: {settings.description}; {settings.licence}; {settings.not_allowed}".rstrip("; ")
     yield "not fetched, as their publishers hand them out in archives or on request:"
-    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items() if name not in known_lists())
+    yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items() if name not in lists)
 
 
 def read_list(name: str) -> FetchList:

@@ -1,8 +1,7 @@
 """What holds a student to its teacher: the distance of dense tokens, or the contrast of embeddings."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import cos, pi
 
@@ -12,18 +11,9 @@ from torch.nn import functional
 
 from aigid.detectors.featdistill.model import Expert, ExpertOutput
 from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settings
+from aigid.training.precision import full_precision
 
 EPSILON = 1e-7
-
-
-@contextmanager
-def full_precision(*tensors: Tensor) -> Iterator[list[Tensor]]:
-    """Yield tensors at least in float32, and compute so: in float16 small differences vanish, large exponentials end.
-
-    Half of a unit vector's digits are gone, too, where products are taken in it.
-    """
-    with torch.autocast(tensors[0].device.type, enabled=False):
-        yield [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
 
 
 def distance(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:

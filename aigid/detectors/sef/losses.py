@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from aigid.training.precision import full_precision
+
 
 def losses(features: Tensor, logits: Tensor, y: Tensor, share: float, margin: float) -> dict[str, Tensor]:
     """``share`` of the contrastive loss and the rest of cross-entropy; logits and ``y`` (N,)."""
-    entropy = functional.binary_cross_entropy_with_logits(_at_least_float32(logits), y.float())
+    with full_precision(logits) as (logits,):
+        entropy = functional.binary_cross_entropy_with_logits(logits, y.float())
     terms = {"cross_entropy": (1 - share) * entropy}
     return terms | ({"contrastive": share * contrastive(features, y, margin)} if share else {})
 
@@ -20,15 +23,11 @@ def contrastive(features: Tensor, y: Tensor, margin: float) -> Tensor:
     product of unit vectors, in float16 those nearer than 0.02 would have distance and gradient zero, and in float32
     equal ones a distance of up to 5e-4, which would count.
     """
-    with torch.autocast(features.device.type, enabled=False):
-        unit, same = functional.normalize(_at_least_float32(features), dim=1), y[:, None] == y[None, :]
+    with full_precision(features) as (features,):
+        unit, same = functional.normalize(features, dim=1), y[:, None] == y[None, :]
         far = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")  # gradient 0 where two are equal
         others = ~torch.eye(len(y), dtype=torch.bool, device=y.device)
         return _mean_of_positive(far[same & others]) + _mean_of_positive(functional.relu(margin - far[~same]))
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mean_of_positive(losses: Tensor) -> Tensor:

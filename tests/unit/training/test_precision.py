@@ -11,28 +11,17 @@ from aigid.training import checkpoints, loop
 from aigid.training.loop import Trainer
 from aigid.training.precision import ComputeType
 from aigid.training.task import StepInfo, TrainConfig, TrainTask
+from tests.unit.training.test_loop import Average
 
 CPU = torch.device("cpu")
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
-
-
-class Count:
-    """How often ``after_step`` was called, as a moving average would be."""
-
-    value = 0
-
-    def state_dict(self):
-        return {"value": self.value}
-
-    def load_state_dict(self, state):
-        self.value = state["value"]
 
 
 def task(factor=1.0):
     """A regression with a batch norm; ``factor`` is that of the loss."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    optimizer, count = torch.optim.AdamW(net.parameters(), lr=1e-2), Count()
+    optimizer, count = torch.optim.AdamW(net.parameters(), lr=1e-2), Average()
 
     def loss(at, batch):
         wrong = net(X[batch[0]]).squeeze(1) - X[batch[0]].sum(dim=1)
