@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import shutil
 import threading
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from aigid.core import manifest, tables
 from aigid.core.console import defer_interrupts
 from aigid.core.errors import InputError
-from aigid.core.files import atomic_write, map_ahead, sha256
+from aigid.core.files import map_ahead, sha256
 from aigid.data.lists import FetchList, Recipe
 from aigid.images import ImageError
 
@@ -69,9 +70,11 @@ class Downloader:
         except UnavailableError as error:
             return str(error)
         self._unanswered[server] = 0
-        with atomic_write(target) as file:
-            file.write_bytes(content)
-        part.unlink(missing_ok=True)
+        checked = part.with_suffix(".checked")  # not beside the image: a kill leaves nothing in the dataset
+        checked.write_bytes(content)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        checked.replace(target)
+        part.unlink()
         return ""
 
     def _checked(self, url: str, part: Path, digest: str, last: bool = False) -> bytes:
@@ -166,6 +169,8 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
         if signals:
             raise KeyboardInterrupt(f"{folder}: stopped; the same command goes on from here")
         manifest.write(dataset.table.assign(**{MISSING: reasons}), folder / "manifest.csv")
+        if not any(reasons):
+            shutil.rmtree(folder / PARTS, ignore_errors=True)  # what a kill left
         with suppress(OSError):
             (folder / PARTS).rmdir()
     return [(path, reason) for path, reason in zip(dataset.table["path"], reasons, strict=True) if reason]
