@@ -13,18 +13,13 @@ import pandas as pd
 from rich.table import Table
 
 from aigid.core import manifest, scores
+from aigid.evaluation import subsets
 from aigid.metrics import classification
 from aigid.metrics.classification import rank_rows
 from aigid.metrics.intervals import auroc_intervals, group_names
 from benchmarks import record
 
 VIEWS = ("jpeg70", "blur1", "resize50", "repost")
-
-
-def test_alone(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Which rows are fakes, and which photographs, of a generator or source that no other split has."""
-    known, fake = table[table["split"] != "test"], table["label"] == 1
-    return fake & ~table["generator"].isin(known["generator"]), ~fake & ~table["source"].isin(known["source"])
 
 
 def cell(rows: pd.DataFrame) -> str:
@@ -36,19 +31,16 @@ def cell(rows: pd.DataFrame) -> str:
 def row(path: Path, images: pd.DataFrame) -> list[str]:
     """The cells of a detector."""
     table = scores.read(path)
-    fakes, reals = test_alone(images)
-    new_fakes, new_reals = set(images["path"][fakes]), set(images["path"][reals])
     test = {view: rows[rows["split"] == "test"] for view, rows in table.groupby("view")}
     clean, val = test["clean"], table[(table["split"] == "val") & (table["view"] == "clean")]
     threshold = classification.threshold_at_fpr(rank_rows(val), 0.05)
     ranking = rank_rows(clean)
-    strangers = clean[clean["path"].isin(new_fakes | new_reals)]
+    unseen = dict(subsets.unseen_parts(clean, images))
     return [
         path.parent.name,
         cell(val),
         cell(clean),
-        cell(clean[(clean["label"] == 0) | clean["path"].isin(new_fakes)]),
-        cell(strangers),
+        *(cell(unseen[name]) for name in subsets.UNSEEN),
         f"{classification.tpr_at_fpr(ranking, 0.05):.3f}",
         f"{1 - classification.real_accuracy(ranking, threshold):.3f}",
         f"{classification.fake_accuracy(ranking, threshold):.3f}",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from aigid.core import params, scores
+from aigid.core import manifest, params, scores
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
@@ -17,16 +17,18 @@ from aigid.metrics.decisions import EvaluationSettings
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--detector", required=True)
 @click.option("--scores", "folder", type=Path, required=True, help="Folder of <dataset>.csv.")
+@click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv: what is in test alone.")
 @click.option("--traits", "described", type=Path, required=True, help="Folder of <dataset>.csv.")
 @click.option("--out", type=Path, required=True, help="Gets metrics/, details/, plots/ and calibration/.")
-def main(detector: str, folder: Path, described: Path, out: Path) -> None:
+def main(detector: str, folder: Path, manifests: Path, described: Path, out: Path) -> None:
     settings, seed = params.load_section("evaluation", EvaluationSettings), params.load_section("seed", int)
     paths = {dataset: folder / f"{dataset}.csv" for dataset in params.load_section("datasets", list[str])}
     frames = {dataset: scores.read(path) for dataset, path in paths.items()}
     for dataset, frame in frames.items():
         rows = frame.merge(properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left")
         strata = [name for name in ("size", "compression") if rows[name].nunique() > 1]
-        result = evaluate(rows, seed, strata=strata, settings=settings)
+        images = manifest.read(manifests / f"{dataset}.csv")
+        result = evaluate(rows, seed, strata=strata, settings=settings, manifest=images)
         result.run_info["sha256 of the scores"] = sha256(paths[dataset])
         if dataset in protocols.PROTOCOLS:
             result.run_info["protocol"] = dataset

@@ -20,10 +20,11 @@ from aigid.training import prior
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
 @click.option("--results", type=Path, required=True, help="Holds metrics/, details/, plots/, audit/, crossing/, sef/.")
+@click.option("--manifests", type=Path, required=True, help="Folder of <dataset>.csv: what detectors learnt from.")
 @click.option("--models", type=Path, required=True, help="Holds a bundle of every detector.")
 @click.option("--curves", type=Path, required=True, help="Folder of <dataset>.roc.csv and .pr.csv of all detectors.")
 @click.option("--out", type=Path, required=True, help="The report's folder.")
-def main(results: Path, models: Path, curves: Path, out: Path) -> None:
+def main(results: Path, manifests: Path, models: Path, curves: Path, out: Path) -> None:
     datasets, displayed = params.load_section("datasets", list[str]), params.load_section("thumbnails", list[str])
     detectors, sections = names(), {}
     audits = {dataset: read_audit(results / "audit" / f"{dataset}.json") for dataset in datasets}
@@ -48,7 +49,7 @@ def main(results: Path, models: Path, curves: Path, out: Path) -> None:
     write_curves({cell: by_cell[cell] for cell in product(detectors, datasets)}, curves)
     report.write(results, out, cells, warnings, run_info, sections=sections, images=images)
     cards.write_ledger(results, out)
-    cards.write(results, models, out / "cards", detectors, datasets)
+    cards.write(results, models, manifests, out / "cards", detectors, datasets)
 
 
 if __name__ == "__main__":

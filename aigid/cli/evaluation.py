@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--root", type=ROOT, help="Folder of the images: to show the worst errors, and for --by size, compression."
 )
+@click.option("--manifest", "manifest_path", type=FILE, help="Of the dataset: also judge what is in test alone.")
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
 @click.option("--calibrator", type=FILE, help="Calibrate by another run's calibration/*.json.")
 @options.decisions
@@ -50,6 +52,7 @@ def evaluate(
     rename_columns: tuple[str, ...],
     by: tuple[str, ...],
     root: AnyPath | None,
+    manifest_path: Path | None,
     protocol: str | None,
     calibrator: Path | None,
     out: Path | None,
@@ -63,7 +66,7 @@ def evaluate(
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
     Validation rows fit the calibrator and choose thresholds; test rows are evaluated.
     """
-    from aigid.core import scores
+    from aigid.core import manifest, scores
     from aigid.evaluation import comparison, protocols
     from aigid.evaluation.evaluate import evaluate
     from aigid.metrics import decisions
@@ -71,13 +74,15 @@ def evaluate(
     requested = protocols.find(protocol) if protocol else None
     mapping = dict(_pair(text) for text in rename_columns)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
+    images = manifest.read(manifest_path) if manifest_path else None
     frames = {name: scores.read(path, mapping) for name, path in zip(_names(files), files, strict=True)}
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
             frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
             numbers = requested.apply(frame) if requested else {}
-            evaluated[name] = evaluate(_with_strata(frame, root, by), seed, strata=list(by), settings=settings)
+            rows = _with_strata(frame, root, by)
+            evaluated[name] = evaluate(rows, seed, strata=list(by), settings=settings, manifest=images)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
         published[name] = numbers
@@ -90,6 +95,50 @@ def evaluate(
             _submit(out, frames)
     _print(evaluated, differences, refused, as_json)
     ctx.exit(1 if any(result.metrics["num_unreadable"] for result in evaluated.values()) else 0)
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("bundle", type=FOLDER)
+@click.option("--results", type=FOLDER, required=True, help="Holds metrics/ and details/, as of `aigid evaluate`.")
+@click.option("--detector", help="Its name there.  [default: the bundle's]")
+@click.option("--dataset", help="What it was judged on.  [default: the dataset that it learnt from]")
+@click.option(
+    "--manifest", "manifest_path", type=FILE, help="Of what it learnt from.  [default: a list of `aigid fetch`]"
+)
+@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day that the card states.")
+@click.option("--out", type=FILE, help="The card, .md.  [default: standard output]")
+def card(
+    bundle: Path,
+    results: Path,
+    detector: str | None,
+    dataset: str | None,
+    manifest_path: Path | None,
+    date: datetime,
+    out: Path | None,
+) -> None:
+    """Write the model card of BUNDLE: what it learnt from, what it is worth, where it fails.
+
+    Equal arguments give equal bytes: the date is one of them.
+    """
+    from aigid.core import manifest
+    from aigid.core.files import write_text
+    from aigid.data import lists
+    from aigid.evaluation.comparison import SHALLOW
+    from aigid.evaluation.evaluate import read_results
+    from aigid.report import cards
+
+    metadata = cards.read_metadata(bundle)
+    learnt_from = metadata["origin"]["training"].get("dataset", "")
+    name, dataset = detector or metadata["detector"], dataset or learnt_from
+    if manifest_path is None and learnt_from not in lists.known_lists():
+        raise InputError(f"{bundle}: learnt from {learnt_from!r}, which is no list of `aigid fetch`: want --manifest")
+    table = manifest.read(manifest_path) if manifest_path else lists.read_list(learnt_from).table
+    if (images := cards.training_images(metadata, table)) is None:
+        raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
+    by_cell = read_results(results, [(name, dataset)])
+    evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
+    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
+    write_text(out, text) if out else click.echo(text, nl=False)
 
 
 def _write(

@@ -26,6 +26,7 @@ COMMANDS = (
     features.plan,
     weights.weights,
     evaluation.evaluate,
+    evaluation.card,
     ntire.ntire,
     prediction.predict,
     prediction.import_detector,

@@ -12,6 +12,7 @@ import pandas as pd
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
+from aigid.evaluation import subsets
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.classification import ANY, BOTH, RANKED, Floats, MetricValue, MetricValues, Ranking, rank_rows
 
@@ -24,12 +25,18 @@ Values = dict[str, float]
 
 
 def breakdown_table(
-    test: pd.DataFrame, thresholds: Values, seed: int, n_bootstrap: int, strata: Sequence[str] = ()
+    test: pd.DataFrame,
+    thresholds: Values,
+    seed: int,
+    n_bootstrap: int,
+    strata: Sequence[str] = (),
+    manifest: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return one row per view and part with ``COLUMNS``; a cell that the row cannot have is empty.
 
     ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals), one
-    ``source`` of reals, or the images with one value of a column in ``strata``, such as their size or compression.
+    ``source`` of reals, the images with one value of a column in ``strata``, such as their size or compression, or
+    those that are ``unseen``: of generators and sources that the ``manifest`` has in test alone.
     ``test`` are checked rows of a scores file; ``thresholds`` are named ``05``, ``val`` and ``oracle``.
     """
     if unknown := [column for column in strata if column not in test]:
@@ -37,6 +44,8 @@ def breakdown_table(
     rows: list[Row] = []
     for view, images in test.groupby("view"):
         rows += _of_view(str(view), images, thresholds, seed, n_bootstrap)
+        for name, part in [] if manifest is None else subsets.unseen_parts(images, manifest):
+            rows.append(_pooled(str(view), "unseen", name, part, thresholds, seed, n_bootstrap))
         for column in strata:
             for value, part in images.groupby(images[column].astype("str")):
                 rows.append(_pooled(str(view), column, str(value), part, thresholds, seed, n_bootstrap))
@@ -205,3 +214,11 @@ def worst_group_metrics(details: pd.DataFrame, view: str) -> MetricValues:
         "worst_view_auroc": (others.min(), no_view),
     }
     return {name: reason if pd.isna(value) else np.asarray(value).item() for name, (value, reason) in values.items()}
+
+
+def unseen_metrics(details: pd.DataFrame, view: str) -> MetricValues:
+    """Return the ranking metrics of ``view`` on the fakes of generators in test alone, against all reals."""
+    rows = details[(details["view"] == view) & (details["kind"] == "unseen") & (details["name"] == subsets.UNSEEN[0])]
+    reason = "no manifest names a generator that is in test alone"
+    names = {**{f"{name}_unseen": name for name in RANKED}, "num_fake_unseen": "num_fake"}
+    return {key: rows[name].iloc[0].item() if len(rows) else reason for key, name in names.items()}

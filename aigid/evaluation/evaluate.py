@@ -70,13 +70,14 @@ def evaluate(
     n_bootstrap: int = intervals.N_BOOTSTRAP,
     strata: Sequence[str] = (),
     settings: EvaluationSettings | None = None,
+    manifest: pd.DataFrame | None = None,
 ) -> EvaluationResult:
     """Evaluate the test rows of a checked scores file; its validation rows only fit thresholds and calibrators.
 
     The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
     headline: its metrics are missing, but for those over the views. ``n_bootstrap`` = 0 leaves the bootstrap out, and
     very many rows get fewer draws (``intervals.limit_draws``); ``strata`` names columns to break the scores down by,
-    beyond generator and source.
+    beyond generator and source; ``manifest``, of the dataset, tells what is in test alone.
     """
     test = scores[scores["split"] == "test"]
     if test.empty:
@@ -87,7 +88,7 @@ def evaluate(
     ranking, val_ranking = rank_rows(images), rank_rows(validation)
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
     n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
-    details = breakdown.breakdown_table(test, _numbers(thresholds), seed, n_bootstrap, strata)
+    details = breakdown.breakdown_table(test, _numbers(thresholds), seed, n_bootstrap, strata, manifest)
     rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
     values = _flat_metrics(test, view, ranking, thresholds, details, rule)
     return EvaluationResult(
@@ -115,6 +116,7 @@ def _flat_metrics(
     return {
         **breakdown.threshold_free_metrics(ranking),
         **breakdown.worst_group_metrics(details, view),
+        **breakdown.unseen_metrics(details, view),
         **breakdown.threshold_metrics(ranking, thresholds),
         **decisions.flip_rates(test, 0.5),
         **{f"threshold_{name}": thresholds[name] for name in ("val", "oracle")},

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
@@ -36,26 +37,59 @@ repository's root. No line is filled in from a smaller or a similar experiment.
 """
 
 
-def write(root: Path, models: Path, out: Path, detectors: Iterable[str], datasets: Iterable[str]) -> None:
+def write(
+    root: Path, models: Path, manifests: Path, out: Path, detectors: Iterable[str], datasets: Iterable[str]
+) -> None:
     """Write ``<detector>.md`` for each, from the results below ``root`` and the bundles ``models/<detector>``."""
     datasets, results = list(datasets), read_results(root)
     for name in detectors:
-        path = models / name / "model.json"
-        try:
-            metadata = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: no bundle: {error}") from None
+        metadata = read_metadata(models / name)
+        path = manifests / f"{metadata['origin']['training']['dataset']}.csv"
+        images = training_images(metadata, manifest.read(path)) if path.is_file() else None
         evaluated = {dataset: {key: results[key, dataset] for key in (name, SHALLOW)} for dataset in datasets}
-        write_text(out / f"{name}.md", markdown(name, metadata, evaluated))
+        write_text(out / f"{name}.md", markdown(name, metadata, evaluated, images))
 
 
-def markdown(name: str, metadata: Mapping[str, Any], evaluated: Mapping[str, Results]) -> str:
+def read_metadata(bundle: Path) -> dict[str, Any]:
+    """Return the ``model.json`` of a bundle."""
+    path = bundle / "model.json"
+    try:
+        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no bundle: {error}") from None
+    return metadata
+
+
+def training_images(metadata: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the counts by split of each generator, source and licence that a detector learnt from.
+
+    None where a manifest's ``images`` are not those of the bundle's ``metadata``.
+    """
+    counts = metadata["origin"]["training"]["images"]
+    seen = images[images["split"].isin(list(counts))]
+    listed = {split: part["generator"].value_counts().to_dict() for split, part in seen.groupby("split")}
+    if listed != counts:
+        return None
+    columns = {"generator": "generator", "source": "source", "extra_licence": "licence"}
+    named = seen.rename(columns=columns)[[*(name for old, name in columns.items() if old in seen), "split"]]
+    return named.value_counts().unstack("split", fill_value=0)[list(counts)].sort_index().reset_index()
+
+
+def markdown(
+    name: str,
+    metadata: Mapping[str, Any],
+    evaluated: Mapping[str, Results],
+    images: pd.DataFrame | None = None,
+    date: str = "",
+) -> str:
     """Return the card of a detector.
 
-    ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and the shallow cues'.
+    ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and perhaps the shallow
+    cues'; ``images`` are its ``training_images``.
     """
     parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
-    parts += [f"# Model card: {name}", *_components(metadata)]
+    parts += [f"# Model card: {name}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
+    parts += _components(metadata, images)
     for dataset, results in evaluated.items():
         parts += [f"## On {dataset}", *_metrics(name, results)]
     return "\n\n".join([*parts, *_reproduction(name, metadata)]) + "\n"
@@ -79,7 +113,7 @@ def false_positives_per_1000(metrics: Mapping[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _components(metadata: Mapping[str, Any]) -> list[str]:
+def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> list[str]:
     origin = metadata["origin"]
     training = origin["training"]
     names = [
@@ -92,7 +126,9 @@ def _components(metadata: Mapping[str, Any]) -> list[str]:
         f"- Backbones: {'; '.join(names) or 'none; it sees images'}",
         *(f"- {licence}" for licence in origin["licences"]),
     ]
-    counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
+    counts = images
+    if counts is None:
+        counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
     settings = json.dumps(metadata["settings"], indent=2)
     return ["## Made of", "\n".join(lines), pipe_table(counts), f"Settings:\n\n```json\n{settings}\n```"]
 
@@ -102,10 +138,14 @@ def _metrics(name: str, results: Results) -> list[str]:
     headline = summary_tables.headline_table(results).set_index("detector").loc[name]
     intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
     parts = [intro, pipe_table(pd.DataFrame({"metric": headline.index, "value": headline.to_numpy()}))]
+    parts += ["### Generators never seen", pipe_table(_unseen(result))]
     if len(table := false_positives_per_1000(result.metrics)):
         parts += ["### False accusations to expect", FALSE_POSITIVES, pipe_table(table)]
+    for title, make in (("Calibration", summary_tables.calibrations), ("Abstention", summary_tables.abstention_table)):
+        if len(table := make({name: result})):
+            parts += [f"### {title}", pipe_table(table.drop(columns="detector"))]
     lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(results) if line.startswith(name)]
-    lines += _worst_groups(result)
+    lines += [*_worst_groups(result, "generator"), *_worst_groups(result, "source"), *_worst_view(result)]
     worst = summary_tables.worst_errors_table({name: result})
     lines += [f"`{row['path']}` ({row['generator']}) scores {row['score']}" for _, row in worst.iterrows()]
     return [
@@ -115,20 +155,43 @@ def _metrics(name: str, results: Results) -> list[str]:
     ]
 
 
-def _worst_groups(result: EvaluationResult) -> list[str]:
-    """Return a line on the worst generator, on the worst source and on the worst view."""
-    table, lines = result.details, []
-    for kind, column, largest, text in (
-        ("generator", "auroc", False, "the generator it sees least: {name}, AUROC {value:.3f}"),
-        ("source", "fpr_05", True, "the reals it accuses most: {name}, {value:.1%} of {num} at 0.5"),
-    ):
-        part = result.parts(kind).dropna(subset=column).sort_values(column, ascending=not largest)
-        for _, row in part.head(1).iterrows():
-            lines.append(text.format(name=row["name"], value=row[column], num=row["num_real"]))
-    views = table[(table["kind"] == "all") & table["auroc"].notna()].sort_values("auroc")
-    if len(views) > 1:
-        lines.append(f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}")
+def _unseen(result: EvaluationResult) -> pd.DataFrame:
+    """Return the ranking metrics on all of test beside those on what is in test alone."""
+    rows = pd.concat([result.parts("all"), result.parts("unseen")])
+    titles = {"auroc": "AUROC", "tpr_at_fpr1": "TPR @1% FPR", "tpr_at_fpr5": "TPR @5% FPR"}
+    cells = [
+        {"images": f"{row['name']} in test alone" if row["kind"] == "unseen" else "all of test"}
+        | {"reals": row["num_real"], "fakes": row["num_fake"]}
+        | {title: summary_tables.with_interval(row, column) for column, title in titles.items()}
+        for _, row in rows.iterrows()
+    ]
+    if len(cells) == 1:
+        cells.append(dict.fromkeys(cells[0], summary_tables.NONE) | {"images": "generators in test alone: none"})
+    return pd.DataFrame(cells)
+
+
+def _worst_groups(result: EvaluationResult, kind: str) -> list[str]:
+    """Return a line on the worst generator or source of enough images, and how many had too few."""
+    ranked, least = summary_tables.worst_groups(result, kind), summary_tables.MIN_IMAGES
+    lines = []
+    for _, row in ranked.head(1).iterrows():
+        value = summary_tables.with_interval(row, "auroc" if kind == "generator" else "fpr_05")
+        lines.append(
+            f"the generator it sees least: {row['name']}, AUROC {value}, of {row['num_fake']} images"
+            if kind == "generator"
+            else f"the reals it accuses most: {row['name']}, a share of {value} of {row['num_real']} at 0.5"
+        )
+    if few := len(parts := result.parts(kind)) - len(ranked):
+        lines.append(f"{few} of {len(parts)} {kind}s have under {least} test images, too few to be called the worst")
     return lines
+
+
+def _worst_view(result: EvaluationResult) -> list[str]:
+    table = result.details
+    views = table[(table["kind"] == "all") & table["auroc"].notna()].sort_values("auroc")
+    if len(views) < 2:
+        return []
+    return [f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}"]
 
 
 def _reproduction(name: str, metadata: Mapping[str, Any]) -> list[str]:

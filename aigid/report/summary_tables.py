@@ -12,7 +12,8 @@ from aigid.evaluation.evaluate import EvaluationResult
 from aigid.metrics.intervals import Interval
 
 NONE = "-"
-BUILTIN_KINDS = ("all", "generator", "source")  # kinds of part that every result has
+BUILTIN_KINDS = ("all", "generator", "source", "unseen")  # kinds of part that have tables of their own
+MIN_IMAGES = 10  # of a generator or source that may be called the worst
 
 
 def by_view(results: Results) -> pd.DataFrame:
@@ -140,6 +141,7 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
     """Return every table below the headline that has a row, by title; ``differences`` as of ``compare_all``."""
     titled = {} if differences is None else {"Differences, scored on the same images": _differences(differences)}
     titled |= {
+        "AUROC on what is in test alone": _by_group(results, "unseen", "auroc", "num_real", "num_fake"),
         "AUROC per generator": _by_group(results, "generator", "auroc", "num_fake"),
         "Reals called generated at 0.5, per source": _by_group(results, "source", "fpr_05", "num_real"),
         "AUROC per view, and what it loses": by_view(non_controls(results)),
@@ -155,21 +157,27 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
 
 def _headline(result: EvaluationResult) -> dict[str, str]:
     table, metrics = result.details, result.metrics
-    pooled, generators, sources = (result.parts(kind) for kind in BUILTIN_KINDS)
-    row = _first_or_nan(pooled)
+    row = _first_or_nan(result.parts("all"))
     others = table[(table["view"] != result.view) & (table["kind"] == "all") & table["auroc"].notna()]
     mean = others[["auroc", "auroc_low", "auroc_high"]].mean()  # views share their images, so errors go together
     columns = {"AUROC": "auroc", "AP": "ap", "acc @0.5": "acc_05", "acc @val": "acc_val", "acc @oracle": "acc_oracle"}
     columns |= {"TPR @5% FPR": "tpr_at_fpr5", "ECE": "ece"}
     return {
         **{title: with_interval(row, name) for title, name in columns.items()},
-        "worst generator": with_interval(_first_or_nan(generators.nsmallest(1, "auroc")), "auroc"),
-        "worst source FPR": with_interval(_first_or_nan(sources.nlargest(1, "fpr_05")), "fpr_05"),
+        "worst generator": with_interval(_first_or_nan(worst_groups(result, "generator")), "auroc"),
+        "worst source FPR": with_interval(_first_or_nan(worst_groups(result, "source")), "fpr_05"),
         "other views": with_interval(mean, "auroc") if len(others) else NONE,
         "reals": str(metrics.get("num_real", NONE)),
         "fakes": str(metrics.get("num_fake", NONE)),
         "unreadable": str(metrics["num_unreadable"]),
     }
+
+
+def worst_groups(result: EvaluationResult, kind: str) -> pd.DataFrame:
+    """Return the generators by AUROC, or the sources by falling FPR at 0.5, that have ``MIN_IMAGES`` images."""
+    count, column = {"generator": ("num_fake", "auroc"), "source": ("num_real", "fpr_05")}[kind]
+    rows = result.parts(kind).dropna(subset=column)
+    return rows[rows[count] >= MIN_IMAGES].sort_values(column, ascending=kind == "generator", kind="stable")
 
 
 def _first_or_nan(rows: pd.DataFrame) -> pd.Series:

@@ -69,6 +69,39 @@ def _against(clean: pd.DataFrame, generator: str) -> tuple[pd.Series, pd.Series]
     return part["label"], part["score"]
 
 
+def test_what_is_in_test_alone_is_judged_apart() -> None:
+    """`film` and `flux` have no validation or training image; the train rows of a manifest have no score."""
+    frame = made()
+    test = frame["split"] == "test"
+    frame["generator"] = frame["generator"].mask(test & (frame["label"] == 1) & (frame.index % 3 == 0), "flux")
+    frame["source"] = frame["source"].mask(test & (frame["label"] == 0) & (frame.index % 3 == 1), "film")
+    table = frame[frame["view"] == "clean"].drop(columns=["view", "score"])
+    without, result = swift(frame), evaluate(frame, n_bootstrap=20, manifest=table)
+    clean = frame[test & (frame["view"] == "clean")]
+    new_fakes, new_reals = clean["generator"] == "flux", clean["source"] == "film"
+    expected = {"generators": clean[new_fakes | (clean["label"] == 0)]}
+    expected["generators and sources"] = clean[new_fakes | new_reals]
+    found = result.parts("unseen").set_index("name")
+    assert list(found.index) == list(expected)
+    for name, rows in expected.items():
+        assert found.loc[name, "auroc"] == pytest.approx(sk.roc_auc_score(rows["label"], rows["score"]), abs=1e-12)
+        assert found.loc[name, "auroc_low"] < found.loc[name, "auroc"] < found.loc[name, "auroc_high"]
+        fpr, tpr, _ = sk.roc_curve(rows["label"], rows["score"], drop_intermediate=False)
+        assert found.loc[name, "tpr_at_fpr1"] == pytest.approx(tpr[fpr <= 0.01].max(), abs=1e-12)
+    assert result.metrics["auroc_unseen"] == found.loc["generators", "auroc"]
+    assert result.metrics["num_fake_unseen"] == new_fakes.sum()
+    assert result.metrics.items() >= without.metrics.items()
+    assert "in test alone" in without.missing_metrics["tpr_at_fpr1_unseen"]
+
+
+@pytest.mark.parametrize("keep", ["split == 'test'", "split == 'test' or label == 0"])
+def test_where_no_other_split_has_a_generator_none_is_told_apart(keep: str) -> None:
+    frame = made().query(keep)
+    found = evaluate(frame, n_bootstrap=5, manifest=frame[frame["view"] == "clean"].drop(columns=["view", "score"]))
+    assert found.parts("unseen").empty
+    assert "auroc_unseen" in found.missing_metrics
+
+
 def test_row_order_and_file_format_change_no_digit(tmp_path: Path) -> None:
     frame = made()
     frame["group"] = frame["path"].str[:3]

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 from aigid.cli.preset import preset_names
-from aigid.core import scores
+from aigid.core import manifest, scores
 from aigid.core.errors import InputError
 from aigid.data.layouts.folders import GENIMAGE_GENERATORS
 from aigid.detectors import registry
@@ -17,6 +19,7 @@ from aigid.evaluation import attribution, comparison, dda, protocols
 from aigid.evaluation.evaluate import evaluate, write_result
 from aigid.report import cards
 from stages import evaluate as stage
+from tests.helpers.cli import aigid, refused
 from tests.helpers.folders import UFD_SETS
 
 ABOUT = {
@@ -75,11 +78,128 @@ def test_a_card_of_every_detector_or_a_line(tmp_path):
     for name in ("probe", comparison.SHALLOW):
         write_result(judged(0.1), tmp_path / "results", name, "d")
     with pytest.raises(InputError, match=r"probe/model\.json: no bundle"):
-        cards.write(tmp_path / "results", tmp_path / "models", tmp_path / "out", ["probe"], ["d"])
+        write_cards(tmp_path)
     (tmp_path / "models/probe").mkdir(parents=True)
     (tmp_path / "models/probe/model.json").write_text(json.dumps(ABOUT))
-    cards.write(tmp_path / "results", tmp_path / "models", tmp_path / "out", ["probe"], ["d"])
+    write_cards(tmp_path)
     assert (tmp_path / "out/probe.md").read_text().count("## On d") == 1
+
+
+def write_cards(folder):
+    cards.write(*(folder / name for name in ("results", "models", "manifests", "out")), ["probe"], ["d"])
+
+
+SOURCES = {"phone": 40, "press": 20, "film": 12, "scan": 4}  # test reals; film and scan are in test alone
+GENERATORS = {"gan": 30, "sd14": 20, "flux": 24, "grok": 3}  # test fakes; flux and grok are in test alone
+
+
+def made_run():
+    """A manifest and the scores of its val and test images, in which all of `scan` and half of `film` are accused."""
+    rows = []
+    for label, counts in enumerate((SOURCES, GENERATORS)):
+        for name, num in counts.items():
+            kind = {"generator": "real", "source": name} if label == 0 else {"generator": name, "source": ""}
+            splits = ["test"] if name in ("film", "scan", "flux", "grok") else ["test", "val", "train"]
+            rows += [{"label": label, "split": split, **kind} for split in splits for _ in range(num)]
+    table = pd.DataFrame(rows)
+    table.insert(0, "path", [f"{number:03}.png" for number in range(len(table))])
+    table["extra_licence"] = np.where(table["source"] == "phone", "CC0", np.where(table["label"] == 0, "none", "MIT"))
+    rng = np.random.default_rng(0)
+    score = np.where(table["label"] == 1, rng.uniform(0.3, 1, len(table)), rng.uniform(0, 0.5, len(table)))
+    accused = (table["source"] == "scan") | ((table["source"] == "film") & (table.index % 2 == 0))
+    judged = table.drop(columns="extra_licence").assign(view="clean", score=np.where(accused, 0.9, score))
+    return table, scores.validate(judged[judged["split"] != "train"], "made")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Folder of a bundle's metadata, its manifest and its results."""
+    table, rows = made_run()
+    seen = {split: table[table["split"] == split]["generator"] for split in ("train", "val")}
+    images = {split: generators.value_counts().to_dict() for split, generators in seen.items()}
+    training = {"dataset": "d", "manifest_sha256": "a" * 64, "images": images}
+    about = ABOUT | {"detector": "probe", "origin": ABOUT["origin"] | {"training": training, "demonstration": False}}
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/model.json").write_text(json.dumps(about))
+    manifest.write(table, tmp_path / "d.csv")
+    write_result(evaluate(rows, manifest=table, n_bootstrap=50), tmp_path / "results", "probe", "d")
+    return tmp_path
+
+
+def write_card(folder, *arguments):
+    call = ("card", "bundle", "--results", "results", "--date", "2026-11-29", *arguments)
+    return aigid(*call, cwd=folder)
+
+
+def cells(text, start):
+    """The cells of the row that begins with this one."""
+    row = next(line for line in text.splitlines() if line.startswith(f"| {start} |"))
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def tpr(rows, fpr):
+    """By trying every threshold."""
+    real, fake = (rows.loc[rows["label"] == label, "score"].to_numpy() for label in (0, 1))
+    return max([0.0, *(np.mean(fake >= cut) for cut in rows["score"] if np.mean(real >= cut) <= fpr)])
+
+
+def test_the_numbers_of_a_card_are_those_of_its_scores(made):
+    text = write_card(made, "--manifest", "d.csv").stdout
+    rows = made_run()[1].query("split == 'test'")
+    new = rows["generator"].isin(["flux", "grok"])
+    parts = {"all of test": rows, "generators in test alone": rows[new | (rows["label"] == 0)]}
+    parts["generators and sources in test alone"] = rows[new | rows["source"].isin(["film", "scan"])]
+    for name, part in parts.items():
+        expected = [roc_auc_score(part["label"], part["score"]), tpr(part, 0.01), tpr(part, 0.05)]
+        counts, found = cells(text, name)[1:3], cells(text, name)[3:]
+        assert counts == [str((part["label"] == label).sum()) for label in (0, 1)]
+        assert [cell.partition(" [")[0] for cell in found] == [f"{value:.3f}" for value in expected]
+        assert all("[" in cell for cell in found)
+    assert cells(text, "real | phone")[2:] == ["CC0", "40", "40"]
+    assert cells(text, "gan")[2:] == ["MIT", "30", "30"]
+    assert not any(line.startswith(("| flux", "| real | film")) for line in text.splitlines())
+    accused = np.mean(rows.loc[rows["label"] == 0, "score"] > 0.5)
+    assert cells(text, "0.5")[4] == f"{accused * 500:.1f}"
+    assert "aigid 0.1, 2026-11-29" in text
+
+
+def test_the_worst_source_of_a_card_has_enough_images(made):
+    """All four photographs of `scan` are accused, but four say little; of `film` six of twelve are."""
+    text = write_card(made, "--manifest", "d.csv").stdout
+    expected = binomtest(6, 12).proportion_ci(method="wilson")
+    share = f"0.500 [{expected.low:.3f}, {expected.high:.3f}]"
+    assert f"- the reals it accuses most: film, a share of {share} of 12 at 0.5\n" in text
+    assert "- 1 of 4 sources have under 10 test images, too few to be called the worst\n" in text
+    assert "- 1 of 4 generators have under 10 test images, too few to be called the worst\n" in text
+    assert "the generator it sees least: grok" not in text
+    assert cells(text, "worst source FPR")[1].startswith("0.500")
+
+
+def test_a_card_is_written_to_the_same_bytes(made):
+    written = []
+    for name in ("one.md", "two.md"):
+        done = write_card(made, "--manifest", "d.csv", "--out", name)
+        assert (done.exit_code, done.stdout) == (0, "")
+        written.append((made / name).read_bytes())
+    assert written[0] == written[1] == write_card(made, "--manifest", "d.csv").stdout.encode()
+
+
+def test_a_card_is_refused_where_its_parts_do_not_belong_together(made):
+    refused(write_card(made), "bundle: learnt from 'd', which is no list", "--manifest")
+    refused(write_card(made, "--manifest", "d.csv", "--dataset", "e"), "results: no metrics of probe/e")
+    refused(write_card(made, "--manifest", "d.csv", "--detector", "knn"), "results: no metrics of knn/d")
+    table = manifest.read(made / "d.csv")
+    manifest.write(table[1:] if table["split"][0] == "train" else table[table["split"] != "val"], made / "other.csv")
+    refused(write_card(made, "--manifest", "other.csv"), "other.csv: holds other images than those that bundle learnt")
+    refused(aigid("card", "bundle", "--results", "results", "--date", "today", cwd=made), "today")
+
+
+def test_a_card_without_a_manifest_of_its_training_counts_generators(made):
+    """As of results that no manifest was given for."""
+    metadata = cards.read_metadata(made / "bundle")
+    text = cards.markdown("probe", metadata, {"d": {"probe": evaluate(made_run()[1], n_bootstrap=10)}})
+    assert cells(text, "gan") == ["gan", "30", "30"]
+    assert cells(text, "generators in test alone: none")[1:] == ["-"] * 5
 
 
 def test_every_line_can_be_followed() -> None:
@@ -139,12 +259,26 @@ def test_every_key_is_one_that_the_stage_writes(tmp_path, monkeypatch) -> None:
     datasets = sorted({*datasets, *dda.BENCHMARKS})
     for dataset in datasets:
         scores.write(scores_of(dataset), tmp_path / f"scores/{dataset}.csv")
+    for dataset in datasets:
+        images = scores_of(dataset).drop_duplicates("path")[["path", "label", "generator", "split"]]
+        manifest.write(images, tmp_path / f"manifests/{dataset}.csv")
     paths = pd.DataFrame({"path": [f"{number}.png" for number in range(300)], "size": "", "compression": ""})
     monkeypatch.setattr(stage.properties, "read", lambda path: None)
     monkeypatch.setattr(stage.properties, "to_strata", lambda properties: paths)
     (tmp_path / "params.yaml").write_text(json.dumps({"datasets": datasets, "seed": 0, "evaluation": {}}))
     monkeypatch.chdir(tmp_path)
-    command = ["--detector", "any", "--scores", "scores", "--traits", "traits", "--out", "out"]
+    command = [
+        "--detector",
+        "any",
+        "--scores",
+        "scores",
+        "--manifests",
+        "manifests",
+        "--traits",
+        "traits",
+        "--out",
+        "out",
+    ]
     assert CliRunner().invoke(stage.main, command).exit_code == 0
     for dataset, rows in ledger.groupby("dataset"):
         written = json.loads((tmp_path / f"out/metrics/any/{dataset}.json").read_text())
