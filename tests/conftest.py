@@ -1,4 +1,8 @@
-"""Every test has a cache of its own, and all that want it one S3 server."""
+"""Every test has a cache of its own, and all that want it one S3 server, or a full disk."""
+
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,20 @@ def cache(monkeypatch, tmp_path):
 def cache_outside(cache, monkeypatch, tmp_path_factory):
     """Keep ``$AIGID_CACHE`` out of ``tmp_path``, too, where that folder is the dataset."""
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let all that is written atomically go to /dev/full, where each write fails; none must be tried that would not."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+
+    def mkstemp(prefix, suffix, **options):
+        path = Path(options["dir"], f"{prefix}full{suffix}")
+        path.symlink_to("/dev/full")
+        return os.open(path, os.O_WRONLY), str(path)
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from aigid.aligned.generator import AlignSettings, FakeGenerator, Pixels, load_generator
 from aigid.core import ray
-from aigid.core.cache import METADATA_FILE, CacheEntry, entry_path, logger
+from aigid.core.cache import METADATA_FILE, CacheEntry, cache_errors, entry_path, logger
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
@@ -131,7 +131,7 @@ class FakeBatcher:
         if not (pending := self._pending.pop(shape)):
             return
         for digest, fake in zip(pending, self._forward(pending, shape), strict=False):
-            with atomic_write(self._path(digest)) as part:
+            with cache_errors(), atomic_write(self._path(digest)) as part:
                 Image.fromarray(fake).save(part, "PNG", compress_level=1)
         self.num_made += len(pending)
 

@@ -21,7 +21,7 @@ from aigid.aligned import engine as engines
 from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
 from aigid.core import manifest, ray
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, full_disk_errors
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.paths import AnyPath
 from aigid.degradations.filters import match_laplacian, match_local_energy
@@ -162,9 +162,10 @@ def _replace_dir(out: Path) -> Iterator[Path]:
     part = out.absolute().with_name(f".{out.absolute().name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
     try:
-        yield part
-        shutil.rmtree(out, ignore_errors=True)
-        part.replace(out)
+        with full_disk_errors(out.parent):
+            yield part
+            shutil.rmtree(out, ignore_errors=True)
+            part.replace(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, remedy
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,7 +39,8 @@ class ErrorHandlingCommand(click.Command):
         except KeyboardInterrupt as interrupt:
             raise click.ClickException(str(interrupt) or "stopped") from None
         except (InputError, OSError) as error:
-            raise UserError(" ".join(str(error).split())) from error
+            hint = remedy(error) if isinstance(error, OSError) else ""
+            raise UserError(" ".join(f"{error}{hint}".split())) from error
 
 
 def print_status(message: str) -> None:

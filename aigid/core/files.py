@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, full_disk_errors
 from aigid.core.paths import AnyPath, as_path, is_remote
 
 if TYPE_CHECKING:
@@ -30,17 +30,18 @@ STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file a
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Give a temporary path in the same folder that replaces ``path`` at the end, and is deleted if the block fails."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_stale_temporaries(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        part.chmod(0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with full_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_temporaries(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o644)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def remove_stale_temporaries(folder: Path, pattern: str) -> None:

@@ -46,9 +46,23 @@ WEIGHT_LICENCES = {  # of published backbones, by the name under which their lib
     "ViT-B-16-quickgelu": "OpenAI CLIP, MIT",
     "ViT-L-14-quickgelu": "OpenAI CLIP, MIT",
     "ViT-L-14-336-quickgelu": "OpenAI CLIP, MIT",
+    "openai/clip-vit-base-patch16": "OpenAI CLIP, MIT; an 8-bit copy from a wheel",
     "openai/clip-vit-large-patch14": "OpenAI CLIP, MIT",
+    "tf_efficientnet_lite0": "Google EfficientNet-Lite0, Apache-2.0; a copy from a wheel",
     "facebook/dinov2-large": "Meta DINOv2, Apache-2.0",
-    "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
     "vit_large_patch14_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
+    "vit_large_patch14_reg4_dinov2.lvd142m": "Meta DINOv2, Apache-2.0",
+    "google/siglip-base-patch16-224": "Google SigLIP, Apache-2.0",
     "google/siglip-so400m-patch14-384": "Google SigLIP, Apache-2.0",
+    "google/siglip2-so400m-patch14-384": "Google SigLIP 2, Apache-2.0",
+    "ViT-gopt-16-SigLIP2-384": "Google SigLIP 2, Apache-2.0",
+    "ViT-H-14-worldwide-quickgelu": "MetaCLIP 2, CC-BY-NC-4.0",
+    **{
+        f"PE-Core-{size}": "Meta PE-Core, Apache-2.0"
+        for size in ("T-16-384", "S-16-384", "B-16", "L-14-336", "bigG-14-448")
+    },
+    **{
+        f"vit_{size}_dinov3.lvd1689m": "Meta DINOv3, DINOv3 License"
+        for size in ("small_patch16", "base_patch16", "large_patch16", "huge_plus_patch16", "7b_patch16")
+    },
 }

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from aigid.core import tables
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, full_disk_errors
 from aigid.core.files import sha256, write_text
 from aigid.data.licences import DATASET_LICENCES, DEMO_LICENCE, WEIGHT_LICENCES
 from aigid.detectors.protocol import BaseDetector, score_views
@@ -103,8 +103,9 @@ def save(model: Bundle, folder: Path) -> None:
     ``model.json`` says what the detector is and was trained on, and holds the sha256 of every other file and of itself.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    temporary = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)
+    with full_disk_errors(folder.parent), temporary as name:
+        (part := Path(name, "bundle")).mkdir()
         state = model.detector.save(part)
         if model.validation is not None:
             tables.write(model.validation, part / VALIDATION)
@@ -125,8 +126,6 @@ def save(model: Bundle, folder: Path) -> None:
         part.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def load(folder: Path) -> Bundle:

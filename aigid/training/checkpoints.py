@@ -62,7 +62,7 @@ class CheckpointWriter:
                 pass
 
     def due(self) -> bool:
-        """Return whether it is time for the next one; OSError where the last could not be written."""
+        """Return whether it is time for the next one; InputError where the last could not be written."""
         if not self._writing.done():
             return False
         self._cost = self._writing.result()
@@ -78,8 +78,8 @@ class CheckpointWriter:
 
     def _write(self, state: dict[str, Any], begun: float) -> float:
         """Return the seconds since ``begun``."""
-        with atomic_write(self.path) as part:
-            torch.save(state, part)
+        with cache_errors(), atomic_write(self.path) as part, part.open("wb") as file:
+            torch.save(state, file)  # by its name, a full disk would be told as a bug of torch
         return self._clock() - begun
 
     def close(self) -> None:

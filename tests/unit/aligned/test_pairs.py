@@ -391,6 +391,17 @@ def test_a_batch_beyond_the_memory(weights, tmp_path, monkeypatch):
     assert "AIGID_BATCH" in done.stderr
 
 
+def test_a_cache_on_a_full_disk(weights, tmp_path, request):
+    dataset(tmp_path, {"a.png": file(crops(1, 40, 40)[0], "PNG")})
+    align(tmp_path, "gan", weights["gan"])
+    request.getfixturevalue("full_disk")
+    next((tmp_path / "cache/aligned").rglob("*.png")).unlink()
+    done = align(tmp_path, "gan", weights["gan"])
+    assert done.exit_code == 2
+    hint = "$AIGID_CACHE names another folder"
+    assert done.stderr == f"Error: cache {tmp_path}/cache: No space left on device; {hint}\n"
+
+
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("quality", [5, 50, 83, 100])
 def test_a_jpegs_tables_and_chroma_are_kept(quality, subsampling):

@@ -6,10 +6,15 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
+from safetensors import SafetensorError
 
 from aigid.core import files
-from aigid.core.errors import InputError
+from aigid.core.console import ErrorHandlingCommand
+from aigid.core.errors import InputError, full_disk_errors
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -25,6 +30,41 @@ def test_a_failed_write_changes_nothing(tmp_path):
     (tmp_path / "stolen").unlink()
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+WRITERS = {
+    "text": lambda part: part.write_text("a" * 99),
+    "image": lambda part: Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(part, "PNG"),
+    "safetensors": lambda part: safetensors_on_a_full_disk(),
+}
+
+
+def safetensors_on_a_full_disk():
+    """What its `save_file` raises on a small tmpfs."""
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_one_line_with_the_folder_and_what_to_do(kind, tmp_path):
+    """Of a library's own error as of Python's, which names no file."""
+
+    def write():
+        with files.atomic_write(tmp_path / "out/a") as part:
+            WRITERS[kind](part)
+
+    result = CliRunner().invoke(ErrorHandlingCommand("x", callback=write))
+    assert result.exit_code == 2
+    line = f"Error: [Errno 28] No space left on device: '{tmp_path}/out'; free some space there\n"
+    assert result.stderr == line
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    for error in (ValueError("a"), PermissionError(13, "b"), InputError("x: No space left on device")):
+        with pytest.raises(type(error)) as caught, full_disk_errors(tmp_path):
+            raise error
+        assert caught.value is error
 
 
 def test_sha256(tmp_path):

