@@ -60,7 +60,9 @@ def distorted(images: pd.DataFrame, pixels: list[np.ndarray], policy: str, opera
 @click.command(help=__doc__)
 @click.option("--model", type=Path, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--dataset", default="demo", show_default=True, help="Its manifest lies in data/manifests.")
-@click.option("--sample", default=200, show_default=True, help="Test images, half of either class.")
+@click.option(
+    "--sample", type=click.IntRange(2), default=200, show_default=True, help="Test images, half of either class."
+)
 @record.out_option
 def main(model: Path, dataset: str, sample: int, out: Path) -> None:
     images = select_rows(manifest.read(Path("data/manifests") / f"{dataset}.csv"), "test", sample, 0)

@@ -70,7 +70,7 @@ def fetch(name: str | None, out: Path | None, jobs: int, allow_missing: bool) ->
 @click.command(cls=ErrorHandlingCommand)
 @options.manifest
 @options.root
-@click.option("--sample", type=click.IntRange(1), default=1500, show_default=True, help="Images whose pixels are read.")
+@click.option("--sample", type=click.IntRange(2), default=1500, show_default=True, help="Images whose pixels are read.")
 @click.option(
     "--fail-above",
     type=click.FloatRange(0.5, 1),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo
 
 from aigid.core.errors import InputError
 
@@ -59,6 +59,18 @@ class Settings(BaseModel):
     """A section of params.yaml: unknown keys are refused, values are coerced, instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def divides(dividend: str) -> AfterValidator:
+    """Return a check that a number, or None, divides another, which must stand before it among the settings."""
+
+    def check(value: int | None, info: ValidationInfo) -> int | None:
+        total = info.data.get(dividend)  # absent where it is refused itself
+        if value and total and total % value:
+            raise ValueError(f"does not divide {dividend}={total}")
+        return value
+
+    return AfterValidator(check)
 
 
 def load_section(section: str, model: type[T], path: Path | str = "params.yaml") -> T:

@@ -90,7 +90,7 @@ class PerturbationSettings(Settings):
     """The test images of the perturbation study; they are few, as every view is computed for each."""
 
     dataset: str
-    max_images: int = Field(ge=1)  # images of each class
+    max_images: int = Field(ge=1)  # images of each generator, and of the reals
 
 
 def sample(manifest: pd.DataFrame, settings: PerturbationSettings, seed: int) -> pd.DataFrame:

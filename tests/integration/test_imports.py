@@ -87,6 +87,7 @@ def test_stages_without_images_need_no_torch(stage):
           "--out", "p"]),
         ("align", "aligned.max_images", 0,
          ["--domain", "vae", "--dataset", "demo", "--manifest", "m.csv", "--out", "a"]),
+        ("train_sef", "sef.expert.contrastive_batch_size", 3, ["--pairs", "a", "--out", "e", "--history", "l"]),
         ("train_sef", "sef.expert.lora.rank", 0, ["--pairs", "a", "--out", "e", "--history", "l"]),
         ("train_featdistill", "featdistill.data.policy", "nonesuch",
          ["--expert", "lite0_1", "--dataset", "demo", "--manifest", "m.csv", "--out", "e", "--log", "l.csv"]),

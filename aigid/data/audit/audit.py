@@ -93,7 +93,7 @@ def _text(value: Any) -> str:
 class AuditSettings(Settings):
     """How closely a dataset is looked at, and what is too much."""
 
-    max_images: Annotated[int, Field(ge=1)] = 1500  # images whose pixels are looked at
+    max_images: Annotated[int, Field(ge=2)] = 1500  # images whose pixels are looked at, even over classes
     auroc_threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.6  # of the container; above, the dataset is refused
 
 
@@ -180,7 +180,7 @@ def _feature_associations(
 class PropertySettings(Settings):
     """How many images' pixels are looked at."""
 
-    max_images: Annotated[int, Field(ge=1)]  # of each split
+    max_images: Annotated[int, Field(ge=1)]  # of each split, even over classes and generators
 
 
 def compute_properties(

@@ -104,7 +104,7 @@ def train(
 def plan(settings: CnnSettings, net: nn.Module, num_items: int, seed: int) -> TrainConfig:
     """Return the length of the training; what batch norms see at once is no matter of the machine."""
     norms = any(isinstance(layer, _BatchNorm) for layer in net.modules())
-    size = min(settings.norm_batch_size or settings.batch_size, settings.batch_size) if norms else 1
+    size = (settings.norm_batch_size or settings.batch_size) if norms else 1
     sizes = num_items, settings.batch_size, settings.epochs, size
     return TrainConfig("cnn", seed, *sizes, precision=settings.precision)
 

@@ -159,7 +159,7 @@ def select_rows(manifest: pd.DataFrame, split: str, max_images: int | None, seed
     if max_images is None or max_images >= len(rows):
         return rows
     order = seeding.numpy_generator("featdistill rows", split, seed).permutation(len(rows))
-    part = rows.iloc[order].groupby("label", group_keys=False).head(max(max_images // 2, 1))
+    part = rows.iloc[order].groupby("label", group_keys=False).head(max_images // 2)
     return part.sort_values("path").reset_index(drop=True)
 
 

@@ -12,6 +12,7 @@ from aigid.features.backbones import BackboneSettings, LoraSettings
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+BothClasses = Annotated[int, Field(ge=2)]
 SecondView = Literal["clean", "augmented"] | None  # of an image, beside the degraded one
 
 
@@ -42,8 +43,8 @@ class ExpertSettings(Settings):
 class DataSettings(Settings):
     """What an expert sees of a training image."""
 
-    max_images: Count | None = None  # to train on: of each class as many as there are, or half of this
-    max_val_images: Count = 512  # of validation, for the log alone
+    max_images: BothClasses | None = None  # to train on, half of each class; None takes all
+    max_val_images: BothClasses = 512  # of validation, likewise, for the log alone
     policy: Policy = "featdistill"  # a key of POLICIES in aigid/degradations/policies.py; None trains on clean images
     max_long_side: Annotated[int, Field(ge=16)] = 1024  # px to which larger images are scaled before they are degraded
     held_out_operators: tuple[str, ...] = ()  # of the policy, which training never sees

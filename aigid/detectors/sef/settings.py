@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from aigid.core.params import Precision, Settings
+from aigid.core.params import Precision, Settings, divides
 from aigid.features.backbones import LoraSettings
 
 Count = Annotated[int, Field(ge=1)]
@@ -52,7 +52,8 @@ class ExpertSettings(Settings):
     lora: LoraSettings = LoraSettings()
     sampling: SamplingSettings = SamplingSettings()
     batch_size: Count = 8  # pairs a step; each gives two images, and two more for each of ``sampling.scales``
-    contrastive_batch_size: Count = 2  # pairs whose images the contrastive loss compares; divides ``batch_size``
+    # Pairs whose images the contrastive loss compares; divides ``batch_size``.
+    contrastive_batch_size: Annotated[int, Field(ge=1, validate_default=True), divides("batch_size")] = 2
     epochs: Count = 1
     learning_rate: Positive = 1e-4
     lora_learning_rate: Positive | None = None  # of the adapters, where it differs; DDA's is in effect twice its head's

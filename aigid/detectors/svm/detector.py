@@ -87,7 +87,7 @@ class KernelSvm(EmbeddingDetector):
         y = encode_labels(train.generators, classes, "train")
         y_val = encode_labels(val.generators, classes, "val")
         arrays = fit_scaler(train.x, settings.scaling)
-        rows = np.arange(len(y)) if settings.solver == "nystroem" else subsample(y, settings.max_images, seed)
+        rows = np.arange(len(y)) if settings.solver == "nystroem" else subsample(y, settings, "max_images", seed)
         x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
         arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
         x, x_val = x[:, columns], x_val[:, columns]
@@ -161,8 +161,14 @@ def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
     return np.matmul(x, arrays["axes"]) if "axes" in arrays else x
 
 
-def subsample(y: Ints, max_rows: int, seed: int) -> Ints:
-    """Return at most ``max_rows`` indices, every class with its share and at least one, in order."""
+def subsample(y: Ints, settings: SvmSettings, name: str, seed: int) -> Ints:
+    """Return as many indices as the parameter of that name says, every class its share and at least one, in order.
+
+    InputError where there are more classes.
+    """
+    max_rows: int = getattr(settings, name)
+    if (num_classes := len(np.unique(y))) > max_rows:
+        raise InputError(f"svm.{name}={max_rows}: less than one image of each of {num_classes} classes")
     if len(y) <= max_rows:
         return np.arange(len(y))
     order = seeding.numpy_generator("svm sample", seed).permutation(len(y))
@@ -194,7 +200,7 @@ def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_
         best: Ints = SelectKBest(f_classif, k=settings.k).fit(x, y).get_support(indices=True)
     if settings.features == "k_best":
         return best
-    rows, val_rows = (subsample(labels, settings.selection_sample, seed) for labels in (y, y_val))
+    rows, val_rows = (subsample(labels, settings, "selection_sample", seed) for labels in (y, y_val))
     num_classes = int(y.max()) + 1
 
     def score(columns: Ints) -> float:

@@ -326,6 +326,13 @@ def _num_made(cache):
     return sum(len(load_file(path)["key"]) for path in cache.glob("channels/*/*.safetensors"))
 
 
+@pytest.mark.parametrize("size", [3, 16])
+def test_what_batch_norms_see_divides_the_batch(size):
+    said = rf"^cnn\.norm_batch_size: .*does not divide batch_size=8, got {size}$"
+    with pytest.raises(InputError, match=said):
+        validate({"dataset": "d", "batch_size": 8, "norm_batch_size": size}, CnnSettings, "cnn")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"norm_batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],

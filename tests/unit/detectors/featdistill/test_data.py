@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
+from aigid.core.params import validate
 from aigid.degradations.operators import GEOMETRIC
 from aigid.degradations.policies import POLICIES, apply_policy
 from aigid.detectors.featdistill import data
@@ -186,6 +187,12 @@ def test_rows_are_half_of_either_class(images):
     assert len(data.select_rows(images, "train", None, 0)) == 24
     with pytest.raises(InputError, match="no image of label 1"):
         data.select_rows(images[images["label"] == 0], "train", None, 0)
+
+
+@pytest.mark.parametrize("name", ["max_images", "max_val_images"])
+def test_one_image_is_not_of_both_classes(name):
+    with pytest.raises(InputError, match=rf"^data\.{name}: .* greater than or equal to 2, got 1$"):
+        validate({name: 1}, DataSettings, "data")
 
 
 def test_an_unreadable_image_is_named(images, root, tmp_path):

@@ -7,7 +7,7 @@ from aigid.core import params, seeding
 from aigid.core.errors import InputError
 from aigid.degradations.filters import match_jpeg_quality
 from aigid.detectors.sef import data
-from aigid.detectors.sef.settings import SamplingSettings
+from aigid.detectors.sef.settings import ExpertSettings, SamplingSettings
 
 RNG = np.random.default_rng(0)
 REAL = RNG.integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -180,3 +180,12 @@ def test_records_and_scales_that_are_none_are_one_line(tmp_path):
             data.open_pairs(tmp_path)
     with pytest.raises(InputError, match=r"want factors from low to high, found 3\.5 to 1"):
         params.validate({"scales": [[3.5, 1.0]]}, SamplingSettings, "sampling")
+
+
+@pytest.mark.parametrize("values", [{"contrastive_batch_size": 3}, {"batch_size": 7}, {"contrastive_batch_size": 16}])
+def test_what_the_contrastive_loss_compares_divides_the_batch(values):
+    """The default, too, where only the batch is given."""
+    size, compared = values.get("batch_size", 8), values.get("contrastive_batch_size", 2)
+    said = rf"^sef\.expert\.contrastive_batch_size: .*does not divide batch_size={size}, got {compared}$"
+    with pytest.raises(InputError, match=said):
+        params.validate(values, ExpertSettings, "sef.expert")

@@ -187,9 +187,15 @@ def test_forward_selection_drops_noise():
 
 def test_a_sample_keeps_every_class():
     y = np.array([0] * 900 + [1] * 99 + [2])
-    taken = subsample(y, 100, 0)
+    taken = subsample(y, settings(max_images=100), "max_images", 0)
     assert np.bincount(y[taken]).tolist() == [90, 9, 1]
     assert len(set(taken.tolist())) == 100
+
+
+@pytest.mark.parametrize("name", ["max_images", "selection_sample"])
+def test_fewer_images_than_classes_are_refused(name):
+    with pytest.raises(InputError, match=f"^svm.{name}=5: less than one image of each of 6 classes$"):
+        KernelSvm.fit(settings(features="k_best_forward", k=6, **{name: 5}), rows(0), rows(1), 0)
 
 
 def test_missing_classes_are_one_line():
