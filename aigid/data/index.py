@@ -37,6 +37,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "chameleon": Layout("[Chameleon/][test/]{0_real,1_fake}/<image>", folders.chameleon),
     "cifake": Layout("{train,test}/{REAL,FAKE}/<image>", folders.cifake),
+    "community_forensics": Layout(tables.COMMUNITY_FORENSICS, tables.community_forensics, archives=(".parquet",)),
     "dda_coco": Layout(
         "DDA-COCO/<vae>/val2017/<COCO id>.jpg beside MSCOCO/val2017/<COCO id>.jpg, which are not in it", folders.drct2m
     ),

@@ -3,11 +3,15 @@
 DATASET_LICENCES = {  # size; place; licence, where its publisher states one that is known here
     "aigcdetectionbenchmark": "152,500 images of 17 test sets; links in Ekko-zn/AIGCDetectBenchmark; terms there",
     "bfree_online": "about 1,400 viral images; listed by URL in grip-unina/B-Free; licence of each image its own",
-    "chameleon": "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE), who state the terms",
+    "chameleon": (
+        "26,000 images; on request by e-mail from the authors of AIDE (shilinyan99/AIDE); for academic research, no "
+        "commercial use"
+    ),
     "cifake": "120,000 images of 32 px, 0.1 GB; Kaggle, birdy654/cifake-real-and-ai-generated-synthetic-images; MIT",
     "community_forensics": (
-        "2.7 million fakes of 4,803 generators, with an evaluation part (publicEval); Hugging Face, "
-        "OwensLab/CommunityForensics; CC BY 4.0, and the licence of each generator"
+        "evaluation sets: 51,836 images, 206 GB, Hugging Face, OwensLab/CommunityForensics-Eval, and publicEval of "
+        "OwensLab/CommunityForensics, whose 2.7 million fakes of 4,803 generators are CC BY 4.0 for research, and the "
+        "licence of each generator; terms of the former on its card"
     ),
     "dda": "pairs of COCO photographs and their VAE reconstructions; see roy-ch/Dual-Data-Alignment for them and terms",
     "dda_coco": (
@@ -23,13 +27,13 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
     "genimage": "2.7 million images, about 500 GB; links in GenImage-Dataset/GenImage; CC BY-NC-SA 4.0",
     "ntire": "about 277,000 images; Hugging Face, deepfakesMSU/NTIRE-RobustAIGenDetection-train; terms on its card",
     "ntire_test": (
-        "12,500 validation and 2,500 public test images with labels and distortions; Hugging Face, "
+        "12,500 validation (4 GB) and 2,500 public test images (0.9 GB) with labels and distortions; Hugging Face, "
         "deepfakesMSU/NTIRE-RobustAIGenDetection-val and -test-public; terms on their cards: not for training"
     ),
     "photos": "2,328 images, 0.1 GB; aigid fetch photos; each source's own: for research, no image may be passed on",
     "synthbuster": (
-        "9,000 fakes, and 1,000 photographs of RAISE, which has terms of its own; "
-        "links in grip-unina/ClipBased-SyntheticImageDetection"
+        "9,000 fakes (12 GB), Zenodo record 10066460, CC BY-NC-SA 4.0, and 1,000 photographs of RAISE, which has terms "
+        "of its own; not for commercial use"
     ),
     "synthwildx": (
         "500 photographs and 1,500 fakes; listed by URL in grip-unina/ClipBased-SyntheticImageDetection; "
@@ -39,7 +43,10 @@ DATASET_LICENCES = {  # size; place; licence, where its publisher states one tha
         "720,000 ProGAN and LSUN images (72 GB) and 19 test sets (19 GB and more); "
         "links in WisconsinAIVision/UniversalFakeDetect; ForenSynths' part is CC BY-NC-SA 4.0"
     ),
-    "wildrf": "photographs and fakes of three social networks; links in the WildRF repository; licence of each its own",
+    "wildrf": (
+        "photographs and fakes of three social networks; Google Drive, linked in "
+        "barcavia/RealTime-DeepfakeDetection-in-the-RealWorld, which states no licence: each image's own"
+    ),
 }
 DEMO_LICENCE = "photographs that ship with scikit-image and scikit-learn, under the licences stated there"
 WEIGHT_LICENCES = {  # of published backbones, by the name under which their library knows them

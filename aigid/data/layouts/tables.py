@@ -12,10 +12,14 @@ from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row
+from aigid.images import archives
 
 NAME_COLUMNS = (
     *("path", "filename", "file_name", "image", "image_name", "img_name", "img", "file"),
     *("name", "image_id", "id"),
+)
+COMMUNITY_FORENSICS = (
+    "Parquet tables, such as data/CompEval-00000-of-00413.parquet, with image_data, label, model_name and real_source"
 )
 EXTRA_COLUMNS, BFREE_COLUMNS = ("source", "group", "caption"), {"filename", "label", "source_id"}
 LABEL_COLUMNS = ("label", "typ", "target", "is_fake", "class", "gt")
@@ -141,6 +145,25 @@ def bfree_online(tree: FileTree) -> Iterator[ManifestRow]:
         if table.count("/") < 2 and table.endswith(".csv") and _header(tree.root / table) >= BFREE_COLUMNS:
             for path, label, _, cells in iter_labels(tree, table):
                 yield manifest_row(path, label, "viral", "test", source="viral", group=cells["source_id"])
+
+
+def community_forensics(tree: FileTree) -> Iterator[ManifestRow]:
+    """Yield the evaluation sets of Community Forensics (Park and Owens, CVPR 2025), all to test on.
+
+    Hub's Parquet tables, whose images are read where they lie. A real has a ``model_name`` too, that of the fakes which
+    it is set against: its ``source`` is its ``real_source``.
+    """
+    images = set(tree.images)
+    for table in (path for path in tree.others if path.endswith(".parquet")):
+        for row, cells in enumerate(archives.captions(tree.root / table)):
+            path = f"{table}/image_data/{row:0{archives.DIGITS}}"
+            if path not in images or not {"label", "model_name", "real_source"} <= set(cells):
+                break
+            if (label := parse_label(cells["label"])) is None:
+                raise InputError(f"{tree.root / table}: row {row + 1}, column label: {cells['label']!r}: want 0 or 1")
+            extra = {"source": "" if label else cells["real_source"], "caption": cells.get("prompt", "")}
+            extra["extra_architecture"] = cells.get("architecture", "") if label else ""
+            yield manifest_row(path, label, cells["model_name"] or "unknown", "test", **extra)
 
 
 def _header(path: AnyPath) -> set[str]:

@@ -25,6 +25,7 @@ from aigid.images import ImageError, Status, classify_error
 from aigid.images.decode import MAX_PIXELS
 
 LISTS = Path(__file__).parent
+STEPS = "for the steps and the layout that reads it see docs/reference/datasets.md"
 
 
 class Recipe(Settings):
@@ -94,7 +95,7 @@ def describe() -> Iterator[str]:
     lists = known_lists()
     for name, settings in lists.items():
         yield f"{name}: {settings.description}; {settings.licence}; {settings.not_allowed}".rstrip("; ")
-    yield "not fetched, as their publishers hand them out in archives or on request:"
+    yield f"not fetched, as their publishers hand them out in archives or on request; {STEPS}:"
     yield from (f"{name}: {text}" for name, text in DATASET_LICENCES.items() if name not in lists)
 
 
@@ -107,7 +108,7 @@ def read_list(name: str) -> FetchList:
     path = Path(name) if name.endswith((".yaml", ".yml")) else LISTS / f"{name}.yaml"
     if not path.is_file():
         if name in DATASET_LICENCES:
-            raise InputError(f"{name}: its publisher does not let it be fetched file by file: {DATASET_LICENCES[name]}")
+            raise InputError(f"{name}: no list, it is had in archives or on request: {DATASET_LICENCES[name]}; {STEPS}")
         lists = ", ".join(known_lists())
         raise InputError(f"no list {name!r}; known: {lists}; or the path of a .yaml; see `aigid fetch`")
     settings, source = _read_settings(path), path.with_suffix(".csv")

@@ -1,9 +1,12 @@
 """What every layout promises: of a tree as its authors write it, with stray files in it, exactly its rows."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
@@ -13,8 +16,22 @@ from tests.helpers.folders import plant
 pytestmark = pytest.mark.usefixtures("cache_outside")
 Row = tuple[int, str, str, str]
 
+TABLE = "data/CompEval-00000-of-00002.parquet"
+FORENSICS = {  # of rows as the hub's preview prints them; a real's model_name is that of the fakes it is set against
+    "image_data": [b"a", b"b", b"c"], "label": [1, 0, 1], "model_name": ["MidjourneyV6_1", "MidjourneyV6_1", "DFGAN"],
+    "real_source": ["LAION", "COCO", "N/A"], "architecture": ["Commercial", "Commercial", "GAN"],
+}  # fmt: skip
+
 # layout -> {file: (label, generator, split, source or group), None where the layout leaves it out, or a table's text}
-TREES: dict[str, dict[str, Row | str | None]] = {
+TREES: dict[str, dict[str, Row | str | dict[str, list[Any]] | None]] = {
+    "community_forensics": {
+        TABLE: FORENSICS,
+        f"{TABLE}::image_data/000000": (1, "MidjourneyV6_1", "test", ""),
+        f"{TABLE}::image_data/000001": (0, "real", "test", "COCO"),
+        f"{TABLE}::image_data/000002": (1, "DFGAN", "test", ""),
+        "data/other.parquet": {"image": [b"d"], "label": [1]},
+        "data/other.parquet::image/000000": None,
+    },
     "ufd": {
         "datasets/train/progan/car/0_real/00001.png": (0, "real", "train", "progan"),
         "datasets/train/progan/car/1_fake/00001.png": (1, "progan", "train", "progan"),
@@ -206,6 +223,11 @@ def write(root: Path, layout: str, *labels: int) -> Path:
         if isinstance(row, str):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(row)
+        elif isinstance(row, dict):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            parquet.write_table(pa.table(row), root / path)
+        elif "::" in path:
+            continue
         elif row is None or not labels or row[0] in labels:
             plant(root, path)
     return root
@@ -247,7 +269,7 @@ def test_the_manifest_is_valid_and_sorted(tmp_path: Path, layout: str) -> None:
     assert (table["sha256"].str.len() == 64).all()
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("csv", "realfake")])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("csv", "realfake", "community_forensics")])
 def test_a_published_tree_is_recognized(tmp_path: Path, layout: str) -> None:
     other = "cifake" if layout != "cifake" else "genimage"
     with pytest.raises(InputError, match=rf"what would fit: .*{layout} \("):
@@ -261,7 +283,7 @@ def test_a_folder_without_images_and_one_class_are_refused(tmp_path: Path, layou
         InputError, match=rf"no image found in layout '{layout}', which looks for .*0 images and 0 other"
     ):
         index(tmp_path / "empty", layout)
-    if not LAYOUTS[layout].one_class and not any(isinstance(row, str) for row in TREES[layout].values()):
+    if not LAYOUTS[layout].one_class and not any(isinstance(row, str | dict) for row in TREES[layout].values()):
         refusal = "no image found" if layout == "aligned_pairs" else "one class only: all [0-9]+ images are generated"
         with pytest.raises(InputError, match=refusal):
             index(write(tmp_path / "fakes", layout, 1), layout)

@@ -323,7 +323,8 @@ def test_what_a_list_must_have(tmp_path):
 def test_unknown_and_unfetchable_names_are_told(tmp_path, monkeypatch):
     monkeypatch.delenv("AIGID_DATA", raising=False)
     refused(aigid("fetch", "nothing", cwd=tmp_path), "no list 'nothing'", "photos")
-    refused(aigid("fetch", "chameleon", cwd=tmp_path), "chameleon", "on request")
+    for name in ("ntire_test", "synthbuster", "chameleon", "wildrf", "community_forensics"):
+        refused(aigid("fetch", name, cwd=tmp_path), f"{name}: no list", "archives or on request", "datasets.md")
     refused(aigid("fetch", "photos", cwd=tmp_path), "--out FOLDER", "AIGID_DATA")
     listed = aigid("fetch", cwd=tmp_path)
     assert listed.exit_code == 0

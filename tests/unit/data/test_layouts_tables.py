@@ -212,6 +212,32 @@ def test_defactify_wide_and_flat_parquet(tmp_path):
     }
 
 
+def test_community_forensics_in_two_tables(tmp_path):
+    """With images; the second table's rows are counted anew, and a label that is none is told with its row."""
+    (tmp_path / "data").mkdir()
+    files = [image(30 * n, "png") for n in range(4)]
+    cells = {"image_name": list("abcd"), "image_data": files, "label": [1, 0, 1, 0], "prompt": ["x", "", "y", None],
+             "model_name": ["FLUX-dev", "FLUX-dev", "lfm", "lfm"], "real_source": ["LAION", "ffhq", "LAION", "COCO"],
+             "architecture": ["Commercial"] * 2 + ["LatDiff"] * 2}  # fmt: skip
+    for part in range(2):
+        rows = {name: column[2 * part : 2 * part + 2] for name, column in cells.items()}
+        parquet.write_table(pa.table(rows), tmp_path / f"data/PublicEval-0000{part}-of-00002.parquet")
+    columns = ("source", "caption", "extra_architecture", "sha256")
+    found_rows, unreadable = found(tmp_path, "community_forensics", *columns)
+    digests = [hashlib.sha256(file).hexdigest() for file in files]
+    assert list(found_rows.values()) == [
+        (1, "FLUX-dev", "test", "", "x", "Commercial", digests[0]),
+        (0, "real", "test", "ffhq", "", "", digests[1]),
+        (1, "lfm", "test", "", "y", "LatDiff", digests[2]),
+        (0, "real", "test", "COCO", "", "", digests[3]),
+    ]
+    assert list(found_rows)[3] == "data/PublicEval-00001-of-00002.parquet::image_data/000001"
+    assert unreadable == []
+    parquet.write_table(pa.table(rows | {"label": [1, 2]}), tmp_path / "data/PublicEval-00001-of-00002.parquet")
+    with pytest.raises(InputError, match=r"PublicEval-00001.*: row 2, column label: '2': want 0 or 1"):
+        found(tmp_path, "community_forensics")
+
+
 def test_xlsx_keeps_columns_apart(tmp_path):
     path = tmp_path / "a.xlsx"
     workbook(path, [["Index", None, "note"], [1, None, "x &lt; y"], [None, None, None], [2, 7, None]])
