@@ -268,7 +268,7 @@ MUTANTS = [
         "FeatDistill: what stage 2 changed is written",
     ),
     Mutant(
-        EXPERTS,
+        "aigid/detectors/featdistill/optimizer.py",
         "0.0 if is_free else decay",
         "decay",
         f"{STAGES}::test_weights_alone_decay_and_the_encoder_has_a_rate_of_its_own",
@@ -282,6 +282,13 @@ MUTANTS = [
         "FeatDistill: crd_ema: a step is one over processes",
     ),
     Mutant(
+        "aigid/training/loop.py",
+        '        checkpoints.refuse_other_definitions(self.path, saved["definitions"], self.config.definitions)\n',
+        "",
+        "tests/unit/training/test_checkpoints.py::test_one_of_another_definition_is_refused",
+        "training: no checkpoint from an older policy definition is continued",
+    ),
+    Mutant(
         EXPERTS,
         "distiller.layers, dropout_mask)",
         "distiller.layers)",
@@ -290,8 +297,8 @@ MUTANTS = [
     ),
     Mutant(
         EXPERTS,
-        "checkpoint_path(plan.name, [stage_run.config, start])",
-        "checkpoint_path(plan.name, [stage_run.config, start, distributed.world_size()])",
+        "checkpoint_path(plan.name, [stage_run.identity, start])",
+        "checkpoint_path(plan.name, [stage_run.identity, start, distributed.world_size()])",
         f"{PROCESSES}::test_a_run_goes_on_in_another_number_of_processes",
         "FeatDistill: any number of processes goes on with a checkpoint",
     ),
@@ -384,7 +391,7 @@ MUTANTS = [
         "aigid/detectors/featdistill/training.py",
         '            "policy": policy_definition(data),\n',
         '            "policy": None,\n',
-        "tests/unit/detectors/featdistill/test_training.py::test_an_older_definition_of_the_policy_is_never_continued",
+        f"{STAGES}::test_an_older_definition_of_the_policy_is_never_continued",
         "FeatDistill: a training's policy by its definition",
     ),
     Mutant(

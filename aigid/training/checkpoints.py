@@ -1,6 +1,7 @@
 """Checkpoints of a run: copied to the CPU at once, written by a thread, so rarely that they cost next to nothing."""
 
 import copy
+import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,18 @@ from aigid.core.files import atomic_write
 
 MIN_SECONDS = 30.0  # between checkpoints, and before the first
 MAX_SHARE = 0.02  # of the time since the last one that a checkpoint may cost
+
+
+def refuse_other_definitions(file: object, before: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """Raise InputError where what a training's policies and views are has changed since it wrote ``file``.
+
+    It would go on with other images. What all settings are is part of a checkpoint's name, this is not: a change of
+    the code is told, a change of the settings is another training.
+    """
+    before, now = json.loads(json.dumps(before)), json.loads(json.dumps(now))
+    if changed := sorted(name for name in {**before, **now} if before.get(name) != now.get(name)):
+        names = ", ".join(name for name in changed if name != "revision") or "its operators"
+        raise InputError(f"{file}: from training under an older definition of {names}; remove it, to train anew")
 
 
 def snapshot(state: Any) -> Any:

@@ -43,7 +43,7 @@ def train(config: TrainConfig, task: TrainTask, path: Path) -> list[dict[str, fl
     and step, and that of a network's random layers on the process, too. Within `distributed.process_group` every
     process takes its share of each step. A row has ``epoch``, ``learning_rate``, ``train_loss``, a ``train_<term>`` for
     each of several terms, and validation's values. The checkpoint stays: unlink ``path`` when the result is saved.
-    InputError where loss or gradient is not finite.
+    InputError where loss or gradient is not finite, and for a checkpoint from other ``config.definitions``.
     """
     with defer_interrupts() as signals, closing(Trainer(config, task, path, signals)) as trainer:
         interrupt = KeyboardInterrupt(f"{config.name}: stopped and saved; the same command goes on from here")
@@ -87,6 +87,7 @@ class Trainer:
         self._loader = self._open_loader()
 
     def _load(self, saved: dict[str, Any]) -> None:
+        checkpoints.refuse_other_definitions(self.path, saved["definitions"], self.config.definitions)
         self.progress = Progress(**saved["progress"])
         self.load_weights(saved["net"])
         for key, part in self._parts.items():
@@ -209,6 +210,6 @@ class Trainer:
     def save(self, now: bool = False) -> None:
         """Have process 0 write a checkpoint if one is due; ``now``, whether due or not, before going on."""
         if distributed.rank() == 0 and (now or self._writer.due()):
-            state = {"progress": vars(self.progress), "net": self.weights()}
+            state = {"progress": vars(self.progress), "net": self.weights(), "definitions": self.config.definitions}
             parts = {name: part.state_dict() for name, part in self._parts.items()}
             self._writer.save(state | parts, wait=now)

@@ -41,6 +41,7 @@ class TrainConfig:
     images_per_item: int = 1
     precision: Precision = "auto"
     max_norm: float | None = None  # to which the gradient of a step is clipped
+    definitions: Mapping[str, object] = field(default_factory=dict)  # of its policies and views; see `checkpoints`
 
     @property
     def step_size(self) -> int:

@@ -17,7 +17,6 @@ from torch import nn
 from aigid.core import embeddings, seeding
 from aigid.core.cache import checkpoint_path
 from aigid.core.files import choose_device, device_name
-from aigid.degradations import views
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, predict, train
@@ -152,5 +151,5 @@ def _samples(
 
 
 def _checkpoint(settings: CnnSettings, train_view: ChannelView, val: ChannelView, seed: int) -> Path:
-    metadata = [REVISION, settings.model_dump(mode="json"), [views.to_dict(name) for name in train_view.views], seed]
+    metadata = [REVISION, settings.model_dump(mode="json"), seed]
     return checkpoint_path("cnn", metadata + [[samples.keys, samples.y.tolist()] for samples in (train_view, val)])

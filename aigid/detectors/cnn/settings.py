@@ -7,6 +7,7 @@ from pydantic import Field
 from aigid.core.params import Precision, Settings, divides
 
 Channel = Literal["rgb", "error", "frequency"]
+Divisor = Annotated[Annotated[int, Field(ge=2)] | None, divides("batch_size")]
 NUM_CHANNELS = {"rgb": 3, "error": 1, "frequency": 1}
 
 # What the published code does otherwise, each by its name:
@@ -36,8 +37,7 @@ class CnnSettings(Settings):
     stem_stride: Annotated[int, Field(ge=1, le=4)] = 2
     epochs: Annotated[int, Field(ge=1)] = 30
     batch_size: Annotated[int, Field(ge=2)] = 8
-    # Images that batch norms see at once, a divisor of ``batch_size``; null: the batch.
-    norm_batch_size: Annotated[Annotated[int, Field(ge=2)] | None, divides("batch_size")] = None
+    norm_batch_size: Divisor = None  # images that batch norms see at once; null: the batch
     optimizer: Literal["adam", "adamw"] = "adam"
     schedule: Literal["constant", "one_cycle"] = "constant"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
+from aigid.degradations import views
 from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.features import checkpoints
@@ -106,7 +107,8 @@ def plan(settings: CnnSettings, net: nn.Module, num_items: int, seed: int) -> Tr
     norms = any(isinstance(layer, _BatchNorm) for layer in net.modules())
     size = (settings.norm_batch_size or settings.batch_size) if norms else 1
     sizes = num_items, settings.batch_size, settings.epochs, size
-    return TrainConfig("cnn", seed, *sizes, precision=settings.precision)
+    definitions = {name: views.to_dict(name) for name in settings.views if name != "clean"}
+    return TrainConfig("cnn", seed, *sizes, precision=settings.precision, definitions=definitions)
 
 
 def training_task(

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
-from math import cos, pi
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aigid.core.cache import checkpoint_path
 from aigid.core.errors import InputError
@@ -20,6 +18,7 @@ from aigid.detectors.featdistill.data import Batch, TrainDataset, policy_definit
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.losses import Distiller, build_distiller, cross_entropy
 from aigid.detectors.featdistill.model import Expert, build, p_generated
+from aigid.detectors.featdistill.optimizer import lr_schedule, parameter_groups
 from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerSettings, SecondView, Stage2Settings
 from aigid.features import lora
 from aigid.features.encoder import normalize
@@ -27,11 +26,11 @@ from aigid.features.preprocess import Preprocess
 from aigid.features.vit import get_block
 from aigid.metrics.classification import auroc, rank
 from aigid.training import distributed, loop, prior
+from aigid.training.checkpoints import refuse_other_definitions
 from aigid.training.task import StepInfo, TrainConfig, TrainTask, Validation
 
 REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
 NAME = "featdistill"
-TOKENS = re.compile("embed|token|position|rel_pos|probe|latent")  # in a parameter's own name: no weight of a layer
 
 
 class StageRun:
@@ -52,7 +51,7 @@ class StageRun:
 
         self.train = open_split("train", data.max_images, self.descent.second)
         self.val = open_split("val", data.max_val_images, "clean")
-        self.config = {
+        self.config: dict[str, Any] = {
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
             "data": data.model_dump(mode="json"),
@@ -61,6 +60,16 @@ class StageRun:
             "seed": seed,
             "images": _config_hash([self.train.images[["sha256", "label"]].to_numpy().tolist()]),
         }
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """All that ``config`` holds but what the policy is, which a checkpoint says itself."""
+        return {name: value for name, value in self.config.items() if name != "policy"}
+
+    @property
+    def definitions(self) -> Mapping[str, object]:
+        """What the policy is, if there is one."""
+        return self.config["policy"] or {}
 
     @property
     def fingerprint(self) -> str:
@@ -73,15 +82,18 @@ class StageRun:
         whole_step = isinstance(descent, Stage2Settings) and descent.mode == "crd_ema"
         size = min(descent.batch_size, len(self.train))
         sizes = len(self.train), size, descent.epochs, size if whole_step else 1
-        return TrainConfig(name, self.seed, *sizes, precision=descent.precision, max_norm=descent.max_norm)
+        precision, max_norm = descent.precision, descent.max_norm
+        return TrainConfig(
+            name, self.seed, *sizes, precision=precision, max_norm=max_norm, definitions=self.definitions
+        )
 
 
 def train(
-    stage_run: StageRun, expert: Expert, device: torch.device, start: str = ""
+    stage_run: StageRun, expert: Expert, device: torch.device, start: object = ""
 ) -> tuple[list[dict[str, float]], Path]:
     """Train the expert in place; return the log, a row an epoch, and the checkpoint, to be unlinked when all is safe.
 
-    In stage 2 the expert as it comes is the teacher; ``start`` is the fingerprint of its stage 1.
+    In stage 2 the expert as it comes is the teacher; ``start`` is the identity of its stage 1.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage_run.seed)
@@ -91,7 +103,7 @@ def train(
             lora.enable_gradient_checkpointing(expert.vision_encoder)
         distiller = build_distiller(expert.to(device), stage_run.descent, len(stage_run.train))
         plan = stage_run.plan()
-        path = checkpoint_path(plan.name, [stage_run.config, start])
+        path = checkpoint_path(plan.name, [stage_run.identity, start])
         log = loop.train(plan, training_task(stage_run, plan, expert, distiller), path)
     if stage_run.expert.lora:
         lora.merge_parametrizations(expert.vision_encoder)
@@ -141,39 +153,6 @@ def losses(distiller: Distiller, logits: Tensor, y: Tensor, *features: Tensor) -
     """Return the terms of what ``forward`` gave: cross-entropy, and distillation."""
     terms = {"cross_entropy": cross_entropy(logits, y.long())}
     return terms if distiller.teacher is None else terms | {"distillation": distiller.term(features)}
-
-
-def parameter_groups(expert: Expert, net: nn.Module, descent: OptimizerSettings) -> list[dict[str, Any]]:
-    """Return AdamW's groups: of the encoder, and of whatever else learns, first what decays, then what does not.
-
-    Weights of linear layers and convolutions decay; biases, norms, scales, embeddings and tokens do not.
-    """
-    embeddings = {id(layer.weight) for layer in net.modules() if isinstance(layer, nn.Embedding)}
-    in_encoder = {id(value) for value in expert.vision_encoder.parameters()}
-    learning = [(name.rpartition(".")[2], value) for name, value in net.named_parameters() if value.requires_grad]
-    groups: list[dict[str, Any]] = []
-    for is_encoder, rate, decay in (
-        (True, descent.encoder_learning_rate, descent.encoder_weight_decay),
-        (False, descent.head_learning_rate, descent.head_weight_decay),
-    ):
-        part = [(name, value) for name, value in learning if (id(value) in in_encoder) == is_encoder]
-        free = [value.ndim < 2 or id(value) in embeddings or bool(TOKENS.search(name)) for name, value in part]
-        for is_free in (False, True):
-            values = [value for (_, value), known in zip(part, free, strict=True) if known == is_free]
-            groups.append({"params": values, "lr": rate, "weight_decay": 0.0 if is_free else decay})
-    return [group for group in groups if group["params"]]
-
-
-def lr_schedule(num_steps: int, warm_up: float) -> Callable[[int], float]:
-    """Return a step's share of the learning rate as a function: a linear warm-up, then half a cosine."""
-    rising = max(round(warm_up * num_steps), 1)
-
-    def share(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return (cos(pi * min((step - rising) / max(num_steps - rising, 1), 1)) + 1) / 2
-
-    return share
 
 
 def validation(expert: Expert, val: TrainDataset, logged: Mapping[str, float]) -> Validation:
@@ -228,7 +207,7 @@ def train_stage(
     with distributed.process_group() as device:
         expert = build(settings.experts[name]) if start is None else member.load()
         check_layers(expert, settings.stage2, name)
-        log, checkpoint = train(stage_run, expert, device, expected)
+        log, checkpoint = train(stage_run, expert, device, "" if start is None else first.identity)
         if distributed.rank():
             return None
     detector = FeatDistill({name: EnsembleMember(stage_run.expert, lambda: expert)}, half=start is not None)
@@ -244,7 +223,8 @@ def _load_stage1(folder: Path, name: str, first: StageRun) -> EnsembleMember:
     if list(members) != [name]:
         raise InputError(f"{folder}: holds {model.name} {', '.join(members)}, want the expert {name}")
     if model.fingerprints != [first.fingerprint]:
-        data, policy = (model.settings.get(key) == first.config[key] for key in ("data", "policy"))
-        reason = "an older definition of its policy" if data and not policy else "other settings, images or seed"
+        if model.settings.get("data") == first.config["data"]:
+            refuse_other_definitions(folder, model.settings.get("policy") or {}, first.definitions)
+        reason = "other settings, images or seed"
         raise InputError(f"{folder}: stage 1 was trained with {reason} than these; train it anew")
     return members[name]

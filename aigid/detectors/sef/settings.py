@@ -8,6 +8,7 @@ from aigid.core.params import Precision, Settings, divides
 from aigid.features.backbones import LoraSettings
 
 Count = Annotated[int, Field(ge=1)]
+Divisor = Annotated[int, Field(ge=1, validate_default=True), divides("batch_size")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 EXPERTS = {"vae": ("vae",), "gan": ("gan",), "both": ("vae", "gan")}  # the domains each learns from; both: naive mix
@@ -52,8 +53,7 @@ class ExpertSettings(Settings):
     lora: LoraSettings = LoraSettings()
     sampling: SamplingSettings = SamplingSettings()
     batch_size: Count = 8  # pairs a step; each gives two images, and two more for each of ``sampling.scales``
-    # Pairs whose images the contrastive loss compares; divides ``batch_size``.
-    contrastive_batch_size: Annotated[int, Field(ge=1, validate_default=True), divides("batch_size")] = 2
+    contrastive_batch_size: Divisor = 2  # pairs whose images the contrastive loss compares; divides ``batch_size``
     epochs: Count = 1
     learning_rate: Positive = 1e-4
     lora_learning_rate: Positive | None = None  # of the adapters, where it differs; DDA's is in effect twice its head's

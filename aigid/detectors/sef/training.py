@@ -67,7 +67,7 @@ def fit(
     expert = build(settings, seed)
     pairs_of = [pairs.split("train") for pairs in domains.values()]
     train_pairs = PairBatches(pairs_of, settings, expert.preprocess.size, seed)
-    config = [REVISION, settings.model_dump(mode="json"), policy_to_dict(settings.sampling.policy), seed, expert.base]
+    config = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
     config += [[name, sha256(pairs.root / "manifest.csv")] for name, pairs in domains.items()]
     path = checkpoint_path(f"sef {' '.join(domains)}", config)
     task = training_task(expert.to(device), settings, train_pairs, domains)
@@ -79,7 +79,8 @@ def plan(settings: ExpertSettings, num_pairs: int, seed: int) -> TrainConfig:
     """Return the length of the training."""
     images = len(data.labels(1, settings.sampling))
     sizes = num_pairs, settings.batch_size, settings.epochs, settings.contrastive_batch_size, images
-    return TrainConfig("sef", seed, *sizes, precision=settings.precision)
+    definitions = policy_to_dict(settings.sampling.policy)
+    return TrainConfig("sef", seed, *sizes, precision=settings.precision, definitions=definitions)
 
 
 def training_task(

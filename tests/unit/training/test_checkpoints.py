@@ -122,6 +122,26 @@ def test_a_broken_file_is_named(content, tmp_path):
         checkpoints.load(tmp_path / "run.pt")
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "names"),
+    [
+        ({"dda": {"p": 0.5}}, {"dda": {"p": 0.6}}, "dda"),
+        ({"a": [1], "b": [1]}, {"a": [2]}, "a, b"),
+        ({"revision": 1, "dda": 0}, {"revision": 2, "dda": 0}, "its operators"),
+    ],
+)
+def test_one_of_another_definition_is_refused(before, now, names, tmp_path):
+    """With the reason; without it, training starts again, and one of the same definition goes on."""
+    path, given = tmp_path / "run.pt", task(False)
+    log = loop.train(replace(CONFIG, definitions=before), given, path)
+    assert loop.train(replace(CONFIG, definitions=before), given, path) == log
+    said = f"{path}: from training under an older definition of {names}; remove it, to train anew"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        loop.train(replace(CONFIG, definitions=now), given, path)
+    path.unlink()
+    loop.train(replace(CONFIG, definitions=now), task(False), path)
+
+
 def test_processes_and_machines_are_not_in_the_name(tmp_path, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path))
     names = set()
@@ -130,7 +150,7 @@ def test_processes_and_machines_are_not_in_the_name(tmp_path, monkeypatch):
         monkeypatch.setenv("AIGID_DEVICE", device)
         names.add(checkpoint_path("featdistill clip_1 stage 1", [{"seed": 0}, "start"]))
     (path,) = names
-    assert path.name.startswith(f"featdistill-clip-1-stage-1_3_{torch.__version__.partition('+')[0]}")
+    assert path.name.startswith(f"featdistill-clip-1-stage-1_4_{torch.__version__.partition('+')[0]}")
     assert path != checkpoint_path("featdistill clip_1 stage 1", [{"seed": 1}, "start"])
 
 

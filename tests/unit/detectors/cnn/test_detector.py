@@ -25,6 +25,7 @@ from aigid.cli import preset
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.params import load_section, validate
+from aigid.degradations import views
 from aigid.detectors import bundle
 from aigid.detectors.aeroblade import ReconstructionScorer, random
 from aigid.detectors.cnn import data, training
@@ -242,9 +243,9 @@ def test_each_split_is_read_for_what_it_is_for(dataset, vae, monkeypatch):
         assert images.keys == table.loc[table["split"] == split, "sha256"].tolist()
 
 
-def _train(dataset, vae, folder):
+def _train(dataset, vae, folder, names=("clean",)):
     os.environ["AIGID_CACHE"] = str(folder / "cache")
-    fitted = fit(dataset, vae, batch_size=8)
+    fitted = fit(dataset, vae, batch_size=8, views=names)
     fitted.save(folder)
     fitted.logs["epochs"].to_csv(folder / "log.csv")
 
@@ -259,6 +260,22 @@ def test_kill_9_in_an_epoch_ends_with_the_same_weights(dataset, vae, tmp_path):
     for name in ("weights.safetensors", "log.csv"):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes()
     assert not list((killed / "cache/training").iterdir())
+
+
+def test_a_checkpoint_from_an_older_definition_of_a_view_is_refused(dataset, vae, tmp_path, monkeypatch):
+    """As all of clean images stay what they are, it goes on with one of these."""
+    monkeypatch.setattr("tests.unit.detectors.cnn.test_detector.SETTINGS", SETTINGS.model_copy(update={"epochs": 1}))
+    for name in ("clean", "jpeg65"):
+        (tmp_path / name).mkdir()
+        given = dataset, vae, tmp_path / name, (name,)
+        assert train_in_child(_train, *given, kill_at=1) == (-signal.SIGKILL, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(views, "CACHE_VERSION", views.CACHE_VERSION + 1)
+            if name == "clean":
+                assert train_in_child(_train, *given) == (0, 3)
+                continue
+            with pytest.raises(InputError, match=r"cnn_.*\.pt: from training under an older definition of jpeg65"):
+                _train(*given)
 
 
 def test_a_network_without_batch_norms_is_cut_as_the_machine_says(tmp_path, monkeypatch):

@@ -19,16 +19,17 @@ from aigid.core import manifest as manifests
 from aigid.core.errors import InputError
 from aigid.degradations import views
 from aigid.detectors.bundle import load
-from aigid.detectors.featdistill import losses, training
+from aigid.detectors.featdistill import losses, optimizer, training
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.data import TrainDataset
 from aigid.detectors.featdistill.detector import FeatDistill
 from aigid.detectors.featdistill.settings import DataSettings, ExpertSettings, Stage2Settings
-from aigid.detectors.featdistill.training import StageRun, lr_schedule
+from aigid.detectors.featdistill.training import StageRun
 from aigid.features.encoder import normalize
 from aigid.features.vit import get_block
 from aigid.training.loop import Trainer
 from tests.helpers.demo_experts import STAGED, settings
+from tests.helpers.together import train_in_child
 
 ROOT = Path(__file__).resolve().parents[4]
 CPU = torch.device("cpu")
@@ -151,7 +152,7 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
 
 
 def test_warm_up_and_cosine():
-    share = lr_schedule(20, 0.1)
+    share = optimizer.lr_schedule(20, 0.1)
     assert [share(0), share(1), share(2)] == [0.5, 1.0, 1.0]
     assert share(11) == pytest.approx(0.5)
     assert share(20) == pytest.approx(0)
@@ -171,7 +172,7 @@ DECAYING = {  # ends of the names of what decays: weights of linear layers and c
 def groups_of(made, descent):
     """What AdamW gets: learning rate and weight decay of each parameter by name, and how many groups there are."""
     net = losses.build_distiller(made, descent, 10).net
-    groups = training.parameter_groups(made, net, descent)
+    groups = optimizer.parameter_groups(made, net, descent)
     found = {id(value): (group["lr"], group["weight_decay"]) for group in groups for value in group["params"]}
     return {name: found[id(value)] for name, value in net.named_parameters()}, len(groups)
 
@@ -251,14 +252,28 @@ def test_layers_that_the_encoder_has_not_are_refused_before_stage_1(kind, images
     training.train_stage(unused, kind, images, root, 0, tmp_path / "one")
 
 
+def _train_stage(*given):
+    training.train_stage(*given)
+
+
 def test_an_older_definition_of_the_policy_is_never_continued(images, root, tmp_path, monkeypatch):
-    small = settings(stage1={"epochs": 1}, data={"policy": "ufd"})
-    training.train_stage(small, "siglip", images, root, 0, tmp_path / "one")
-    before = StageRun(small, "siglip", 1, images, root, 0).fingerprint
+    """Neither a checkpoint of either stage nor a stage 1 that is complete."""
+    small, one = settings(stage1={"epochs": 1}, stage2={"epochs": 1}, data={"policy": "ufd"}), tmp_path / "one"
+    first, second = (small, "siglip", images, root, 0, one), (small, "siglip", images, root, 0, tmp_path / "two", one)
+    older = "from training under an older definition of its operators; remove it, to train anew"
+    assert train_in_child(_train_stage, *first, kill_at=2) == (-signal.SIGKILL, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "CACHE_VERSION", views.CACHE_VERSION + 1)
+        with pytest.raises(InputError, match=rf"siglip-stage-1_.*\.pt: {older}"):
+            training.train_stage(*first)
+    training.train_stage(*first)
+    assert train_in_child(_train_stage, *second, kill_at=2) == (-signal.SIGKILL, 2)
     monkeypatch.setattr(views, "CACHE_VERSION", views.CACHE_VERSION + 1)
-    assert StageRun(small, "siglip", 1, images, root, 0).fingerprint != before  # so no checkpoint of it is taken either
-    with pytest.raises(InputError, match=r"one: stage 1 was trained with an older definition of its policy"):
-        training.train_stage(small, "siglip", images, root, 0, tmp_path / "two", tmp_path / "one")
+    with pytest.raises(InputError, match=f"one: {older}"):
+        training.train_stage(*second)
+    training.train_stage(*first)
+    with pytest.raises(InputError, match=rf"siglip-stage-2_.*\.pt: {older}"):
+        training.train_stage(*second)
 
 
 def test_a_loss_that_is_no_number_names_the_step(images, root, monkeypatch):

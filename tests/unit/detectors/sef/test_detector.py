@@ -19,6 +19,7 @@ from torch import nn
 import aigid
 from aigid.core import manifest
 from aigid.core.errors import InputError
+from aigid.degradations import policies
 from aigid.detectors import bundle as bundles
 from aigid.detectors.samples import LabeledEmbeddings, join, open_dataset
 from aigid.detectors.sef import data, model, training
@@ -160,6 +161,16 @@ def test_kill_9_in_training_ends_with_the_same_expert(domains, tmp_path):
     assert train_in_child(_train, chosen, killed) == (0, 3)
     for name in ("log.json", "expert.safetensors"):
         assert (undisturbed / name).read_bytes() == (killed / name).read_bytes()
+
+
+def test_a_checkpoint_from_an_older_definition_of_the_policy_is_refused(domains, tmp_path, monkeypatch):
+    assert train_in_child(_train, {"gan": domains["gan"]}, tmp_path, kill_at=2) == (-signal.SIGKILL, 2)
+    monkeypatch.setattr(policies, "POLICIES", policies.POLICIES | {"dda": policies.POLICIES["ufd"]})
+    policies.get_policy.cache_clear()
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"sef-gan_.*\.pt: from training under an older definition of dda; remove it"):
+        training.fit(SHORT, {"gan": domains["gan"]}, 0, torch.device("cpu"))
+    policies.get_policy.cache_clear()
 
 
 @pytest.fixture
