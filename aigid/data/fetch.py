@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +161,7 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_other_manifest(folder / "manifest.csv")
+    _refuse_in_the_way(folder, dataset.table["path"])
     with _locked(folder), defer_interrupts() as signals:
         downloader = Downloader(folder, dataset.settings.recipe, signals)
         items = list(zip(dataset.table["path"], dataset.urls, dataset.table["sha256"], strict=True))
@@ -179,6 +180,17 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
 def _refuse_other_manifest(path: Path) -> None:
     if path.is_file() and MISSING not in tables.read(path, ()):
         raise InputError(f"{path}: not written by `aigid fetch`, which would replace it")
+
+
+def _refuse_in_the_way(folder: Path, paths: Iterable[str]) -> None:
+    """Raise InputError where a folder lies in an image's place, or a file in that of its folder."""
+    targets = [folder / path for path in paths]
+    for path in targets:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, where the list has an image")
+    for path in sorted({parent for target in targets for parent in target.relative_to(folder).parents}):
+        if (folder / path).is_file():
+            raise InputError(f"{folder / path}: is a file, where the list has a folder of images")
 
 
 @contextmanager

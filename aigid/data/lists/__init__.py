@@ -7,7 +7,7 @@ it must lie on disk, and ``url`` or what fills the ``url`` of the .yaml, such as
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 from urllib.parse import quote
 
@@ -103,7 +103,8 @@ def read_list(name: str) -> FetchList:
     """Return a list by its name or the path of its .yaml.
 
     Raises:
-        InputError: no such list, a table that is no manifest, a row without sha256 or with an address that is not http.
+        InputError: no such list, a table that is no manifest, a row without sha256 or with an address that is not
+            http, paths that cannot all be files of one folder.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else LISTS / f"{name}.yaml"
     if not path.is_file():
@@ -124,7 +125,27 @@ def read_list(name: str) -> FetchList:
     tables.refuse(table.assign(url=urls), "url", ~urls.str.match("https?://."), "want http(s)://", str(source))
     columns = {*manifest.REQUIRED, *manifest.OPTIONAL}
     listed = [column for column in map(str, table) if column in columns or column.startswith("extra_")]
-    return FetchList(path.stem, settings, manifest.validate(table[listed], str(source)), urls.tolist())
+    images = manifest.validate(table[listed], str(source))
+    _refuse_paths(images, str(source))
+    return FetchList(path.stem, settings, images, urls.tolist())
+
+
+def _refuse_paths(images: pd.DataFrame, name: str) -> None:
+    """Raise InputError where two rows would be one file, or a file of the download's own."""
+    paths = [PurePosixPath(path) for path in images["path"]]
+    folders = {folder for path in paths for folder in path.parents}
+    for bad, message in (
+        (
+            [str(path) != written for path, written in zip(paths, images["path"], strict=True)],
+            "want it without . or //",
+        ),
+        (
+            [path.parts[0][0] == "." or str(path) == "manifest.csv" for path in paths],
+            "is kept for `aigid fetch` itself",
+        ),
+        ([path in folders for path in paths], "is also the folder of another row"),
+    ):
+        tables.refuse(images, "path", pd.Series(bad), message, name)
 
 
 def _read_settings(path: Path) -> ListSettings:

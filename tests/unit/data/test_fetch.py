@@ -276,7 +276,14 @@ def test_its_folder_is_a_dataset(tmp_path):
     ("old", "new", "texts"),
     [
         ("00.png", "../00.png", ["toys.csv", "row 1 (line 2)", "'../00.png'", "relative"]),
+        ("00.png", "/tmp/00.png", ["toys.csv", "row 1 (line 2)", "'/tmp/00.png'", "relative"]),
+        ("00.png", "x/../../00.png", ["toys.csv", "row 1 (line 2)", "relative"]),
         ("00.png", "01.png", ["toys.csv", "'01.png'", "stands twice"]),
+        ("00.png", "./01.png", ["toys.csv", "row 1 (line 2)", "'./01.png'", "want it without . or //"]),
+        ("00.png", "x//01.png", ["toys.csv", "'x//01.png'", "want it without . or //"]),
+        ("00.png", "01.png/00.png", ["toys.csv", "row 2 (line 3)", "'01.png'", "is also the folder of another row"]),
+        ("00.png", "manifest.csv", ["toys.csv", "'manifest.csv'", "is kept for `aigid fetch` itself"]),
+        ("00.png", ".fetch/00.png", ["toys.csv", "'.fetch/00.png'", "is kept for `aigid fetch` itself"]),
         ("plain/0 a.png", "", []),
     ],
 )
@@ -350,6 +357,25 @@ def test_a_manifest_of_somebody_else_is_not_replaced(tmp_path):
     assert done.exit_code == 2
     assert done.stderr.endswith("Error: toys/manifest.csv: not written by `aigid fetch`, which would replace it\n")
     assert (tmp_path / "toys/manifest.csv").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("path", "there", "said"),
+    [
+        ("00.png", "00.png/x", "toys/00.png: is a folder, where the list has an image"),
+        ("x/00.png", "x", "toys/x: is a file, where the list has a folder of images"),
+    ],
+)
+def test_what_lies_in_the_way_is_told_before_anything_is_fetched(tmp_path, path, there, said):
+    listed = write_list(tmp_path / "list", "http://127.0.0.1:9", images("plain"))
+    table = listed.with_suffix(".csv")
+    table.write_text(table.read_text().replace("00.png", path))
+    (tmp_path / "toys" / there).parent.mkdir(parents=True)
+    (tmp_path / "toys" / there).write_bytes(b"mine")
+    done = aigid("fetch", str(listed), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert done.stderr.endswith(f"Error: {said}\n")
+    assert [file.name for file in (tmp_path / "toys").rglob("*") if file.is_file()] == [Path(there).name]
 
 
 def test_killed_ten_times_it_ends_with_the_same_bytes(tmp_path):

