@@ -28,6 +28,7 @@ SEF_DATA, SEF_LOSS = "tests/unit/detectors/sef/test_data.py", "tests/unit/detect
 SEF_MIX = "tests/unit/degradations/test_filters.py::test_one_mix_is_truncated_and_the_other_rounded"
 SEF_RATES = f"{SEF_LOSS}::test_the_rates_of_an_update_are_those_of_the_released_code"
 BASIC, BASIC_TEST = "aigid/degradations/basic.py", "tests/unit/degradations/test_basic.py"
+JUDGE, CARD = "tests/unit/evaluation/test_evaluate.py", "tests/unit/report/test_cards.py"
 DDA, DDA_MEANS = "aigid/evaluation/dda.py", "tests/unit/evaluation/test_protocols.py"
 
 LOOP, PASSES, CUTS = "aigid/training/loop.py", "aigid/training/passes.py", "tests/unit/training/test_passes.py"
@@ -723,6 +724,41 @@ MUTANTS = [
         "settings.batch_size) if False else 1",
         f"{CNN}::test_a_network_without_batch_norms_is_cut_as_the_machine_says",
         "NYCU: the machine does not choose what batch norms see at once",
+    ),
+    Mutant(
+        "aigid/evaluation/subsets.py",
+        'rows & ~names.isin([*others, ""])',
+        'rows & (names != "")',
+        f"{JUDGE}::test_what_is_in_test_alone_is_judged_apart",
+        "evaluation: generators that other splits have are not unseen",
+    ),
+    Mutant(
+        "aigid/evaluation/subsets.py",
+        "if others else set()",
+        "if True else set()",
+        f"{JUDGE}::test_where_no_other_split_has_a_generator_none_is_told_apart",
+        "evaluation: a dataset to test on alone has no unseen generators",
+    ),
+    Mutant(
+        "aigid/report/summary_tables.py",
+        "rows[rows[count] >= MIN_IMAGES]",
+        "rows",
+        f"{CARD}::test_the_worst_source_of_a_card_has_enough_images",
+        "card: few images are no worst source",
+    ),
+    Mutant(
+        "aigid/report/cards.py",
+        "if listed != counts:",
+        "if not listed:",
+        f"{CARD}::test_a_card_is_refused_where_its_parts_do_not_belong_together",
+        "card: licences are those of the images that were learnt from",
+    ),
+    Mutant(
+        "aigid/data/lists/__init__.py",
+        "    _refuse_paths(images, str(source))",
+        "    pass",
+        "tests/unit/data/test_fetch.py::test_a_list_that_is_wrong_fetches_nothing",
+        "fetch: two rows are never one file",
     ),
 ]
 

@@ -92,7 +92,7 @@ def markdown(
     parts += _components(metadata, images)
     for dataset, results in evaluated.items():
         parts += [f"## On {dataset}", *_metrics(name, results)]
-    return "\n\n".join([*parts, *_reproduction(name, metadata)]) + "\n"
+    return "\n\n".join([*parts, *_reproduction(name, metadata, date)]) + "\n"
 
 
 def false_positives_per_1000(metrics: Mapping[str, float]) -> pd.DataFrame:
@@ -194,10 +194,11 @@ def _worst_view(result: EvaluationResult) -> list[str]:
     return [f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}"]
 
 
-def _reproduction(name: str, metadata: Mapping[str, Any]) -> list[str]:
+def _reproduction(name: str, metadata: Mapping[str, Any], date: str) -> list[str]:
     code = metadata["code"]
     lines = [
         f"- `dvc repro evaluate@{name}` at the commit that holds this file",
+        *([f"- this card: `aigid card` on the bundle and the results of that, with `--date {date}`"] if date else []),
         f"- aigid {code['aigid']}, sources of the detector sha256 `{code['sources_sha256']}`",
         f"- seed {metadata['origin']['seed']}",
         f"- the bundle's sha256 `{metadata['sha256']}`",
