@@ -166,7 +166,9 @@ def _unseen(result: EvaluationResult) -> pd.DataFrame:
         for _, row in rows.iterrows()
     ]
     if len(cells) == 1:
-        cells.append(dict.fromkeys(cells[0], summary_tables.NONE) | {"images": "generators in test alone: none"})
+        cells.append(
+            dict.fromkeys(cells[0], summary_tables.NONE) | {"images": "in test alone: none that a manifest tells apart"}
+        )
     return pd.DataFrame(cells)
 
 
