@@ -712,6 +712,13 @@ MUTANTS = [
         "SEF: all processes read at once",
     ),
     Mutant(
+        "aigid/aligned/engine.py",
+        'include={"crop", "rounding"}',
+        'include={"crop"}',
+        "tests/unit/aligned/test_pairs.py::test_fakes_of_another_crop_or_rounding_are_others_in_the_cache",
+        "SEF: fakes of another rounding are others in the cache",
+    ),
+    Mutant(
         "aigid/detectors/sef/training.py",
         "settings.epochs, settings.contrastive_batch_size, images",
         "settings.epochs, settings.batch_size, images",

@@ -50,26 +50,26 @@ class SourceImage:
     pixels: Pixels
 
 
-def read_cropped(path: AnyPath, size_multiple: int) -> SourceImage:
+def read_cropped(path: AnyPath, size_multiple: int, settings: AlignSettings) -> SourceImage:
     """Read an image cropped to multiples of 8 px and of ``size_multiple``; ImageError where nothing would be left."""
     content = read_bytes(path)
-    pixels = crop(decode(content), lcm(JPEG_BLOCK, size_multiple))
+    step = JPEG_BLOCK if settings.crop == "block" else 1
+    pixels = crop(decode(content), lcm(JPEG_BLOCK, size_multiple), step)
     return SourceImage(hashlib.sha256(content).hexdigest(), read_header(content), pixels)
 
 
-def crop(pixels: Pixels, multiple: int) -> Pixels:
-    """Return the middle (h, w, 3) of (H, W, 3), h and w multiples of ``multiple``, starting where a JPEG's block does.
+def crop(pixels: Pixels, multiple: int, step: int) -> Pixels:
+    """Return the middle (h, w, 3) of (H, W, 3), h and w multiples of ``multiple``, from a multiple of ``step`` px on.
 
-    The exact middle would start up to 3 px further on, and the grid of an old JPEG, which the image shows, would lie
-    elsewhere than the grid that its fake gets.
+    A step of 8 px is a JPEG's block. The exact middle (1 px, DDA) may start up to 3 px further on: the grid of an old
+    JPEG, which the image shows, then lies elsewhere than the grid that its fake gets.
     """
     height, width = (side // multiple * multiple for side in pixels.shape[:2])
     if not height or not width:
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise ImageError(Status.TOO_SMALL, f"{size} px, want at least {multiple} x {multiple}")
     top, left = (
-        (side - cropped) // 2 // JPEG_BLOCK * JPEG_BLOCK
-        for side, cropped in zip(pixels.shape, (height, width), strict=False)
+        (side - cropped) // 2 // step * step for side, cropped in zip(pixels.shape, (height, width), strict=False)
     )
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 
@@ -88,7 +88,8 @@ class FakeBatcher:
             "seed": settings.seed if settings.domain == "vae" else 0,
             "architecture": generator.architecture,
             "weights_sha256": checkpoints.state_dict_hash(generator.network),
-        }
+        } | settings.model_dump(include={"crop", "rounding"}, exclude_defaults=True)
+        self.truncate = settings.rounding == "truncate"
         self.generator, self.device = generator.to(device), device
         self.num_made = 0
         self._pending: defaultdict[Shape, dict[str, Pixels]] = defaultdict(dict)
@@ -142,7 +143,8 @@ class FakeBatcher:
         digests = [*pending, *[""] * (len(batch) - len(pending))]
         pixels = torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2).float() / 255
         try:
-            fakes = (self.generator(pixels, digests).clamp(0, 1) * 255).round().byte()
+            levels = self.generator(pixels, digests).clamp(0, 1) * 255
+            fakes = (levels if self.truncate else levels.round()).byte()
         except torch.OutOfMemoryError:
             message = f"{len(batch)} images of {shape[1]} x {shape[0]} px at once are too much for the memory of"
             raise InputError(f"{message} {self.device}; AIGID_BATCH sets how many") from None
@@ -154,12 +156,12 @@ def _batch_size(shape: Shape) -> int:
     return max(1, (batch_size() or BATCH) * BASE_PIXELS // max(BASE_PIXELS, shape[0] * shape[1]))
 
 
-def run_local(fakes: FakeBatcher, _: AlignSettings, root: AnyPath, paths: list[str]) -> dict[str, str]:
+def run_local(fakes: FakeBatcher, settings: AlignSettings, root: AnyPath, paths: list[str]) -> dict[str, str]:
     """Generate the fakes of all images; returns path and reason of those that cannot be read."""
 
     def read(path: str) -> SourceImage | ImageError:
         try:
-            return read_cropped(root / path, fakes.generator.size_multiple)
+            return read_cropped(root / path, fakes.generator.size_multiple, settings)
         except ImageError as error:
             return error
 

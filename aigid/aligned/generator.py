@@ -40,7 +40,17 @@ TRAINED_WEIGHTS = {"vae": "vae", "gan": "gan.safetensors"}  # in the stage's fol
 Pixels = NDArray[np.uint8]
 
 
-class AlignSettings(Settings):
+class PairSettings(Settings):
+    """How the members of a pair are made and written; ``crop: middle`` and ``rounding: truncate`` are DDA's."""
+
+    # Both members of a pair as the real image's file is (JPEG by its own tables, else PNG), or both as PNG.
+    container: Literal["own", "png"] = "own"
+    crop: Literal["block", "middle"] = "block"  # to multiples of 8 px, from a JPEG block's start or in the middle
+    rounding: Literal["nearest", "truncate"] = "nearest"  # of the fake, to bytes
+    match_energy: bool = False  # give the fake's details the local energy of the real image's
+
+
+class AlignSettings(PairSettings):
     """What decides the bytes of aligned fakes."""
 
     domain: str
@@ -49,18 +59,13 @@ class AlignSettings(Settings):
     revision: str | None = None  # of the repository; None takes the one whose sha256 is known, else the newest
     scaling_factor: float = 0.18215  # vae: of its latents, that of Stable Diffusion 1 and 2; tells latent spaces apart
     seed: int = 0  # vae: of the posterior's samples
-    # Both members of a pair as the real image's file is (JPEG by its own tables, else PNG), or both as PNG.
-    container: Literal["own", "png"] = "own"
-    match_energy: bool = False  # give the fake's details the local energy of the real image's
 
 
-class DomainSettings(Settings):
+class DomainSettings(PairSettings):
     """Where the generator of one domain comes from: a local path, else training, else (vae alone) the hub."""
 
     weights: str | None = None
     fit: GeneratorTrainingSettings | None = None
-    container: Literal["own", "png"] = "own"
-    match_energy: bool = False
 
 
 class VaeDomainSettings(DomainSettings):

@@ -178,7 +178,7 @@ def _write(
     settings: AlignSettings,
     qualities: Mapping[str, int],
 ) -> Pair:
-    image = read_cropped(root / row["path"], fakes.generator.size_multiple)
+    image = read_cropped(root / row["path"], fakes.generator.size_multiple, settings)
     fake = fakes.get(image.digest, image.pixels.shape)
     if fake is None:
         raise InputError(f"{row['path']}: changed while it was aligned")

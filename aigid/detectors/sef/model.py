@@ -59,6 +59,9 @@ def build(settings: ExpertSettings, seed: int) -> Expert:
     draw = torch.Generator().manual_seed(seeding.derive_seed("sef head", seed))
     nn.init.normal_(expert.head.weight, std=0.02, generator=draw)
     nn.init.zeros_(expert.head.bias)
+    if settings.head_bias == "uniform":
+        bound = expert.head.in_features**-0.5
+        nn.init.uniform_(expert.head.bias, -bound, bound, generator=draw)
     return expert
 
 

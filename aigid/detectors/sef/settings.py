@@ -1,6 +1,6 @@
 """What can be chosen of the experts and their fusion; the defaults are DDA's where SEF's abstract says nothing."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -62,6 +62,7 @@ class ExpertSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     contrastive_weight: Share = 0.5  # of the loss; the rest is cross-entropy
     margin: Positive = 1.0
+    head_bias: Literal["zero", "uniform"] = "zero"  # at the start; uniform: torch's default, as DDA leaves it
     precision: Precision = "auto"
     gradient_checkpointing: bool = False  # less memory, one more forward pass
 

@@ -15,12 +15,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 
 from aigid.aligned import pairs
+from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings
 from aigid.aligned.pairs import PSNR_RANGE, psnr
+from aigid.cli import preset
 from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.data.audit.audit import AuditSettings, run_audit
@@ -189,6 +192,58 @@ def test_the_audit_finds_nothing_in_the_container(weights, tmp_path):
     ties = [tie for part in found.parts for tie in part.container]
     assert len(ties) > 30
     assert max(tie.auroc for tie in ties) <= 0.55
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "start", "left", "top"),
+    [
+        (640, 427, "middle", 0, 1), (640, 427, "block", 0, 0),  # DDA's check: one row
+        (39, 46, "middle", 3, 3), (39, 46, "block", 0, 0), (40, 48, "middle", 0, 0),
+    ],
+)  # fmt: skip
+def test_a_crop_starts_at_a_block_or_in_the_middle(width, height, start, left, top, tmp_path):
+    rows, columns = np.indices((height, width))
+    pixels = np.stack([rows % 256, columns % 256, rows // 256 + 16 * (columns // 256)], axis=2).astype(np.uint8)
+    (tmp_path / "a.png").write_bytes(file(pixels, "PNG"))
+    cropped = read_cropped(tmp_path / "a.png", 8, AlignSettings(domain="gan", crop=start)).pixels
+    np.testing.assert_array_equal(cropped, pixels[top : top + height // 8 * 8, left : left + width // 8 * 8])
+
+
+class Brighter(torch.nn.Module):
+    """A generator whose fakes are brighter by 0.6 levels."""
+
+    size_multiple, architecture = 8, {}
+
+    @property
+    def network(self):
+        return self
+
+    def forward(self, images, digests):
+        return images + 0.6 / 255
+
+
+@pytest.mark.parametrize(("rounding", "levels"), [("nearest", 1), ("truncate", 0)])
+def test_fakes_are_rounded_or_truncated(rounding, levels, tmp_path):
+    (tmp_path / "a.png").write_bytes(file(np.full((8, 8, 3), 100, np.uint8), "PNG"))
+    settings = AlignSettings(domain="gan", rounding=rounding)
+    fakes, image = FakeBatcher(Brighter(), settings, torch.device("cpu")), read_cropped(tmp_path / "a.png", 8, settings)
+    fakes.add(image)
+    fakes.flush()
+    np.testing.assert_array_equal(fakes.get(image.digest, (8, 8, 3)), 100 + levels)
+
+
+def test_fakes_of_another_crop_or_rounding_are_others_in_the_cache():
+    """DDA's have entries of their own; those of before the choice keep theirs."""
+    kinds = {}, {"crop": "middle"}, {"rounding": "truncate"}, {"crop": "middle", "rounding": "truncate"}
+    found = [FakeBatcher(Brighter(), AlignSettings(domain="gan", **kind), torch.device("cpu")) for kind in kinds]
+    assert set(found[0].metadata) == {"revision", "domain", "seed", "architecture", "weights_sha256"}
+    assert len({fakes.entry.folder for fakes in found}) == 4
+
+
+@pytest.mark.parametrize("domain", ["vae", "gan"])
+def test_sef13_makes_pairs_as_dda_does(domain):
+    values = yaml.safe_load(preset.text("sef13"))["aligned"][domain]
+    assert {"container": "png", "crop": "middle", "rounding": "truncate"}.items() <= values.items()
 
 
 def test_both_domains_have_the_same_photographs(weights, tmp_path):

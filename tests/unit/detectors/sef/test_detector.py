@@ -120,6 +120,22 @@ def bundle(sef, features):
     return bundles.Bundle("sef", sef, SETTINGS.model_dump(mode="json"), features["vae"].fingerprints)
 
 
+def test_a_heads_bias_starts_at_zero_or_as_torch_has_it():
+    """Uniform within 1 / sqrt(inputs), from the seed; all else starts alike."""
+    zero, first, again, other = (
+        model.build(EXPERT.model_copy(update={"head_bias": kind}), seed).head
+        for kind, seed in (("zero", 0), ("uniform", 0), ("uniform", 0), ("uniform", 1))
+    )
+    assert zero.bias.item() == 0
+    assert not zero.bias.signbit()
+    assert torch.equal(zero.weight, first.weight)
+    assert 0 < first.bias.abs() < first.in_features**-0.5
+    assert first.bias == again.bias != other.bias
+    biases = [model.build(EXPERT.model_copy(update={"head_bias": "uniform"}), n).head.bias.item() for n in range(20)]
+    assert min(biases) < -0.3 * first.in_features**-0.5
+    assert max(biases) > 0.3 * first.in_features**-0.5
+
+
 def test_an_expert_learns_its_domain(trained):
     _, logs = trained
     assert set(logs["both"][0]) >= {"train_cross_entropy", "train_contrastive", "val_auroc_vae", "val_auroc_gan"}
