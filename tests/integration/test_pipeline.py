@@ -257,6 +257,16 @@ def test_every_section_loads(path):
     assert isinstance(backbone_settings(loaded["sef"].expert.backbone), BackboneSettings)
 
 
+@pytest.mark.parametrize("path", PRESETS, indirect=True)
+def test_weight_files_of_aligned_fakes_are_dependencies(path):
+    """One that is replaced makes them anew."""
+    aligned = yaml.safe_load(path.read_text())["aligned"]
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["align"]["do"]["deps"]
+    for domain in ("vae", "gan"):
+        if weights := (aligned.get(domain) or {}).get("weights"):
+            assert any(Path(weights).is_relative_to(name) for name in declared), weights
+
+
 def test_no_command_has_two_spaces_in_a_row():
     """dvc.lock folds long commands at a space and loses a second one: the stage would run again each time."""
     assert [name for name, stage in stages().items() if re.search(r"\s\s|^\s|\s$", stage.cmd)] == []

