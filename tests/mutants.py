@@ -52,6 +52,13 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     Mutant(
+        "aigid/detectors/stacking.py",
+        "_rows(train, folds != fold)",
+        "train",
+        "tests/unit/detectors/test_stacking.py::test_the_weights_are_those_of_predictions_out_of_fold",
+        "stacking: predictions are out of fold",
+    ),
+    Mutant(
         TRAINING,
         "x = self.augmented(self.fakes[rows])",
         "x = self.fakes[rows]",
@@ -327,8 +334,8 @@ MUTANTS = [
     ),
     Mutant(
         "aigid/detectors/svm/detector.py",
-        "return pairwise_coupling(pairwise, len(self.classes)), predict(decisions, len(self.classes))",
-        "return (p := pairwise_coupling(pairwise, len(self.classes))), p.argmax(axis=1)",
+        "return pairwise_coupling(pairwise, num_classes), predict(decisions, num_classes)",
+        "return (p := pairwise_coupling(pairwise, num_classes)), p.argmax(axis=1)",
         f"{SVM}::test_the_class_that_is_judged_is_scikit_learns_on_every_row",
         "NYCU: the SVM's class is the vote, not the largest probability",
     ),

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import isotonic_regression, minimize
+from scipy.optimize import isotonic_regression
 from scipy.special import expit, logit
 
 from aigid.core.errors import InputError
+from aigid.core.logistic import fit_logistic
 from aigid.metrics.classification import Floats, Ranking
 
 BINS = 15
@@ -103,7 +104,7 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
     if kind == "isotonic":
         return Calibrator(kind, _fit_isotonic(scores, labels), fitted_on)
     features, slopes = _FEATURES[kind]
-    return Calibrator(kind, _fit_logistic(features(scores), labels, slopes), fitted_on)
+    return Calibrator(kind, {"weights": fit_logistic(features(scores), labels, slopes).tolist()}, fitted_on)
 
 
 def _temperature(scores: Floats) -> Floats:
@@ -129,24 +130,6 @@ _FEATURES: dict[str, tuple[Callable[[Floats], Floats], int]] = {
     "beta": (_beta, 2),
 }
 KINDS = (*_FEATURES, "isotonic")
-
-
-def _fit_logistic(features: Floats, labels: Floats, slopes: int) -> Parameters:
-    """Fit logistic regression on features (N, F).
-
-    The labels are smoothed by one imaginary image a class (Platt 1999), so that separable scores have a solution.
-    """
-    num = labels.sum(), len(labels) - labels.sum()
-    target = np.where(labels == 1, (num[0] + 1) / (num[0] + 2), 1 / (num[1] + 2))
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        z = features @ weights
-        return float(np.mean(np.logaddexp(0, z) - target * z)), features.T @ (expit(z) - target) / len(z)
-
-    start = np.where(np.arange(features.shape[1]) < slopes, 1.0, 0.0)
-    bounds = [(0, None)] * slopes + [(None, None)] * (features.shape[1] - slopes)
-    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
-    return {"weights": minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x.tolist()}
 
 
 def _fit_isotonic(scores: Floats, labels: Floats) -> Parameters:

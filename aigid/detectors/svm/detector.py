@@ -1,4 +1,4 @@
-"""A kernel machine on normalized embeddings that names the generator."""
+"""A kernel machine on normalized embeddings that names the generator, or tells fakes from photographs alone."""
 
 from collections.abc import Callable
 from itertools import product
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 from sklearn.feature_selection import SelectKBest, f_classif
@@ -23,28 +23,26 @@ from aigid.detectors.samples import (
     LabeledEmbeddings,
     class_names,
     encode_labels,
-    mean_and_std,
-    unit_rows,
+    require_both_classes,
 )
 from aigid.detectors.svm.kernel import (
     KernelMachine,
+    Scaling,
     fit_platt,
+    fit_scaler,
     nystroem,
     pairwise_coupling,
     predict,
     support_vectors,
+    transform,
 )
 
-Scaling = Literal["unit", "standard", "whitened"]  # rows of length 1; columns of deviation 1; and uncorrelated ones
-MIN_STD = 0.1  # added to the variance of each principal axis of standardized columns, whose mean is 1
 FILE, MACHINE = "arrays.safetensors", ("centres", "coefficients", "intercepts")  # a contract: the arrays in the file
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Grid = Annotated[
-    tuple[Positive, ...],
-    Field(min_length=1),
-    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
-]
+AS_GRID = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+Grid = Annotated[tuple[Positive, ...], Field(min_length=1), AS_GRID]
+GammaGrid = Annotated[tuple[Positive | Literal["scale"], ...], Field(min_length=1), AS_GRID]
 
 
 class SvmSettings(Settings):
@@ -53,10 +51,12 @@ class SvmSettings(Settings):
     backbone: str
     dataset: str
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
+    target: Literal["generator", "label"] = "generator"  # label: two classes, whatever the generators
     solver: Literal["libsvm", "intelex", "nystroem"] = "libsvm"
     scaling: Scaling = "unit"
+    num_components: Count | None = None  # principal axes kept of standard or whitened columns; None keeps all
     c: Grid = (10.0,)
-    gamma: Grid = (1.0,)
+    gamma: GammaGrid = (1.0,)  # scale: 1 / (columns x variance), as scikit-learn's
     ridge: Grid = (1e-6,)  # nystroem's, in place of c
     landmarks: Count = 2000  # nystroem's
     max_images: Count = 20_000  # training rows taken, every class its share; not for nystroem
@@ -69,9 +69,18 @@ class SvmSettings(Settings):
         """The solver's grid of regularization."""
         return self.ridge if self.solver == "nystroem" else self.c
 
+    @model_validator(mode="after")
+    def _components_of_scaled_columns(self) -> Self:
+        if self.num_components is not None and self.scaling == "unit":
+            raise ValueError(f"num_components={self.num_components}: wants scaling standard or whitened, not unit")
+        return self
+
 
 class KernelSvm(EmbeddingDetector):
-    """The class with most votes of all pairs; probabilities by Platt's sigmoids on validation, coupled."""
+    """The class with most votes of all pairs; probabilities by Platt's sigmoids on validation, coupled.
+
+    With ``target: label`` it has no classes and gives P(generated).
+    """
 
     Settings = SvmSettings
 
@@ -83,10 +92,9 @@ class KernelSvm(EmbeddingDetector):
     @classmethod
     def fit(cls, settings: SvmSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit every cell of the grid on a sample of train; val chooses among them and calibrates."""
-        classes = class_names(train.generators, "train")
-        y = encode_labels(train.generators, classes, "train")
-        y_val = encode_labels(val.generators, classes, "val")
-        arrays = fit_scaler(train.x, settings.scaling)
+        classes, y, y_val = _classes(settings, train, val)
+        num_classes = int(y.max()) + 1
+        arrays = fit_scaler(train.x, settings.scaling, settings.num_components)
         rows = np.arange(len(y)) if settings.solver == "nystroem" else subsample(y, settings, "max_images", seed)
         x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
         arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
@@ -94,14 +102,14 @@ class KernelSvm(EmbeddingDetector):
         f1: dict[str, float] = {}
         best: tuple[KernelMachine, Floats, float] | None = None
         for strength, gamma in product(settings.strengths, settings.gamma):
-            machine = _fit_machine(settings, x, y, strength, gamma, seed)
+            machine = _fit_machine(settings, x, y, strength, _gamma(gamma, x), seed)
             decisions = machine.decision_function(x_val)
-            value = _f1_macro(y_val, predict(decisions, len(classes)))
+            value = _f1_macro(y_val, predict(decisions, num_classes))
             best = (machine, decisions, strength) if best is None or value > max(f1.values()) else best
             f1[f"{strength}, {gamma}"] = value
         assert best is not None, "a grid has at least one cell"
         machine, decisions, strength = best
-        arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, len(classes))
+        arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, num_classes)
         state = {"strength": strength, "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
         return cls(machine, arrays, classes, state | {"val_f1_macro": f1})
 
@@ -113,7 +121,8 @@ class KernelSvm(EmbeddingDetector):
         """Return probabilities, which make the score, and scikit-learn's ``SVC.predict``: the vote decides."""
         decisions = self.decision_function(embeddings)
         pairwise = expit(decisions * self.arrays["slopes"] + self.arrays["offsets"])
-        return pairwise_coupling(pairwise, len(self.classes)), predict(decisions, len(self.classes))
+        num_classes = self.machine.num_classes
+        return pairwise_coupling(pairwise, num_classes), predict(decisions, num_classes)
 
     def predict_proba(self, embeddings: Floats) -> Floats:
         return self.classify(embeddings)[0]
@@ -129,36 +138,21 @@ class KernelSvm(EmbeddingDetector):
         arrays, state = load_file(folder / FILE), dict(state)
         classes = state.pop("classes")
         centers, coefficients, intercepts = (arrays.pop(name) for name in MACHINE)
-        machine = KernelMachine(centers, coefficients, intercepts, state["gamma"], len(classes))
+        machine = KernelMachine(centers, coefficients, intercepts, state["gamma"], len(classes) or 2)
         return cls(machine, arrays, classes, state)
 
 
 Detector = KernelSvm
 
 
-def fit_scaler(x: Floats, scaling: Scaling) -> dict[str, NDArray[Any]]:
-    """Return the arrays that ``transform`` needs, from training rows (N, D).
-
-    Whitened columns are principal axes, each divided by sqrt(variance + MIN_STD): a kernel of random backbones'
-    embeddings, almost all of whose variance lies in a few axes, sees the others too.
-    """
-    if scaling == "unit":
-        return {}
-    mean, std = mean_and_std(x)
-    arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
-    if scaling == "whitened":
-        rows = (x - mean) / std
-        variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
-        arrays["axes"] = (axes / np.sqrt(variances + MIN_STD)).astype(np.float32)
-    return arrays
-
-
-def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
-    """Return scaled embeddings (N, D) float32."""
-    if "mean" not in arrays:
-        return unit_rows(x)
-    x = (x - arrays["mean"]) / arrays["std"]
-    return np.matmul(x, arrays["axes"]) if "axes" in arrays else x
+def _classes(settings: SvmSettings, train: LabeledEmbeddings, val: LabeledEmbeddings) -> tuple[list[str], Ints, Ints]:
+    """Return the names of the classes, none of the two of ``target: label``, and those of train's and val's rows."""
+    if settings.target == "label":
+        require_both_classes(train, "train")
+        require_both_classes(val, "val")
+        return [], np.asarray(train.y), np.asarray(val.y)
+    classes = class_names(train.generators, "train")
+    return classes, encode_labels(train.generators, classes, "train"), encode_labels(val.generators, classes, "val")
 
 
 def subsample(y: Ints, settings: SvmSettings, name: str, seed: int) -> Ints:
@@ -205,11 +199,16 @@ def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_
 
     def score(columns: Ints) -> float:
         strength, gamma = settings.strengths[0], settings.gamma[0]
-        machine = _fit_machine(settings, x[rows][:, columns], y[rows], strength, gamma, seed)
+        sample = x[rows][:, columns]
+        machine = _fit_machine(settings, sample, y[rows], strength, _gamma(gamma, sample), seed)
         decisions = machine.decision_function(x_val[val_rows][:, columns])
         return _f1_macro(y_val[val_rows], predict(decisions, num_classes))
 
     return forward_selection(best, score, settings.k)
+
+
+def _gamma(gamma: float | Literal["scale"], x: Floats) -> float:
+    return float(1 / (x.shape[1] * x.var(dtype=np.float64))) if gamma == "scale" else gamma
 
 
 def _fit_machine(settings: SvmSettings, x: Floats, y: Ints, strength: float, gamma: float, seed: int) -> KernelMachine:

@@ -3,19 +3,53 @@
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.optimize import minimize
-from scipy.special import expit, xlogy
+from scipy.sparse.linalg import eigsh
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
-from aigid.detectors.samples import Floats, Ints
+from aigid.core.logistic import fit_logistic
+from aigid.detectors.samples import Floats, Ints, mean_and_std, unit_rows
 
 BLOCK = 1 << 24  # kernel values in memory at a time
+Scaling = Literal["unit", "standard", "whitened"]  # rows of length 1; columns of deviation 1; and uncorrelated ones
+MIN_STD = 0.1  # added to the variance of each principal axis of standardized columns, whose mean is 1
+
+
+def fit_scaler(x: Floats, scaling: Scaling, num_components: int | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays that ``transform`` needs, from training rows (N, D).
+
+    ``num_components`` keeps so many principal axes of standardized columns, those of the largest variance. Whitened
+    columns are principal axes, each divided by sqrt(variance + MIN_STD): a kernel of random backbones' embeddings,
+    almost all of whose variance lies in a few axes, sees the others too.
+    """
+    if scaling == "unit":
+        return {}
+    mean, std = mean_and_std(x)
+    arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+    if scaling == "whitened" or num_components is not None:
+        rows, width = (x - mean) / std, x.shape[1]
+        num = width if num_components is None else num_components
+        if num > width:
+            raise InputError(f"svm.num_components={num}: the embeddings have {width} columns")
+        covariance = rows.T @ rows / len(rows)
+        some = num < width / 4  # then Lanczos' iteration, from a fixed start, is many times faster
+        variances, axes = eigsh(covariance, num, v0=np.ones(width)) if some else np.linalg.eigh(covariance)
+        variances, axes = variances[-num:], axes[:, -num:]
+        arrays["axes"] = (axes / np.sqrt(variances + MIN_STD) if scaling == "whitened" else axes).astype(np.float32)
+    return arrays
+
+
+def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
+    """Return scaled embeddings (N, D) float32."""
+    if "mean" not in arrays:
+        return unit_rows(x)
+    x = (x - arrays["mean"]) / arrays["std"]
+    return np.matmul(x, arrays["axes"]) if "axes" in arrays else x
 
 
 @dataclass(frozen=True)
@@ -158,17 +192,8 @@ def fit_platt(decisions: Floats, y: Ints, num_classes: int) -> tuple[Floats, Flo
 
 
 def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
-    num_positive, num_negative = positives.sum(), (~positives).sum()
-    target = np.where(positives, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
     scale = max(decisions.std(), 1e-12)
-
-    def loss(fit: Floats) -> tuple[float, Floats]:
-        z = fit[0] * decisions / scale + fit[1]
-        error = expit(z) - target
-        value = np.logaddexp(0, z) - target * z + xlogy(target, target) + xlogy(1 - target, 1 - target)
-        return value.sum(), np.array([error @ decisions / scale, error.sum()])
-
-    slope, offset = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)]).x
+    slope, offset = fit_logistic(np.column_stack([decisions / scale, np.ones(len(decisions))]), positives, 1)
     return np.array([slope / scale, offset])
 
 

@@ -42,6 +42,11 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of the trained detectors
     "concatenation": FUSION,
     "averaging": FUSION,
     "svm": {"gamma": 0.5},
+    "stacking": {
+        "folds": 2,
+        "fold_by": "group",
+        "members": {"a": {"detector": "probe", "c": 1.0, "backbones": [0]}, "b": {"detector": "knn", "k": 3}},
+    },
     "occ": {"n_ctx": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared_context": False},
     "gendet": {"learning_rate": 0.001, "batch_size": 16, "teacher": TEACHER, "classifier": SHORT},
     "sef": {"expert": {"backbone": "tiny_vit"}, "fusion": {"hidden": 4, **SHORT}},

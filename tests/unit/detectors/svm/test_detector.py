@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from aigid.core import manifest
@@ -17,12 +20,19 @@ from aigid.detectors.samples import LabeledEmbeddings, encode_labels, open_datas
 from aigid.detectors.svm.detector import (
     KernelSvm,
     SvmSettings,
-    fit_scaler,
     forward_selection,
     subsample,
+)
+from aigid.detectors.svm.kernel import (
+    fit_platt,
+    fit_scaler,
+    from_svc,
+    nystroem,
+    pairwise_coupling,
+    predict,
+    rbf,
     transform,
 )
-from aigid.detectors.svm.kernel import fit_platt, from_svc, nystroem, pairwise_coupling, predict, rbf
 from aigid.evaluation.attribution import attribute, predicted_generators
 from tests.helpers.embeddings import write_embeddings
 
@@ -54,6 +64,35 @@ def test_equals_scikit_learn_on_every_row(seed, num_classes):
     theirs = svc.decision_function(unit[1])
     theirs = -theirs[:, None] if num_classes == 2 else theirs  # of two classes: that of the second
     np.testing.assert_allclose(decisions, theirs, atol=1e-4)
+
+
+def test_two_classes_on_principal_axes_are_those_of_a_pipeline_of_scikit_learn():
+    """Without generators, which train and val need not share; gamma by the variance of the axes that are kept."""
+    train, val, test = (rows(seed, n=600, d=40) for seed in range(3))
+    val.generators[val.y == 1] = "unknown"
+    given = settings(target="label", scaling="standard", num_components=6, c=3, gamma="scale", views=("clean", "blur1"))
+    detector = KernelSvm.fit(given, train, val, 0)
+    svc = SVC(C=3, gamma="scale", class_weight="balanced")
+    pipeline = make_pipeline(StandardScaler(), PCA(6, svd_solver="full"), svc).fit(train.x, train.y)
+    assert detector.classes == []
+    np.testing.assert_allclose(-detector.decision_function(test.x)[:, 0], pipeline.decision_function(test.x), atol=1e-3)
+    order = np.argsort(detector.p_generated(test.x))
+    assert (np.diff(pipeline.decision_function(test.x)[order]) > -1e-3).all()
+    assert detector.arrays["axes"].shape == (40, 6)
+
+
+def test_some_axes_are_the_last_of_all():
+    """By Lanczos' iteration, taken where few are kept, and by the whole decomposition."""
+    x = rows(0, d=40).x
+    few, many = (fit_scaler(x, "whitened", k)["axes"] for k in (9, 10))
+    np.testing.assert_allclose(np.abs(few), np.abs(many[:, 1:]), atol=1e-4)
+
+
+def test_axes_that_are_not_there_are_refused():
+    with pytest.raises(InputError, match=r"svm\.num_components=17: the embeddings have 16 columns"):
+        KernelSvm.fit(settings(scaling="standard", num_components=17), rows(0), rows(1), 0)
+    with pytest.raises(ValueError, match="num_components=4: wants scaling standard or whitened, not unit"):
+        settings(num_components=4)
 
 
 def test_the_class_that_is_judged_is_scikit_learns_on_every_row(tmp_path):
