@@ -44,16 +44,14 @@ def main(model: Path, manifest_path: Path, embeddings: Path, min_images: int, ou
     of, test = np.concatenate([domains(part) for part in clean]), (table["split"] == "test").to_numpy()
     rows = []
     for domain in np.unique(of):
-        seen, judged = (
-            keys != domain,
-            (of == domain) | (test & (table["label"] != table["label"][of == domain].iloc[0])),
-        )
+        seen, left_out = keys != domain, of == domain
+        chosen = left_out | (test & (table["label"] != table["label"][left_out].iloc[0]))
         machine = support_vectors(x[seen], train.y[seen], detector.state["strength"], detector.machine.gamma)
-        judge = table[judged].assign(score=-machine.decision_function(every[judged])[:, 0])
-        labels, values = judge["label"].to_numpy(), judge["score"].to_numpy()
+        scored = table[chosen].assign(score=-machine.decision_function(every[chosen])[:, 0])
+        labels, values = scored["label"].to_numpy(), scored["score"].to_numpy()
         kind, _, name = domain.partition(" ")
-        rows.append((kind, name, int(left_out.sum()), int((~seen).sum()) // len(settings.views),
-                     auroc_intervals(labels, values, group_names(judge), 0)[""]))  # fmt: skip
+        auroc = auroc_intervals(labels, values, group_names(scored), 0)[""]
+        rows.append((kind, name, int(left_out.sum()), int((~seen).sum()) // len(settings.views), auroc))
     publish(pd.DataFrame(rows, columns=["kind", "name", "images", "in train", "AUROC"]), min_images, out)
 
 

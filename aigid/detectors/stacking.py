@@ -29,8 +29,9 @@ class StackingSettings(Settings):
     backbone: str
     dataset: str
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the images of train and val
+    # Predictions of val; or of train out of fold, a fold's generators and sources, or its groups, being in no other.
+    weights_from: Literal["val", "domain_folds", "group_folds"] = "domain_folds"
     folds: Annotated[int, Field(ge=2)] = 5
-    fold_by: Literal["domain", "group"] = "domain"  # a fold's generators and sources, or its groups, are in no other
     members: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
     @field_validator("members")
@@ -61,10 +62,7 @@ def member_settings(name: str, section: dict[str, Any]) -> Settings:
 
 
 class Stacking(EmbeddingDetector):
-    """P(generated) = sigmoid(sum of w_k logit(p_k) + b) of K members' p_k, each w_k >= 0.
-
-    The weights are fitted on predictions out of fold: a fold's generators and sources of photographs are in no other.
-    """
+    """P(generated) = sigmoid(sum of w_k logit(p_k) + b) of K members' p_k, each w_k >= 0."""
 
     Settings = StackingSettings
 
@@ -73,24 +71,19 @@ class Stacking(EmbeddingDetector):
 
     @classmethod
     def fit(cls, settings: StackingSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
-        """Fit members on train, and the weights on members of train without each fold; every member chooses on val."""
+        """Fit members on train, each choosing on val, and their weights on val or out of the folds of train."""
         require_both_classes(train, "train")
-        keys = domains(train, settings.fold_by)
-        fold_of = assign_folds(keys, train.y, settings.folds)
-        folds = np.array([fold_of[key] for key in keys])
-        logits = np.empty((len(train), len(settings.members)))
+        require_both_classes(val, "val")
         columns = {name: _columns(name, section, train) for name, section in settings.members.items()}
-        for fold in range(settings.folds):
-            members = _fit_members(settings, _rows(train, folds != fold), val, columns, seed)
-            logits[folds == fold] = _logits(members, columns, train.x[folds == fold])
-        weights = fit_logistic(np.column_stack([logits, np.ones(len(logits))]), train.y, logits.shape[1])
-        state = {
-            "detectors": {name: section[NAME] for name, section in settings.members.items()},
-            "columns": columns,
-            "weights": weights.tolist(),
-        }
-        fitted = cls(_fit_members(settings, train, val, columns, seed), state)
-        folds_log = pd.DataFrame(sorted(fold_of.items()), columns=["images_of", "fold"])
+        members = _fit_members(settings, train, val, columns, seed)
+        if settings.weights_from == "val":
+            logits, y, folds_log = _logits(members, columns, val.x), val.y, pd.DataFrame(columns=["images_of", "fold"])
+        else:
+            logits, folds_log = _out_of_fold(settings, train, val, columns, seed)
+            y = train.y
+        weights = fit_logistic(np.column_stack([logits, np.ones(len(logits))]), y, logits.shape[1])
+        detectors = {name: section[NAME] for name, section in settings.members.items()}
+        fitted = cls(members, {"detectors": detectors, "columns": columns, "weights": weights.tolist()})
         weights_log = pd.DataFrame({"member": [*settings.members, "offset"], "weight": weights})
         fitted.logs = {"weights": weights_log, "folds": folds_log}
         return fitted
@@ -120,8 +113,8 @@ class Stacking(EmbeddingDetector):
 Detector = Stacking
 
 
-def domains(rows: LabeledEmbeddings, fold_by: Literal["domain", "group"] = "domain") -> NDArray[Any]:
-    """Return what each row (N,) is of: the generator, or of a photograph the source; or by group its group.
+def domains(rows: LabeledEmbeddings, groups: bool = False) -> NDArray[Any]:
+    """Return what each row (N,) is of: the generator, or of a photograph the source; or with ``groups`` its group.
 
     What has no source is of its group, what has no group is by itself.
     """
@@ -129,10 +122,10 @@ def domains(rows: LabeledEmbeddings, fold_by: Literal["domain", "group"] = "doma
     assert rows.paths is not None, "rows of a manifest"
     table = rows.origin.table.set_index("path")
     result = "image " + table.index.to_series()
-    columns = [name for name in ("group", "source") if name in table and (name == "group" or fold_by == "domain")]
-    for column in columns:
-        result = (column + " " + table[column]).where(table[column] != "", result)
-    if fold_by == "domain":
+    for column in ("group",) if groups else ("group", "source"):
+        if column in table:
+            result = (column + " " + table[column]).where(table[column] != "", result)
+    if not groups:
         result = result.where(table["label"] == 0, "generator " + table["generator"].astype(str))
     return result.loc[rows.paths].to_numpy(str)
 
@@ -149,6 +142,24 @@ def assign_folds(keys: NDArray[Any], y: NDArray[Any], folds: int) -> dict[str, i
             result[str(names[index])] = fold = int(sizes.argmin())
             sizes[fold] += counts[index]
     return result
+
+
+def _out_of_fold(
+    settings: StackingSettings,
+    train: LabeledEmbeddings,
+    val: LabeledEmbeddings,
+    columns: dict[str, list[list[int]]],
+    seed: int,
+) -> tuple[Floats, pd.DataFrame]:
+    """Return the members' logits (N, K) of train's rows, by members of the other folds, and the fold of each domain."""
+    keys = domains(train, settings.weights_from == "group_folds")
+    fold_of = assign_folds(keys, train.y, settings.folds)
+    folds = np.array([fold_of[key] for key in keys])
+    logits = np.empty((len(train), len(settings.members)))
+    for fold in range(settings.folds):
+        members = _fit_members(settings, _rows(train, folds != fold), val, columns, seed)
+        logits[folds == fold] = _logits(members, columns, train.x[folds == fold])
+    return logits, pd.DataFrame(sorted(fold_of.items()), columns=["images_of", "fold"])
 
 
 def _columns(name: str, section: dict[str, Any], rows: LabeledEmbeddings) -> list[list[int]]:

@@ -12,16 +12,16 @@ from tests.helpers.workspace import ROOT
 
 # sha256 of the parsed values of each preset, sorted by key: a changed value is a changed experiment.
 VALUES = {
-    "cifake": "e3d24bc0d17d4e2ff8a9189b726d38c90147e591a7e9dedf58a7cf773338a73c",
-    "defactify": "bf7333a7609df0686ce8bb745c9e8e9187fb2c94051129d56a2086538d3efaa4",
+    "cifake": "0519cf4fa623d3691e9d17198af9f7066a6ff91308442947c86581de82c75933",
+    "defactify": "8342a7726f95ee252709462ffbf572a98dcb4054f90314632da795a09ec0bd67",
     "demo": "a4be0bee8b6fb8279a49e90fcd2ca2b7cc95cc84ab2a29de62ba68bb21a098e2",
     "demo_clip": "1f680a3c845f816a0c2d3d780a1ed64bcd79e29c6f85b4c6dfc4412ee2dc34a2",
-    "genimage": "2fb370b44d525ead43c939b5553c738475510ac95a0d944d03506db9726cb325",
-    "ntire": "b020930b16a6a87a1985044bf81925bede64e493a82df8e0ae02dae10a97ae48",
-    "photos": "dbc4d418160c4cc6b100e504f55022727a26c1c07fb7d623eebade935a14020f",
-    "sef13": "bdd95fc02b2b610db8b799e6d4beabebda6a9b2a271837c9382f4ba7a4bbc96a",
+    "genimage": "583c888493b5f74cb6482cd6aa521c774f30d89f9a5044248b57a9f1113c9513",
+    "ntire": "53161369b05678bbf303661d91aed9e4bedc4b44f9557a2ab33c39857aa9bcc0",
+    "photos": "b7def0fd2acaaa6d9d3833da023b9be2730711682b7ef02920a015f16aece6c8",
+    "sef13": "3b274689f8a5964ba35725733ff2d26bda69071d2aa45b9b6467af62013e9324",
     "tiny": "ae3fb228227e33ef0ea0ab06a830de98df371d8d2626b3f918e73091cc01e3c5",
-    "ufd": "33355fb79c55c0b5f5e3eed0ea5a2392bf55f2c159c2effde1d84de7386a8c0f",
+    "ufd": "d3fa7fdc85bbd9c430508656ecfe49885a4593d35b012eccdb6e9871b8639f77",
 }
 
 

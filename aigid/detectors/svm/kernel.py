@@ -40,7 +40,8 @@ def fit_scaler(x: Floats, scaling: Scaling, num_components: int | None = None) -
         some = num < width / 4  # then Lanczos' iteration, from a fixed start, is many times faster
         variances, axes = eigsh(covariance, num, v0=np.ones(width)) if some else np.linalg.eigh(covariance)
         variances, axes = variances[-num:], axes[:, -num:]
-        arrays["axes"] = (axes / np.sqrt(variances + MIN_STD) if scaling == "whitened" else axes).astype(np.float32)
+        axes = axes / np.sqrt(variances + MIN_STD) if scaling == "whitened" else axes
+        arrays["axes"] = axes.astype(np.float32 if num_components is None else np.float16)  # most of a small model
     return arrays
 
 
@@ -49,7 +50,7 @@ def transform(x: Floats, arrays: dict[str, NDArray[Any]]) -> Floats:
     if "mean" not in arrays:
         return unit_rows(x)
     x = (x - arrays["mean"]) / arrays["std"]
-    return np.matmul(x, arrays["axes"]) if "axes" in arrays else x
+    return np.matmul(x, arrays["axes"].astype(np.float32)) if "axes" in arrays else x
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of the trained detectors
     "svm": {"gamma": 0.5},
     "stacking": {
         "folds": 2,
-        "fold_by": "group",
+        "weights_from": "group_folds",
         "members": {"a": {"detector": "probe", "c": 1.0, "backbones": [0]}, "b": {"detector": "knn", "k": 3}},
     },
     "occ": {"n_ctx": 2, "epochs": 40, "batch_size": 16, "learning_rate": 1.0, "shared_context": False},

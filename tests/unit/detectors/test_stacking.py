@@ -60,6 +60,17 @@ def test_the_weights_are_those_of_predictions_out_of_fold(samples):
     np.testing.assert_allclose(logit(fitted.p_generated(val.x)), logit(np.stack(p, 1)) @ weights[:2] + weights[2])
 
 
+def test_weights_from_val_are_those_of_its_predictions(samples):
+    train, val = samples.split("train"), samples.split("val")
+    fitted = Stacking.fit(settings(weights_from="val"), train, val, 0)
+    p = np.stack([m.p_generated(val.x[:, 5 * k : 5 * k + 5]) for k, m in enumerate(fitted.members.values())], 1)
+    slow = LogisticRegression(C=1e9, tol=1e-8).fit(
+        logit(p)[:, :1] if fitted.state["weights"][1] == 0 else logit(p), val.y
+    )
+    np.testing.assert_allclose(fitted.state["weights"][: slow.coef_.shape[1]], slow.coef_[0], rtol=0.1, atol=0.05)
+    assert fitted.logs["folds"].empty
+
+
 def test_no_weight_is_negative(samples):
     """A member that tells lies out of fold is left out, not turned around."""
     train = samples.split("train")
@@ -84,7 +95,7 @@ def test_a_photograph_without_a_source_is_of_its_group(samples):
     samples.table["group"] = [f"scene {i // 20}" for i in range(len(table))]
     train = samples.split("train")
     assert {key for key in domains(train) if key.startswith("group")} == {f"group scene {k}" for k in range(16)}
-    assert set(domains(train, "group")) == {f"group scene {k}" for k in range(16)}  # fakes too
+    assert set(domains(train, groups=True)) == {f"group scene {k}" for k in range(16)}  # fakes too
     del samples.table["group"]
     assert "image 000.png" in domains(samples.split("train"))
 
