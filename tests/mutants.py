@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -794,21 +796,37 @@ def run(tests: list[str], root: Path) -> int:
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False).returncode
 
 
+def copy_sources(root: Path) -> None:
+    root.mkdir()
+    for name in SOURCES:
+        source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(source, root)
+
+
 def main(words: list[str]) -> None:
     mutants = [mutant for mutant in MUTANTS if not words or any(word in " ".join(mutant) for word in words)]
-    survivors = []
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name in SOURCES:
-            source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(source, root)
+    survivors, num, roots = [], os.cpu_count() or 1, SimpleQueue[Path]()
+
+    def kill(mutant: Mutant) -> int:
+        root = roots.get()
+        text = apply(mutant, root)
+        status = run([mutant.test], root)
+        (root / mutant.file).write_text(text, encoding="utf-8")
+        roots.put(root)
+        return status
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(num) as pool:
+        for number in range(num):
+            copy_sources(Path(folder, str(number)))
         tests = list(dict.fromkeys(mutant.test for mutant in mutants))
-        if (status := run(tests, root)) != PASSED:
+        passed = pool.map(
+            lambda number: run(tests[number::num], Path(folder, str(number))), range(min(num, len(tests)))
+        )
+        if (status := max(passed)) != PASSED:
             sys.exit(f"the tests do not all pass on the sources as they are (exit status {status})")
-        for mutant in mutants:
-            text = apply(mutant, root)
-            status = run([mutant.test], root)
-            (root / mutant.file).write_text(text, encoding="utf-8")
+        for number in range(num):
+            roots.put(Path(folder, str(number)))
+        for mutant, status in zip(mutants, pool.map(kill, mutants), strict=True):
             result = {FAILED: "killed", PASSED: "SURVIVED"}.get(status, f"NOT RUN (exit status {status})")
             print(f"{result}  {mutant.removed}  [{mutant.test.rpartition('/')[2]}]", flush=True)
             survivors += [mutant.removed] if status != FAILED else []
