@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 Floats = NDArray[np.floating[Any]]
@@ -15,6 +14,8 @@ def fit_logistic(features: Floats, labels: ArrayLike, num_slopes: int) -> Floats
 
     The labels are smoothed by one imaginary image a class (Platt 1999), so that separable scores have a solution.
     """
+    from scipy.optimize import minimize  # here, as `predict` has no use for it
+
     labels = np.asarray(labels, np.float64)
     num = labels.sum(), len(labels) - labels.sum()
     target = np.where(labels == 1, (num[0] + 1) / (num[0] + 2), 1 / (num[1] + 2))

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 from safetensors.numpy import load_file, save_file
 from scipy.special import expit
-from sklearn.feature_selection import SelectKBest, f_classif
-from sklearn.metrics import f1_score
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
@@ -190,6 +188,8 @@ def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_
         return np.arange(x.shape[1])
     if settings.k > x.shape[1]:
         raise InputError(f"svm.k={settings.k}: the embeddings have {x.shape[1]} columns")
+    from sklearn.feature_selection import SelectKBest, f_classif
+
     with np.errstate(divide="ignore", invalid="ignore"):
         best: Ints = SelectKBest(f_classif, k=settings.k).fit(x, y).get_support(indices=True)
     if settings.features == "k_best":
@@ -218,4 +218,6 @@ def _fit_machine(settings: SvmSettings, x: Floats, y: Ints, strength: float, gam
 
 
 def _f1_macro(y: Ints, predicted: Ints) -> float:
+    from sklearn.metrics import f1_score  # a second to import, which `predict` need not wait for
+
     return float(f1_score(y, predicted, average="macro"))

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse.linalg import eigsh
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
@@ -32,6 +31,8 @@ def fit_scaler(x: Floats, scaling: Scaling, num_components: int | None = None) -
     mean, std = mean_and_std(x)
     arrays = {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
     if scaling == "whitened" or num_components is not None:
+        from scipy.sparse.linalg import eigsh  # here, as `predict` has no use for it
+
         rows, width = (x - mean) / std, x.shape[1]
         num = width if num_components is None else num_components
         if num > width:
