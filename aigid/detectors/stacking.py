@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
 from scipy.special import expit, logit
 
 from aigid.core import params
@@ -17,10 +17,15 @@ from aigid.core.logistic import fit_logistic
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.registry import get_detector, settings_of
-from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes
+from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
 
 NAME, BACKBONES = "detector", "backbones"  # of a member's section, beside its detector's own parameters
+OF_ALL = ("backbone", "dataset", "views")  # what members have in common
 EPS = 1e-6  # probabilities are clipped by it
+
+
+Name = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]  # that of a folder, too
+Numbers = Annotated[tuple[Annotated[int, Field(strict=True)], ...], Field(min_length=1)]
 
 
 class StackingSettings(Settings):
@@ -32,14 +37,12 @@ class StackingSettings(Settings):
     # Predictions of val; or of train out of fold, a fold's generators and sources, or its groups, being in no other.
     weights_from: Literal["val", "domain_folds", "group_folds"] = "domain_folds"
     folds: Annotated[int, Field(ge=2)] = 5
-    members: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    members: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 
     @field_validator("members")
     @classmethod
     def _known(cls, members: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, section in members.items():
-            if "/" in name or name.startswith("."):
-                raise ValueError(f"{name!r}: a member's name is the name of a folder")
             member_settings(name, section)
         return members
 
@@ -55,6 +58,9 @@ def member_settings(name: str, section: dict[str, Any]) -> Settings:
     required = [key for key, value in signature(kind.fit).parameters.items() if value.default is Parameter.empty]
     if not issubclass(kind, EmbeddingDetector) or len(required) > len(("settings", "train", "val", "seed")):
         raise InputError(f"{name}.{NAME}={detector}: wants more than embeddings")
+    if common := [key for key in OF_ALL if key in section]:
+        raise InputError(f"{name}.{common[0]}: is the same for all members, `stacking.{common[0]}`")
+    params.validate(section.get(BACKBONES, [0]), Numbers, f"{name}.{BACKBONES}")
     parameters = {key: value for key, value in section.items() if key not in (NAME, BACKBONES)}
     given = {key: key for key in ("backbone", "dataset")}
     kind_of_settings: type[Settings] = settings_of(detector)
@@ -72,8 +78,9 @@ class Stacking(EmbeddingDetector):
     @classmethod
     def fit(cls, settings: StackingSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit members on train, each choosing on val, and their weights on val or out of the folds of train."""
-        require_both_classes(train, "train")
-        require_both_classes(val, "val")
+        for rows, split in ((train, "train"), (val, "val")):
+            require_both_classes(rows, split)
+            require_finite(rows, split)
         columns = {name: _columns(name, section, train) for name, section in settings.members.items()}
         members = _fit_members(settings, train, val, columns, seed)
         if settings.weights_from == "val":
@@ -90,6 +97,9 @@ class Stacking(EmbeddingDetector):
 
     def p_generated(self, embeddings: Floats) -> Floats:
         *weights, offset = self.state["weights"]
+        width = max(end for columns in self.state["columns"].values() for _, end in columns)
+        if width > embeddings.shape[1]:
+            raise InputError(f"stacking: wants embeddings of {width} columns or more, these have {embeddings.shape[1]}")
         logits = _logits(self.members, self.state["columns"], embeddings)
         return np.asarray(expit((logits * weights).sum(axis=1) + offset))
 
@@ -102,12 +112,35 @@ class Stacking(EmbeddingDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        state = dict(state)
-        members: dict[str, EmbeddingDetector] = {}
-        for name, of_member in state.pop("members").items():
-            kind: Any = get_detector(state["detectors"][name])
-            members[name] = kind.load(folder / name, of_member)
-        return cls(members, state)
+        saved = params.validate(state, StackingState, "detector_state")
+        names = set(saved.members)
+        if not names == set(saved.columns) == set(saved.detectors) or len(saved.weights) != len(names) + 1:
+            raise InputError("detector_state: members, detectors, columns and weights are not of the same members")
+        members = {name: _load_member(folder, name, saved) for name in saved.members}
+        return cls(members, {key: value for key, value in state.items() if key != "members"})
+
+
+class StackingState(Settings):
+    """The ``detector_state`` of a saved stack; of each member start and end of the columns of each of its backbones."""
+
+    detectors: dict[str, str]
+    columns: dict[str, Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)]]
+    weights: tuple[FiniteFloat, ...]
+    members: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+
+
+def _load_member(folder: Path, name: str, saved: StackingState) -> EmbeddingDetector:
+    """Return a saved member; InputError where it is none, or gives no score to a row of its columns' width."""
+    kind: Any = get_detector(saved.detectors[name])
+    width = sum(end - start for start, end in saved.columns[name])
+    try:
+        member: EmbeddingDetector = kind.load(folder / name, saved.members[name])
+        score = member.p_generated(np.zeros((1, width), np.float32))
+    except Exception as error:  # files that are not what was saved raise anything
+        raise InputError(f"{folder / name}: no whole member: {error}") from None
+    if not np.isfinite(score).all():
+        raise InputError(f"{folder / name}: no whole member: it gives the score {score[0]}")
+    return member
 
 
 Detector = Stacking

@@ -118,7 +118,17 @@ def test_a_saved_detector_scores_alike(samples, tmp_path):
         ({"a": {"detector": "stacking"}}, "stacking.members: a.detector=stacking: a stack of stacks"),
         ({"a": {"detector": "probe", "c": -1}}, "stacking.members: a.c"),
         ({"a": {"detector": "probe"}}, "stacking.members: a.c: Field required"),
-        ({"../a": {"detector": "knn", "k": 1}}, "'../a': a member's name is the name of a folder"),
+        ({"../a": {"detector": "knn", "k": 1}}, "stacking.members.../a.[key]: String should match pattern"),
+        ({"": MEMBERS["left"]}, "stacking.members..[key]: String should match pattern"),
+        ({"validation.csv": MEMBERS["left"]}, "stacking.members.validation.csv.[key]: String should match pattern"),
+        ({"a": MEMBERS["left"] | {"views": ["jpeg70"]}}, "a.views: is the same for all members, `stacking.views`"),
+        ({"a": MEMBERS["left"] | {"backbone": "b"}}, "a.backbone: is the same for all members, `stacking.backbone`"),
+        (
+            {"a": MEMBERS["left"] | {"backbones": []}},
+            "a.backbones: Tuple should have at least 1 item",
+        ),
+        ({"a": MEMBERS["left"] | {"backbones": 0}}, "a.backbones: Input should be a valid tuple, got 0"),
+        ({"a": MEMBERS["left"] | {"backbones": [0.5]}}, "a.backbones.0: Input should be a valid integer, got 0.5"),
     ],
 )
 def test_members_that_cannot_be_are_refused_by_name(members, message):
@@ -134,3 +144,49 @@ def test_backbones_and_folds_that_are_not_there_are_refused(samples):
         Stacking.fit(settings(members=odd, folds=2), train, val, 0)
     with pytest.raises(InputError, match=r"stacking\.folds=5: train has 4 sources or groups of photographs"):
         Stacking.fit(settings(), train, val, 0)
+
+
+def test_embeddings_that_are_not_finite_are_refused_by_name(samples):
+    train, val = samples.split("train"), samples.split("val")
+    val.x[3, 1] = np.nan
+    with pytest.raises(InputError, match=rf"split val: NaN or infinity in the embedding of {val.paths[3]}"):
+        Stacking.fit(settings(folds=4), train, val, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda state: [], "detector_state: Input should be a valid dictionary"),
+        (lambda state: state | {"weights": state["weights"][:2]}, "are not of the same members"),
+        (lambda state: state | {"weights": [0.5, 0.5, float("nan")]}, r"weights\.2: Input should be a finite number"),
+        (lambda state: state | {"columns": {"left": [[0, 5]]}}, "are not of the same members"),
+        (
+            lambda state: state | {"columns": {"left": [[-9, 5]], "right": [[5, 10]]}},
+            r"left\.0\.0: .*, got -9",
+        ),
+        (lambda state: state | {"columns": {"left": [], "right": [[5, 10]]}}, r"columns\.left: Tuple should have"),
+        (lambda state: state | {"columns": {"left": [[0, 10]], "right": [[5, 10]]}}, "left: no whole member: matmul"),
+        (lambda state: state | {"detectors": {"left": "prob", "right": "probe"}}, "unknown detector 'prob'"),
+        (lambda state: state | {"detectors": {"left": "knn", "right": "probe"}}, "left: no whole member: No such file"),
+        (lambda state: state | {"members": {}}, r"members: Dictionary should have at least 1 item"),
+    ],
+)
+def test_a_state_of_other_members_is_refused_by_name(samples, tmp_path, changes, message):
+    fitted = Stacking.fit(settings(weights_from="val"), samples.split("train"), samples.split("val"), 0)
+    state = json.loads(json.dumps(fitted.save(tmp_path)))
+    with pytest.raises(InputError, match=message):
+        Stacking.load(tmp_path, changes(state))
+
+
+def test_a_member_whose_file_is_no_member_is_refused_by_name(samples, tmp_path):
+    fitted = Stacking.fit(settings(weights_from="val"), samples.split("train"), samples.split("val"), 0)
+    state = fitted.save(tmp_path)
+    (tmp_path / "right/weights.safetensors").write_bytes(b"garbage")
+    with pytest.raises(InputError, match="right: no whole member: Error while deserializing"):
+        Stacking.load(tmp_path, state)
+
+
+def test_embeddings_with_fewer_columns_are_refused(samples):
+    fitted = Stacking.fit(settings(weights_from="val"), samples.split("train"), samples.split("val"), 0)
+    with pytest.raises(InputError, match="wants embeddings of 10 columns or more, these have 9"):
+        fitted.p_generated(np.zeros((8, 9), np.float32))
