@@ -51,12 +51,15 @@ def write(
 
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
-    """Return the ``model.json`` of a bundle."""
+    """Return the ``model.json`` of a bundle; InputError where it does not say which images it learnt from."""
     path = bundle / "model.json"
     try:
         metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        training, source = metadata["origin"]["training"], metadata["origin"].get("source")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no bundle: {error}") from None
+    if not training:
+        raise InputError(f"{path}: does not say which images it learnt from; no card of {source}")
     return metadata
 
 

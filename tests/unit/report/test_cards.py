@@ -194,6 +194,16 @@ def test_a_card_is_refused_where_its_parts_do_not_belong_together(made):
     refused(aigid("card", "bundle", "--results", "results", "--date", "today", cwd=made), "today")
 
 
+def test_a_card_of_what_was_trained_elsewhere_is_refused(made):
+    metadata = json.loads((made / "bundle/model.json").read_text())
+    metadata["origin"] |= {"training": {}, "source": "somebody/detector"}
+    (made / "bundle/model.json").write_text(json.dumps(metadata))
+    refused(write_card(made, "--manifest", "d.csv"), "does not say which images it learnt from", "somebody/detector")
+    for text in ("[]", "{}", '{"origin": 1}', "{"):
+        (made / "bundle/model.json").write_text(text)
+        refused(write_card(made, "--manifest", "d.csv"), "bundle/model.json: no bundle")
+
+
 def test_a_card_without_a_manifest_of_its_training_counts_generators(made):
     """As of results that no manifest was given for."""
     metadata = cards.read_metadata(made / "bundle")
