@@ -81,6 +81,7 @@ def evaluate(
         try:
             frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
             numbers = requested.apply(frame) if requested else {}
+            _refuse_other_images(frame, images, manifest_path)
             rows = _with_strata(frame, root, by)
             evaluated[name] = evaluate(rows, seed, strata=list(by), settings=settings, manifest=images)
         except InputError as error:
@@ -209,6 +210,21 @@ def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...])
     paths = frame.loc[frame["split"] == "test", "path"].drop_duplicates().reset_index(drop=True)
     headers, _ = properties.container_features(paths.tolist(), str(root))
     return frame.merge(properties.to_strata(headers.assign(path=paths))[["path", *missing]], on="path", how="left")
+
+
+def _refuse_other_images(frame: pd.DataFrame, images: pd.DataFrame | None, path: Path | None) -> None:
+    """Raise InputError where a manifest lacks a test image, or has it in another split or with another label."""
+    if images is None:
+        return
+    frame, listed = frame[frame["split"] == "test"], images.set_index("path")
+    if len(other := frame.loc[~frame["path"].isin(listed.index), "path"]):
+        raise InputError(f"{path} has no {other.iloc[0]!r} ({other.nunique()} such images)")
+    for column in ("label", "split"):
+        theirs = listed.loc[frame["path"], column].to_numpy()
+        if (differ := frame[column].to_numpy() != theirs).any():
+            row = int(differ.argmax())
+            ours = frame[column].iloc[row]
+            raise InputError(f"{path}, {frame['path'].iloc[row]!r}: its {column} is {theirs[row]}, here {ours}")
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:

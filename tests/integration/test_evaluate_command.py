@@ -171,3 +171,21 @@ def test_a_protocol_is_told_in_the_report_and_writes_its_answers(folder: Path) -
     for name in ("ufd", "genimage", "ntire", "dda"):
         done = evaluate("s.csv", "--protocol", name, "--json", cwd=folder)
         assert (done.exit_code, name) == (0 if name == "ufd" else 2, name)
+
+
+def test_a_manifest_of_other_images_is_refused_by_name(folder: Path) -> None:
+    """It would tell nothing apart, and the report would say that there is nothing to tell apart."""
+    table = made().drop(columns=["view", "score"])
+    new = (table["split"] == "test") & (table["generator"] == "sd14")
+    table.assign(generator=table["generator"].mask(new, "flux")).to_csv(folder / "m.csv", index=False)
+    done = evaluate("s.csv", "--manifest", "m.csv", "--json", cwd=folder)
+    assert json.loads(done.stdout)["num_fake_unseen"] == new.sum()
+    lacks, fake = table["path"].isin(["60.png", "61.png"]), table["path"] == "63.png"
+    table[~lacks].to_csv(folder / "m.csv", index=False)
+    refused(evaluate("s.csv", "--manifest", "m.csv", cwd=folder), "s.csv: m.csv has no '60.png' (2 such images)")
+    table.assign(split=table["split"].mask(fake, "train")).to_csv(folder / "m.csv", index=False)
+    refused(evaluate("s.csv", "--manifest", "m.csv", cwd=folder), "m.csv, '63.png': its split is train, here test")
+    table.assign(label=table["label"].mask(fake, 0), generator=table["generator"].mask(fake, "real")).to_csv(
+        folder / "m.csv", index=False
+    )
+    refused(evaluate("s.csv", "--manifest", "m.csv", cwd=folder), "m.csv, '63.png': its label is 0, here 1")
