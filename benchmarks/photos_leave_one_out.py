@@ -33,8 +33,11 @@ from benchmarks import record
 @record.out_option
 def main(model: Path, manifest_path: Path, embeddings: Path, min_images: int, out: Path) -> None:
     samples, loaded = open_dataset(manifest.read(manifest_path), [embeddings]), bundle.load(model)
-    detector, settings = loaded.detector, SvmSettings(**loaded.settings)
-    assert isinstance(detector, KernelSvm)
+    if not isinstance(detector := loaded.detector, KernelSvm):
+        raise click.UsageError(f"{model}: want an svm, is {loaded.name}")
+    settings = SvmSettings(**loaded.settings)
+    if settings.solver == "nystroem" or settings.features != "all":
+        raise click.UsageError(f"{model}: is of {settings.solver}, features {settings.features}: want libsvm, all")
     parts = [samples.split(name, views) for name, views in
              (("train", settings.views), *((name, ("clean",)) for name in ("train", "val", "test")))]  # fmt: skip
     train, clean = parts[0], parts[1:]
