@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pandas as pd
+from safetensors import SafetensorError
 
 from aigid.core import tables
 from aigid.core.errors import InputError, full_disk_errors
@@ -150,7 +151,7 @@ def load(folder: Path) -> Bundle:
         origin = Provenance(**metadata["origin"])
     except InputError as error:
         raise InputError(f"{'' if str(folder) in str(error) else f'{path}: '}{error}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"{folder}: no whole model: {error}") from None
     validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
     return Bundle(metadata["detector"], detector, metadata["settings"], metadata["fingerprints"], origin, validation)

@@ -22,6 +22,7 @@ from aigid.detectors.samples import (
     class_names,
     encode_labels,
     require_both_classes,
+    require_finite,
 )
 from aigid.detectors.svm.kernel import (
     KernelMachine,
@@ -36,7 +37,7 @@ from aigid.detectors.svm.kernel import (
 )
 
 FILE, MACHINE = "arrays.safetensors", ("centres", "coefficients", "intercepts")  # a contract: the arrays in the file
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 AS_GRID = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 Grid = Annotated[tuple[Positive, ...], Field(min_length=1), AS_GRID]
@@ -90,6 +91,8 @@ class KernelSvm(EmbeddingDetector):
     @classmethod
     def fit(cls, settings: SvmSettings, train: LabeledEmbeddings, val: LabeledEmbeddings, seed: int) -> Self:
         """Fit every cell of the grid on a sample of train; val chooses among them and calibrates."""
+        require_finite(train, "train")
+        require_finite(val, "val")
         classes, y, y_val = _classes(settings, train, val)
         num_classes = int(y.max()) + 1
         arrays = fit_scaler(train.x, settings.scaling, settings.num_components)
@@ -208,7 +211,10 @@ def _select_columns(settings: SvmSettings, x: Floats, y: Ints, x_val: Floats, y_
 
 
 def _gamma(gamma: float | Literal["scale"], x: Floats) -> float:
-    return float(1 / (x.shape[1] * x.var(dtype=np.float64))) if gamma == "scale" else gamma
+    if gamma != "scale":
+        return gamma
+    variance = x.var(dtype=np.float64)
+    return float(1 / (x.shape[1] * variance)) if variance else 1.0
 
 
 def _fit_machine(settings: SvmSettings, x: Floats, y: Ints, strength: float, gamma: float, seed: int) -> KernelMachine:

@@ -38,7 +38,7 @@ def fit_scaler(x: Floats, scaling: Scaling, num_components: int | None = None) -
         if num > width:
             raise InputError(f"svm.num_components={num}: the embeddings have {width} columns")
         covariance = rows.T @ rows / len(rows)
-        some = num < width / 4  # then Lanczos' iteration, from a fixed start, is many times faster
+        some = num < width / 4 and covariance.any()  # then Lanczos' iteration, from a fixed start, is many times faster
         variances, axes = eigsh(covariance, num, v0=np.ones(width)) if some else np.linalg.eigh(covariance)
         variances, axes = variances[-num:], axes[:, -num:]
         axes = axes / np.sqrt(variances + MIN_STD) if scaling == "whitened" else axes

@@ -18,6 +18,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.core import embeddings, manifest
 from aigid.core.errors import InputError
+from aigid.core.files import sha256
 from aigid.detectors import bundle, registry
 from aigid.detectors.bundle import score
 from aigid.detectors.featdistill import model as featdistill
@@ -276,6 +277,19 @@ def test_embeddings_of_another_manifest_are_refused(material: Material) -> None:
     swapped.loc[3, "sha256"] = "f" * 64
     with pytest.raises(InputError, match=r"row of 03\.png holds another image"):
         open_dataset(swapped, [dataset.files[0][0].path])
+
+
+@pytest.mark.parametrize("name", [*sorted(set(SETTINGS) - {"featdistill"}), "dda"])  # the others read them to score
+def test_arrays_that_are_none_are_refused_though_their_hash_is_right(name: str, models: Any, tmp_path: Path) -> None:
+    bundle.save(models(name), tmp_path / name)
+    metadata = json.loads((tmp_path / name / "model.json").read_text())
+    for file in [file for file in metadata["files"] if file.endswith(".safetensors")]:
+        (tmp_path / name / file).write_bytes(b"no tensors")
+        metadata["files"][file] = sha256(tmp_path / name / file)
+    text = json.dumps(metadata | {"sha256": bundle.ZERO_DIGEST}, indent=2) + "\n"
+    (tmp_path / name / "model.json").write_text(text.replace(bundle.ZERO_DIGEST, bundle._digest(text)))
+    with pytest.raises(InputError, match="no whole m"):
+        bundle.load(tmp_path / name)
 
 
 def test_a_damaged_model_is_refused(models: Any, tmp_path: Path) -> None:

@@ -88,6 +88,19 @@ def test_some_axes_are_the_last_of_all():
     np.testing.assert_allclose(np.abs(few), np.abs(many[:, 1:]), atol=1e-3)
 
 
+def test_columns_that_say_nothing_are_no_crash():
+    """Constant columns, with gamma by their variance as scikit-learn has it; but NaN and infinity are refused."""
+    train, val = rows(0), rows(1)
+    train.x[:], val.x[:] = 1, 1
+    given = settings(target="label", scaling="standard", num_components=2, gamma="scale")
+    assert KernelSvm.fit(given, train, val, 0).state["gamma"] == 1.0
+    train.x[3, 2] = np.nan
+    with pytest.raises(InputError, match="split train: NaN or infinity in the embedding of row 4"):
+        KernelSvm.fit(given, train, val, 0)
+    with pytest.raises(ValueError, match="finite"):
+        settings(gamma=float("inf"))
+
+
 def test_axes_that_are_not_there_are_refused():
     with pytest.raises(InputError, match=r"svm\.num_components=17: the embeddings have 16 columns"):
         KernelSvm.fit(settings(scaling="standard", num_components=17), rows(0), rows(1), 0)
