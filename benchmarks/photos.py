@@ -3,7 +3,8 @@
 python -m benchmarks.photos --scores data/scores --manifest data/manifests/photos.csv
 
 Reads the scores files of a run of the preset `photos`. Generators and sources of ``test alone`` are in no other split.
-Thresholds are those at 5 % FPR on validation photographs. Intervals are bootstraps over groups.
+Thresholds are those at 5 % FPR on validation photographs. Intervals are bootstraps over groups, of differences paired
+ones.
 """
 
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from aigid.core import manifest, scores
 from aigid.evaluation import subsets
+from aigid.evaluation.comparison import compare
 from aigid.metrics import classification
 from aigid.metrics.classification import rank_rows
 from aigid.metrics.intervals import auroc_intervals, group_names
@@ -28,16 +30,22 @@ def cell(rows: pd.DataFrame) -> str:
     return str(auroc_intervals(labels, values, group_names(rows), 0)[""])
 
 
-def row(path: Path, images: pd.DataFrame) -> list[str]:
+def ahead(best: pd.DataFrame, table: pd.DataFrame, images: pd.DataFrame) -> str:
+    """The difference of AUROC on generators of test alone, ``best`` minus ``table``, with its paired interval."""
+    parts = [dict(subsets.unseen_parts(rows[rows["split"] == "test"], images))[subsets.UNSEEN[0]]
+             for rows in (best, table)]  # fmt: skip
+    auroc = compare(*parts).set_index("metric").loc["auroc"]
+    return f"{auroc['difference']:+.4f} [{auroc['low']:+.4f}, {auroc['high']:+.4f}]"
+
+
+def row(table: pd.DataFrame, images: pd.DataFrame) -> list[str]:
     """The cells of a detector."""
-    table = scores.read(path)
     test = {view: rows[rows["split"] == "test"] for view, rows in table.groupby("view")}
     clean, val = test["clean"], table[(table["split"] == "val") & (table["view"] == "clean")]
     threshold = classification.threshold_at_fpr(rank_rows(val), 0.05)
     ranking = rank_rows(clean)
     unseen = dict(subsets.unseen_parts(clean, images))
     return [
-        path.parent.name,
         cell(val),
         cell(clean),
         *(cell(unseen[name]) for name in subsets.UNSEEN),
@@ -51,16 +59,20 @@ def row(path: Path, images: pd.DataFrame) -> list[str]:
 @click.command(help=__doc__)
 @click.option("--scores", "folder", type=Path, required=True, help="Folder of <detector>/photos.csv.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
+@click.option("--best", default="stacking", show_default=True, help="The detector that others are compared with.")
 @record.out_option
-def main(folder: Path, manifest_path: Path, out: Path) -> None:
+def main(folder: Path, manifest_path: Path, best: str, out: Path) -> None:
     images = manifest.read(manifest_path)
     table = Table(
-        *("detector", "validation", "test", "generators of test alone", "generators and sources of test alone"),
+        *("detector", "validation", "test", "generators of test alone", f"{best} minus it there"),
+        "generators and sources of test alone",
         *("TPR at 5 % FPR", "FPR at val's threshold", "TPR at val's threshold", *VIEWS),
         title=f"{len(images)} images; AUROC with 95 % intervals over groups",
     )
-    for path in sorted(folder.glob("*/photos.csv")):
-        table.add_row(*row(path, images))
+    tables = {path.parent.name: scores.read(path) for path in sorted(folder.glob("*/photos.csv"))}
+    for name, rows in tables.items():
+        cells = row(rows, images)
+        table.add_row(name, *cells[:3], "" if name == best else ahead(tables[best], rows, images), *cells[3:])
     record.publish(table, "photos", out, width=240)
 
 
