@@ -33,6 +33,7 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "cache verify": (["--root", "images"], "--root and --manifest go together"),
     "plan": ([*NO_MANIFEST, "--backbone", "tiny_clip"], "nowhere.csv: no such file"),
     "evaluate": (["nowhere.csv", "--out", "out"], "nowhere.csv"),
+    "card": (["nowhere", "--results", "images", "--date", "2026-01-01"], "nowhere"),
     "ntire": (["nowhere", "--model", "bundle", "--out", "out"], "nowhere: no such folder"),
     "predict": (["nowhere.png", "--model", "bundle", "--csv", "out.csv"], "nowhere.png"),
     "import": (["nosuch", "--out", "out"], "unknown detector 'nosuch'"),

@@ -12,7 +12,7 @@ from aigid.importers.base import get_importer as find_importer
 
 
 def test_every_detector_is_known_by_its_module():
-    expected = "aeroblade averaging cnn concatenation featdistill gate gendet knn occ probe sef svm"
+    expected = "aeroblade averaging cnn concatenation featdistill gate gendet knn occ probe sef stacking svm"
     assert registry.names() == expected.split()
     assert sorted(registry.modules(registry.IMPORTED_DETECTORS, "Detector")) == ["dda", "hub_classifier"]
     for name in (*registry.names(), "dda", "hub_classifier"):
@@ -36,7 +36,7 @@ def test_a_module_becomes_a_detector_by_its_class(tmp_path, monkeypatch):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(InputError, match=r"unknown detector 'prob'; known: aeroblade, .*probe, sef, svm"):
+    with pytest.raises(InputError, match=r"unknown detector 'prob'; known: aeroblade, .*probe, sef, stacking, svm"):
         registry.get_detector("prob")
     with pytest.raises(InputError, match=r"unknown detector 'prob'; known: clip-cues, dda, featdistill, hf, univfd"):
         find_importer("prob")
