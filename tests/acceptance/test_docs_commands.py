@@ -41,7 +41,7 @@ NOT_RUN = {  # what a line starts with: why
     "hf download": "gigabytes from the hub",
     "curl ": "gigabytes",
     "unzip ": "what curl fetched",
-    "aigid index ntire_test": "wants the archives; tests/unit/evaluation/test_ntire.py",
+    "aigid index ntire_test": "wants the archives; tests/unit/data/test_layouts_tables.py",
     "aigid index community_forensics": "wants the tables; tests/unit/data/test_layouts_tables.py",
     "aigid evaluate scores.csv --protocol ntire_test": "wants the scores of these images; tests/unit/evaluation",
     "aigid card": "wants the results of the preset photos; tests/unit/report/test_report.py",
