@@ -176,12 +176,7 @@ def train_all(folder: Path) -> tuple[float, float]:
     return libraries, peak_memory()
 
 
-@click.command(help=__doc__)
-@click.option("--rows", default=100_000, show_default=True)
-@click.option("--tokens", multiple=True, type=int, default=(4, 1), show_default=True)
-@click.option("--memory-rows", default=720_000, show_default=True, help="As many as UniversalFakeDetect trains on.")
-@record.out_option
-def main(rows: int, tokens: tuple[int, ...], memory_rows: int, out: Path) -> None:
+def measure_pace(rows: int, tokens: tuple[int, ...], out: Path) -> None:
     device = choose_device(device_name())
     title = f"one epoch, {rows} x {DIM}, batch {BATCH}, {device}, {torch.get_num_threads()} threads"
     table = Table("tokens", "ours (s)", "ours / bare", "loader / ours", "in turn / stacked", title=title)
@@ -191,6 +186,16 @@ def main(rows: int, tokens: tuple[int, ...], memory_rows: int, out: Path) -> Non
         cells = (f"{ours:.1f}", f"{ours / bare:.2f}", f"{loader / ours:.1f}", f"{in_turn / at_once:.2f}")
         table.add_row(str(num), *cells)
     record.publish(table, "gendet", out)
+
+
+@click.command(help=__doc__)
+@click.option("--rows", default=100_000, show_default=True, help="Of the first table; 0 leaves it out.")
+@click.option("--tokens", multiple=True, type=int, default=(4, 1), show_default=True)
+@click.option("--memory-rows", default=720_000, show_default=True, help="As many as UniversalFakeDetect trains on.")
+@record.out_option
+def main(rows: int, tokens: tuple[int, ...], memory_rows: int, out: Path) -> None:
+    if rows:
+        measure_pace(rows, tokens, out)
     with tempfile.TemporaryDirectory() as name:
         write_rows(Path(name), memory_rows)
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
