@@ -8,6 +8,7 @@ from aigid.detectors.bundle import Bundle
 from aigid.metrics.decisions import GENERATED, REAL, UNCERTAIN, DecisionRule, EvaluationSettings, fit_decision_rule
 
 DEFAULT_THRESHOLD = 0.5  # the threshold of a detector without validation images
+MAX_NAMED = 8  # generators in a line
 DELIVERY_VIEWS = ("jpeg90", "jpeg70", "jpeg50", "crop90", "blur5x5_1")  # what messengers and web sites do
 UNCERTAIN_REASON = "the score lies where either class is likely"
 
@@ -79,8 +80,11 @@ def limitations(model: Bundle, rule: DecisionRule | None) -> list[str]:
     if rule is None:
         lines.append(f"calibrated: false: no validation images; verdicts cut the plain score at {DEFAULT_THRESHOLD}")
     images = model.origin.training.get("images", {}).get("train", {})
-    if known := ", ".join(sorted(set(images) - {"real"})):
-        lines.append(f"trained on images of {known} alone: how it does on other generators is not known")
+    known = sorted(set(images) - {"real"})
+    if len(known) > MAX_NAMED:
+        lines.append(f"trained on images of {len(known)} generators alone, which its model.json names")
+    elif known:
+        lines.append(f"trained on images of {', '.join(known)} alone: how it does on other generators is not known")
     return lines
 
 

@@ -68,6 +68,10 @@ def test_limitations_are_plain_english():
         "calibrated: false: no validation images; verdicts cut the plain score at 0.5",
         "trained on images of gan, vae alone: how it does on other generators is not known",
     ]
+    training["images"]["train"] |= {f"generator {number}": 1 for number in range(9)}
+    assert verdict.limitations(model, None)[-1] == (
+        "trained on images of 11 generators alone, which its model.json names"
+    )
 
 
 def test_the_map_shows_what_the_score_comes_from(tmp_path):
