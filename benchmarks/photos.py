@@ -18,24 +18,24 @@ from aigid.evaluation import subsets
 from aigid.evaluation.comparison import compare
 from aigid.metrics import classification
 from aigid.metrics.classification import rank_rows
-from aigid.metrics.intervals import auroc_intervals, group_names
+from aigid.metrics.intervals import Interval, auroc_intervals, group_names
 from benchmarks import record
 
 VIEWS = ("jpeg70", "blur1", "resize50", "repost")
 
 
-def cell(rows: pd.DataFrame) -> str:
-    """AUROC with its interval over groups."""
+def auroc(rows: pd.DataFrame) -> Interval:
+    """With its interval over groups."""
     labels, values = rows["label"].to_numpy(), rows["score"].to_numpy()
-    return str(auroc_intervals(labels, values, group_names(rows), 0)[""])
+    return auroc_intervals(labels, values, group_names(rows), 0)[""]
 
 
 def ahead(best: pd.DataFrame, table: pd.DataFrame, images: pd.DataFrame) -> str:
     """The difference of AUROC on generators of test alone, ``best`` minus ``table``, with its paired interval."""
     parts = [dict(subsets.unseen_parts(rows[rows["split"] == "test"], images))[subsets.UNSEEN[0]]
              for rows in (best, table)]  # fmt: skip
-    auroc = compare(*parts).set_index("metric").loc["auroc"]
-    return f"{auroc['difference']:+.4f} [{auroc['low']:+.4f}, {auroc['high']:+.4f}]"
+    row = compare(*parts).set_index("metric").loc["auroc"]
+    return f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
 
 
 def row(table: pd.DataFrame, images: pd.DataFrame) -> list[str]:
@@ -46,13 +46,11 @@ def row(table: pd.DataFrame, images: pd.DataFrame) -> list[str]:
     ranking = rank_rows(clean)
     unseen = dict(subsets.unseen_parts(clean, images))
     return [
-        cell(val),
-        cell(clean),
-        *(cell(unseen[name]) for name in subsets.UNSEEN),
+        *map(str, (auroc(val), auroc(clean), *(auroc(unseen[name]) for name in subsets.UNSEEN))),
         f"{classification.tpr_at_fpr(ranking, 0.05):.3f}",
         f"{1 - classification.real_accuracy(ranking, threshold):.3f}",
         f"{classification.fake_accuracy(ranking, threshold):.3f}",
-        *(cell(test[view]) if view in test else "" for view in VIEWS),
+        *(str(auroc(test[view])) if view in test else "" for view in VIEWS),
     ]
 
 

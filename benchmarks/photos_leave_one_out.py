@@ -21,8 +21,8 @@ from aigid.detectors.samples import open_dataset
 from aigid.detectors.stacking import domains
 from aigid.detectors.svm.detector import KernelSvm, SvmSettings
 from aigid.detectors.svm.kernel import support_vectors, transform
-from aigid.metrics.intervals import auroc_intervals, group_names
 from benchmarks import record
+from benchmarks.photos import auroc
 
 
 @click.command(help=__doc__)
@@ -51,10 +51,8 @@ def main(model: Path, manifest_path: Path, embeddings: Path, min_images: int, ou
         chosen = left_out | (test & (table["label"] != table["label"][left_out].iloc[0]))
         machine = support_vectors(x[seen], train.y[seen], detector.state["strength"], detector.machine.gamma)
         scored = table[chosen].assign(score=-machine.decision_function(every[chosen])[:, 0])
-        labels, values = scored["label"].to_numpy(), scored["score"].to_numpy()
         kind, _, name = domain.partition(" ")
-        auroc = auroc_intervals(labels, values, group_names(scored), 0)[""]
-        rows.append((kind, name, int(left_out.sum()), int((~seen).sum()) // len(settings.views), auroc))
+        rows.append((kind, name, int(left_out.sum()), int((~seen).sum()) // len(settings.views), auroc(scored)))
     publish(pd.DataFrame(rows, columns=["kind", "name", "images", "in train", "AUROC"]), min_images, out)
 
 

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from aigid.core import manifest, tables
 from aigid.core.console import defer_interrupts
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, full_disk_errors
 from aigid.core.files import map_ahead, sha256
 from aigid.data.lists import FetchList, Recipe
 from aigid.images import ImageError
@@ -162,7 +162,7 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_other_manifest(folder / "manifest.csv")
     _refuse_in_the_way(folder, dataset.table["path"])
-    with _locked(folder), defer_interrupts() as signals:
+    with _locked(folder), full_disk_errors(folder), defer_interrupts() as signals:
         downloader = Downloader(folder, dataset.settings.recipe, signals)
         items = list(zip(dataset.table["path"], dataset.urls, dataset.table["sha256"], strict=True))
         done = map_ahead(lambda item: downloader.fetch(*item), items, jobs, 4 * jobs)

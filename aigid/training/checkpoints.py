@@ -24,7 +24,7 @@ def refuse_other_definitions(file: object, before: Mapping[str, object], now: Ma
     """Raise InputError where what a training's policies and views are has changed since it wrote ``file``.
 
     It would go on with other images. What all settings are is part of a checkpoint's name, this is not: a change of
-    the code is told, a change of the settings is another training.
+    the code is refused by name, a change of the settings is another training.
     """
     before, now = json.loads(json.dumps(before)), json.loads(json.dumps(now))
     if changed := sorted(name for name in {**before, **now} if before.get(name) != now.get(name)):
@@ -92,7 +92,7 @@ class CheckpointWriter:
     def _write(self, state: dict[str, Any], begun: float) -> float:
         """Return the seconds since ``begun``."""
         with cache_errors(), atomic_write(self.path) as part, part.open("wb") as file:
-            torch.save(state, file)  # by its name, a full disk would be told as a bug of torch
+            torch.save(state, file)  # by its name, torch would report a full disk as a bug of its own
         return self._clock() - begun
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """`aigid fetch`: images of a list, from servers that break off, lie and refuse; every sha256 is checked."""
 
 import csv
+import errno
 import hashlib
 import io
 import signal
@@ -188,6 +189,22 @@ def test_a_download_without_end_is_not_kept(tmp_path, monkeypatch):
         done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
     assert "a.png: over 5000 bytes" in done.stderr
     assert not (tmp_path / "toys/.fetch").exists()
+
+
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path, monkeypatch):
+    """Of the image's own write too, which lies beside the download and not in the dataset."""
+    files = images("plain")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serve(quoted(files)) as server:
+        path = write_list(tmp_path / "list", server.url, files)
+        monkeypatch.setattr(Path, "write_bytes", full)
+        done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
+    assert done.exit_code == 2
+    assert "No space left on device: 'toys'; free some space there" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "toys/manifest.csv").exists()
 
 
 def test_servers_that_make_no_sense_are_told(tmp_path):
