@@ -3,11 +3,12 @@
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from aigid.core.cache import CacheEntry
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
+from aigid.core.files import num_workers
 from aigid.features.backbones import Backbone
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
@@ -113,6 +115,26 @@ def run(
     return failures
 
 
+def embed(
+    digests: Iterable[str], pixels: Mapping[str, Pixels], backbones: Sequence[Backbone], views: Sequence[str], seed: int
+) -> dict[str, NDArray[np.floating]]:
+    """Return the embeddings (N, D) by view of images by sha256, as ``run`` computes them, without the row cache."""
+    requests = [ReadRequest(index, "", digest, ()) for index, digest in enumerate(digests)]
+    reader, rows, workers = Reader(Path(), seed, pixels), {}, num_workers()
+    for view in views:
+        specs = [ViewSpec(view, backbone.settings.preprocess, backbone.settings.decode) for backbone in backbones]
+        todo = (replace(request, view_specs=tuple(dict.fromkeys(specs))) for request in requests)
+        samples = list(reader.samples(todo, workers, workers))
+        if message := next((message for sample in samples for message in sample.errors.values()), ""):
+            raise InputError(message)
+        parts = []
+        for spec, backbone in zip(specs, backbones, strict=True):
+            embeddings = backbone.encode(np.stack([sample.inputs[spec] for sample in samples]))
+            parts.append(narrow(embeddings, view, backbone))
+        rows[view] = np.concatenate(parts, axis=1)
+    return rows
+
+
 @contextmanager
 def _cpu_streams(streams: int, threads: int) -> Iterator[Encode]:
     """Yield a function that starts to encode a batch: on a CPU ``streams`` at once, with ``threads`` each.
@@ -176,14 +198,22 @@ def _finish(job: InFlightTask, timer: StageTimer, failures: set[ExtractionTask])
     task = job.task
     with timer.measure("encoder"):
         embeddings = job.embeddings()
-    dtype, largest = task.backbone.settings.dtype, np.abs(embeddings).max()
-    if not largest <= np.finfo(dtype).max:
-        message = f"view {task.view}: an embedding reaches {largest:g}, more than {dtype} holds"
-        return _fail(task, message, failures)
+    try:
+        rows = narrow(embeddings, task.view, task.backbone)
+    except InputError as error:
+        return _fail(task, str(error), failures)
     with timer.measure("writer"):
-        for sample, row in zip(job.samples, embeddings.astype(dtype), strict=True):
+        for sample, row in zip(job.samples, rows, strict=True):
             job.writer.add(sample.sha256.encode(), row)
     return None
+
+
+def narrow(embeddings: NDArray[np.float32], view: str, backbone: Backbone) -> NDArray[np.floating]:
+    """Return embeddings (n, D) in the dtype of their backbone; InputError where one does not fit."""
+    dtype, largest = backbone.settings.dtype, np.abs(embeddings).max()
+    if not largest <= np.finfo(dtype).max:
+        raise InputError(f"view {view}: an embedding reaches {largest:g}, more than {dtype} holds")
+    return embeddings.astype(dtype)
 
 
 def _fail(task: ExtractionTask, message: str, failures: set[ExtractionTask]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
 from aigid.images import ImageError, Pixels
-from aigid.images.decode import decode_with
+from aigid.images.decode import MAX_PIXELS, decode_with
 from aigid.prediction import inputs, metadata
 
 MAX_IMAGES, MAX_BYTES = 128, 2**27  # of a batch, of which two are in memory: images, and bytes of their pixels
@@ -39,12 +39,20 @@ def inspect(image: Any, number: int = 0) -> InspectedImage:
     """Return what one read of an image gives: a path, or what ``inputs.encode`` takes, then called ``number``."""
     path = inputs.path_of(image) or f"{number}.png"
     try:
-        content = inputs.encode(image)
-        pixels, claims = decode_with(content, metadata.container)
+        return inspect_content(inputs.encode(image), path, path)
     except ImageError as error:
         return InspectedImage(path, status=str(error.status), message=error.message)
-    claims = metadata.summarize(content, path, claims)
-    return InspectedImage(path, sha256(content).hexdigest(), pixels, pixel_warnings(pixels), claims)
+
+
+def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int = MAX_PIXELS) -> InspectedImage:
+    """Return what the bytes of an image file give; ``file`` is where they lie, if anywhere."""
+    digest = sha256(content).hexdigest()
+    try:
+        pixels, claims = decode_with(content, metadata.container, max_pixels)
+    except ImageError as error:
+        return InspectedImage(path, digest, status=str(error.status), message=error.message)
+    claims = metadata.summarize(content, file, claims)
+    return InspectedImage(path, digest, pixels, pixel_warnings(pixels), claims)
 
 
 def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:

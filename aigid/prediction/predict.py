@@ -83,29 +83,51 @@ def predict(
     ``views`` are scored beside ``clean``, which decides; ``check_stability`` scores what messengers and web sites make
     of an image. ``explain`` asks for occlusion maps; a folder gets their figures.
     """
-    loader = predictors[0].loader
-    names = tuple(dict.fromkeys(("clean", *views, *(verdict.DELIVERY_VIEWS if check_stability else ()))))
     number = 0
     for batch in inspect_batches(images):
-        readable = [image for image in batch if image.status == OK]
-        scores = _score(predictors, readable, names, loader) if readable else []
-        rows = {id(image): row for row, image in enumerate(readable)}
-        for image in batch:
-            predictions = []
-            for index, predictor in enumerate(predictors):
-                result = scores[index] if image.status == OK else None
-                prediction = _decide(predictor, image, result, rows.get(id(image), 0), check_stability)
-                if explain and prediction.ok:
-                    prediction = _explain(predictor, image, prediction, number, explain, loader)
-                predictions.append(prediction)
-            yield predictions
-            number += 1
-        del batch, readable, image  # their pixels, before the next are collected
+        yield from predict_inspected(predictors, batch, views, explain, check_stability, number)
+        number += len(batch)
+        del batch  # its pixels, before the next are collected
+
+
+def predict_inspected(
+    predictors: Sequence[Predictor],
+    batch: Sequence[InspectedImage],
+    views: Sequence[str] = (),
+    explain: Path | bool = False,
+    check_stability: bool = False,
+    number: int = 0,
+    cached: bool = True,
+) -> Iterator[list[Prediction]]:
+    """Yield what ``predict`` does, of images in memory; the first is called ``number``.
+
+    Without ``cached`` nothing is read from the row cache, and nothing stays in it.
+    """
+    loader = predictors[0].loader
+    names = tuple(dict.fromkeys(("clean", *views, *(verdict.DELIVERY_VIEWS if check_stability else ()))))
+    readable = [image for image in batch if image.status == OK]
+    scores = _score(predictors, readable, names, loader, cached) if readable else []
+    rows = {id(image): row for row, image in enumerate(readable)}
+    for offset, image in enumerate(batch):
+        predictions = []
+        for index, predictor in enumerate(predictors):
+            result = scores[index] if image.status == OK else None
+            prediction = _decide(predictor, image, result, rows.get(id(image), 0), check_stability)
+            if explain and prediction.ok:
+                prediction = _explain(predictor, image, prediction, number + offset, explain, loader)
+            predictions.append(prediction)
+        yield predictions
 
 
 def _score(
-    predictors: Sequence[Predictor], images: list[InspectedImage], views: Sequence[str], loader: "EncoderLoader"
+    predictors: Sequence[Predictor],
+    images: list[InspectedImage],
+    views: Sequence[str],
+    loader: "EncoderLoader",
+    cached: bool,
 ) -> list[Scores]:
+    if not cached:
+        return [predictor.scorer.score_once(images, views, loader) for predictor in predictors]
     return [
         predictor.scorer.score(
             images, views, loader, [backbone for other in predictors[after:] for backbone in other.scorer.backbones]

@@ -1,7 +1,8 @@
 """From inspected images to a bundle's scores."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import params
+from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, require_same
 from aigid.detectors.protocol import EmbeddingDetector, Scores, to_p_generated
@@ -22,27 +24,30 @@ from aigid.images import Pixels
 from aigid.prediction.inspection import InspectedImage, batch_by_size
 
 if TYPE_CHECKING:
-    from aigid.features.extract import EncoderLoader, ExtractionResult
+    from aigid.features.extract import EncoderLoader
+    from aigid.features.reader import DecodedImage
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractedSamples(Samples):
-    """Images whose embeddings come from the row cache or were computed into it."""
+class EmbeddedSamples(Samples):
+    """Images with their embeddings (N, D) by view; ``statuses`` and ``failed`` say which have none."""
 
-    extraction: "ExtractionResult"
+    by_view: Mapping[str, NDArray[np.floating]]
+    statuses: Sequence[str]
+    failed: Sequence["DecodedImage"] = ()
 
     @cached_property
     def status(self) -> NDArray[Any]:
         """(N,) str."""
-        return np.array(self.extraction.status)
+        return np.array(self.statuses)
 
     @property
     def messages(self) -> dict[int, str]:
-        return {sample.index: sample.message for sample in self.extraction.failed}
+        return {sample.index: sample.message for sample in self.failed}
 
     def embeddings(self, view: str, indices: Ints | slice = slice(None)) -> Floats:
         """Return (n, D) float32."""
-        return self.extraction.views[view][indices].astype(np.float32)
+        return self.by_view[view][indices].astype(np.float32)
 
 
 class Scorer:
@@ -69,42 +74,60 @@ class Scorer:
 
         ``cache_root`` stands in for ``$AIGID_CACHE``.
         """
-        table = pd.DataFrame({"path": [image.path for image in images], "sha256": [image.sha256 for image in images]})
-        pixels = {image.sha256: image.pixels for image in images if image.pixels is not None}
-        samples = Samples(table, seed=self.model.origin.seed, pixels=pixels, cache_root=cache_root)
+        samples = self._samples(images, cache_root)
         if self.backbone:
-            samples = self._extract(samples, self.backbone, views, loader, other_backbones)
+            from aigid.features.extract import extract
+
+            table, seed, pixels = samples.table, samples.seed, samples.pixels
+            with self._errors():
+                result = extract(
+                    table, samples.root, self.backbone, views, seed, other_backbones, loader=loader, pixels=pixels
+                )
+                self._require_fingerprints(result.attributes["fingerprint"])
+            samples = EmbeddedSamples(
+                table, seed=seed, by_view=result.views, statuses=result.status, failed=result.failed
+            )
+        return self.model.detector.score(samples, views)
+
+    def score_once(self, images: Sequence[InspectedImage], views: Sequence[str], loader: "EncoderLoader") -> Scores:
+        """Return the scores of readable images without the row cache: embeddings stay in memory.
+
+        What a detector of images caches besides lies in a temporary folder until it is done.
+        """
+        if not self.backbone:
+            with tempfile.TemporaryDirectory(prefix="aigid-") as folder:
+                return self.score(images, views, loader, cache_root=Path(folder))
+        from aigid.features.pipeline import embed
+
+        samples = self._samples(images)
+        with self._errors():
+            backbones = [loader.load(part, len(images)) for part in self.backbones]
+            self._require_fingerprints([backbone.fingerprint for backbone in backbones])
+            by_view = embed(samples.table["sha256"], samples.pixels, backbones, views, samples.seed)
+        samples = EmbeddedSamples(samples.table, seed=samples.seed, by_view=by_view, statuses=[OK] * len(images))
         return self.model.detector.score(samples, views)
 
     def score_pixels(self, images: Iterable[Pixels], loader: "EncoderLoader") -> Floats:
         """Return P(generated) (N,) of images (H, W, 3) uint8, of which nothing stays in the row cache."""
         inspected = (InspectedImage("", sha256(pixels.tobytes()).hexdigest(), pixels) for pixels in images)
-        with tempfile.TemporaryDirectory(prefix="aigid-") as folder:
-            results = [
-                self.score(batch, ("clean",), loader, cache_root=Path(folder)) for batch in batch_by_size(inspected)
-            ]
+        results = [self.score_once(batch, ("clean",), loader) for batch in batch_by_size(inspected)]
         return np.concatenate([to_p_generated(result.values["clean"]) for result in results])
 
-    def _extract(
-        self,
-        samples: Samples,
-        backbone: BackboneSettings | ConcatSettings,
-        views: Sequence[str],
-        loader: "EncoderLoader",
-        others: Sequence[BackboneSettings],
-    ) -> ExtractedSamples:
-        from aigid.features.extract import extract
+    def _samples(self, images: Sequence[InspectedImage], cache_root: Path | None = None) -> Samples:
+        table = pd.DataFrame({"path": [image.path for image in images], "sha256": [image.sha256 for image in images]})
+        pixels = {image.sha256: image.pixels for image in images if image.pixels is not None}
+        return Samples(table, seed=self.model.origin.seed, pixels=pixels, cache_root=cache_root)
 
-        table, seed, pixels, cache_root = samples.table, samples.seed, samples.pixels, samples.cache_root
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            result = extract(
-                table, samples.root, backbone, views, seed, others, loader=loader, pixels=pixels, cache_root=cache_root
-            )
+            yield
         except InputError as error:
             raise InputError(f"{self.folder}: {error}{self._missing_weights_hint(str(error))}") from None
-        if self.model.fingerprints and result.attributes["fingerprint"] != self.model.fingerprints:
-            raise InputError(f"{self.folder}: these weights or libraries give other embeddings than it was trained on")
-        return ExtractedSamples(table, seed=seed, extraction=result)
+
+    def _require_fingerprints(self, fingerprints: list[str]) -> None:
+        if self.model.fingerprints and fingerprints != self.model.fingerprints:
+            raise InputError("these weights or libraries give other embeddings than it was trained on")
 
     def _missing_weights_hint(self, message: str) -> str:
         if "weights" not in message or "no such file" not in message:

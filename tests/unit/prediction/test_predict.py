@@ -18,6 +18,7 @@ from aigid.detectors.samples import open_dataset
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.images.formats import read_bytes
 from aigid.prediction import inputs, inspection
+from aigid.prediction.predict import predict, predict_inspected
 
 
 def call(*arguments, **options):
@@ -44,6 +45,18 @@ def test_scores_are_the_pipelines_whatever_the_way_and_the_batch(pipeline, monke
     monkeypatch.setenv("AIGID_BATCH", str(batch))  # the cache is empty
     found = WAYS[way](aigid.load(folder / "bundle"), [folder / "images" / name for name in expected.index])
     np.testing.assert_allclose([it.score for it in found], expected, atol=1e-6)
+
+
+def test_without_the_cache_scores_are_the_same_and_nothing_stays_on_disk(pipeline, monkeypatch, tmp_path):
+    folder, expected = pipeline
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    batch = [inspection.inspect_content((folder / "images" / name).read_bytes(), name) for name in expected.index]
+    predictor = aigid.load(folder / "bundle")
+    found = list(predict_inspected([predictor], batch, check_stability=True, cached=False))
+    assert not (tmp_path / "cache").exists()
+    assert [row[0].score for row in found] == pytest.approx(expected.tolist(), abs=1e-6)
+    cached = predict([predictor], [folder / "images" / name for name in expected.index], check_stability=True)
+    assert [row[0].scores for row in found] == [row[0].scores for row in cached]
 
 
 def test_bundles_on_one_backbone_share_one_pass(pipeline, monkeypatch):
