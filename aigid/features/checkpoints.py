@@ -3,14 +3,18 @@
 import hashlib
 import logging
 import socket
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -51,9 +55,19 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
                 return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         for wrapper in ("state_dict", "model_state_dict", "model"):
-            state = state.get(wrapper, state)
+            state = state.get(wrapper, state) if isinstance(state, dict) else state
+        _require_tensors(path, state)
         state = {name.removeprefix("module."): tensor for name, tensor in state.items() if not is_count(name)}
         return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _require_tensors(path: Path, state: object) -> None:
+    """Raise InputError where a checkpoint is no dictionary of tensors by their names."""
+    if not isinstance(state, dict):
+        raise InputError(f"weights {path}: holds a {type(state).__name__}, want a dictionary of tensors by name")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"weights {path}: {name!r} is a {type(value).__name__}; want tensors by name alone")
 
 
 def strip_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -86,7 +100,9 @@ def checkpoint_errors(path: Path) -> Iterator[None]:
         if "TorchScript" in str(error):
             hint = "torch.save(torch.jit.load(PATH).state_dict(), OTHER) takes its tensors out, if you trust it"
             raise InputError(f"weights {path}: refused: a TorchScript program; {hint}") from None
-        raise InputError(f"weights {path}: {' '.join(str(error).split())[:300] or type(error).__name__}") from None
+        known = "no dictionary of tensors by name: " if isinstance(error, AttributeError) else ""
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"weights {path}: {known}{reason}") from None
 
 
 def check(
@@ -120,6 +136,23 @@ def _examples(keys: list[str]) -> str:
     return ", ".join(keys[:MAX_LISTED_KEYS]) + more
 
 
+def from_pretrained(kind: Any, *source: str | None, **options: object) -> Any:
+    """Return what a class of transformers loads: no code of the repository is run, no progress bar goes to a pipe."""
+    from transformers.utils import logging as messages
+
+    if not sys.stderr.isatty():
+        disable: Callable[[], None] = messages.disable_progress_bar
+        disable()
+    return kind.from_pretrained(*source, trust_remote_code=False, **options)
+
+
+def refuse_code(record: Mapping[str, Any], name: object) -> None:
+    """Raise InputError where a repository's JSON names code of its own, which is never run."""
+    if code := record.get("auto_map"):
+        named = ", ".join(map(str, code.values() if isinstance(code, dict) else [code]))
+        raise InputError(f"{name}: auto_map names code of the repository ({named}), which is never run")
+
+
 @contextmanager
 def hub_errors(name: str, files: str, advice: str = "") -> Iterator[None]:
     """Turn any failure to load ``name`` from the hub into one line; a hub that cannot be reached is tried once.
@@ -129,23 +162,41 @@ def hub_errors(name: str, files: str, advice: str = "") -> Iterator[None]:
     offline = constants.HF_HUB_OFFLINE
     if not offline and not _hub_is_reachable():
         constants.HF_HUB_OFFLINE = True  # files of an earlier download are still used
-    levels = {logger: logging.getLogger(logger).level for logger in ("", "huggingface_hub")}
-    for logger in levels:
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
-        yield
+        with quiet():
+            yield
     except InputError:
         raise
     except Exception as error:  # the libraries raise OSError, RuntimeError, KeyError, UnpicklingError and more
         reason = " ".join(str(error).split())[:300]
-        if constants.HF_HUB_OFFLINE:
+        if constants.HF_HUB_OFFLINE and _lacks_network(error):
             reason = f"no network, and not downloaded before: {files} from {constants.ENDPOINT}"
         local = "`--weights` or `weights:` names a local copy"
         raise InputError(f"cannot load {name}: {reason}; {advice}{local}") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep libraries from warnings, as that weights are random which are only read later."""
+    levels = {logger: logging.getLogger(logger).level for logger in ("", "huggingface_hub")}
+    for logger in levels:
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
         for logger, level in levels.items():
             logging.getLogger(logger).setLevel(level)
+
+
+def _lacks_network(error: BaseException | None) -> bool:
+    """Return whether an error, or one that it came of, is that of a file that only the network has."""
+    while error is not None:
+        if isinstance(error, (LocalEntryNotFoundError, ConnectionError, URLError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def require_file(path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aigid.core.errors import InputError
 from aigid.features import checkpoints, vit, weights
 from aigid.features.backbones import LARGEST_BATCH, BackboneSettings, fingerprint
-from aigid.features.preprocess import Pixels, Preprocess
+from aigid.features.preprocess import Pixels, Preprocess, warn_of_contradictions
 
 MIN_BATCH = 4  # images in a CPU's batch: with fewer a matrix product's last bits differ, and so do float16 values
 SMALLEST = 8  # batch size on CUDA
@@ -190,6 +190,7 @@ def load_encoder(settings: BackboneSettings) -> nn.Module:
     """Return the network on the CPU, normalized (B, 3, S, S) to (B, D), with its adapter merged."""
     if settings.high_pass and (settings.config is None or settings.weights is not None):
         raise InputError(f"{settings.model}: high_pass is for encoders of random weights, built from a config")
+    warn_of_contradictions(settings.preprocess, settings.weights)
     network: nn.Module = import_module(f"aigid.features.loaders.{settings.library}").load(settings)
     if settings.high_pass:
         patches = next(module for module in network.modules() if isinstance(module, nn.Conv2d))

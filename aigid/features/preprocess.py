@@ -1,7 +1,10 @@
 """Image preprocessing for backbones: decode, resize and crop as each model's authors do."""
 
+import json
+import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +16,7 @@ from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
 
+logger = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 MEAN_STD_05 = (0.5, 0.5, 0.5)
@@ -60,6 +64,34 @@ def parse_record(record: dict[str, Any], source: object) -> dict[str, Any]:
         if record.get("do_normalize", True)
         else {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     )
+
+
+def warn_of_contradictions(preprocess: Preprocess, weights: str | None) -> None:
+    """Say where the preprocessing that the files beside local weights record is not the one that images get."""
+    path = Path(weights or "/dev/null")
+    for name, parse in (("preprocessor_config.json", parse_record), ("open_clip_config.json", _parse_open_clip)):
+        file = (path if path.is_dir() else path.parent) / name
+        if not file.is_file():
+            continue
+        try:
+            recorded = Preprocess.model_validate(parse(json.loads(file.read_text(encoding="utf-8")), file))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            logger.warning("%s: cannot be compared with `preprocess`: %s", file, " ".join(str(error).split())[:200])
+            continue
+        pairs = {key: (value, getattr(preprocess, key)) for key, value in recorded}
+        if named := [f"{key} {theirs}, not {ours}" for key, (theirs, ours) in pairs.items() if not _equal(theirs, ours)]:
+            logger.warning("%s: these weights were trained with %s, as this backbone has it", file, "; ".join(named))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(a == b if isinstance(a, str) else np.allclose(a, b, atol=1e-4))
+
+
+def _parse_open_clip(record: dict[str, Any], source: object) -> dict[str, Any]:
+    """Return the preprocessing of an ``open_clip_config.json``."""
+    known, size = record.get("preprocess_cfg", {}), record["model_cfg"]["vision_cfg"]["image_size"]
+    names = {"resize_mode": "resize", "interpolation": "interpolation", "mean": "mean", "std": "std"}
+    return {"size": size} | {ours: known[theirs] for theirs, ours in names.items() if known.get(theirs)}
 
 
 def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels:

@@ -22,7 +22,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings, fingerprint
-from aigid.features.preprocess import Pixels, parse_record
+from aigid.features.preprocess import Pixels, parse_record, warn_of_contradictions
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 PROVIDER_VARIABLE = "AIGID_ONNX_PROVIDER"
@@ -44,6 +44,7 @@ class OnnxBackbone:
     def __init__(self, settings: BackboneSettings) -> None:
         self.settings = settings
         self.path = weights_path(settings)
+        warn_of_contradictions(settings.preprocess, settings.weights)
         self.weights_sha256 = weights.file_digest(self.path)
         self.weights_files = {self.path.name: self.weights_sha256}
         self.provider = choose_provider()

@@ -96,7 +96,7 @@ def _from_config(config: dict[str, Any], seed: int) -> nn.Module:
 def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     file, model = path, nn.Module()
-    with checkpoints.checkpoint_errors(path):
+    with checkpoints.checkpoint_errors(path), checkpoints.quiet():
         if path.is_dir():
             model = open_clip.create_model(f"local-dir:{path}", load_weights=False)
             file = Path(_find_checkpoint_in_dir(path) or path)

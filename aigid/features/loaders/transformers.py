@@ -37,6 +37,7 @@ VISION_MODELS = {  # model_type: (class of the image encoder, its output that is
     "aimv2_vision_model": AIMV2,
     "radio": ("RadioModel", "summary"),
 }
+FAMILIES = ("siglip", "metaclip", "dinov2", "dinov3", "aimv2", "clip")  # in names of models, the longer first
 NON_VISION_PREFIXES = ("text_model.", "text_projection.", "visual_projection.", "logit_")  # of a whole CLIP or SigLIP
 
 
@@ -142,15 +143,15 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
     checkpoints.require_file(path)
     if path.is_dir():
         with checkpoints.checkpoint_errors(path):
-            return _from_folder(str(path), settings)
+            return _from_folder(str(path), settings, family_of(settings))
     if settings.config is None and (path.parent / "config.json").exists():
-        config = transformers.AutoConfig.from_pretrained(path.parent)
+        config = _read_config(str(path.parent), None)
     else:
         config = _config(settings.model, settings.config or architecture(settings.model))
     kind, output = _model_class(config, settings.pool)
     config = getattr(config, "vision_config", config)  # of a whole CLIP or SigLIP
     state = _dequantized(path) if path.suffix == ".onnx" else checkpoints.strip_prefix(checkpoints.read(path))
-    return PooledModel(_load_strict(kind, path, None, config=config, state_dict=state), output)
+    return PooledModel(load_strict(kind, path, None, config=config, state_dict=state), output)
 
 
 def _dequantized(path: Path) -> dict[str, Tensor]:
@@ -173,19 +174,34 @@ def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
     return parse_record(json.loads(path.read_text(encoding="utf-8")), f"{model}: {name}")
 
 
-def _from_folder(source: str, settings: BackboneSettings) -> nn.Module:
-    """Load a repository of the hub, or a folder like one."""
-    config = transformers.AutoConfig.from_pretrained(source, revision=settings.revision)
+def family_of(settings: BackboneSettings) -> str:
+    """Return the kind of encoder that a backbone's name says it is; empty where it says none."""
+    named = next((family for family in FAMILIES if family in settings.model.lower()), "")
+    return named or ("clip" if settings.pretrained == "openai" else "")
+
+
+def _from_folder(source: str, settings: BackboneSettings, family: str = "") -> nn.Module:
+    """Load a repository of the hub, or a folder like one; InputError where it is of another family."""
+    config = _read_config(source, settings.revision)
+    if family and not config.model_type.replace("_", "").startswith(family):
+        raise InputError(
+            f"weights {source}: config.json is of {config.model_type}, the backbone {settings.model} is not"
+        )
     kind, output = _model_class(config, settings.pool)
-    model = _load_strict(kind, source, source, revision=settings.revision, use_safetensors=True)
+    model = load_strict(kind, source, source, revision=settings.revision, use_safetensors=True)
     return PooledModel(model, output)
 
 
-def _load_strict(kind: Any, name: Path | str, *source: str | None, **options: object) -> nn.Module:
+def _read_config(source: str, revision: str | None) -> Any:
+    record, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
+    checkpoints.refuse_code(record, f"{source}: config.json")
+    return checkpoints.from_pretrained(transformers.AutoConfig, source, revision=revision)
+
+
+def load_strict(kind: Any, name: Path | str, *source: str | None, **options: object) -> nn.Module:
     """Return a model all of whose weights come from the checkpoint; transformers would fill gaps at random."""
-    model, info = kind.from_pretrained(
-        *source, **options, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    options |= {"dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, info = checkpoints.from_pretrained(kind, *source, **options)
     unexpected = [key for key in info["unexpected_keys"] if not key.startswith(NON_VISION_PREFIXES)]
     checkpoints.check(name, info["missing_keys"], unexpected, [key for key, *_ in info["mismatched_keys"]])
     network: nn.Module = model

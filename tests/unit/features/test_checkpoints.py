@@ -12,6 +12,7 @@ import transformers
 from safetensors.torch import save_file
 
 from aigid.core.errors import InputError
+from aigid.features import checkpoints, preprocess
 from aigid.features.backbones import BackboneSettings
 from aigid.features.encoder import TorchBackbone
 from tests.helpers.images import random_images
@@ -195,3 +196,55 @@ def test_a_folder_without_weights(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP}))
     assert "holds no .safetensors, .bin or .pth file" in refusal("open_clip", tmp_path)
     assert refusal("transformers", tmp_path).startswith(f"weights {tmp_path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([torch.zeros(1)], "holds a list, want a dictionary of tensors by name"),
+        (torch.zeros(1), "holds a Tensor, want a dictionary"),
+        ({"state_dict": [1]}, "holds a list, want"),
+        ({"weight": torch.zeros(1), "epoch": 3}, "'epoch' is a int; want tensors by name alone"),
+        ({3: torch.zeros(1)}, "3 is a Tensor; want tensors by name"),
+    ],
+)
+def test_a_checkpoint_of_odd_content_is_named_with_its_path(tmp_path, content, message):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=rf"odd\.pth: {message}"):
+        checkpoints.read(tmp_path / "odd.pth")
+    for library, config in (("open_clip", CLIP), ("transformers", SIGLIP)):
+        assert "odd.pth: " in refusal(library, tmp_path / "odd.pth", config=config)
+
+
+def test_code_of_a_repository_is_refused_by_name(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(SIGLIP | {"auto_map": {"AutoModel": "own.py--Model"}}))
+    assert "auto_map names code of the repository (own.py--Model), which is never run" in refusal(
+        "transformers", tmp_path
+    )
+
+
+def test_preprocessing_that_contradicts_the_weights_own_is_said(tmp_path, caplog):
+    torch.manual_seed(0)
+    transformers.SiglipVisionModel(transformers.AutoConfig.for_model(**SIGLIP)).save_pretrained(tmp_path)
+    half = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3, "size": {"height": 32, "width": 32}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(half))
+    caplog.clear()
+    backbone("transformers", tmp_path)
+    (line,) = [record.getMessage() for record in caplog.records if "trained with" in record.getMessage()]
+    assert "preprocessor_config.json: these weights were trained with resize squash, not shortest; mean (0.5, " in line
+    message = refusal("open_clip", tmp_path, pretrained="openai")
+    assert "config.json is of siglip_vision_model, the backbone tiny is not" in message
+    caplog.clear()
+    same = {"size": 32, "resize": "squash", "mean": [0.5] * 3, "std": [0.5] * 3}
+    preprocess.warn_of_contradictions(preprocess.Preprocess(**same), str(tmp_path))
+    assert not caplog.records
+
+
+def test_open_clips_record_is_compared_and_no_weights_are_called_random(tmp_path, caplog):
+    record = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CLIP, "preprocess_cfg": record}))
+    torch.save(open_clip.CLIP(**CLIP).state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    caplog.clear()
+    backbone("open_clip", tmp_path)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "mean (0.5, 0.5, 0.5), not (0.48145466, 0.4578275, 0.40821073); std" in line
