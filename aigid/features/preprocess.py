@@ -78,9 +78,9 @@ def warn_of_contradictions(preprocess: Preprocess, weights: str | None) -> None:
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s: cannot be compared with `preprocess`: %s", file, " ".join(str(error).split())[:200])
             continue
-        pairs = {key: (value, getattr(preprocess, key)) for key, value in recorded}
-        if named := [f"{key} {theirs}, not {ours}" for key, (theirs, ours) in pairs.items() if not _equal(theirs, ours)]:
-            logger.warning("%s: these weights were trained with %s, as this backbone has it", file, "; ".join(named))
+        pairs = [(key, value, getattr(preprocess, key)) for key, value in recorded]
+        if differing := [f"{key} {theirs}, not {ours}" for key, theirs, ours in pairs if not _equal(theirs, ours)]:
+            logger.warning("%s: these weights were trained with %s, as this backbone has it", file, "; ".join(differing))
 
 
 def _equal(a: Any, b: Any) -> bool:
