@@ -1,10 +1,10 @@
 """Every test has a cache of its own, and all that want it one S3 server, or a full disk."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import pytest
+
+from aigid.core import files
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -28,12 +28,12 @@ def full_disk(monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
 
-    def mkstemp(prefix, suffix, **options):
-        path = Path(options["dir"], f"{prefix}full{suffix}")
+    def create(near, suffix):
+        path = near.with_name(f".{near.name}-full{suffix}")
         path.symlink_to("/dev/full")
-        return os.open(path, os.O_WRONLY), str(path)
+        return path
 
-    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(files, "create_temporary", create)
 
 
 @pytest.fixture(scope="session")

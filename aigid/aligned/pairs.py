@@ -2,9 +2,7 @@
 
 import json
 import platform
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -21,8 +19,9 @@ from aigid.aligned import engine as engines
 from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
 from aigid.core import manifest, ray
-from aigid.core.errors import InputError, full_disk_errors
+from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
+from aigid.core.folders import replace_folder
 from aigid.core.paths import AnyPath
 from aigid.degradations.filters import match_laplacian, match_local_energy
 from aigid.features import checkpoints
@@ -130,25 +129,24 @@ def make_aligned_pairs(
     ``out`` also gets ``manifest.csv``, ``aligned.jsonl`` (a line a pair) and ``align.json`` (the settings). It appears
     when all is written; an earlier alignment is replaced. ``engine``, ``local`` or ``ray``, generates the fakes;
     default ``$AIGID_ENGINE``. ``qualities`` tells that of images that are no JPEG any more, by their files' names.
-    InputError where ``out`` holds anything else, for weights that do not fit, and where no image can be read.
+    InputError where ``out`` holds anything else or another call writes to it, for weights that do not fit, and where no
+    image can be read.
     """
     run = ray.choose(engine or engine_from_env(), engines.run_local, engines.run)
     check_domain(settings.domain)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    if out.exists() and any(out.iterdir()) and not (out / RECORD).is_file():
-        raise InputError(f"{out}: not empty, and no earlier alignment")
     reals = table[table["label"] == 0]
     if reals.empty:
         raise InputError("the manifest holds no real image (label 0)")
-    fakes = FakeBatcher(load_generator(settings), settings, choose_device(device_name()))
-    unread = run(fakes, settings, root, reals["path"].tolist())
-    if len(unread) == len(reals):
-        path, message = next(iter(unread.items()))
-        message = f"none of the manifest's {len(reals)} real images can be aligned, such as {path}: {message}"
-        raise InputError(f"{root}: {message}")
-    rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
-    with _replace_dir(out) as part:
+    with replace_folder(out, is_alignment, "alignment") as part:
+        fakes = FakeBatcher(load_generator(settings), settings, choose_device(device_name()))
+        unread = run(fakes, settings, root, reals["path"].tolist())
+        if len(unread) == len(reals):
+            path, message = next(iter(unread.items()))
+            message = f"none of the manifest's {len(reals)} real images can be aligned, such as {path}: {message}"
+            raise InputError(f"{root}: {message}")
+        rows = reals[~reals["path"].isin(unread.keys())].to_dict("records")
         write = partial(_write, root=root, out=part, fakes=fakes, settings=settings, qualities=qualities or {})
         pairs = list(engines.prefetch(write, rows, "pairs"))
         _write_records(part, pairs, settings, fakes)
@@ -156,18 +154,10 @@ def make_aligned_pairs(
     return AlignmentReport(list(unread.items()), psnr, laplacian, fakes.num_made)
 
 
-@contextmanager
-def _replace_dir(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces ``out`` when the block ends, and is removed when it fails."""
-    part = out.absolute().with_name(f".{out.absolute().name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
-    try:
-        with full_disk_errors(out.parent):
-            yield part
-            shutil.rmtree(out, ignore_errors=True)
-            part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def is_alignment(folder: Path) -> bool:
+    """Return whether a folder holds an alignment's records and splits, and nothing else."""
+    names = {path.name for path in folder.iterdir()}
+    return RECORD in names and names <= {RECORD, SETTINGS, MANIFEST, *manifest.SPLITS}
 
 
 def _write(

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from aigid.core.errors import os_errors
-from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale_temporaries, write_json
+from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale, write_json
+from aigid.core.folders import DIGITS, PART
 
 METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"
@@ -110,7 +111,7 @@ class CacheEntry:
 
     def require_writable(self) -> None:
         """Raise InputError where no shard could be added; delete what killed writers left."""
-        remove_stale_temporaries(self.folder, ".*.safetensors")
+        remove_stale(self.folder.glob(f".*{PART}{DIGITS}.safetensors"))
         with cache_errors(), tempfile.TemporaryFile(dir=self.folder):
             pass
 

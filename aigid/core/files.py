@@ -1,11 +1,9 @@
 """Atomic writes, and the folders and machine settings of the environment."""
 
-import glob
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from aigid.core.errors import InputError, full_disk_errors
+from aigid.core.folders import temporaries, temporary_path
 from aigid.core.paths import AnyPath, as_path, is_remote
 
 if TYPE_CHECKING:
@@ -27,28 +26,37 @@ STALE_SECONDS = 86400  # seconds after which no one writes to a temporary file a
 
 
 @contextmanager
-def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path in the same folder that replaces ``path`` at the end, and is deleted if the block fails."""
+def atomic_write(path: Path | str, temporary_folder: Path | None = None) -> Iterator[Path]:
+    """Give a temporary path that replaces ``path`` at the end, and is deleted if the block fails.
+
+    It lies in the same folder or in a ``temporary_folder`` of the same disk; its mode is 0666 less the umask.
+    """
     path = Path(path)
+    near = (temporary_folder or path.parent) / path.stem
     with full_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_temporaries(path.parent, f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        near.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(temporaries(near, path.suffix))
+        part = create_temporary(near, path.suffix)
         try:
             yield part
-            part.chmod(0o644)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 
 
-def remove_stale_temporaries(folder: Path, pattern: str) -> None:
+def create_temporary(near: Path, suffix: str) -> Path:
+    """Create an empty file of a new name beside ``near``."""
+    part = temporary_path(near, suffix)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    return part
+
+
+def remove_stale(parts: Iterable[Path]) -> None:
     """Delete temporary files older than ``STALE_SECONDS``, left behind by killed writers."""
-    for part in folder.glob(pattern):
+    for part in parts:
         with suppress(OSError):
-            if time.time() - part.stat().st_mtime > STALE_SECONDS:
+            if time.time() - part.lstat().st_mtime > STALE_SECONDS:
                 part.unlink()
 
 

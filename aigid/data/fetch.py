@@ -1,13 +1,12 @@
 """Download a dataset by its list: each image from where it is published, checked by its sha256."""
 
-import fcntl
 import hashlib
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from urllib3.exceptions import HTTPError
 from aigid.core import manifest, tables
 from aigid.core.console import defer_interrupts
 from aigid.core.errors import InputError, full_disk_errors
-from aigid.core.files import map_ahead, sha256
+from aigid.core.files import atomic_write, map_ahead, sha256
+from aigid.core.folders import lock
 from aigid.data.lists import FetchList, Recipe
 from aigid.images import ImageError
 
@@ -70,10 +70,8 @@ class Downloader:
         except UnavailableError as error:
             return str(error)
         self._unanswered[server] = 0
-        checked = part.with_suffix(".checked")  # not beside the image: a kill leaves nothing in the dataset
-        checked.write_bytes(content)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        checked.replace(target)
+        with atomic_write(target, self.folder / PARTS) as checked:  # a kill leaves nothing in the dataset
+            checked.write_bytes(content)
         part.unlink()
         return ""
 
@@ -162,7 +160,11 @@ def fetch(dataset: FetchList, folder: Path, jobs: int) -> list[tuple[str, str]]:
     folder.mkdir(parents=True, exist_ok=True)
     _refuse_other_manifest(folder / "manifest.csv")
     _refuse_in_the_way(folder, dataset.table["path"])
-    with _locked(folder), full_disk_errors(folder), defer_interrupts() as signals:
+    with (
+        lock(folder / ".fetch.lock", folder, "aigid fetch", keep=True),
+        full_disk_errors(folder),
+        defer_interrupts() as signals,
+    ):
         downloader = Downloader(folder, dataset.settings.recipe, signals)
         items = list(zip(dataset.table["path"], dataset.urls, dataset.table["sha256"], strict=True))
         done = map_ahead(lambda item: downloader.fetch(*item), items, jobs, 4 * jobs)
@@ -193,12 +195,6 @@ def _refuse_in_the_way(folder: Path, paths: Iterable[str]) -> None:
             raise InputError(f"{folder / path}: is a file, where the list has a folder of images")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> AbstractContextManager[None]:
     """Refuse two calls on one folder, which would write into each other's downloads."""
-    with (folder / ".fetch.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another `aigid fetch` writes to it") from None
-        yield
+    return lock(folder / ".fetch.lock", folder, "aigid fetch", keep=True)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from aigid.core import manifest, seeding
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, num_workers, write_text
+from aigid.core.folders import replace_folder
 from aigid.core.paths import AnyPath
 from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_operators, fixed
 from aigid.degradations.pixels import Pixels
@@ -95,30 +96,30 @@ def export_view(table: pd.DataFrame, root: AnyPath, view: str, seed: int, out: P
     get_view(view)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: not empty")
     paths = [path if path.endswith(".png") else path + ".png" for path in table["path"]]
     written = table.assign(path=paths)
     manifest.validate(written, str(out))
 
-    def export(old: str, new: str) -> tuple[str, list[AppliedOperator], str]:
-        try:
-            content = read_bytes(root / old)
-            image, sampled = apply(view, decode(content), hashlib.sha256(content).hexdigest(), seed)
-        except ImageError as error:
-            return "", [], str(error)
-        with atomic_write(out / new) as part:
-            Image.fromarray(image).save(part, "PNG")
-            return hashlib.sha256(part.read_bytes()).hexdigest(), sampled, ""
+    with replace_folder(out) as part:
 
-    with ThreadPoolExecutor(num_workers()) as pool:
-        images = tqdm(pool.map(export, table["path"], paths), total=len(table), unit="image", disable=None)
-        digests, sampled, errors = zip(*images, strict=True)
-    lines = [
-        json.dumps({"path": path, "drawn": operators})
-        for path, operators, error in zip(paths, sampled, errors, strict=True)
-        if not error
-    ]
-    write_text(out / "drawn.jsonl", "\n".join([*lines, ""]))
-    manifest.write(written.assign(sha256=digests)[[not error for error in errors]], out / "manifest.csv")
+        def export(old: str, new: str) -> tuple[str, list[AppliedOperator], str]:
+            try:
+                content = read_bytes(root / old)
+                image, sampled = apply(view, decode(content), hashlib.sha256(content).hexdigest(), seed)
+            except ImageError as error:
+                return "", [], str(error)
+            with atomic_write(part / new) as file:
+                Image.fromarray(image).save(file, "PNG")
+                return hashlib.sha256(file.read_bytes()).hexdigest(), sampled, ""
+
+        with ThreadPoolExecutor(num_workers()) as pool:
+            images = tqdm(pool.map(export, table["path"], paths), total=len(table), unit="image", disable=None)
+            digests, sampled, errors = zip(*images, strict=True)
+        lines = [
+            json.dumps({"path": path, "drawn": operators})
+            for path, operators, error in zip(paths, sampled, errors, strict=True)
+            if not error
+        ]
+        write_text(part / "drawn.jsonl", "\n".join([*lines, ""]))
+        manifest.write(written.assign(sha256=digests)[[not error for error in errors]], part / "manifest.csv")
     return [(path, error) for path, error in zip(table["path"], errors, strict=True) if error]

@@ -3,8 +3,6 @@
 import hashlib
 import inspect
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -15,8 +13,9 @@ import pandas as pd
 from safetensors import SafetensorError
 
 from aigid.core import tables
-from aigid.core.errors import InputError, full_disk_errors
+from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_text
+from aigid.core.folders import replace_folder
 from aigid.data.licences import DATASET_LICENCES, DEMO_LICENCE, WEIGHT_LICENCES
 from aigid.detectors.protocol import BaseDetector, score_views
 from aigid.detectors.registry import get_detector
@@ -25,6 +24,7 @@ from aigid.detectors.samples import Samples
 PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each
 SCHEMA_VERSION = 3
 METADATA, VALIDATION = "model.json", "validation.csv"
+UNREAD_FILES = {METADATA, "README.md", ".gitattributes", ".DS_Store"}  # which may lie in a bundle without being listed
 ZERO_DIGEST = "0" * 64  # stands for the digest of ``model.json`` while it is computed
 AnyDetector = TypeVar("AnyDetector", bound=BaseDetector)
 
@@ -103,14 +103,10 @@ def save(model: Bundle, folder: Path) -> None:
 
     ``model.json`` says what the detector is and was trained on, and holds the sha256 of every other file and of itself.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)
-    with full_disk_errors(folder.parent), temporary as name:
-        (part := Path(name, "bundle")).mkdir()
+    with replace_folder(folder, is_bundle, "bundle") as part:
         state = model.detector.save(part)
         if model.validation is not None:
             tables.write(model.validation, part / VALIDATION)
-        paths = sorted(path for path in part.rglob("*") if path.is_file())
         metadata = {
             "sha256": ZERO_DIGEST,
             "schema_version": SCHEMA_VERSION,
@@ -120,13 +116,26 @@ def save(model: Bundle, folder: Path) -> None:
             "detector_state": state,
             "origin": asdict(model.origin),
             "code": source_hash(type(model.detector)),
-            "files": {path.relative_to(part).as_posix(): sha256(path) for path in paths},
+            "files": {name: sha256(part / name) for name in _files(part)},
         }
         text = json.dumps(metadata, indent=2, allow_nan=False) + "\n"
         write_text(part / METADATA, text.replace(ZERO_DIGEST, _digest(text), 1))
-        part.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder holds a bundle's files and nothing else."""
+    try:
+        listed = set(json.loads((folder / METADATA).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return not set(_files(folder)) - listed
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the POSIX paths of a bundle's files, sorted, and of links to folders and folders without files."""
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())]
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return sorted(name for name in names if name not in UNREAD_FILES)
 
 
 def load(folder: Path) -> Bundle:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,12 @@ from torch import Tensor, nn
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
+from aigid.core.folders import replace_folder
 from aigid.features import checkpoints
 from aigid.generators import SD21_REMOVED, SD21_SOURCES, HubSource
 
 CONFIG = "config.json"
+FILES = {CONFIG, SAFETENSORS_WEIGHTS_NAME}
 STABLE_DIFFUSION: dict[str, Any] = {  # of versions 1 and 2, for checkpoints that come as one file
     "block_out_channels": (128, 256, 512, 512),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -127,11 +127,8 @@ def kind_of(folder: Path) -> str:
 
 def save(network: AutoencoderKL, folder: Path) -> None:
     """Write an autoencoder in the format of diffusers, completely or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as part:
-        network.to(memory_format=torch.contiguous_format).save_pretrained(Path(part, "vae"))
-        shutil.rmtree(folder, ignore_errors=True)
-        Path(part, "vae").rename(folder)
+    with replace_folder(folder, lambda old: {path.name for path in old.iterdir()} <= FILES, "autoencoder") as part:
+        network.to(memory_format=torch.contiguous_format).save_pretrained(part)
 
 
 def require_divisible(network: AutoencoderKL | VQModel, size: int, name: str = "cnn.size") -> None:

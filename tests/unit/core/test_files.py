@@ -104,14 +104,15 @@ def test_machine_settings(monkeypatch):
         files.choose_device("tpu9")
 
 
-def test_what_killed_writers_left_is_cleared_away_when_old(tmp_path):
-    names = (".a-x.h5", ".b-x.h5", ".a-x.csv", "a-x.h5")
+def test_what_killed_writers_left_is_cleared_away_when_old_and_nothing_else(tmp_path):
+    stale, young = ".a.part-0123abcd.h5", ".a.part-0123abce.h5"
+    names = (stale, ".b.part-0123abcd.h5", ".a.part-0123abcd.csv", ".a-2025.h5", ".a.part-final.h5", "a-x.h5")
     for name in names:
         (tmp_path / name).write_text("")
         os.utime(tmp_path / name, (0, 0))
-    (tmp_path / ".a-young.h5").write_text("")
+    (tmp_path / young).write_text("")
     files.write_text(tmp_path / "a.h5", "whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a.h5", ".a-young.h5", *names} - {".a-x.h5"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"a.h5", young, *names} - {stale})
 
 
 def test_needs_on_one_disk_add_up(tmp_path, monkeypatch):
