@@ -79,8 +79,8 @@ def warn_of_contradictions(preprocess: Preprocess, weights: str | None) -> None:
             logger.warning("%s: cannot be compared with `preprocess`: %s", file, " ".join(str(error).split())[:200])
             continue
         pairs = [(key, value, getattr(preprocess, key)) for key, value in recorded]
-        if differing := [f"{key} {theirs}, not {ours}" for key, theirs, ours in pairs if not _equal(theirs, ours)]:
-            logger.warning("%s: these weights were trained with %s, as this backbone has it", file, "; ".join(differing))
+        if others := [f"{key} {theirs}, not {ours}" for key, theirs, ours in pairs if not _equal(theirs, ours)]:
+            logger.warning("%s: these weights were trained with %s, as this backbone has it", file, "; ".join(others))
 
 
 def _equal(a: Any, b: Any) -> bool:
