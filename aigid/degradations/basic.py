@@ -11,9 +11,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
-from aigid.degradations.pixels import ROWS, Floats, RngOrNone, convolve, lab_lightness, luma, saturate
+from aigid.degradations.pixels import ROWS, Floats, RngOrNone, convolve, gaussian, lab_lightness, luma, saturate
 
 Form: TypeAlias = Literal["ntire", "featdistill"]
 EPS = 2.22e-16  # smaller weights of a Gaussian, against its greatest, are left out
@@ -24,7 +23,7 @@ def gausblur(image: Floats, sigma: float, rng: RngOrNone = None) -> Floats:
     """Blur by a Gaussian of ``sigma`` px, cut at ceil(2 sigma) px; the edge is repeated."""
     if exp(-1 / (2 * sigma**2)) < EPS:
         return image
-    return np.asarray(gaussian_filter(image, sigma, radius=ceil(2 * sigma), mode="nearest", axes=(0, 1)))
+    return gaussian(image, sigma, ceil(2 * sigma), "edge")
 
 
 def lensblur(image: Floats, radius: int, form: Form = "featdistill", rng: RngOrNone = None) -> Floats:
@@ -95,7 +94,7 @@ def edge_weight(image: Floats, form: Form) -> Floats:
     """
     gray = np.pad(luma(image), 1, mode="edge")
     edges = np.hypot(gray[1:-1, 2:] - gray[1:-1, :-2], gray[2:, 1:-1] - gray[:-2, 1:-1]) / 2
-    edges = gaussian_filter(edges, 4, radius=8, mode="nearest")
+    edges = gaussian(edges, 4, 8, "edge")
     if edges.max() > edges.min():
         edges = (edges - edges.min()) / np.ptp(edges)
     if form == "featdistill":

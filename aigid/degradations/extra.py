@@ -11,9 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, gaussian_filter
 
-from aigid.degradations.pixels import Floats, RngOrNone, convolve, luma, saturate, weighted_channels
+from aigid.degradations.pixels import (
+    Floats,
+    RngOrNone,
+    convolve,
+    correlate,
+    gaussian,
+    luma,
+    saturate,
+    weighted_channels,
+)
 
 TO_YUV = np.array(
     ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001)),
@@ -33,7 +41,7 @@ def jpeg_blockiness(image: Floats, quality: int, rng: RngOrNone = None) -> Float
     bands = image[: rows * side, : columns * side].reshape(rows, side, columns * side, 3).mean(axis=1)
     cells = bands.reshape(rows, columns, side, 3).mean(axis=2)
     mosaic = cells[:, np.arange(width) * columns // width][np.arange(height) * rows // height]
-    blurred = gaussian_filter(image, 1.5, radius=2, mode="mirror", axes=(0, 1))
+    blurred = gaussian(image, 1.5, 2, "reflect")
     return np.asarray(np.float32(0.4) * blurred + np.float32(0.6) * mosaic)
 
 
@@ -103,7 +111,7 @@ def color_bleed(image: Floats, offset: int, rng: RngOrNone = None) -> Floats:
     """Smear the chroma sideways and move it right by ``offset`` px, but for the first columns; the luma stays."""
     u, v = (weighted_channels(image, TO_YUV[row]) for row in (1, 2))
     weights = np.exp(-(np.arange(-3, 4) ** 2) / 18)
-    chroma = [correlate1d(plane, weights / weights.sum(), axis=1, mode="mirror") for plane in (u, v)]
+    chroma = [correlate(plane, weights / weights.sum(), 1, "reflect") for plane in (u, v)]
     for plane in chroma:
         plane[:, offset:] = plane[:, :-offset].copy()
     y = luma(image)

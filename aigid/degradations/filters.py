@@ -5,10 +5,20 @@ from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageFilter
-from scipy.ndimage import gaussian_filter, laplace
 
 from aigid.degradations.extra import line
-from aigid.degradations.pixels import Floats, Pixels, RngOrNone, convolve, from_pil, luma, to_float, to_uint8, truncate
+from aigid.degradations.pixels import (
+    Floats,
+    Pixels,
+    RngOrNone,
+    convolve,
+    from_pil,
+    gaussian,
+    luma,
+    to_float,
+    to_uint8,
+    truncate,
+)
 
 MAX_GAIN = 4  # of details
 DEFAULT_QUALITY = 96  # by which DDA compresses the fake of a real image that was no JPEG
@@ -27,12 +37,12 @@ def gaussian_blur(image: Pixels, sigma: float, radius: int | None = None, rng: R
 
     UFD filters bytes in place, which truncates between the two axes; here the result is rounded once.
     """
-    return to_uint8(gaussian_filter(to_float(image), sigma, radius=radius, axes=(0, 1)))
+    return to_uint8(gaussian(to_float(image), sigma, radius))
 
 
 def dda_gaussian_blur(image: Pixels, sigma: float, radius: int, rng: RngOrNone = None) -> Pixels:
     """Blur by torchvision's Gaussian of 2 ``radius`` + 1 px, mirrored without repeating the edge (DDA)."""
-    return to_uint8(gaussian_filter(to_float(image), sigma, radius=radius, mode="mirror", axes=(0, 1)))
+    return to_uint8(gaussian(to_float(image), sigma, radius, "reflect"))
 
 
 def median_blur(image: Pixels, size: int, rng: RngOrNone = None) -> Pixels:
@@ -48,7 +58,7 @@ def dda_motion_blur(image: Pixels, side: int, angle: float, rng: RngOrNone = Non
 def sharpen(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
     """Return x + amount (x - G(x)) cut off, with a Gaussian of 3 px and 25 taps, as OpenCV mirrors it (DDA)."""
     x = image.astype(np.float32)
-    return truncate(x + np.float32(amount) * (x - gaussian_filter(x, 3, mode="mirror", axes=(0, 1))))
+    return truncate(x + np.float32(amount) * (x - gaussian(x, 3, border="reflect")))
 
 
 def match_jpeg_quality(fake: Pixels, quality: int | None) -> Pixels:
@@ -100,8 +110,10 @@ def match_laplacian(fake: Pixels, real: Pixels) -> Pixels:
 
     It is that of the luma, where details of a fake, whose channels agree less, cancel though each channel's match.
     """
+    from scipy.ndimage import laplace
+
     image = to_float(fake)
-    fine = image - gaussian_filter(image, 0.6, axes=(0, 1))
+    fine = image - gaussian(image, 0.6)
     coarse_edges, fine_edges, real_edges = (laplace(luma(part)) for part in (image - fine, fine, to_float(real)))
     squared = np.square(fine_edges).mean()
     if not squared:
@@ -112,9 +124,9 @@ def match_laplacian(fake: Pixels, real: Pixels) -> Pixels:
 
 
 def _split_bands(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    levels = [image, *(gaussian_filter(image, sigma, axes=(0, 1)) for sigma in (0.6, 1.3))]
+    levels = [image, *(gaussian(image, sigma) for sigma in (0.6, 1.3))]
     return [fine - coarse for fine, coarse in pairwise(levels)], levels[-1]
 
 
 def _local_energy(band: np.ndarray) -> np.ndarray:
-    return np.asarray(gaussian_filter(np.square(band), 3, axes=(0, 1)) + 1e-6)
+    return gaussian(np.square(band), 3) + np.float32(1e-6)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
-from scipy.special import expit, logit
 
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.core.logistic import fit_logistic
 from aigid.core.params import Settings
+from aigid.core.special import expit, logit
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
@@ -101,7 +101,7 @@ class Stacking(EmbeddingDetector):
         if width > embeddings.shape[1]:
             raise InputError(f"stacking: wants embeddings of {width} columns or more, these have {embeddings.shape[1]}")
         logits = _logits(self.members, self.state["columns"], embeddings)
-        return np.asarray(expit((logits * weights).sum(axis=1) + offset))
+        return expit((logits * weights).sum(axis=1) + offset)
 
     def save(self, folder: Path) -> dict[str, Any]:
         states = {}
@@ -232,4 +232,4 @@ def _fit_members(
 def _logits(members: dict[str, EmbeddingDetector], columns: dict[str, list[list[int]]], x: Floats) -> Floats:
     """Return the members' logits (N, K) float64 of embeddings (N, D)."""
     scores = [member.p_generated(_take(x, columns[name])) for name, member in members.items()]
-    return np.asarray(logit(np.clip(np.stack(scores, axis=1), EPS, 1 - EPS)))
+    return logit(np.clip(np.stack(scores, axis=1), EPS, 1 - EPS))

@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.scores import default_view
+from aigid.core.special import normal_cdf
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.metrics import intervals
 from aigid.metrics.classification import RANKED, Floats, rank
@@ -86,7 +86,7 @@ def delong_p(aurocs: Floats, covariance: Floats) -> float:
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     if variance <= 0:
         return float(aurocs[0] == aurocs[1])
-    return float(2 * ndtr(-abs(aurocs[0] - aurocs[1]) / np.sqrt(variance)))
+    return 2 * normal_cdf(-abs(aurocs[0] - aurocs[1]) / np.sqrt(variance))
 
 
 def _placements(positives: Floats, negatives: Floats) -> Floats:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.optimize import isotonic_regression
-from scipy.special import expit, logit
 
 from aigid.core.errors import InputError
 from aigid.core.logistic import fit_logistic
+from aigid.core.special import expit, isotonic_regression, logit
 from aigid.metrics.classification import Floats, Ranking
 
 BINS = 15
@@ -109,7 +108,7 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
 
 def _temperature(scores: Floats) -> Floats:
     """Return the logit, (N, 1); its weight is 1 / temperature (Guo et al. 2017)."""
-    return np.asarray(logit(np.clip(scores, EPS, 1 - EPS)))[:, None]
+    return np.asarray(logit(np.clip(scores, EPS, 1 - EPS))[:, None])
 
 
 def _platt(scores: Floats) -> Floats:
@@ -136,4 +135,4 @@ def _fit_isotonic(scores: Floats, labels: Floats) -> Parameters:
     """Fit the best step function, interpolated between the validation scores (Zadrozny and Elkan 2002)."""
     knots, index, num = np.unique(scores, return_inverse=True, return_counts=True)
     share = np.bincount(index, labels) / num
-    return {"scores": knots.tolist(), "shares": isotonic_regression(share, weights=num).x.tolist()}
+    return {"scores": knots.tolist(), "shares": isotonic_regression(share, num).tolist()}

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.special import betaincinv
 
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.core.files import write_json
+from aigid.core.special import beta_quantile
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.calibration import Calibrator
 from aigid.metrics.classification import (
@@ -67,7 +67,7 @@ def operating_point(ranking: Ranking, fpr: float, level: float = 0.95, groups: A
     threshold = classification.threshold_at_fpr(ranking, fpr)
     positive = ranking.reals > threshold
     share, num = float(positive.mean()), intervals.effective_sample_size(positive, groups)
-    bound = float(betaincinv(share * num + 1, num * (1 - share), level)) if share < 1 else 1.0
+    bound = beta_quantile(share * num + 1, num * (1 - share), level) if share < 1 else 1.0
     return OperatingPoint(threshold, share, bound, classification.fake_accuracy(ranking, threshold), len(positive))
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.special import ndtr, ndtri, stdtrit
 
+from aigid.core.special import normal_cdf, normal_quantile, student_quantile
 from aigid.metrics.classification import Array, Floats, auroc, rank
 
 CONFIDENCE = 0.95
@@ -82,11 +81,14 @@ def bootstrap(sample: BootstrapSample, n_bootstrap: int, rng: np.random.Generato
 def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int, rng: np.random.Generator) -> Floats:
     """Return the expected calibration error of each draw, (n_bootstrap,), reals and fakes pooled."""
     bins = np.maximum(np.searchsorted(bin_edges, sample.scores, side="left") - 1, 0)
-    shape = len(sample.strata), len(bin_edges) - 1
-    excess = coo_array((sample.scores - (sample.parts >= 0), (sample.clusters, bins)), shape).tocsr()
-    size = np.bincount(sample.clusters, minlength=len(sample.strata))
+    num = len(sample.strata)
+    cells, rows = np.unique(bins * num + sample.clusters, return_inverse=True)
+    excess, clusters = np.bincount(rows, sample.scores - (sample.parts >= 0)), cells % num
+    starts = np.flatnonzero(np.diff(cells // num, prepend=-1))  # of each bin
+    size = np.bincount(sample.clusters, minlength=num)
     draws = _resample(sample.strata, n_bootstrap, rng)
-    return np.concatenate([np.abs(counts @ excess).sum(axis=1) / (counts @ size) for counts in draws])
+    sums = ((np.add.reduceat(counts[:, clusters] * excess, starts, axis=1), counts @ size) for counts in draws)
+    return np.concatenate([np.abs(by_bin).sum(axis=1) / total for by_bin, total in sums])
 
 
 def auroc_intervals(
@@ -142,7 +144,7 @@ def interval(draws: Floats, num: int, level: float = CONFIDENCE) -> tuple[float,
     Draws of n images spread too little by (n - 1) / n and as a normal, not as Student's t (Hesterberg 2015).
     """
     num = max(num, 2)
-    tail = ndtr(np.sqrt(num / (num - 1)) * stdtrit(num - 1, (1 - level) / 2))
+    tail = normal_cdf(np.sqrt(num / (num - 1)) * student_quantile(num - 1, (1 - level) / 2))
     low, high = np.nanquantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -171,7 +173,7 @@ def num_independent(labels: Array, groups: Array) -> int:
 def wilson_interval(hits: Array, groups: Array | None = None, level: float = CONFIDENCE) -> tuple[float, float]:
     """Return Wilson's interval for the mean of ``hits`` (N,) of 0 and 1, at their effective sample size."""
     mean, num = float(np.mean(hits)), effective_sample_size(hits, groups)
-    z2 = ndtri((1 + level) / 2) ** 2
+    z2 = normal_quantile((1 + level) / 2) ** 2
     middle = (mean + z2 / (2 * num)) / (1 + z2 / num)
     half = np.sqrt(z2 * mean * (1 - mean) / num + z2**2 / (4 * num**2)) / (1 + z2 / num)
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr, ndtri
-from scipy.stats import rankdata
-from threadpoolctl import threadpool_limits
 
 from aigid.core import seeding
+from aigid.core.special import expit, logit, normal_cdf, normal_quantile
 from aigid.metrics import intervals
 
 FOLDS = 5  # or as many as a class has units
@@ -89,8 +87,8 @@ def estimate(labels: Ints, scores: Floats, folds: Ints, units: Ints) -> AurocEst
     widened = 1 + num_folds / max(num_folds - 1, 1)
     variance = widened * num / (num - 1) * np.square(np.bincount(rows, influence)).sum()
     chance = widened * (reals + fakes + num_folds) / (12 * reals * fakes)
-    p = float(ndtr((0.5 - auroc) / np.sqrt(max(variance, chance))))
-    reach = ndtri((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
+    p = normal_cdf((0.5 - auroc) / np.sqrt(max(variance, chance)))
+    reach = normal_quantile((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance) / (auroc * (1 - auroc))
     return AurocEstimate(auroc, float(expit(logit(auroc) - reach)), float(expit(logit(auroc) + reach)), p)
 
 
@@ -99,15 +97,19 @@ def auroc_influence_function(labels: Ints, scores: Floats, folds: Ints) -> tuple
     won, met = np.zeros(len(labels)), np.zeros(len(labels))  # the pairs of each row
     for fold in range(folds.max() + 1):
         inside = folds == fold
-        ranks = rankdata(scores[inside])
+        ranks = _ranks(scores[inside])
         for label in (0, 1):
             these = inside & (labels == label)
-            above = ranks[labels[inside] == label] - rankdata(scores[these])  # of the other class, ties counting half
+            above = ranks[labels[inside] == label] - _ranks(scores[these])  # of the other class, ties counting half
             met[these] = inside.sum() - these.sum()
             won[these] = above if label else met[these] - above
     pairs = met[labels == 1].sum()
     auroc = float(won[labels == 1].sum() / pairs)
     return auroc, (won - met * auroc) / pairs
+
+
+def _ranks(values: Floats) -> Floats:
+    return np.asarray(pd.Series(values).rank())
 
 
 def _to_float(column: pd.Series) -> tuple[Floats, bool]:
@@ -144,6 +146,7 @@ def _quantiles(ordered: Floats, num: int) -> Floats:
 def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, folds: Ints) -> Floats:
     """Return boosted small trees' P(generated) of each row of (N, D), fitted on the other folds."""
     from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
+    from threadpoolctl import threadpool_limits
 
     scores = np.zeros(len(labels))
     with threadpool_limits(1):  # trees this small only wait for each other's threads

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 from safetensors.numpy import load_file, save_file
-from scipy.special import expit
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
+from aigid.core.special import expit
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import (
     Floats,

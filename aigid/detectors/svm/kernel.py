@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from aigid.core import seeding
 from aigid.core.errors import InputError
@@ -172,6 +171,8 @@ def nystroem(
 
 def _ridge_solve(left: Floats, right: Floats, jitter: float) -> Floats:
     """Solve a symmetric system that is positive but for ``jitter``, which is added to its diagonal."""
+    from scipy.linalg import cho_factor, cho_solve
+
     diagonal = np.einsum("mm->m", left)
     for added in (jitter, 9 * jitter, 90 * jitter):
         diagonal += added

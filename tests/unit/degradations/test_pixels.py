@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from aigid.degradations import pixels
 
@@ -47,3 +48,12 @@ def test_color_jitter_is_torchvisions_in_every_order(number):
 
 def test_the_order_of_color_jitter_counts():
     assert len({pixels.color_jitter(IMAGE, 1.4, 0.6, 1.3, -0.1, number).tobytes() for number in range(24)}) > 6
+
+
+@pytest.mark.parametrize(("border", "mode"), [("symmetric", "reflect"), ("reflect", "mirror"), ("edge", "nearest")])
+@pytest.mark.parametrize("shape", [(1, 40, 3), (5, 7, 3), (70, 33)])
+def test_gaussian_is_scipys_to_the_bit(border, mode, shape):
+    image = np.random.default_rng(0).random(shape, np.float32)
+    for sigma, radius in ((0.6, None), (2.5, None), (2.5, 3)):
+        expected = ndimage.gaussian_filter(image, sigma, radius=radius, mode=mode, axes=(0, 1))
+        assert pixels.gaussian(image, sigma, radius, border).tobytes() == expected.tobytes()

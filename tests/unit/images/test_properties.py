@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import skimage
 from PIL import Image
+from scipy.fft import dctn
 
 from aigid.core import tables
 from aigid.core.errors import InputError
@@ -135,3 +136,11 @@ def test_mean_color_of_any_size():
         found = properties.shallow_features(np.full((*size, 3), (10, 120, 230), np.uint8))
         assert [found[f"mean {name}"] for name in ("red", "green", "blue")] == [10, 120, 230]
         assert found["contrast"] == pytest.approx(0)
+
+
+def test_perceptual_hash_is_of_scipys_cosine_transform():
+    for seed in range(20):
+        gray = np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8)
+        low = dctn(gray.astype(float))[:8, :8].ravel()
+        bits = "".join(str(int(value > np.median(low[1:]))) for value in low)
+        assert f"{properties.perceptual_hash(gray):064b}" == bits
