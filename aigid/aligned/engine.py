@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from aigid.aligned.generator import AlignSettings, FakeGenerator, Pixels, load_generator
 from aigid.core import ray
-from aigid.core.cache import METADATA_FILE, CacheEntry, cache_errors, entry_path, logger
+from aigid.core.cache import DECODING, METADATA_FILE, CacheEntry, cache_errors, entry_path, logger
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
@@ -84,6 +84,7 @@ class FakeBatcher:
     def __init__(self, generator: FakeGenerator, settings: AlignSettings, device: torch.device) -> None:
         self.metadata = {
             "revision": REVISION,
+            "decoding": DECODING,
             "domain": settings.domain,
             "seed": settings.seed if settings.domain == "vae" else 0,
             "architecture": generator.architecture,

@@ -30,6 +30,7 @@ METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"
 CORRUPT_SUFFIX = ".damaged"  # of a shard that was set aside
 KEY = "S64"
+DECODING = 2  # of pixels from image files, in the keys of all that is made of them; 1 ignored ICC profiles
 CHECKPOINTS, CHECKPOINT_FORMAT = "training", 4  # the folder of unfinished trainings, and the number of their format
 ORPHAN_DAYS = 7.0  # without a write, after which a checkpoint is taken for one that no run continues
 DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aigid.core import embeddings as embedding_files
 from aigid.core import manifest
+from aigid.core.cache import DECODING
 from aigid.core.embeddings import BLOCK, KEY, OK, EmbeddingFile
 from aigid.core.errors import InputError
 
@@ -144,6 +145,8 @@ def open_dataset(table: pd.DataFrame, paths: Sequence[Path]) -> Samples:
 
 def _join(table: pd.DataFrame, files: list[EmbeddingFile]) -> Samples:
     for file in files:
+        if "backbone" in file.attributes and (revision := file.attributes.get("decoding", 1)) != DECODING:
+            raise InputError(f"{file.path}: decoded by revision {revision}, want {DECODING}; extract again")
         if len(file) != len(table):
             raise InputError(f"{file.path}: {len(file)} rows, but the manifest has {len(table)}; extract again")
         if "sha256" in table:

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core.cache import CORRUPT_SUFFIX, KEY, METADATA_FILE, CacheEntry, metadata_hash, read_metadata, shard_header
+from aigid.core.cache import (
+    CORRUPT_SUFFIX,
+    DECODING,
+    KEY,
+    METADATA_FILE,
+    CacheEntry,
+    metadata_hash,
+    read_metadata,
+    shard_header,
+)
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.core.params import validate
@@ -109,6 +118,8 @@ def _encoder(entry: CacheEntryInfo, root: AnyPath) -> Callable[[str, str], NDArr
     view = entry.metadata["view"]["view"]
     if json.loads(json.dumps(views.to_dict(view))) != entry.metadata["view"]:
         raise InputError(f"view {view} was defined otherwise")
+    if (revision := entry.metadata.get("decoding", 1)) != DECODING:
+        raise InputError(f"images were decoded by revision {revision}, this code's is {DECODING}")
     settings = validate(entry.metadata.get("made_by"), BackboneSettings, "made_by")
     backbone = open_backbone(settings)
     if backbone.fingerprint != entry.metadata["tower"]:

@@ -167,7 +167,7 @@ def cached_rows(
     cache_root: Path | None = None,
 ) -> row_cache.CachedEmbeddings:
     """Return what the cache holds of a backbone in one view."""
-    metadata = {"tower": backbone.fingerprint, "view": definition, "seed": seed}
+    metadata = {"tower": backbone.fingerprint, "view": definition, "seed": seed, "decoding": cache.DECODING}
     entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"), cache_root)
     return row_cache.CachedEmbeddings(entry, keys)
 
@@ -226,5 +226,6 @@ def _attributes(
         "preprocessing": [backbone.settings.preprocess.model_dump(mode="json") for backbone in backbones],
         "views": definitions,
         "seed": seed,
+        "decoding": cache.DECODING,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in RECORDED_VERSIONS},
     }

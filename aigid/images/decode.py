@@ -1,8 +1,10 @@
 """Safe decoding: any file in, (H, W, 3) uint8 RGB out, or an ImageError that names what is wrong.
 
 Pixels are as stored but for: EXIF orientation applied; transparency laid on white; the first frame of an animation;
-16-bit grey scaled to 8 (16-bit colour: Pillow's high byte); CMYK by R = (255 - C)(255 - K) / 255; ICC profiles ignored.
+16-bit grey scaled to 8 (16-bit colour: Pillow's high byte); ICC profiles converted to sRGB (``color``); CMYK without
+one by R = (255 - C)(255 - K) / 255.
 Nothing of Pillow's global state is touched, so threads may decode at once. Memory: about 16 bytes a pixel at worst.
+Whoever changes the pixels of any file raises ``aigid.core.cache.DECODING``.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from aigid.core.paths import AnyPath
-from aigid.images import ImageError, Pixels, Status, classify_error
+from aigid.images import ImageError, Pixels, Status, classify_error, color
 from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
 
@@ -71,7 +73,7 @@ def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
         with open_lazily(data, "JPEG") as image:
             _check_size(*image.size, max_pixels)
             _check_progressive_scans(image, data, max_pixels)
-            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+            plain = image.mode in ("L", "RGB") and not image.has_transparency_data and color.is_srgb(image)
             return plain and _orientation(image) not in TRANSPOSE
     except Exception:
         return False
@@ -121,18 +123,21 @@ def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
 
 
 def _rgb(image: ImageFile.ImageFile) -> Pixels:
-    flat = _flatten(image if image.mode in ("RGB", "RGBA") else _eight_bit(image))
+    eight = image if image.mode in ("RGB", "RGBA") else _eight_bit(image)
+    flat = _flatten(eight, image.info.get("icc_profile"))
     turn = TRANSPOSE.get(_orientation(image))
     return np.array(flat if turn is None else flat.transpose(turn))
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Return RGB, transparency of any kind laid on BACKGROUND."""
+def _flatten(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return RGB in sRGB, transparency of any kind laid on BACKGROUND."""
+    base = color.base_mode(image.mode)
     if not image.has_transparency_data:
-        return image if image.mode == "RGB" else image.convert("RGB")
-    image = image if image.mode == "RGBA" else image.convert("RGBA")
+        return color.to_srgb(image if image.mode == base else image.convert(base), profile)
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    opaque = color.to_srgb(rgba.convert("RGB") if base == "RGB" else image.convert(base), profile) if profile else rgba
     flat = Image.new("RGB", image.size, BACKGROUND)
-    flat.paste(image, mask=image.getchannel("A"))
+    flat.paste(opaque, mask=rgba.getchannel("A"))
     return flat
 
 

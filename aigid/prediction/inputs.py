@@ -29,6 +29,7 @@ MANIFEST_COLUMNS = (
 STDIN = "-"
 BYTES = (bytes, bytearray, memoryview)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+TIFF_MODES = ("F", "CMYK")
 
 
 def collect_inputs(arguments: Iterable[str], root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
@@ -98,10 +99,10 @@ def encode(image: Any) -> bytes:
         return read_bytes(path)
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_to_uint8(image))
-    if image.mode not in (*PNG_MODES, "F"):
+    if image.mode not in (*PNG_MODES, *TIFF_MODES):
         image = image.convert("RGB")
     out = BytesIO()
-    if image.mode == "F":
+    if image.mode in TIFF_MODES:
         image.save(out, "TIFF")
     else:
         image.save(out, "PNG", compress_level=1, exif=image.getexif())

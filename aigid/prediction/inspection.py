@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
 from aigid.images import ImageError, Pixels
+from aigid.images.color import profile_error
 from aigid.images.decode import MAX_PIXELS, decode_with
 from aigid.prediction import inputs, metadata
 
@@ -48,11 +49,16 @@ def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int =
     """Return what the bytes of an image file give; ``file`` is where they lie, if anywhere."""
     digest = sha256(content).hexdigest()
     try:
-        pixels, claims = decode_with(content, metadata.container, max_pixels)
+        pixels, (claims, profile) = decode_with(
+            content, lambda image: (metadata.container(image), profile_error(image)), max_pixels
+        )
     except ImageError as error:
         return InspectedImage(path, digest, status=str(error.status), message=error.message)
     claims = metadata.summarize(content, file, claims)
-    return InspectedImage(path, digest, pixels, pixel_warnings(pixels), claims)
+    warnings = pixel_warnings(pixels)
+    if profile:
+        warnings += (f"its color profile cannot be used ({profile}): colors taken for sRGB",)
+    return InspectedImage(path, digest, pixels, warnings, claims)
 
 
 def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:

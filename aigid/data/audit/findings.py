@@ -15,8 +15,8 @@ MAX_IMBALANCE = 10  # images of one class for each of the other
 
 REENCODE = (
     "re-encode both classes alike: `aigid degrade MANIFEST --root ROOT --view normalize512 --out DIR`, then "
-    "`aigid audit DIR/manifest.csv --root DIR`; what an old size or JPEG left in the pixels stays, and shows in the "
-    "shallow cues"
+    "`aigid audit DIR/manifest.csv --root DIR`, where colors of any ICC profile become sRGB; what an old size or JPEG "
+    "left in the pixels stays, and shows in the shallow cues"
 )
 RESPLIT = "keep one of each, or give them one `group` and one split"
 RELABEL = "find out which label is right, and drop the others"

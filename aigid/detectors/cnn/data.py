@@ -12,13 +12,13 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from aigid.core import embeddings, seeding
+from aigid.core import cache, embeddings, seeding
 from aigid.core.cache import CacheEntry, ShardWriter, StoredArrays, entry_path, metadata_hash
 from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, check_free_space, choose_device, device_name, num_workers, sha256
 from aigid.degradations import views
 from aigid.detectors.cnn.settings import Channel, CnnSettings
-from aigid.features.preprocess import Preprocess
+from aigid.features.preprocess import Pixels, Preprocess
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec, batches
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
@@ -27,7 +27,6 @@ SHARD_BYTES = 1 << 28
 MEMORY_BYTES = 1 << 30  # of decoded images that stay in memory while a network trains
 VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
 BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
-Pixels = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class ChannelDataset:
         cache_root: Path | None = None,
     ) -> None:
         self.settings, self.seed = settings, seed
-        self._reader, self._cache_root = Reader(root, seed, pixels or {}), cache_root
+        self._reader, self._cache_root = Reader(root, seed, pixels or {}), cache_root or cache_folder()
         self.preprocess = Preprocess(size=settings.size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // settings.size**2, 1))
         self._vae_folder = vae_folder
@@ -161,13 +160,13 @@ class ChannelDataset:
 
     def _stored(self, view: str) -> StoredArrays:
         if view not in self._maps:
-            folder = (self._cache_root or cache_folder()) / KIND / metadata_hash(self._metadata("error", view))
+            folder = self._cache_root / KIND / metadata_hash(self._metadata("error", view, decoding=cache.DECODING))
             self._maps[view] = StoredArrays(CacheEntry(folder))
         return self._maps[view]
 
-    def _metadata(self, channel: Channel, view: str) -> dict[str, Any]:
+    def _metadata(self, channel: Channel, view: str, **more: Any) -> dict[str, Any]:
         settings = self.settings
-        metadata: dict[str, Any] = {"revision": REVISION, "channel": channel, "size": settings.size}
+        metadata: dict[str, Any] = {"revision": REVISION, "channel": channel, "size": settings.size, **more}
         metadata |= {"view": views.to_dict(view), "seed": 0 if view == "clean" else self.seed}
         if channel == "frequency":
             metadata["wrap"] = "wrap_frequency" in settings.compat
@@ -188,10 +187,11 @@ class ChannelDataset:
             if request.sha256 not in self._stored(spec.view):
                 todo.setdefault(spec.view, {})[request.sha256] = replace(request, view_specs=(spec,))
         num_bytes = sum(map(len, todo.values())) * self.settings.size**2
-        check_free_space({(self._cache_root or cache_folder()) / KIND: num_bytes})
+        check_free_space({self._cache_root / KIND: num_bytes})
         failed: dict[str, str] = {}
         for view, missing in todo.items():
-            entry = CacheEntry(entry_path(KIND, self._metadata("error", view), root=self._cache_root))
+            metadata = self._metadata("error", view, decoding=cache.DECODING)
+            entry = CacheEntry(entry_path(KIND, metadata, root=self._cache_root))
             with ShardWriter(entry, max_bytes=SHARD_BYTES, by_key=True) as writer:
                 for samples in batches(self.read(list(missing.values()), view), self.batch):
                     failed |= {image.sha256: str(image.status) for image in samples if image.status != embeddings.OK}

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from aigid.cli.main import main
-from aigid.core import embeddings, manifest
+from aigid.core import cache, embeddings, manifest
 from aigid.core.errors import InputError
 from aigid.degradations import views
+from aigid.detectors.samples import open_dataset
 from aigid.features import preprocess
 from aigid.features.backbones import (
     BackboneSettings,
@@ -93,6 +94,19 @@ def test_the_machine_changes_no_row(images, tmp_path, monkeypatch):
         np.testing.assert_allclose(result.views["clean"], first.views["clean"], atol=2e-3)
         if batch == 64:
             np.testing.assert_array_equal(result.views["clean"], first.views["clean"])
+
+
+def test_rows_and_files_of_another_decoding_are_not_trusted(images, tmp_path, monkeypatch):
+    root, table = images
+    with monkeypatch.context() as before:
+        before.setattr(cache, "DECODING", 1)
+        extract(table, root, SETTINGS).write(tmp_path / "old.h5")
+    new = extract(table, root, SETTINGS)
+    assert new.num_computed == 11
+    new.write(tmp_path / "new.h5")
+    open_dataset(table, [tmp_path / "new.h5"])
+    with pytest.raises(InputError, match=r"old\.h5: decoded by revision 1, want 2; extract again"):
+        open_dataset(table, [tmp_path / "old.h5"])
 
 
 def test_only_what_is_new_is_computed(images, monkeypatch, tmp_path):
