@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from aigid.core.errors import InputError, remedy
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from rich.console import Console
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait leave the cores to others
 
@@ -57,12 +57,14 @@ def report_failures(failed: Sequence[tuple[str, str]], max_displayed: int = 20) 
         print_status(f"{len(failed)} images could not be read{more}; each keeps its row")
 
 
-def console() -> Console:
+def console() -> "Console":
     """Return standard output, as wide as the terminal is."""
+    from rich.console import Console
+
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def print_tables(tables: "Mapping[str, DataFrame]", console: Console) -> None:
+def print_tables(tables: "Mapping[str, DataFrame]", console: "Console") -> None:
     """Print tables, each below its title; no cell is taken for markup."""
     from rich import box
     from rich.table import Table

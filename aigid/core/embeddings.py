@@ -11,14 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write
+
+if TYPE_CHECKING:
+    from h5py import Dataset
 
 SCHEMA_VERSION = 1
 OK = "ok"
@@ -43,6 +45,8 @@ class EmbeddingFile:
     @property
     def key(self) -> NDArray[np.bytes_]:
         """The sha256 of each image (N,), read anew: 64 bytes a row are not kept."""
+        import h5py
+
         with h5py.File(self.path, "r") as file:
             key: NDArray[np.bytes_] = file["key"][:]
         return key
@@ -116,6 +120,8 @@ def _allocate(
     part: Path, views: Mapping[str, tuple[int, str]], num: int, attributes: Mapping[str, object]
 ) -> dict[str, tuple[int, np.dtype[Any]]]:
     """Write a file without its arrays' values; return the offset and the dtype of a row of each array."""
+    import h5py
+
     shapes: dict[str, tuple[tuple[int, ...], str]] = {"key": ((num,), KEY), "status": ((num,), STATUS)}
     shapes |= {f"views/{name}": ((num, width), dtype) for name, (width, dtype) in sorted(views.items())}
     allocate = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -134,6 +140,8 @@ def _allocate(
 
 def read(path: Path | str) -> EmbeddingFile:
     """Open an embedding file; InputError where it is missing, half-written or of another schema."""
+    import h5py
+
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -154,7 +162,7 @@ def read(path: Path | str) -> EmbeddingFile:
     return EmbeddingFile(path, views, status, attributes)
 
 
-def _map(path: Path, rows: h5py.Dataset) -> Rows:
+def _map(path: Path, rows: "Dataset") -> Rows:
     offset = rows.id.get_offset()
     if offset is None or rows.ndim != 2 or rows.dtype not in DTYPES:
         raise InputError(f"{path}: {rows.name}: want a contiguous (N, D) array of {' or '.join(DTYPES)}")

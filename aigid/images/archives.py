@@ -5,6 +5,7 @@ A tar (WebDataset) is read at a member's offset, a zip through its directory, a 
 """
 
 import os
+import sys
 import tarfile
 import zipfile
 from bisect import bisect_right
@@ -13,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
-
-from pyarrow import ArrowException, parquet, types
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
@@ -35,8 +34,14 @@ def members(path: AnyPath) -> list[str]:
     """Return the files in an archive, in its order; InputError where it is none, is compressed or was cut short."""
     try:
         return list(_open_cached(str(path)).names())
-    except (OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile, ArrowException) as error:
+    except _archive_errors() as error:
         raise InputError(f"{path}: cannot be read as an archive: {' '.join(str(error).split())}") from None
+
+
+def _archive_errors() -> tuple[type[Exception], ...]:
+    arrow = sys.modules.get("pyarrow")  # is there if it can have raised anything
+    known = OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile
+    return (*known, arrow.ArrowException) if arrow else known
 
 
 def captions(path: AnyPath) -> list[dict[str, str]]:
@@ -59,7 +64,7 @@ def read(path: AnyPath | str) -> bytes:
         raise ImageError(Status.MISSING, error.strerror or str(error)) from None
     except EOFError as error:
         raise ImageError(Status.TRUNCATED, str(error)) from None
-    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, ArrowException) as error:
+    except _archive_errors() as error:
         raise ImageError(Status.UNREADABLE, " ".join(str(error).split())[:200]) from None
 
 
@@ -108,7 +113,7 @@ class Parquet:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        file = parquet.ParquetFile(_readable(path))
+        file = _parquet_file(path)
         self._columns = [field.name for field in file.schema_arrow if _holds_images(field.type)]
         self._ends: list[int] = []
         for group in range(file.num_row_groups):
@@ -120,7 +125,7 @@ class Parquet:
 
     def texts(self) -> list[dict[str, str]]:
         """Return the other cells of each row as text, missing ones empty, column names in lower case."""
-        file = parquet.ParquetFile(_readable(self.path))
+        file = _parquet_file(self.path)
         columns = [field.name for field in file.schema_arrow if not _holds_images(field.type)]
         rows = file.read(columns=columns).to_pylist() if columns else [{}] * file.metadata.num_rows
         return [{name.lower(): "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
@@ -158,6 +163,12 @@ def _readable(path: str) -> Any:  # a name, or an open file
     return as_path(path).open() if is_remote(path) else path
 
 
+def _parquet_file(path: str) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(_readable(path))
+
+
 @lru_cache(maxsize=64)
 def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Archive:
     """Index an archive; one that has changed is indexed anew, but not one at an address."""
@@ -166,10 +177,12 @@ def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Arc
 
 @lru_cache(maxsize=CACHED_ROW_GROUPS)
 def _group(path: str, group: int, column: str) -> Any:
-    return parquet.ParquetFile(_readable(path)).read_row_group(group, columns=[column]).column(0)
+    return _parquet_file(path).read_row_group(group, columns=[column]).column(0)
 
 
 def _holds_images(kind: Any) -> bool:
+    from pyarrow import types
+
     if types.is_struct(kind):
         return any(field.name == "bytes" for field in kind)
     return bool(types.is_binary(kind) or types.is_large_binary(kind))

@@ -1,5 +1,6 @@
 """Encoders in ONNX: exact and independent of their company, inner layers, dequantized weights, and what is refused."""
 
+import contextlib
 import json
 import logging
 
@@ -14,7 +15,7 @@ from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.encoder import TorchBackbone
 from aigid.features.loaders import onnx as loader
 from aigid.features.loaders.onnx import PRODUCT, OnnxBackbone, choose_provider
-from aigid.features.onnx_graph import dequantized_state
+from aigid.features.onnx_graph import dequantized_state, operators, select_outputs
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 from tests.helpers.images import random_images
 from tests.helpers.onnx_models import export_clip, quantize, random_clip
@@ -162,6 +163,25 @@ def test_inner_layers_of_a_quantized_graph_are_those_of_its_weights_in_torch(int
     assert onnx_rows.shape == torch_rows.shape == (12, 4 * 32)
     cosine = (onnx_rows * torch_rows).sum(1) / np.linalg.norm(onnx_rows, axis=1) / np.linalg.norm(torch_rows, axis=1)
     assert cosine.min() > 0.999
+
+
+def test_outputs_are_exchanged_as_by_the_package_onnx(int8):
+    names, content = select_outputs(int8, [0, -1])
+    expected = onnx.load(str(int8))
+    assert operators(int8) == {node.op_type for node in expected.graph.node}
+    del expected.graph.output[:]
+    expected.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    assert onnx.load_from_string(content) == expected
+
+
+def test_a_file_that_was_cut_short_or_altered_is_no_model_or_another(file, tmp_path):
+    content, rng = file.read_bytes(), np.random.default_rng(0)
+    for number in range(60):
+        bad = bytearray(content[: len(content) - number * 997])
+        bad[int(rng.integers(len(bad)))] ^= 1 << number % 8
+        (tmp_path / "bad.onnx").write_bytes(bad)
+        with contextlib.suppress(InputError):
+            select_outputs(tmp_path / "bad.onnx", [0])
 
 
 def test_tokens_by_the_name_of_an_output(file, model):
