@@ -84,7 +84,7 @@ def classify_error(error: Exception) -> ImageError:
     if "Decompressed data too large" in text or "Too much memory" in text or "bomb" in text:  # Pillow's own limits
         return ImageError(Status.DECOMPRESSION_BOMB, text)
     ends = EOFError | IndexError | struct.error
-    if isinstance(error, ends) or isinstance(error.__cause__, ends) or "runcated" in text:
+    if isinstance(error, ends) or isinstance(error.__cause__, ends) or "runcated" in text or "nd of file" in text:
         return ImageError(Status.TRUNCATED, text)
     return ImageError(Status.CORRUPT, text)
 

@@ -3,7 +3,7 @@
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import BinaryIO
 
@@ -19,22 +19,44 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath, RemotePath, as_path
-from aigid.images import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, archives, is_member
+from aigid.images import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
 
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # within coded pixels: any but stuffing and restarts
 
+
+def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        message = "HEIC, whose reader is the package's extra heif: pip install 'aigid[heif]'"
+        raise ImageError(Status.UNSUPPORTED_FORMAT, message) from None
+    reader: type[ImageFile.ImageFile] = HeifImageFile
+    return reader(file)
+
+
+def _open_tiff(file: BinaryIO) -> ImageFile.ImageFile:
+    file = tiff.main_picture(file)
+    try:
+        return TiffImageFile(file)
+    except SyntaxError as error:
+        if "unknown pixel mode" in str(error):
+            raise ImageError(Status.UNSUPPORTED_PIXELS, f"TIFF of {tiff.describe_samples(file)}") from None
+        raise
+
+
 # Pillow's readers, called by name: Image.open would also try EPS (Ghostscript), WMF and forty others.
 # An MPO file is a JPEG followed by further ones; as a JPEG it gives its first picture.
-READERS: dict[str, type[ImageFile.ImageFile]] = {
+READERS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "WEBP": WebPImageFile,
     "GIF": GifImageFile,
     "BMP": BmpImageFile,
-    "TIFF": TiffImageFile,
+    "TIFF": _open_tiff,
     "PPM": PpmImageFile,
     "AVIF": AvifImageFile,
+    "HEIC": _open_heic,
 }
 
 # format -> (offset, bytes) of which one must match; a format that is not in READERS is known, but not read.
@@ -43,11 +65,10 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "PNG": ((0, b"\x89PNG\r\n\x1a\n"),),
     "WEBP": ((8, b"WEBPVP8 "), (8, b"WEBPVP8L"), (8, b"WEBPVP8X")),
     "GIF": ((0, b"GIF87a"), (0, b"GIF89a")),
+    "RAW": ((8, b"CR\x02\0"), (0, b"IIU\0"), (0, b"IIRO"), (0, b"IIRS"), (0, b"MMOR"), (0, b"FUJIFILMCCD-RAW")),
     "TIFF": tuple((0, mark) for mark in (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")),
-    "AVIF": tuple((4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"mif1", b"msf1")),
     "PPM": tuple((0, mark + space) for mark in (b"P4", b"P5", b"P6", b"Pf") for space in (b" ", b"\t", b"\n", b"\r")),
     "BMP": tuple((14, bytes([size, 0, 0, 0])) for size in (12, 40, 52, 56, 64, 108, 124)),
-    "HEIC": tuple((4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"hevc", b"heim")),
     "JPEG XL": ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")),
     "JPEG 2000": ((0, b"\0\0\0\x0cjP  "), (0, b"\xff\x4f\xff\x51")),
     "plain PPM": ((0, b"P1\n"), (0, b"P2\n"), (0, b"P3\n")),
@@ -57,7 +78,14 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     "PDF": ((0, b"%PDF"),),
     "EXR": ((0, b"\x76\x2f\x31\x01"),),
     "DDS": ((0, b"DDS "),),
+    "video": ((0, b"\x1aE\xdf\xa3"), (8, b"AVI "), (4, b"moov"), (4, b"mdat"), (0, b"\0\0\1\xba")),
 }
+# Brands of ISO base media files (ISO/IEC 14496-12, 4.3); STRUCTURAL ones (ISO/IEC 23008-12) do not say how pixels are
+# coded. Any other is a video's.
+BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "AVIF") | {b"crx ": "RAW"}
+BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC")
+STRUCTURAL = {b"mif1", b"mif2", b"msf1", b"miaf"}
+REFUSED = {"RAW": tiff.RAW, "video": "a video, not an image"}
 
 
 def open_file(path: AnyPath | str) -> BinaryIO:
@@ -98,14 +126,31 @@ def format_of(head: bytes) -> str:
     """Return the format, a key of READERS, by a file's first bytes (1 KiB is plenty), never by its name."""
     if not head:
         raise ImageError(Status.EMPTY, "0 bytes")
-    for name, marks in SIGNATURES.items():
-        if any(head.startswith(mark, offset) for offset, mark in marks) and (name != "BMP" or head[:2] == b"BM"):
-            if name in READERS:
-                return name
-            raise ImageError(Status.UNSUPPORTED_FORMAT, f"{name} is not among {', '.join(READERS)}")
+    if name := _media_format(head) or _signed_format(head):
+        if name in READERS:
+            return name
+        message = REFUSED.get(name) or f"{name} is not among {', '.join(READERS)}"
+        raise ImageError(Status.UNSUPPORTED_FORMAT, message)
     if b"<svg" in head[:1024].lower():
         raise ImageError(Status.UNSUPPORTED_FORMAT, "SVG is a drawing, not a raster image")
     raise ImageError(Status.NOT_AN_IMAGE, f"starts with {head[:8]!r}")
+
+
+def _signed_format(head: bytes) -> str:
+    for name, marks in SIGNATURES.items():
+        if any(head.startswith(mark, offset) for offset, mark in marks) and (name != "BMP" or head[:2] == b"BM"):
+            return name
+    return ""
+
+
+def _media_format(head: bytes) -> str:
+    """Return the format of an ISO base media file by its major brand, else by those that follow it; "" of any other."""
+    if head[4:8] != b"ftyp":
+        return ""
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(int.from_bytes(head[:4]), len(head)), 4))]
+    if name := next((BRANDS[brand] for brand in brands if brand in BRANDS), ""):
+        return name
+    return ("AVIF" if b"av01" in head else "HEIC") if STRUCTURAL.intersection(brands) else "video"
 
 
 def open_lazily(file: BinaryIO | bytes, name: str) -> ImageFile.ImageFile:

@@ -148,7 +148,7 @@ def _by_pillow(file: BinaryIO, name: str) -> Fields:
         software = to_printable(str(image.tag_v2.get(SOFTWARE, "")).encode("latin-1", "ignore"))
         bits = image.tag_v2.get(258, (1,))[0]
         return fields | {"bits": bits, "exif": 0x8769 in image.tag_v2, "software": software}
-    exif = image.info.get("exif", b"")
+    exif = image.info.get("exif") or b""
     fields |= {"exif": bool(exif), "software": software_tag(exif.removeprefix(b"Exif\0\0"))}
     return fields | _av1_depth(file) if name == "AVIF" else fields
 

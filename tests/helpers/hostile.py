@@ -6,6 +6,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
@@ -19,8 +20,11 @@ def picture(height: int = 48, width: int = 64) -> np.ndarray:
 
 def encode(pixels: np.ndarray, fmt: str, **options: object) -> bytes:
     """The file that Pillow writes."""
-    file = BytesIO()
-    Image.fromarray(pixels).save(file, fmt, **options)
+    file, image = BytesIO(), Image.fromarray(pixels)
+    if fmt == "HEIC":
+        pillow_heif.from_pillow(image).save(file, **options)
+    else:
+        image.save(file, fmt, **options)
     return file.getvalue()
 
 
@@ -133,7 +137,7 @@ def frauds() -> dict[str, tuple[str, bytes]]:
         "html": ("not_an_image", b"<!DOCTYPE html><html><body>404 Not Found</body></html>"),
         "svg": ("unsupported_format", b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>"),
         "postscript": ("unsupported_format", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
-        "heic": ("unsupported_format", b"\0\0\0\x18ftypheic" + bytes(99)),
+        "heic": ("corrupt", b"\0\0\0\x18ftypheic" + bytes(99)),
         "bmp_text": ("not_an_image", b"BMW is a maker of cars, and this is a text about them."),
         "bmp_rle": (
             "unsupported_format",
