@@ -20,7 +20,7 @@ from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write
 
 if TYPE_CHECKING:
-    from h5py import Dataset
+    pass
 
 SCHEMA_VERSION = 1
 OK = "ok"
@@ -147,23 +147,65 @@ def read(path: Path | str) -> EmbeddingFile:
         raise InputError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            if (version := int(file.attrs.get("schema_version", 0))) != SCHEMA_VERSION:
+            if (version := int(_attribute(file, "schema_version", 0))) != SCHEMA_VERSION:
                 raise InputError(
                     f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; extract it again"
                 )
-            views = {name: _map(path, rows) for name, rows in sorted(file["views"].items())}
-            kinds, codes = np.unique(file["status"][:], return_inverse=True)
-            status, num_keys = kinds.astype(str).astype(object)[codes], len(file["key"])
-            attributes = {name: json.loads(text) for name, text in file.attrs.items() if name != "schema_version"}
-    except (OSError, KeyError, RuntimeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a whole embedding file: {str(error).splitlines()[0]}") from None
+            key, status = (_column(path, file, name) for name in ("key", "status"))
+            views = {name: _map(path, _dataset(path, file["views"], name)) for name in sorted(_views(path, file))}
+            kinds, codes = np.unique(status[:], return_inverse=True)
+            status, num_keys = kinds.astype(str).astype(object)[codes], len(key)
+            attributes = {name: json.loads(_attribute(file, name)) for name in file.attrs if name != "schema_version"}
+    except InputError:
+        raise
+    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not a whole embedding file: {reason}") from None
     if {num_keys, *map(len, views.values())} != {len(status)} or not views:
         raise InputError(f"{path}: not a whole embedding file: its columns differ in length")
     return EmbeddingFile(path, views, status, attributes)
 
 
-def _map(path: Path, rows: "Dataset") -> Rows:
-    offset = rows.id.get_offset()
-    if offset is None or rows.ndim != 2 or rows.dtype not in DTYPES:
+def _views(path: Path, file: "h5py.File") -> "h5py.Group":
+    import h5py
+
+    if not isinstance(file.get("views", getlink=True), h5py.HardLink) or not isinstance(file["views"], h5py.Group):
+        raise InputError(f"{path}: /views: want a group of this file")
+    return file["views"]
+
+
+def _attribute(file: "h5py.File", name: str, default: object = None) -> Any:
+    """Return an attribute that is one number or text."""
+    if name in file.attrs and file.attrs.get_id(name).shape != ():
+        raise ValueError(f"attribute {name!r} is no single value")
+    return file.attrs.get(name, default)
+
+
+def _column(path: Path, file: "h5py.File", name: str) -> "h5py.Dataset":
+    column = _dataset(path, file, name)
+    if column.ndim != 1 or column.dtype.kind != "S":
+        raise InputError(f"{path}: {column.name}: want (N,) bytes, found {column.shape} {column.dtype}")
+    return column
+
+
+def _dataset(path: Path, group: "h5py.Group", name: str) -> "h5py.Dataset":
+    """Return a dataset whose bytes lie one after the other in this file: no link, nothing packed or elsewhere.
+
+    So a file takes no more memory than it has bytes, and nothing is read but the file.
+    """
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise InputError(f"{path}: {group.name.rstrip('/')}/{name}: a link, which is not followed")
+    rows = group[name]
+    if not isinstance(rows, h5py.Dataset) or rows.external or rows.is_virtual or rows.id.get_offset() is None:
+        raise InputError(f"{path}: {rows.name}: want a contiguous array in this file")
+    if rows.id.get_offset() + rows.nbytes > path.stat().st_size:
+        raise InputError(f"{path}: not a whole embedding file: {rows.name} ends beyond it")
+    return rows
+
+
+def _map(path: Path, rows: "h5py.Dataset") -> Rows:
+    if rows.ndim != 2 or rows.dtype not in DTYPES:
         raise InputError(f"{path}: {rows.name}: want a contiguous (N, D) array of {' or '.join(DTYPES)}")
-    return np.memmap(path, mode="r", dtype=rows.dtype, shape=rows.shape, offset=offset)
+    return np.memmap(path, mode="r", dtype=rows.dtype, shape=rows.shape, offset=rows.id.get_offset())

@@ -28,7 +28,7 @@ def temporaries(path: Path, suffix: str = "") -> list[Path]:
 
 @contextmanager
 def lock(path: Path, owner: object, command: str = "aigid", keep: bool = False) -> Iterator[None]:
-    """Lock the file at ``path``, removed at the end unless ``keep``; InputError where another call did, on ``owner``."""
+    """Lock the file at ``path``, removed at the end unless ``keep``; InputError where another call did."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

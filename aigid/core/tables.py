@@ -1,16 +1,22 @@
 """Tables of text cells, CSV or Parquet by suffix."""
 
 import csv
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from aigid.core import escape
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
+from aigid.core.limits import POINTER, Budget
 from aigid.core.paths import AnyPath, as_path
 
 SUFFIXES = (".csv", ".parquet")
+INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # that pandas adds to a Parquet table
+PARQUET_ROWS = 2**14  # that are read at once
 INDEX_NAMES = 2**14  # cells from the start of a table that share an object with later equal ones, to save memory
 
 
@@ -37,6 +43,7 @@ def write(table: pd.DataFrame, path: Path | str, float_format: str | None = None
     check_suffix(path)
     with atomic_write(path) as part:
         if path.suffix == ".csv":
+            table = table.apply(_escape_formulas)
             table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape", float_format=float_format)
         else:
             _write_parquet(table, part, path)
@@ -93,7 +100,7 @@ def _read_csv(path: AnyPath) -> pd.DataFrame:
             for row in filter(None, csv.reader(file, strict=True)):
                 if len(known) < INDEX_NAMES:
                     known.update(zip(row, row, strict=True))
-                rows.append([known.get(cell, cell) for cell in row])
+                rows.append([known.get(cell, cell) if cell[:1] != "'" else escape.read_csv_cell(cell) for cell in row])
         except csv.Error as error:
             raise InputError(f"{path}: not a CSV table: {error}") from None
     header = rows.pop(0) if rows else []
@@ -103,14 +110,80 @@ def _read_csv(path: AnyPath) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
+def _escape_formulas(column: pd.Series) -> pd.Series:
+    if not any(isinstance(cell, str) and cell[:1] in escape.FORMULA_STARTS for cell in column):
+        return column
+    return column.map(lambda cell: escape.csv_cell(cell) if isinstance(cell, str) else cell)
+
+
 def _read_parquet(path: AnyPath) -> pd.DataFrame:
+    table, others = read_parquet(path)
+    if others:
+        raise InputError(f"{path}: column {others[0]!r} holds neither text nor numbers")
+    return table
+
+
+def read_parquet(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
+    """Return the cells of a Parquet table's columns of text, numbers and dates as text, and the names of the others.
+
+    InputError where it is none, or would take more memory than ``Budget`` allows. A text that recurs is one object.
+    """
+    from pyarrow import ArrowException, parquet
+
     try:
         with path.open("rb") as file:
-            table = pd.read_parquet(file)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a Parquet table: {str(error).splitlines()[0]}") from None
-    table.columns = table.columns.astype(str)
-    return table.astype(object).where(table.notna(), "").map(str)
+            budget = Budget(path, file.seek(0, 2))
+            head = parquet.ParquetFile(file)
+            fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
+            names, others = (
+                [field.name for field in fields if _is_plain(field.type) == plain] for plain in (True, False)
+            )
+            _check_declared(head.metadata, names, budget)
+            cells: list[list[str]] = [[] for _ in names]
+            texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
+            source = parquet.ParquetFile(file, read_dictionary=texts)
+            for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
+                for column, target in zip(batch.columns, cells, strict=True):
+                    target += _texts(column, budget)
+            table = pd.DataFrame(dict(enumerate(cells)), range(head.metadata.num_rows), dtype="str")
+            return table.set_axis(names, axis=1), others
+    except InputError:
+        raise
+    except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not a Parquet table: {reason}") from None
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return not types.is_nested(kind) and "binary" not in str(kind)
+
+
+def _check_declared(metadata: Any, names: Sequence[str], budget: Budget) -> None:
+    """Raise InputError where a table says that it takes more memory than ``budget`` allows."""
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    sizes = [max(column.total_uncompressed_size, 0) for column in columns if column.path_in_schema in names]
+    for size in (sum(sizes), POINTER * max(metadata.num_rows, 0) * max(len(names), 1)):
+        if size > budget.limit:
+            budget.spend(size)
+
+
+def _texts(column: Any, budget: Budget) -> list[str]:
+    """Return the cells of a column of a batch; InputError before they take too much memory."""
+    from pyarrow import compute
+
+    num_bytes = POINTER * len(column)
+    if hasattr(column, "dictionary") and "string" in str(column.dictionary.type):
+        num_bytes += compute.sum(compute.binary_length(column.dictionary).take(column.indices)).as_py() or 0
+    budget.spend(num_bytes)
+    if hasattr(column, "dictionary") and len(column.dictionary) <= len(column):
+        words = [*map(str, column.dictionary.to_pylist())]
+        return ["" if index is None else words[index] for index in column.indices.to_pylist()]
+    cells = column.dictionary_decode() if hasattr(column, "dictionary") else column
+    return ["" if cell is None or cell != cell else str(cell) for cell in cells.to_pylist()]
 
 
 def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
@@ -121,6 +194,6 @@ def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
 
 
 def pipe_table(table: pd.DataFrame) -> str:
-    """Return the table as Markdown with a header; a bar in a cell is escaped."""
+    """Return the table as Markdown with a header; nothing in a cell is taken for HTML, a link or a bar."""
     rows = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return "\n".join(f"| {' | '.join(escape.markdown_cell(str(cell)) for cell in row)} |" for row in rows)

@@ -8,20 +8,29 @@ import os
 import sys
 import tarfile
 import zipfile
+import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from aigid.core import tables
 from aigid.core.errors import InputError
+from aigid.core.limits import MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
 CACHED_ROW_GROUPS = 4  # row groups of Parquet tables that stay in memory
+NAME_BYTES = 100  # that the name of an image takes in memory
+SIZES = ("total_compressed_size", "total_uncompressed_size")
+ERRORS: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, LookupError, TypeError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error),
+)
 _LOCK = Lock()
 
 
@@ -34,21 +43,21 @@ def members(path: AnyPath) -> list[str]:
     """Return the files in an archive, in its order; InputError where it is none, is compressed or was cut short."""
     try:
         return list(_open_cached(str(path)).names())
+    except InputError:
+        raise
     except _archive_errors() as error:
-        raise InputError(f"{path}: cannot be read as an archive: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: cannot be read as an archive: {_one_line(error)}") from None
 
 
 def _archive_errors() -> tuple[type[Exception], ...]:
     arrow = sys.modules.get("pyarrow")  # is there if it can have raised anything
-    known = OSError, ValueError, EOFError, tarfile.TarError, zipfile.BadZipFile
-    return (*known, arrow.ArrowException) if arrow else known
+    return (*ERRORS, arrow.ArrowException) if arrow else ERRORS
 
 
 def captions(path: AnyPath) -> list[dict[str, str]]:
-    """Return the cells of a Parquet table's rows that hold no images, as ``Parquet.texts`` does."""
-    table = _open_cached(str(path))
-    assert isinstance(table, Parquet)
-    return table.texts()
+    """Return the cells of a Parquet table's rows that hold text or numbers, column names in lower case."""
+    table, _ = tables.read_parquet(path)
+    return table.rename(columns=str.lower).to_dict("records")
 
 
 def read(path: AnyPath | str) -> bytes:
@@ -64,8 +73,10 @@ def read(path: AnyPath | str) -> bytes:
         raise ImageError(Status.MISSING, error.strerror or str(error)) from None
     except EOFError as error:
         raise ImageError(Status.TRUNCATED, str(error)) from None
-    except _archive_errors() as error:
-        raise ImageError(Status.UNREADABLE, " ".join(str(error).split())[:200]) from None
+    except MemoryError as error:
+        raise ImageError(Status.OUT_OF_MEMORY, _one_line(error)) from None
+    except _archive_errors() as error:  # RuntimeError: encrypted; NotImplementedError: another compression
+        raise ImageError(Status.UNREADABLE, _one_line(error)) from None
 
 
 class Tar:
@@ -77,6 +88,8 @@ class Tar:
         with as_path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 last = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if member.issparse():
+                    raise ValueError(f"{member.name} is a sparse file")
                 if member.isfile():
                     self._spans[member.name] = (member.offset_data, member.size)
             if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
@@ -104,7 +117,8 @@ class Zip:
         yield from (name for name in self._file.namelist() if not name.endswith("/"))
 
     def read(self, name: str) -> bytes:
-        _check_size(self._file.getinfo(name).file_size)
+        info = self._file.getinfo(name)
+        _check_size(info.file_size, info.compress_size)
         return self._file.read(name)
 
 
@@ -115,33 +129,30 @@ class Parquet:
         self.path = path
         file = _parquet_file(path)
         self._columns = [field.name for field in file.schema_arrow if _holds_images(field.type)]
-        self._ends: list[int] = []
+        budget, self._ends = Budget(path, _size(path)), [0]
         for group in range(file.num_row_groups):
-            self._ends.append((self._ends or [0])[-1] + file.metadata.row_group(group).num_rows)
+            self._ends.append(self._ends[-1] + max(file.metadata.row_group(group).num_rows, 0))
+            budget.spend(NAME_BYTES * (self._ends[-1] - self._ends[-2]) * len(self._columns))
+        self._ends.pop(0)
 
     def names(self) -> Iterator[str]:
         for row in range(self._ends[-1] if self._ends else 0):
             yield from (f"{column}/{row:0{DIGITS}}" for column in self._columns)
 
-    def texts(self) -> list[dict[str, str]]:
-        """Return the other cells of each row as text, missing ones empty, column names in lower case."""
-        file = _parquet_file(self.path)
-        columns = [field.name for field in file.schema_arrow if not _holds_images(field.type)]
-        rows = file.read(columns=columns).to_pylist() if columns else [{}] * file.metadata.num_rows
-        return [{name.lower(): "" if cell is None else str(cell) for name, cell in row.items()} for row in rows]
-
     def read(self, name: str) -> bytes:
         column, _, number = name.rpartition("/")
         row = int(number)
-        if column not in self._columns or not row < self._ends[-1]:
+        if column not in self._columns or not 0 <= row < self._ends[-1]:
             raise KeyError(name)
         group = bisect_right(self._ends, row)
         with _LOCK:  # else every thread would decode the same group
-            cells = _group(self.path, group, column)
+            cells = _group(self.path, _change_token(self.path), group, column)
         cell = cells[row - (self._ends[group - 1] if group else 0)].as_py()
         content: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
         if content is None:
             raise KeyError(name)
+        if not isinstance(content, bytes):
+            raise TypeError(f"{name} holds no bytes")
         _check_size(len(content))
         return content
 
@@ -151,33 +162,39 @@ READERS: dict[str, Callable[[str], Archive]] = dict(zip(SUFFIXES, (Tar, Zip, Par
 
 
 def _open_cached(path: str) -> Archive:
-    status = None if is_remote(path) else os.stat(path)  # noqa: PTH116
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"want a name that ends in {', '.join(SUFFIXES)}")
     with _LOCK:
-        return _index(path, suffix, status and (status.st_size, status.st_mtime_ns))
+        return _index(path, suffix, _change_token(path))
 
 
 def _readable(path: str) -> Any:  # a name, or an open file
     return as_path(path).open() if is_remote(path) else path
 
 
-def _parquet_file(path: str) -> Any:
+def _parquet_file(path: str, dictionaries: Sequence[str] = ()) -> Any:
     from pyarrow.parquet import ParquetFile
 
-    return ParquetFile(_readable(path))
+    return ParquetFile(_readable(path), read_dictionary=list(dictionaries))
 
 
 @lru_cache(maxsize=64)
-def _index(path: str, suffix: str, _change_token: tuple[int, int] | None) -> Archive:
+def _index(path: str, suffix: str, _token: tuple[int, ...] | None) -> Archive:
     """Index an archive; one that has changed is indexed anew, but not one at an address."""
     return READERS[suffix](path)
 
 
 @lru_cache(maxsize=CACHED_ROW_GROUPS)
-def _group(path: str, group: int, column: str) -> Any:
-    return _parquet_file(path).read_row_group(group, columns=[column]).column(0)
+def _group(path: str, _token: tuple[int, ...] | None, group: int, column: str) -> Any:
+    """Return a column of a row group; of files that recur one is in memory. ImageError for a decompression bomb."""
+    file = _parquet_file(path)
+    chunks = [file.metadata.row_group(group).column(number) for number in range(file.metadata.num_columns)]
+    parts = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{column}.")]
+    stored, unpacked = (sum(max(getattr(part, name), 0) for part in parts) for name in SIZES)
+    _check_size(0, stored, unpacked)
+    texts = [chunk.path_in_schema for chunk in parts if chunk.physical_type == "BYTE_ARRAY"]
+    return _parquet_file(path, texts).read_row_group(group, columns=[column]).column(0)
 
 
 def _holds_images(kind: Any) -> bool:
@@ -188,6 +205,26 @@ def _holds_images(kind: Any) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _check_size(size: int) -> None:
+def _check_size(size: int, stored: int | None = None, unpacked: int | None = None) -> None:
+    """Raise ImageError for too many bytes, or for many that were ``stored`` as few."""
     if size > MAX_BYTES:
         raise ImageError(Status.TOO_MANY_BYTES, f"{size} bytes, limit {MAX_BYTES}")
+    size = size if unpacked is None else unpacked
+    if stored is not None and size > max(MIN_UNPACKED, MAX_RATIO * stored):
+        raise ImageError(Status.DECOMPRESSION_BOMB, f"{size} bytes of {stored} stored")
+
+
+def _change_token(path: str) -> tuple[int, ...] | None:
+    if is_remote(path):
+        return None
+    status = os.stat(path)  # noqa: PTH116
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _size(path: str) -> int:
+    with as_path(path).open("rb") as file:
+        return file.seek(0, os.SEEK_END)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:200]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aigid.core import tables
 from aigid.core.errors import InputError
+from aigid.core.limits import POINTER, Budget
 from aigid.core.paths import AnyPath
 from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row
 from aigid.images import archives
@@ -27,10 +28,11 @@ REAL_WORDS = ("0", "0.0", "real", "nature", "false")
 FAKE_WORDS = ("1", "1.0", "fake", "ai", "generated", "true")
 
 
-MAX_BYTES = 2**28  # of one unpacked part of a workbook; nine thousand labels are about 1 MB
 MAX_COLUMNS = 2**14
+MAX_DEPTH = 64  # of nested elements
+MAX_NESTING = 4  # elements above one that may belong to a row or a string
 WORKBOOK_ERRORS = (
-    *(BadZipFile, ElementTree.ParseError, zlib.error),
+    *(BadZipFile, ElementTree.ParseError, zlib.error, OSError, MemoryError, OverflowError),
     *(LookupError, ValueError, EOFError, StopIteration, RuntimeError),
 )
 RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
@@ -174,41 +176,67 @@ def _header(path: AnyPath) -> set[str]:
 def read_workbook(path: AnyPath) -> pd.DataFrame:
     """Return the first sheet of an Excel workbook (ECMA-376) as text under the names of its first row.
 
-    Missing cells are empty, empty rows are left out; formulas and styles are not read.
+    Missing cells are empty, empty rows are left out; formulas and styles are not read. InputError where it is none, or
+    would take more memory than ``Budget`` allows.
     """
     try:
         with path.open("rb") as file, ZipFile(file) as book:
-            sheet, strings = _parse(book, _first_sheet(book)), _shared_strings(book)
-            rows = [_cells(row, strings) for row in sheet.iterfind(".//{*}sheetData/{*}row")]
+            budget = Budget(path, file.seek(0, 2))
+            sheet, strings = _first_sheet(book, budget), _shared_strings(book, budget)
+            rows, width = [], 0
+            for row in _iterate(book, sheet, "row", budget):
+                cells = _cells(row, strings)
+                width = max(width, len(cells))
+                budget.spend(POINTER * len(cells) + sum(map(len, cells)))
+                if any(cells):
+                    rows.append(cells)
+            budget.spend(POINTER * len(rows) * width)
+    except InputError:
+        raise
     except WORKBOOK_ERRORS as error:
         raise InputError(f"{path}: not an Excel workbook (.xlsx): {error!r}") from None
-    rows = [row for row in rows if any(row)]
     if not rows:
         raise InputError(f"{path}: no rows")
-    width = max(map(len, rows))
     header, *body = [row + [""] * (width - len(row)) for row in rows]
     return pd.DataFrame(body, columns=header, dtype=object)
 
 
-def _parse(book: ZipFile, part: str) -> ElementTree.Element:
-    size = book.getinfo(part).file_size
-    if size > MAX_BYTES:
-        raise ValueError(f"{part} unpacks to {size} bytes, limit {MAX_BYTES}")
-    return ElementTree.fromstring(book.read(part))
+def _iterate(book: ZipFile, part: str, name: str, budget: Budget) -> Iterator[ElementTree.Element]:
+    """Yield the elements of that local name, each forgotten when the next is read."""
+    budget.spend(book.getinfo(part).file_size, part)
+    with book.open(part) as file:
+        open_tags: list[ElementTree.Element] = []
+        for event, element in ElementTree.iterparse(file, ("start", "end")):
+            if event == "start":
+                open_tags.append(element)
+                if len(open_tags) > MAX_DEPTH or len(open_tags[-2:][0]) > MAX_COLUMNS:
+                    raise ValueError(f"{part}: more than {MAX_COLUMNS} elements in one, or {MAX_DEPTH} nested")
+                continue
+            open_tags.pop()
+            if element.tag.rpartition("}")[2] == name:
+                yield element
+            if not any(parent.tag.rpartition("}")[2] == name for parent in open_tags[-MAX_NESTING:]):
+                element.clear()
+                if open_tags:
+                    open_tags[-1].remove(element)
 
 
-def _first_sheet(book: ZipFile) -> str:
+def _first_sheet(book: ZipFile, budget: Budget) -> str:
     """Return the part that holds the first sheet: the workbook names a relation, the relation names the part."""
-    name = next(_parse(book, "xl/workbook.xml").iterfind(".//{*}sheet")).attrib[RELATION]
-    relations = _parse(book, "xl/_rels/workbook.xml.rels")
+    name = next(_iterate(book, "xl/workbook.xml", "sheet", budget)).attrib[RELATION]
+    relations = _iterate(book, "xl/_rels/workbook.xml.rels", "Relationship", budget)
     target = next(each.attrib["Target"] for each in relations if each.attrib["Id"] == name)
     return target[1:] if target.startswith("/") else f"xl/{target}"
 
 
-def _shared_strings(book: ZipFile) -> list[str]:
+def _shared_strings(book: ZipFile, budget: Budget) -> list[str]:
     if "xl/sharedStrings.xml" not in book.namelist():
         return []
-    return [_text(item) for item in _parse(book, "xl/sharedStrings.xml").iterfind("{*}si")]
+    strings = []
+    for item in _iterate(book, "xl/sharedStrings.xml", "si", budget):
+        strings.append(_text(item))
+        budget.spend(POINTER)
+    return strings
 
 
 def _cells(row: ElementTree.Element, strings: list[str]) -> list[str]:
