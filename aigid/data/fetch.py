@@ -19,6 +19,7 @@ from aigid.core.console import defer_interrupts
 from aigid.core.errors import InputError, full_disk_errors
 from aigid.core.files import atomic_write, map_ahead, sha256
 from aigid.core.folders import lock
+from aigid.core.limits import MAX_DOWNLOAD_BYTES as MAX_BYTES
 from aigid.data.lists import FetchList, Recipe
 from aigid.images import ImageError
 
@@ -26,7 +27,6 @@ PARTS = ".fetch"  # below the dataset: downloads that are not finished, by the s
 TIMEOUT = 30.0  # s, to connect and between two blocks
 ATTEMPTS = 6
 MAX_WAIT = 60.0  # s between two attempts, whatever the server asks for
-MAX_BYTES = 2**28  # of a download
 BLOCK = 2**16  # bytes that are written at once, at most
 DEAD = 10  # images in a row that a server did not answer for: it is gone
 RETRIED = {408, 425, 429, 500, 502, 503, 504}

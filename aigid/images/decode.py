@@ -14,14 +14,13 @@ import numpy as np
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from aigid.core.limits import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS
 from aigid.core.paths import AnyPath
 from aigid.images import ImageError, Pixels, Status, classify_error, color
 from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
 
 T = TypeVar("T")
-MAX_PIXELS = 89_478_485  # Pillow's own: above it Pillow itself would warn and then refuse
-MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each costs a pass over the whole image
 BACKGROUND = (255, 255, 255)
 SLOW_CODECS = {"bmp_rle", "ppm", "ppm_plain"}  # written in Python: minutes for a large image
 TAIL_OFFSETS = (1, 2, 5, 8)  # pixels from the end of the last row
@@ -94,8 +93,12 @@ def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels
     """Refuse what is small in pixels but not in memory or time."""
     if any(tile[0] in SLOW_CODECS for tile in image.tile):
         raise ImageError(Status.UNSUPPORTED_FORMAT, f"{image.format} with codec {image.tile[0][0]}")
-    if image.info.get("progressive") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise ImageError(Status.DECOMPRESSION_BOMB, f"more than {MAX_SCANS} progressive scans")
+    scans = data.count(b"\xff\xda") if image.info.get("progressive") else 0
+    if scans > MAX_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        size = f"{scans} progressive scans of {image.width} x {image.height}"
+        raise ImageError(
+            Status.DECOMPRESSION_BOMB, f"{size}, limit {MAX_SCANS}, and {MAX_SCANNED_PIXELS} pixels in all"
+        )
     if isinstance(image, TiffImageFile):
         width, height = image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)
         if width * height > max(max_pixels, 2**24):

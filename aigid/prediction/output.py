@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from aigid.core.console import printable
+from aigid.core import escape
 from aigid.core.embeddings import OK
 from aigid.metrics.decisions import UNCERTAIN
 from aigid.prediction.inputs import MANIFEST_COLUMNS
@@ -92,8 +92,7 @@ def table(rows: Sequence[Sequence[Prediction]], names: Sequence[str]) -> Table:
 
 def _text(cell: str) -> Text:
     """Return it as it stands: names may hold Rich's markup, bytes that are no UTF-8, and what moves the cursor."""
-    chars = (char if char.isprintable() else repr(char)[1:-1] for char in printable(cell))
-    return Text("".join(chars), STYLES.get(cell, ""))
+    return Text(escape.terminal(cell), STYLES.get(cell, ""))
 
 
 def _cells(prediction: Prediction) -> list[str]:

@@ -7,7 +7,8 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from aigid.core.console import print_tables, printable
+from aigid.core import escape
+from aigid.core.console import print_tables
 from aigid.core.tables import pipe_table
 from aigid.data.audit import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
 from aigid.data.audit.findings import LEVELS, format_interval
@@ -30,12 +31,12 @@ def title_line(audit: Audit) -> str:
     else:
         auroc = format_interval(container[0])
         reason = f"nothing in the container tells generated from real; all of it together has AUROC {auroc}"
-    return printable(f"{audit.verdict}: {reason}")
+    return escape.terminal(f"{audit.verdict}: {reason}")
 
 
 def summary_lines(audit: Audit, dataset: str) -> list[str]:
     """Return a line for each finding that a reader of results on this dataset has to know."""
-    return [printable(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
+    return [escape.terminal(f"{dataset}: {finding.text}") for finding in audit.findings if finding.level != "note"]
 
 
 def tables(audit: Audit) -> dict[str, pd.DataFrame]:
@@ -48,7 +49,7 @@ def tables(audit: Audit) -> dict[str, pd.DataFrame]:
         "Images": _images(audit),
         "Copies": pd.DataFrame([_duplicates(copies) for copies in audit.copies]),
         "Cannot be read": pd.DataFrame(
-            [(printable(image.path), image.status, image.message) for image in audit.unreadable[:MAX_UNREADABLE]],
+            [(escape.terminal(image.path), image.status, image.message) for image in audit.unreadable[:MAX_UNREADABLE]],
             columns=["path", "status", "reason"],
         ),
     }
@@ -66,7 +67,8 @@ def print_audit(audit: Audit, console: Console) -> None:
 
 def markdown(audit: Audit, title: str) -> str:
     """Return the audit as a section of a report."""
-    parts = [f"## {title}", f"**{title_line(audit)}**", "\n".join(_lines(audit))]
+    lines = "\n".join(map(escape.markdown, _lines(audit)))
+    parts = [f"## {escape.markdown(title)}", f"**{escape.markdown(title_line(audit))}**", lines]
     parts += [f"### {name}\n\n{pipe_table(table)}" for name, table in tables(audit).items()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -76,7 +78,7 @@ def _lines(audit: Audit) -> list[str]:
     lines = []
     for index, finding in enumerate(audit.findings):
         if index or audit.verdict not in LEVELS:
-            lines.append(printable(f"- {finding.level}: {finding.text}"))
+            lines.append(escape.terminal(f"- {finding.level}: {finding.text}"))
         if finding.mend and finding.mend not in [later.mend for later in audit.findings[index + 1 :]]:
             lines.append(f"- to mend it: {finding.mend}")
     return lines
@@ -105,7 +107,7 @@ def _part(part: SubsetResult) -> dict[str, str]:
 def _duplicates(copies: DuplicateGroups) -> dict[str, str]:
     cells = {"copies": copies.kind, "across": copies.across}
     cells["images"] = f"{copies.num_images} of {copies.num_searched}"
-    return cells | {"such as": printable("; ".join(" = ".join(paths) for paths in copies.examples))}
+    return cells | {"such as": escape.terminal("; ".join(" = ".join(paths) for paths in copies.examples))}
 
 
 def _images(audit: Audit) -> pd.DataFrame:
