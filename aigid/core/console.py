@@ -58,8 +58,7 @@ class ErrorHandlingCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            error.message = escape.terminal(error.message)
-            raise
+            raise click.UsageError(escape.terminal(error.message), error.ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
         try:

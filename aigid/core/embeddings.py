@@ -20,7 +20,7 @@ from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write
 
 if TYPE_CHECKING:
-    pass
+    import h5py
 
 SCHEMA_VERSION = 1
 OK = "ok"

@@ -57,7 +57,8 @@ def _archive_errors() -> tuple[type[Exception], ...]:
 def captions(path: AnyPath) -> list[dict[str, str]]:
     """Return the cells of a Parquet table's rows that hold text or numbers, column names in lower case."""
     table, _ = tables.read_parquet(path)
-    return table.rename(columns=str.lower).to_dict("records")
+    names = [name.lower() for name in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
 
 def read(path: AnyPath | str) -> bytes:

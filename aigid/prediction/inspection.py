@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
+from aigid.core.limits import MAX_PIXELS
 from aigid.images import ImageError, Pixels
 from aigid.images.color import profile_error
-from aigid.images.decode import MAX_PIXELS, decode_with
+from aigid.images.decode import decode_with
 from aigid.prediction import inputs, metadata
 
 MAX_IMAGES, MAX_BYTES = 128, 2**27  # of a batch, of which two are in memory: images, and bytes of their pixels

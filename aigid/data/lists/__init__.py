@@ -18,11 +18,11 @@ from pydantic import Field
 
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
+from aigid.core.limits import MAX_PIXELS
 from aigid.core.params import Settings, validate
 from aigid.data.layouts.tables import records
 from aigid.data.licences import DATASET_LICENCES
 from aigid.images import ImageError, Status, classify_error
-from aigid.images.decode import MAX_PIXELS
 
 LISTS = Path(__file__).parent
 STEPS = "for the steps and the layout that reads it see docs/reference/datasets.md"
