@@ -69,7 +69,7 @@ def evaluate(
     from aigid.core import manifest, scores
     from aigid.evaluation import comparison, protocols
     from aigid.evaluation.evaluate import evaluate
-    from aigid.metrics import decisions
+    from aigid.metrics import calibration, decisions
 
     requested = protocols.find(protocol) if protocol else None
     mapping = dict(_pair(text) for text in rename_columns)
@@ -79,6 +79,10 @@ def evaluate(
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
+            if mapped:
+                for model in sorted(set(frame["model"]) if "model" in frame else {""}):
+                    if caution := calibration.require_same_model(mapped, model):
+                        print_status(f"{path}: {caution}")
             frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
             numbers = requested.apply(frame) if requested else {}
             _refuse_other_images(frame, images, manifest_path)

@@ -33,6 +33,7 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     from aigid.data.layouts import scan
     from aigid.detectors.bundle import load_detector
     from aigid.detectors.featdistill.detector import ENSEMBLE, FeatDistill
+    from aigid.detectors.protocol import NOT_FINITE
     from aigid.detectors.samples import Samples
     from aigid.features.extract import EncoderLoader
 
@@ -44,6 +45,9 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     result = detector.predict(samples, ["clean"], None if streamed else EncoderLoader())
     scores = np.where(result.status == OK, result.scores["clean"][ENSEMBLE], np.nan)
     failed = {sample.path: f"{sample.status}: {sample.message}" for sample in result.failed}
+    unknown = np.flatnonzero((result.status == OK) & ~np.isfinite(scores))
+    failed |= {paths[index]: f"{NOT_FINITE}: the experts answer {scores[index]}" for index in unknown}
+    scores[unknown] = np.nan
     tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
     metadata = {
         "images": str(images),

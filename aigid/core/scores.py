@@ -15,7 +15,7 @@ CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
 PREFIX, PREDICTED = "class_", "predicted"  # of the columns of class probabilities, and the class decided for
-STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", PREDICTED)
+STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", "model", PREDICTED)
 logger = logging.getLogger(__name__)
 IS_DISTORTED, DISTORTIONS = DISTORTION_COLUMNS = ("extra_is_distorted", "extra_distortions")  # of NTIRE's test images
 LABEL_WORDS = {"true": 1.0, "false": 0.0}

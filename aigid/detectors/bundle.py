@@ -50,6 +50,7 @@ class Bundle:
     """A detector and what it was trained on; ``fingerprints`` are those of the backbones whose embeddings it takes.
 
     ``validation`` are the rows of a scores file of its validation images, from which users choose thresholds.
+    ``identity`` of a saved one, ``<name>@<digits>``, is equal for those that give equal scores.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Bundle:
     fingerprints: list[str]
     origin: Provenance = field(default_factory=Provenance)
     validation: pd.DataFrame | None = None
+    identity: str = ""
 
 
 def provenance_of(name: str, manifest: Path, samples: Samples, fitted: BaseDetector, demonstration: bool) -> Provenance:
@@ -163,7 +165,15 @@ def load(folder: Path) -> Bundle:
     except (OSError, LookupError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise InputError(f"{folder}: no whole model: {error}") from None
     validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
-    return Bundle(metadata["detector"], detector, metadata["settings"], metadata["fingerprints"], origin, validation)
+    name, fingerprints = metadata["detector"], metadata["fingerprints"]
+    return Bundle(name, detector, metadata["settings"], fingerprints, origin, validation, _identity_of(metadata))
+
+
+def _identity_of(metadata: dict[str, Any]) -> str:
+    """Return ``<name>@<digits>`` of what decides the scores: state, files and backbones, not the code's version."""
+    files = {name: digest for name, digest in metadata["files"].items() if name != VALIDATION}
+    parts = [metadata["detector_state"], metadata["fingerprints"], metadata["origin"].get("backbones"), files]
+    return f"{metadata['detector']}@{_digest(json.dumps(parts, sort_keys=True))[:16]}"
 
 
 def load_detector(folder: Path, kind: type[AnyDetector]) -> AnyDetector:
@@ -180,7 +190,8 @@ def score(model: Bundle, samples: Samples, views: Sequence[str] = ()) -> pd.Data
     An image without a score has a status that says why. InputError where the model was trained on other samples.
     """
     require_same(model, samples)
-    return score_views(model.detector, samples.subset("val", "test"), views or samples.views)
+    rows = score_views(model.detector, samples.subset("val", "test"), views or samples.views)
+    return rows.assign(model=model.identity) if model.identity else rows
 
 
 def validate(detector: BaseDetector, samples: Samples) -> pd.DataFrame | None:

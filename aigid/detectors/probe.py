@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 from safetensors.numpy import load_file, save_file
 
+from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes
@@ -38,6 +39,8 @@ class LinearProbe(EmbeddingDetector):
     Settings = ProbeSettings
 
     def __init__(self, weight: Floats, bias: float, state: dict[str, Any]) -> None:
+        if not (np.isfinite(weight).all() and np.isfinite(bias)):
+            raise InputError("a linear head of NaN or infinity")
         self.weight, self.bias, self.state = weight, bias, state
 
     @classmethod

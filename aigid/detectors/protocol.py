@@ -16,6 +16,7 @@ from aigid.core.embeddings import BLOCK, OK
 from aigid.core.scores import DISTORTION_COLUMNS, PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
+NOT_FINITE = "not_finite"  # the status of an image whose score is no number
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
 MANIFEST_COLUMNS = ("path", "label", "generator", "split")
 OPTIONAL_COLUMNS = ("source", "group", *DISTORTION_COLUMNS)
@@ -37,6 +38,22 @@ class Scores:
     def classes(self, view: str) -> Ints:
         """Return the class (N,) that the detector decides for in a view; no class where the status is not ok."""
         return self.predicted[view] if view in self.predicted else self.values[view].argmax(axis=1)
+
+
+def blank_not_finite(result: Scores) -> Scores:
+    """Return scores in which an image that a model answers NaN or infinity to, in any view, has a status, no score."""
+    status, messages = np.array(result.status, object), dict(result.messages)
+    for view, values in result.values.items():
+        rows = values[:, None] if values.ndim == 1 else values
+        for index in np.flatnonzero((status == OK) & ~np.isfinite(rows).all(axis=1)):
+            answer = next(value for value in rows[index] if not np.isfinite(value))
+            status[index], messages[int(index)] = NOT_FINITE, f"the model answers {answer} in view {view}"
+    failed = status == NOT_FINITE
+    if not failed.any():
+        return result
+    for values in result.values.values():
+        values[failed] = np.nan
+    return Scores(status, result.values, messages, result.predicted)
 
 
 class BaseDetector(ABC):
@@ -153,7 +170,7 @@ def to_p_generated(scores: Floats) -> Floats:
 
 def score_views(detector: BaseDetector, samples: Samples, views: Sequence[str]) -> pd.DataFrame:
     """Return the scores file's rows of all samples, one view below the other."""
-    result, classes = detector.score(samples, views), detector.classes
+    result, classes = blank_not_finite(detector.score(samples, views)), detector.classes
     return pd.concat(
         [
             scores_frame(samples.table, view, values, result.status, classes, result.classes(view) if classes else None)

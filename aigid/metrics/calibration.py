@@ -79,6 +79,20 @@ class Calibrator:
         return np.asarray(expit((features(scores) * self.parameters["weights"]).sum(axis=1)))
 
 
+def require_same_model(calibrator: Calibrator, model: str) -> str:
+    """Return a caution where it is not known whose scores a calibrator, or ``model``, is of; else an empty text.
+
+    InputError where it was fitted on the scores of another model.
+    """
+    fitted_on = calibrator.population.get("models")
+    if not fitted_on or not model:
+        return "not known: whether the calibrator was fitted on scores of this detector; of another it means nothing"
+    if fitted_on != [model]:
+        names = ", ".join(map(str, fitted_on)) if isinstance(fitted_on, list) else fitted_on
+        raise InputError(f"the calibrator was fitted on scores of {names}, not of {model}")
+    return ""
+
+
 def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
     """Fit a calibrator (``temperature``, ``platt``, ``beta``, ``isotonic``) on checked validation ``rows``.
 
@@ -99,6 +113,8 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
         "generators": sorted(set(rows.loc[rows["label"] == 1, "generator"])),
         "sources": sorted(set(rows.loc[rows["label"] == 0, "source"]) - {""}) if "source" in rows else [],
     }
+    if "model" in rows:
+        fitted_on["models"] = sorted(set(rows["model"]) - {""})
     scores, labels = rows["score"].to_numpy(), rows["label"].to_numpy()
     if kind == "isotonic":
         return Calibrator(kind, _fit_isotonic(scores, labels), fitted_on)

@@ -174,6 +174,9 @@ def load(path: Path | str) -> DecisionRule:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
         kinds = {"calibrator": Calibrator, "operating_point": OperatingPoint, "abstainer": ConformalAbstainer}
         rule = DecisionRule(**{name: kind(**fields[name]) for name, kind in kinds.items()})
+        numbers = [asdict(rule.operating_point), asdict(rule.abstainer), rule.calibrator.parameters]
+        if not all(np.isfinite(value).all() for part in numbers for value in part.values()):
+            raise ValueError("a number of it is NaN or infinite")
         rule.calibrator([0.0, 1.0])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a calibrator: {error}") from None

@@ -22,9 +22,9 @@ class Prediction:
 
     ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one, ``scores`` that
     of each view. ``warnings`` make any verdict unsafe. ``occlusion_map`` (8, 8) says by how much the score falls where
-    a cell is covered. ``details``: ``detector``, ``calibrated``, ``reasons`` for uncertainty, ``classes`` (probability
-    by generator), ``predicted`` (the class decided for), ``stability`` (score of each delivery, spread, flips) and
-    ``embedded_metadata``, which no score has seen.
+    a cell is covered. ``details``: ``detector``, ``model``, ``calibrated``, ``reasons`` for uncertainty,
+    ``classes`` (probability by generator), ``predicted`` (the class decided for), ``stability`` (score of each
+    delivery, spread, flips) and ``embedded_metadata``, which no score has seen.
     """
 
     path: str
@@ -70,6 +70,7 @@ def scores_file(images: pd.DataFrame, predictions: Sequence[Prediction]) -> pd.D
         row = {"path": prediction.path} | {name: known.get(name, "") for name in MANIFEST_COLUMNS}
         row |= {"split": row["split"] or "test", "status": prediction.status, "view": "clean"}
         row |= {name: getattr(prediction, name) for name in ("score", "probability", "verdict")}
+        row |= {"model": prediction.details["model"]}
         classes = prediction.details.get("classes", {})
         row |= {"predicted": prediction.details["predicted"]} if classes else {}
         rows.append(row | {f"class_{name}": share for name, share in classes.items()})

@@ -15,6 +15,7 @@ from aigid.detectors import bundle
 from aigid.detectors.protocol import Scores, to_p_generated
 from aigid.detectors.samples import Floats
 from aigid.images import Pixels
+from aigid.metrics.calibration import require_same_model
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 from aigid.prediction import verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
@@ -41,6 +42,7 @@ class Predictor:
         self.model = bundle.load(folder)
         self.settings = settings or EvaluationSettings()
         self.rule = rule or verdict.decision_rule_for(self.model, self.settings)
+        self.caution = require_same_model(rule.calibrator, self.model.identity) if rule else ""
         self.scorer = Scorer(self.model, folder, weights)
 
     @cached_property
@@ -56,7 +58,7 @@ class Predictor:
 
     @property
     def limitations(self) -> list[str]:
-        return verdict.limitations(self.model, self.rule)
+        return [*filter(None, [self.caution]), *verdict.limitations(self.model, self.rule)]
 
     def predict(
         self, images: Any, views: Sequence[str] = (), explain: Path | bool = False, check_stability: bool = False
@@ -141,6 +143,7 @@ def _decide(
 ) -> Prediction:
     details: dict[str, Any] = {
         "detector": predictor.model.name,
+        "model": predictor.model.identity,
         "demonstration": predictor.model.origin.demonstration,
     }
     if result is None:

@@ -17,7 +17,7 @@ from aigid.core import params
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, require_same
-from aigid.detectors.protocol import EmbeddingDetector, Scores, to_p_generated
+from aigid.detectors.protocol import EmbeddingDetector, Scores, blank_not_finite, to_p_generated
 from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.features.backbones import BackboneSettings, ConcatSettings, components
 from aigid.images import Pixels
@@ -87,7 +87,7 @@ class Scorer:
             samples = EmbeddedSamples(
                 table, seed=seed, by_view=result.views, statuses=result.status, failed=result.failed
             )
-        return self.model.detector.score(samples, views)
+        return blank_not_finite(self.model.detector.score(samples, views))
 
     def score_once(self, images: Sequence[InspectedImage], views: Sequence[str], loader: "EncoderLoader") -> Scores:
         """Return the scores of readable images without the row cache: embeddings stay in memory.
@@ -105,7 +105,7 @@ class Scorer:
             self._require_fingerprints([backbone.fingerprint for backbone in backbones])
             by_view = embed(samples.table["sha256"], samples.pixels, backbones, views, samples.seed)
         samples = EmbeddedSamples(samples.table, seed=samples.seed, by_view=by_view, statuses=[OK] * len(images))
-        return self.model.detector.score(samples, views)
+        return blank_not_finite(self.model.detector.score(samples, views))
 
     def score_pixels(self, images: Iterable[Pixels], loader: "EncoderLoader") -> Floats:
         """Return P(generated) (N,) of images (H, W, 3) uint8, of which nothing stays in the row cache."""

@@ -1,6 +1,7 @@
 """The last step of a prediction: from scores to a probability, a verdict and the reasons for uncertainty."""
 
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean
 from typing import Any
 
@@ -43,6 +44,7 @@ def decide(score: float, rule: DecisionRule | None, warnings: tuple[str, ...] = 
     ``generated`` lies above the operating threshold, where a fake alone is likely and P(generated) is above 1/2;
     ``real`` below it, where a real image alone is and P(generated) is at most 1/2; all else is uncertain.
     """
+    assert isfinite(score), score
     if rule is None:
         side = GENERATED if score > DEFAULT_THRESHOLD else REAL
         return Verdict(UNCERTAIN if warnings else side, None, DEFAULT_THRESHOLD, False, warnings)

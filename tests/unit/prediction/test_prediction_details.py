@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import fsspec
@@ -17,7 +18,14 @@ from PIL.PngImagePlugin import PngInfo
 import aigid
 from aigid.cli.main import main
 from aigid.images import decode, formats
-from aigid.metrics.decisions import EvaluationSettings, fit_decision_rule
+from aigid.metrics.calibration import KINDS, Calibrator
+from aigid.metrics.decisions import (
+    ConformalAbstainer,
+    DecisionRule,
+    EvaluationSettings,
+    OperatingPoint,
+    fit_decision_rule,
+)
 from aigid.prediction import inspection, predict, verdict
 from aigid.report import figures
 from tests.helpers import hostile
@@ -45,19 +53,54 @@ def test_a_verdict_that_flips_under_delivery_is_a_caution():
     assert verdict.score_stability({"clean": 0.6, "jpeg50": 0.4}, None)["flips"] == ["jpeg50"]
 
 
-@pytest.mark.parametrize("calibrator", ["temperature", "platt", "beta", "isotonic"])
+def random_rule(rng, kind):
+    """A rule of any threshold and any band, wide or inverted, whose calibrator may put 1/2 anywhere."""
+    slopes = {"temperature": 1, "platt": 1, "beta": 2}.get(kind)
+    if slopes:
+        offset = [] if kind == "temperature" else [rng.normal(0, 4)]
+        parameters = {"weights": [*rng.exponential(2, slopes), *offset]}
+    else:
+        parameters = {"scores": np.sort(rng.random(6)).tolist(), "shares": np.sort(rng.random(6)).tolist()}
+    point = OperatingPoint(rng.random(), 0.1, 0.2, 0.9, 30)
+    return DecisionRule(Calibrator(kind, parameters, {}), point, ConformalAbstainer(*rng.random(2), 0.1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verdict_and_probability_never_contradict_each_other(kind):
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(300):
+        rule = random_rule(rng, kind)
+        edges = [rule.operating_point.threshold, rule.abstainer.highest_real, rule.abstainer.lowest_fake]
+        for score in [*rng.random(5), *edges, 0.0, 0.5, 1.0]:
+            warnings = ("too small",) if rng.random() < 0.2 else ()
+            found = verdict.decide(float(score), rule, warnings)
+            seen.add(found.verdict)
+            assert found.verdict in ("uncertain", "generated" if found.probability > 0.5 else "real")
+            assert found.verdict in ("uncertain", "generated" if score > found.threshold else "real")
+            assert (found.verdict == "uncertain") == bool(found.reasons)
+            assert not warnings or found.verdict == "uncertain"
+    assert seen == {"real", "generated", "uncertain"}
+    for score in (
+        0.0,
+        0.5,
+        np.nextafter(0.5, 1),
+        1.0,
+    ):  # without a rule no probability is shown, and 1/2 cuts the score
+        found = verdict.decide(float(score), None)
+        assert (found.probability, found.verdict) == (None, "generated" if score > 0.5 else "real")
+
+
+@pytest.mark.parametrize("calibrator", KINDS)
 @pytest.mark.parametrize("shift", [-2, 0, 2])  # of the scores: 1/2 lies far from where the classes meet
-def test_verdict_and_probability_never_contradict_each_other(calibrator, shift):
+def test_a_fitted_rule_still_gives_both_verdicts(calibrator, shift):
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], 100)
     scores = 1 / (1 + np.exp(-rng.normal(2 * label - 1 + shift, 1)))
     rows = pd.DataFrame({"path": [f"{n}.png" for n in range(200)], "label": label, "score": scores})
     rows = rows.assign(generator=np.where(label, "gan", "real"), split="val", view="clean")
     rule = fit_decision_rule(rows, EvaluationSettings(calibrator=calibrator, fpr=0.2, alpha=0.3))
-    decisions = [verdict.decide(score, rule) for score in np.linspace(0, 1, 401)]
-    assert {decision.verdict for decision in decisions} >= {"real", "generated"}
-    for decision in decisions:
-        assert decision.verdict == "uncertain" or (decision.verdict == "generated") == (decision.probability > 0.5)
+    found = {verdict.decide(score, rule).verdict for score in np.linspace(0, 1, 401)}
+    assert found >= {"real", "generated"}
 
 
 def test_limitations_are_plain_english():
@@ -210,3 +253,39 @@ def test_stable_and_explain_on_the_command_line(bundle, tmp_path, monkeypatch):
         verdict.DELIVERY_VIEWS
     )  # of the covered ones none
     assert (found["verdict"] == "uncertain") == bool(found["reasons"])
+
+
+def test_a_calibrator_of_another_detectors_scores_is_refused_and_an_unknown_one_said(bundle, tmp_path):
+    """Through the files of `predict`, `evaluate` and `predict` again."""
+    rng = np.random.default_rng(0)
+    for split, label, number in product(("val", "test"), (0, 1), range(4)):
+        place = tmp_path / "known" / split / ("0_real", "1_fake")[label]
+        place.mkdir(parents=True, exist_ok=True)
+        noise = rng.normal(128, 8 + 20 * label, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noise).save(place / f"{number}.png")
+
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    predicted = run("predict", tmp_path / "known", "--model", bundle, "--csv", tmp_path / "s.csv")
+    assert predicted.exit_code == 0, predicted.output
+    identity = json.loads(run("predict", tmp_path / "known", "--model", bundle, "--json").stdout.splitlines()[0])[
+        "model"
+    ]
+    assert identity.startswith("probe@")
+    assert run("evaluate", tmp_path / "s.csv", "--out", tmp_path / "judged").exit_code == 0
+    (path,) = (tmp_path / "judged/calibration").rglob("*.json")
+    call = ("predict", tmp_path / "known", "--model", bundle, "--calibrator", path)
+    assert "not known: whether" not in run(*call).output
+    document = json.loads(path.read_text())
+    population = document["calibrator"]["population"]
+    assert population["models"] == [identity]
+    population["models"] = ["cnn@0123"]
+    path.write_text(json.dumps(document))
+    assert f"the calibrator was fitted on scores of cnn@0123, not of {identity}" in run(*call).output
+    assert run(*call).exit_code == run("evaluate", tmp_path / "s.csv", "--calibrator", path).exit_code == 2
+    del population["models"]
+    path.write_text(json.dumps(document))
+    for again in (run(*call), run("evaluate", tmp_path / "s.csv", "--calibrator", path)):
+        assert "not known: whether the calibrator was fitted on scores of this detector" in again.output
+        assert again.exit_code == 0
