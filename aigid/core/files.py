@@ -113,6 +113,11 @@ def num_workers() -> int:
     return _positive_int("AIGID_WORKERS", max((cores or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1))
 
 
+def max_pixels(default: int) -> int:
+    """Return the pixels above which no image is decoded, ``$AIGID_MAX_PIXELS``."""
+    return _positive_int("AIGID_MAX_PIXELS", default)
+
+
 def num_processes() -> int:
     """Return the processes that share a training, ``$AIGID_PROCESSES``, else one."""
     return _positive_int("AIGID_PROCESSES", 1)

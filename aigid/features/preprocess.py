@@ -14,11 +14,13 @@ from pydantic import Field
 
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
+from aigid.images import ImageError, Status
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
 
 logger = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MAX_RESIZED = 2**25  # pixels of a resized image, which a crop then leaves a square of
 MEAN_STD_05 = (0.5, 0.5, 0.5)
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -102,7 +104,10 @@ def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels
 def resize_and_crop(
     image: Pixels, preprocess: Preprocess, resample: Callable[[Pixels, tuple[int, int], str], Pixels] = resample
 ) -> Pixels:
-    """Return (H, W, 3) uint8 as (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image."""
+    """Return (H, W, 3) uint8 as (size, size, 3) uint8, as torchvision's Resize and CenterCrop do on a PIL image.
+
+    ImageError where a narrow image would become one of more than ``MAX_RESIZED`` pixels on the way.
+    """
     height, width = image.shape[:2]
     size, scaled = preprocess.size, (width, height)
     resized = int(size / preprocess.crop_fraction + 1e-6)  # a quotient of two whole numbers gives back the second
@@ -111,6 +116,9 @@ def resize_and_crop(
     elif preprocess.resize == "shortest":
         short = min(height, width)
         scaled = (int(resized * width / short), int(resized * height / short))
+    if scaled[0] * scaled[1] > MAX_RESIZED:
+        message = f"{width} x {height} at {resized} px of the shorter side is {scaled[0]} x {scaled[1]}"
+        raise ImageError(Status.TOO_MANY_PIXELS, f"{message}, limit {MAX_RESIZED} pixels")
     if scaled != (width, height):
         image = resample(image, scaled, preprocess.interpolation)
     pads = [(max(size - side, 0) // 2, (max(size - side, 0) + 1) // 2) for side in image.shape[:2]]

@@ -58,20 +58,23 @@ class Reader:
 
     def read(self, request: ReadRequest) -> DecodedImage:
         """Read one image; failures are returned as a status, never raised."""
-        row, specs = (request.index, request.path, request.sha256), request.view_specs
+        row = request.index, request.path, request.sha256
+        sample = DecodedImage(*row)
         try:
-            images = self._decode(request)
+            self._prepare(request, sample)
         except ImageError as error:
             return DecodedImage(*row, error.status, error.message)
-        sample = DecodedImage(*row)
-        for view, decode in dict.fromkeys((spec.view, spec.decode) for spec in specs):
+        return sample
+
+    def _prepare(self, request: ReadRequest, sample: DecodedImage) -> None:
+        images = self._decode(request)
+        for view, decode in dict.fromkeys((spec.view, spec.decode) for spec in request.view_specs):
             viewed = views.apply(view, images[decode], request.sha256, self.seed)[0]
-            for spec in (spec for spec in specs if (spec.view, spec.decode) == (view, decode)):
+            for spec in (spec for spec in request.view_specs if (spec.view, spec.decode) == (view, decode)):
                 if message := _too_small(viewed, images[decode], spec):
                     sample.errors[spec] = message
                 else:
                     sample.inputs[spec] = DECODE_BACKENDS[decode].to_square(viewed, spec.preprocess)
-        return sample
 
     def _decode(self, request: ReadRequest) -> dict[str, Pixels]:
         """Return the pixels by decode backend; all backends give the same."""

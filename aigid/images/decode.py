@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from aigid.core import files
 from aigid.core.limits import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS
 from aigid.core.paths import AnyPath
 from aigid.images import ImageError, Pixels, Status, classify_error, color
@@ -36,17 +37,20 @@ TRANSPOSE = {
 }
 
 
-def decode(source: AnyPath | str | bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Return pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; never raise but ImageError."""
+def decode(source: AnyPath | str | bytes, max_pixels: int | None = None) -> Pixels:
+    """Return pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; never raise but ImageError.
+
+    ``max_pixels`` is by default ``$AIGID_MAX_PIXELS``.
+    """
     return decode_with(source, lambda image: None, max_pixels)[0]
 
 
 def decode_with(
-    source: AnyPath | str | bytes, read: Callable[[ImageFile.ImageFile], T], max_pixels: int = MAX_PIXELS
+    source: AnyPath | str | bytes, read: Callable[[ImageFile.ImageFile], T], max_pixels: int | None = None
 ) -> tuple[Pixels, T]:
     """Return the pixels as ``decode`` does, and what ``read`` gives of Pillow's image once all of it is loaded."""
     data = source if isinstance(source, bytes) else read_bytes(source)
-    name = format_of(data[:1024])
+    name, max_pixels = format_of(data[:1024]), max_pixels or files.max_pixels(MAX_PIXELS)
     if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
         header = read_header(data)
         _check_size(header.width, header.height, max_pixels)
@@ -64,11 +68,12 @@ def decode_with(
         raise classify_error(error) from None
 
 
-def is_plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS) -> bool:
+def is_plain_jpeg(data: bytes, max_pixels: int | None = None) -> bool:
     """Return whether libjpeg's pixels are those of ``decode``: a valid grey or RGB JPEG, upright, within limits."""
     try:
         if format_of(data[:1024]) != "JPEG":
             return False
+        max_pixels = max_pixels or files.max_pixels(MAX_PIXELS)
         with open_lazily(data, "JPEG") as image:
             _check_size(*image.size, max_pixels)
             _check_progressive_scans(image, data, max_pixels)
@@ -86,7 +91,7 @@ def has_flat_tail(image: Pixels) -> bool:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels")
+        raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels ($AIGID_MAX_PIXELS)")
 
 
 def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:

@@ -51,17 +51,17 @@ def _read(file: BinaryIO) -> tuple[str, list[tuple[int, Directory]]]:
     """Return the byte order, and offset and tags of each directory, chained ones before those within each."""
     head = file.read(16)
     order, big = "<" if head[:2] == b"II" else ">", head[2:4] in BIG
-    found: dict[int, Directory] = {}
+    by_offset: dict[int, Directory] = {}
     try:
         pending = list(struct.unpack_from(order + ("Q" if big else "I"), head, 8 if big else 4))
-        while pending and len(found) < MAX_DIRECTORIES:
+        while pending and len(by_offset) < MAX_DIRECTORIES:
             offset = pending.pop(0)
-            if offset and offset not in found:
-                found[offset], following = _directory(file, offset, order, big)
-                pending += [*following, *found[offset].get(SUB_IFDS, ())]
+            if offset and offset not in by_offset:
+                by_offset[offset], following = _directory(file, offset, order, big)
+                pending += [*following, *by_offset[offset].get(SUB_IFDS, ())]
     except (struct.error, OSError, OverflowError):  # Pillow says what is wrong with a directory that it opens
         pass
-    return order, list(found.items())
+    return order, list(by_offset.items())
 
 
 def _directory(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[Directory, tuple[int, ...]]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
-from aigid.core.limits import MAX_PIXELS
 from aigid.images import ImageError, Pixels
 from aigid.images.color import profile_error
 from aigid.images.decode import decode_with
@@ -46,7 +45,7 @@ def inspect(image: Any, number: int = 0) -> InspectedImage:
         return InspectedImage(path, status=str(error.status), message=error.message)
 
 
-def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int = MAX_PIXELS) -> InspectedImage:
+def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int | None = None) -> InspectedImage:
     """Return what the bytes of an image file give; ``file`` is where they lie, if anywhere."""
     digest = sha256(content).hexdigest()
     try:

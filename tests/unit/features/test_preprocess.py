@@ -151,3 +151,11 @@ def test_arrays_that_torch_does_not_take_as_they_are():
     preprocess = Preprocess(size=64)
     for image in (frozen, frozen[::-1], frozen[:, ::-1]):
         assert np.abs(FAST.to_square(image, preprocess).astype(int) - EXACT.to_square(image, preprocess)).max() <= 1
+
+
+def test_a_resize_beyond_memory_is_refused_by_name() -> None:
+    narrow = np.zeros((1, 65_500, 3), np.uint8)
+    with pytest.raises(ImageError, match="too_many_pixels: 65500 x 1 at 224 px of the shorter side is 14672000 x 224"):
+        resize_and_crop(narrow, Preprocess(size=224))
+    assert resize_and_crop(narrow, Preprocess(size=224, resize="squash")).shape == (224, 224, 3)
+    assert resize_and_crop(narrow[:, :9_000].repeat(9, 0), Preprocess(size=32)).shape == (32, 32, 3)

@@ -101,3 +101,10 @@ def test_closing_leaves_no_thread(root, monkeypatch):
     next(samples)
     samples.close()
     assert threading.active_count() == before
+
+
+def test_a_narrow_image_is_a_named_failure(tmp_path):
+    Image.fromarray(np.zeros((1, 65_500, 3), np.uint8)).save(tmp_path / "n.png")
+    sample = Reader(tmp_path, 0).read(request(tmp_path, "n.png", ViewSpec("clean", Preprocess(size=224))))
+    assert (sample.status, sample.inputs) == ("too_many_pixels", {})
+    assert "65500 x 1 at 224 px" in sample.message

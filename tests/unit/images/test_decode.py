@@ -368,3 +368,12 @@ def test_fuzz() -> None:
         assert time.perf_counter() - start < 2, (number, outcome)
     assert set(outcomes) >= {"ok", "truncated", "corrupt", "not_an_image", "too_many_pixels", "zero_size"}, outcomes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024
+
+
+def test_the_environment_lifts_or_lowers_the_pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGID_MAX_PIXELS", str(64 * 48 - 1))
+    for data in (png(PICTURE, 2), encode(PICTURE, "JPEG")):
+        with pytest.raises(ImageError, match=r"64 x 48, limit 3071 pixels \(\$AIGID_MAX_PIXELS\)"):
+            decode(data)
+    monkeypatch.setenv("AIGID_MAX_PIXELS", str(64 * 48))
+    assert decode(png(PICTURE, 2)).shape == PICTURE.shape
