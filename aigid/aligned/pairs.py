@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from PIL import Image
 from aigid.aligned import engine as engines
 from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
-from aigid.core import manifest, ray
+from aigid.core import extras, manifest, ray
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.folders import replace_folder
@@ -204,6 +203,6 @@ def _write_records(out: Path, pairs: list[Pair], settings: AlignSettings, fakes:
     write_text(out / RECORD, "".join(json.dumps(record) + "\n" for record, _ in pairs))
     metadata = {"settings": settings.model_dump(mode="json"), **fakes.metadata}
     metadata["weights_files"] = checkpoints.hashes(settings.weights)
-    metadata["versions"] = {"python": platform.python_version()} | {name: version(name) for name in RECORDED_VERSIONS}
+    metadata["versions"] = {"python": platform.python_version()} | extras.versions(RECORDED_VERSIONS)
     write_json(out / SETTINGS, metadata)
     manifest.write(pd.DataFrame([row for _, rows in pairs for row in rows]).fillna(""), out / MANIFEST)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.core import escape
+from aigid.core import escape, extras
 from aigid.core.errors import InputError, remedy
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class ErrorHandlingCommand(click.Command):
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (line := extras.missing(str(error.name), ctx.command_path)):
+                raise UserError(line) from error
             raise CrashError(_report_crash(error)) from error
 
 

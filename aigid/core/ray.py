@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
+from aigid.core import extras
 from aigid.core.errors import InputError
 
 INPUT_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
@@ -42,8 +42,8 @@ def choose(name: str, local: Callable[..., Any], on_ray: Callable[..., Any]) -> 
     engines = {"local": local, "ray": on_ray}
     if name not in engines:
         raise InputError(f"unknown engine {name!r}; known: {', '.join(engines)}")
-    if name == "ray" and find_spec("ray") is None:
-        raise InputError("engine 'ray': not installed; pip install 'aigid[ray]'")
+    if name == "ray":
+        extras.require("ray", "engine 'ray'")
     return engines[name]
 
 

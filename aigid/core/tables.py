@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from aigid.core import escape
+from aigid.core import escape, extras
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
 from aigid.core.limits import POINTER, Budget
@@ -187,6 +187,7 @@ def _texts(column: Any, budget: Budget) -> list[str]:
 
 
 def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
+    extras.require("pyarrow", str(path))
     try:
         table.to_parquet(part, index=False)
     except UnicodeEncodeError as error:

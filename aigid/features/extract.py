@@ -4,7 +4,6 @@ import logging
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import cache, embeddings, files, ray
+from aigid.core import cache, embeddings, extras, files, ray
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
@@ -227,5 +226,5 @@ def _attributes(
         "views": definitions,
         "seed": seed,
         "decoding": cache.DECODING,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in RECORDED_VERSIONS},
+        "versions": {"python": platform.python_version()} | extras.versions(RECORDED_VERSIONS),
     }

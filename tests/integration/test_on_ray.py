@@ -45,7 +45,7 @@ def test_an_engine_is_chosen_or_a_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="unknown engine 'spark'; known: local, ray"):
         ray.choose("spark", pipeline.run, ray_actor.run)
-    with pytest.raises(InputError, match=r"engine 'ray': not installed; pip install 'aigid\[ray\]'"):
+    with pytest.raises(InputError, match=r"engine 'ray': needs ray, of the extra ray: pip install 'aigid\[ray\]'"):
         ray.choose("ray", pipeline.run, ray_actor.run)
     assert ray.choose("local", pipeline.run, ray_actor.run) is pipeline.run
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core import seeding
+from aigid.core import extras, seeding
 from aigid.core.errors import InputError
 from aigid.core.logistic import fit_logistic
 from aigid.detectors.samples import Floats, Ints, mean_and_std, unit_rows
@@ -201,7 +201,6 @@ def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
 
 
 def _svc(intelex: bool) -> Any:
-    try:
-        return import_module("sklearnex.svm" if intelex else "sklearn.svm").SVC
-    except ImportError:
-        raise InputError("svm.solver='intelex': not installed; `pip install scikit-learn-intelex`") from None
+    if intelex:
+        extras.require("sklearnex", "svm.solver='intelex'")
+    return import_module("sklearnex.svm" if intelex else "sklearn.svm").SVC
