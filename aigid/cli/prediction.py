@@ -129,8 +129,13 @@ def _write(
 @click.argument("detector")
 @click.argument("model", required=False)
 @click.option("--weights", type=PATH, help="The published file with the detector's weights; featdistill's folder.")
-@click.option("--fake-label", "fake_labels", multiple=True, help="hf: the class, or classes, that mean generated.")
-@click.option("--backbone", help="The same backbone under another name in params.yaml, as with other preprocessing.")
+@click.option(
+    "--fake-label", "fake_labels", multiple=True, help="hf, linear: the class, or classes, that mean generated."
+)
+@click.option(
+    "--backbone", help="linear: its backbone, a name or address; of others the same with other preprocessing."
+)
+@click.option("--normalize", is_flag=True, help="linear: the head is of embeddings scaled to length 1.")
 @click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")
 def import_detector(
     detector: str,
@@ -138,13 +143,18 @@ def import_detector(
     weights: Path | None,
     fake_labels: tuple[str, ...],
     backbone: str | None,
+    normalize: bool,
     out: Path | None,
 ) -> None:
     """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL (of hf) is a hub id or a folder."""
+    from aigid.core.folders import require_replaceable
     from aigid.detectors import bundle
     from aigid.importers.base import ImportRequest, get_importer
 
-    imported = get_importer(detector)(ImportRequest(model, weights, fake_labels, backbone))
-    out = out or Path("data/models", detector)
+    out, importer = out or Path("data/models", detector), get_importer(detector)
+    require_replaceable(out, bundle.is_bundle, "bundle")
+    if normalize and detector != "linear":
+        raise InputError(f"--normalize: {detector} knows itself how embeddings are scaled; it is for linear")
+    imported = importer(ImportRequest(model, weights, fake_labels, backbone, normalize))
     bundle.save(imported, out)
     print_status(f"{out}: {imported.origin.source}; calibrated: false, as no validation images came with it")

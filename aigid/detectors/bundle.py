@@ -70,14 +70,20 @@ def provenance_of(name: str, manifest: Path, samples: Samples, fitted: BaseDetec
     training = {"dataset": name, "manifest_sha256": sha256(manifest), "images": images}
     backbones = fitted.backbones(samples)
     parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
-    random = any(part["config"] and not part["weights"] for part in parts)
+    random = any(map(is_random, parts))
     data = DEMO_LICENCE if demonstration else DATASET_LICENCES.get(name, "yours to say")
-    licences = [f"training data {name}: {data}", *map(_weight_licence, parts)]
+    licences = [f"training data {name}: {data}", *map(weight_licence, parts)]
     return Provenance(backbones, samples.seed, training, list(dict.fromkeys(licences)), demonstration or random)
 
 
-def _weight_licence(part: dict[str, Any]) -> str:
-    if part["config"] and not part["weights"]:
+def is_random(part: dict[str, Any]) -> bool:
+    """Return whether a backbone's weights are drawn from a seed."""
+    return bool(part["config"] and not part["weights"])
+
+
+def weight_licence(part: dict[str, Any]) -> str:
+    """Return the line on the licence of a backbone's weights."""
+    if is_random(part):
         return f"weights {part['library']} {part['model']}: random, drawn from a seed"
     return f"weights {part['model']}: {WEIGHT_LICENCES.get(part['model'], 'as their publisher states')}"
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes
+from aigid.detectors.samples import Floats, LabeledEmbeddings, mean_and_std, require_both_classes, unit_rows
 from aigid.training import prior
 
 MAX_NEWTON_WIDTH = 2048  # up to it a handful of steps where lbfgs, on ill-conditioned columns, takes hundreds
@@ -34,7 +34,10 @@ class ProbeSettings(Settings):
 
 
 class LinearProbe(EmbeddingDetector):
-    """P(generated) = sigmoid(w x + b), with the standardization folded into w (D,) float64 and b."""
+    """P(generated) = sigmoid(w x + b), with the standardization folded into w (D,) float64 and b.
+
+    An imported one may be of embeddings of length 1 (``normalize`` in its state).
+    """
 
     Settings = ProbeSettings
 
@@ -68,6 +71,10 @@ class LinearProbe(EmbeddingDetector):
         return fitted
 
     def p_generated(self, embeddings: Floats) -> Floats:
+        if embeddings.shape[1] != len(self.weight):
+            raise InputError(f"probe: of embeddings of {len(self.weight)} columns, these have {embeddings.shape[1]}")
+        if self.state.get("normalize"):
+            embeddings = unit_rows(embeddings.astype(np.float64))
         return 1 / (1 + np.exp(-np.clip(embeddings @ self.weight + self.bias, -700, 700)))
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from aigid.detectors.registry import IMPORTED_DETECTORS, modules
 
 ALIASES = {  # modules with several importers, or of a detector with another name
     "clip-cues": "aigid.importers.linear:CLIP_CUES.import_detector",
+    "linear": "aigid.importers.linear:import_linear",
     "hf": "aigid.importers.hub_classifier:import_classifier",
     "univfd": "aigid.importers.linear:UNIVFD.import_detector",
 }
@@ -18,12 +19,13 @@ ALIASES = {  # modules with several importers, or of a detector with another nam
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """The options of `aigid import`: MODEL, --weights, --fake-label and --backbone."""
+    """The options of `aigid import`: MODEL, --weights, --fake-label, --backbone and --normalize."""
 
     model: str | None = None
     weights: Path | None = None
     fake_labels: tuple[str, ...] = ()
     backbone: str | None = None
+    normalize: bool = False
 
 
 def get_importer(name: str) -> Callable[[ImportRequest], Bundle]:

@@ -1,12 +1,16 @@
 """Published linear heads: their logits are NumPy's product with the file's weights, on their own backbone alone."""
 
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from safetensors.numpy import save_file
 
+from aigid.cli.main import main
 from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
 from aigid.detectors.bundle import score
@@ -106,3 +110,75 @@ def test_a_backbone_without_weights_says_where_they_come_from(tmp_path, monkeypa
         Predictor(tmp_path / "bundle").predict(tmp_path / "photo.png")
     with pytest.raises(InputError, match=r"gone\.pt: no such file .*takes ViT-L-14-quickgelu openai; --weights names"):
         Predictor(tmp_path / "bundle", weights="gone.pt").predict(tmp_path / "photo.png")
+
+
+def test_one_matrix_of_any_file_becomes_a_bundle_on_any_backbone(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
+    table, rng = noise_folder(tmp_path, 4), np.random.default_rng(0)
+    w, b = rng.normal(size=(2, 192)), rng.normal(size=2)
+    extract(table, tmp_path, backbone_settings("tiny_clip")).write(tmp_path / "e.h5")
+    x = open_dataset(table, [tmp_path / "e.h5"]).embeddings("clean", np.arange(4)).astype(np.float64)
+    np.savez(tmp_path / "two.npz", coef_=w, intercept_=b)
+    np.savez(tmp_path / "turned.npz", kernel=w.T, bias=b)
+    save_file({"fc.weight": w[1:], "fc.bias": b[1:]}, tmp_path / "one.safetensors")
+    torch.save({"state_dict": {"weight": torch.tensor(w[1]), "bias": torch.tensor(b[1])}}, tmp_path / "vector.pth")
+    np.save(tmp_path / "plain.npy", w[1:])
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    logits = {
+        ("two.npz", "1", False): x @ (w[1] - w[0]) + b[1] - b[0],
+        ("two.npz", "0", True): unit @ (w[0] - w[1]) + b[0] - b[1],
+        ("turned.npz", "1", False): x @ (w[1] - w[0]) + b[1] - b[0],
+        ("one.safetensors", "1", True): unit @ w[1] + b[1],
+        ("vector.pth", "0", False): -(x @ w[1] + b[1]),
+        ("plain.npy", "1", False): x @ w[1],
+    }
+    for number, ((name, fake, normalize), expected) in enumerate(logits.items()):
+        options = ["--weights", tmp_path / name, "--backbone", "tiny_clip", "--fake-label", fake]
+        options += ["--out", tmp_path / f"bundle{number}", *(["--normalize"] if normalize else [])]
+        result = CliRunner().invoke(main, ["import", "linear", *map(str, options)])
+        assert result.exit_code == 0, result.output
+        found = Predictor(tmp_path / f"bundle{number}").predict([tmp_path / path for path in table["path"]])
+        np.testing.assert_allclose([it.score for it in found], 1 / (1 + np.exp(-expected)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "message"),
+    [
+        ({"a": np.ones((3, 8)), "b": np.ones(1)}, {}, r"holds a \(3, 8\), b \(1,\); want a weight \(1 or 2, D\)"),
+        ({"a": np.ones((1, 8)), "b": np.ones((1, 8))}, {}, "want a weight"),
+        ({"a": np.ones((1, 8)), "b": np.ones(2)}, {}, "the bias is of 2 classes, not 1"),
+        ({"a": np.full((1, 8), np.nan), "b": np.ones(1)}, {}, "a linear head of NaN or infinity"),
+        ({"a": np.array([{}], object)}, {}, "Object arrays cannot be loaded"),
+        ({"a": np.ones((1, 8))}, {"fake_labels": ("fake",)}, "--fake-label fake: want the class"),
+        ({"a": np.ones((1, 8))}, {"fake_labels": ()}, "--fake-label none: want the class"),
+        ({"a": np.ones((1, 8))}, {"backbone": None}, "--weights, --backbone: name the file"),
+        ({"a": np.ones((1, 8))}, {"backbone": "nosuch"}, "unknown backbone 'nosuch'"),
+    ],
+)
+def test_what_is_no_linear_head(tmp_path, content, changes, message):
+    np.savez(tmp_path / "head.npz", **content)
+    options = {"weights": tmp_path / "head.npz", "fake_labels": ("1",), "backbone": "tiny_clip"} | changes
+    with pytest.raises(InputError, match=message):
+        get_importer("linear")(ImportRequest(**options))
+
+
+def test_a_head_of_another_width_and_a_folder_of_others_are_refused(tmp_path):
+    np.savez(tmp_path / "head.npz", w=np.ones((1, 8)), b=np.ones(1))
+    model = get_importer("linear")(ImportRequest(None, tmp_path / "head.npz", ("1",), "tiny_clip"))
+    with pytest.raises(InputError, match="probe: of embeddings of 8 columns, these have 192"):
+        model.detector.p_generated(np.ones((2, 192)))
+    options = ["--weights", "head.npz", "--backbone", "tiny_clip", "--fake-label", "1"]
+    with chdir(tmp_path):
+        for out, reason in ((".", "is the current folder"), (str(tmp_path), "is the current folder")):
+            result = CliRunner().invoke(main, ["import", "linear", *options, "--out", out])
+            assert result.exit_code == 2
+            assert reason in result.output
+        Path("full").mkdir()
+        Path("full/thesis.txt").write_text("years")
+        result = CliRunner().invoke(main, ["import", "linear", *options, "--out", "full"])
+    assert (result.exit_code, "full: not empty, and no earlier bundle" in result.output) == (2, True)
+    assert (tmp_path / "full/thesis.txt").read_text() == "years"
+    result = CliRunner().invoke(
+        main, ["import", "univfd", "--weights", "x", "--normalize", "--out", str(tmp_path / "o")]
+    )
+    assert "--normalize: univfd knows itself" in result.output
