@@ -6,19 +6,25 @@ Each mutant is applied alone, in a copy of the sources. It is killed if its test
 and then the test proves nothing about that part. With words, only mutants whose line holds one of them.
 """
 
+import compileall
+import importlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
-from typing import NamedTuple
+from py_compile import PycInvalidationMode
+from typing import NamedTuple, TypeVar
 
+import pytest
+
+Job = TypeVar("Job")
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
-PASSED, FAILED = 0, 1  # exit statuses of pytest; others say that the test did not run
+LIBRARIES = ("open_clip", "onnxruntime", "pandas", "peft", "sklearn.svm", "timm", "transformers")
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest; others than the first two say that the test did not run
 TRAINING, MODEL = "aigid/detectors/gendet/training.py", "aigid/detectors/gendet/model.py"
 CHANNELS, CNN = "aigid/detectors/cnn/data.py", "tests/unit/detectors/cnn/test_detector.py"
 SVM = "tests/unit/detectors/svm/test_detector.py"
@@ -789,44 +795,70 @@ def apply(mutant: Mutant, root: Path) -> str:
     return text
 
 
-def run(tests: list[str], root: Path) -> int:
-    """Return pytest's exit status for tests in the copy of the sources."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "", *tests]
-    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False).returncode
+def start(tests: list[str], root: Path) -> int:
+    """Start pytest on the copy of the sources in a child process, which has the libraries already; return its pid."""
+    if pid := os.fork():
+        return pid
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    os.environ["PYTHONPATH"] = str(root)  # of the processes that tests start
+    for name in [name for name in sys.modules if name.partition(".")[0] in SOURCES]:
+        del sys.modules[name]
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    status = NOT_RUN
+    try:
+        status = pytest.main([*OPTIONS, *tests])
+    finally:
+        os._exit(status)
 
 
-def copy_sources(root: Path) -> None:
+def copy_sources(root: Path) -> Path:
+    """Copy what the tests read; byte code is taken by the hash of its source, so that a mutant's is never another's."""
     root.mkdir()
     for name in SOURCES:
         source, ignored = ROOT / name, shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, root / name, ignore=ignored) if source.is_dir() else shutil.copy(source, root)
+    compileall.compile_dir(root / "aigid", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    return root
+
+
+def wait(running: dict[int, Job]) -> tuple[Job, int]:
+    """Return the first job that ends and pytest's exit status."""
+    pid, status = os.wait()
+    return running.pop(pid), os.waitstatus_to_exitcode(status)
+
+
+def kill(mutants: list[Mutant], roots: list[Path]) -> Iterator[tuple[Mutant, int]]:
+    """Yield each mutant and the exit status of its test, as many at once as there are copies of the sources."""
+    running: dict[int, tuple[Mutant, Path, str]] = {}
+    waiting = list(reversed(mutants))
+    while waiting or running:
+        while waiting and roots:
+            mutant, root = waiting.pop(), roots.pop()
+            text = apply(mutant, root)
+            running[start([mutant.test], root)] = (mutant, root, text)
+        (mutant, root, text), status = wait(running)
+        (root / mutant.file).write_text(text, encoding="utf-8")
+        roots.append(root)
+        yield mutant, status
 
 
 def main(words: list[str]) -> None:
     mutants = [mutant for mutant in MUTANTS if not words or any(word in " ".join(mutant) for word in words)]
-    survivors, num, roots = [], os.cpu_count() or 1, SimpleQueue[Path]()
-
-    def kill(mutant: Mutant) -> int:
-        root = roots.get()
-        text = apply(mutant, root)
-        status = run([mutant.test], root)
-        (root / mutant.file).write_text(text, encoding="utf-8")
-        roots.put(root)
-        return status
-
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(num) as pool:
-        for number in range(num):
-            copy_sources(Path(folder, str(number)))
+    os.environ["OMP_NUM_THREADS"], sys.dont_write_bytecode, survivors = "1", True, []
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as folder:
+        roots = [copy_sources(Path(folder, str(number))) for number in range(os.cpu_count() or 1)]
         tests = list(dict.fromkeys(mutant.test for mutant in mutants))
-        passed = pool.map(
-            lambda number: run(tests[number::num], Path(folder, str(number))), range(min(num, len(tests)))
-        )
-        if (status := max(passed)) != PASSED:
+        shares = [(tests[number :: len(roots)], root) for number, root in enumerate(roots)]
+        unchanged = {start(share, root): root for share, root in shares if share}
+        if (status := max([wait(unchanged)[1] for _ in list(unchanged)])) != PASSED:
             sys.exit(f"the tests do not all pass on the sources as they are (exit status {status})")
-        for number in range(num):
-            roots.put(Path(folder, str(number)))
-        for mutant, status in zip(mutants, pool.map(kill, mutants), strict=True):
+        for mutant, status in kill(mutants, roots):
             result = {FAILED: "killed", PASSED: "SURVIVED"}.get(status, f"NOT RUN (exit status {status})")
             print(f"{result}  {mutant.removed}  [{mutant.test.rpartition('/')[2]}]", flush=True)
             survivors += [mutant.removed] if status != FAILED else []
