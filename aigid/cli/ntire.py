@@ -6,7 +6,7 @@ import click
 
 from aigid.cli import options
 from aigid.cli.options import FOLDER
-from aigid.core.console import ErrorHandlingCommand
+from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_json
 
@@ -30,7 +30,7 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
 
     from aigid.core import tables
     from aigid.core.embeddings import OK
-    from aigid.data.layouts import scan
+    from aigid.data.layouts import scan_images
     from aigid.detectors.bundle import load_detector
     from aigid.detectors.featdistill.detector import ENSEMBLE, FeatDistill
     from aigid.detectors.protocol import NOT_FINITE
@@ -38,7 +38,7 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     from aigid.features.extract import EncoderLoader
 
     detector = load_detector(source, FeatDistill)
-    paths = scan(images).images
+    paths = scan_images(images, print_status).images
     if not paths:
         raise InputError(f"{images}: no images below it")
     samples = Samples(pd.DataFrame({"path": paths}), images)

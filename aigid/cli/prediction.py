@@ -62,7 +62,7 @@ def predict(
         raise InputError("--json and --csv do not go together")
     folders = folders or (DEFAULT_BUNDLE,)
     _check_call(folders, out)
-    images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else ())
+    images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else (), print_status)
     from aigid.metrics import decisions
     from aigid.prediction import predict as library
 

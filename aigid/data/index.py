@@ -23,6 +23,7 @@ from aigid.data.layouts import (
     tables,
     unmatched_images,
     unpack_archives,
+    without_archives,
 )
 from aigid.images import archives
 from aigid.images.hashing import with_hashes
@@ -93,7 +94,7 @@ LAYOUTS: dict[str, Layout] = {
         "it names",
         tables.csv_table,
     ),
-    "realfake": Layout("[{train,val,test}/][<generator>/]{0_real,1_fake}/[<generator>/]<image>", folders.realfake),
+    "realfake": Layout(folders.REALFAKE, folders.realfake),
 }
 
 
@@ -136,16 +137,16 @@ def build_manifest(
         raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    layout = LAYOUTS[settings.layout]
-    tree = scan(root)
-    archived = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
+    layout, tree = LAYOUTS[settings.layout], scan(root)
+    archived, others = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
     table = pd.DataFrame(layout.iter_rows(tree), dtype=object)
     if table.empty:
         raise InputError(layout_error(settings.layout, LAYOUTS, tree))
     table = manifest.validate(table.fillna("").sort_values("path"), str(root))
-    _refuse_one_class(table, root, layout)
-    if line := unmatched_images(tree, set(table["path"])):
-        log(line)
+    left_out = unmatched_images(without_archives(tree, archived, others), set(table["path"]))
+    _refuse_one_class(table, root, layout, left_out)
+    if left_out:
+        log(left_out)
     if archived:
         paths = [archived.get(path, path) for path in table["path"]]
         table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
@@ -191,10 +192,11 @@ def count_images(table: pd.DataFrame) -> str:
     return "\n".join(f"{row['split']:5} {row['generator']}: {row['size']}" for row in counts.to_dict("records"))
 
 
-def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout) -> None:
+def _refuse_one_class(table: pd.DataFrame, root: AnyPath, layout: Layout, left_out: str) -> None:
     if table["label"].nunique() == 1 and not layout.one_class:
-        word = "generated" if table["label"].iloc[0] else "real"
-        raise InputError(f"{root}: one class only: all {len(table)} images are {word}; the layout is {layout.pattern}")
+        only = f"one class only: all {len(table)} images are {'generated' if table['label'].iloc[0] else 'real'}"
+        lines = filter(None, (only, left_out, f"the layout is {layout.pattern}"))
+        raise InputError(f"{root}: {'; '.join(lines)}")
 
 
 def _restrict_generators(table: pd.DataFrame, seen: list[str] | None, root: AnyPath) -> pd.DataFrame:

@@ -85,6 +85,7 @@ SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
 BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "AVIF") | {b"crx ": "RAW"}
 BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC")
 STRUCTURAL = {b"mif1", b"mif2", b"msf1", b"miaf"}
+NOT_PICTURES = {"video", "PDF", "PostScript", "ICO", "DDS"}
 REFUSED = {"RAW": tiff.RAW, "video": "a video, not an image"}
 
 
@@ -134,6 +135,17 @@ def format_of(head: bytes) -> str:
     if b"<svg" in head[:1024].lower():
         raise ImageError(Status.UNSUPPORTED_FORMAT, "SVG is a drawing, not a raster image")
     raise ImageError(Status.NOT_AN_IMAGE, f"starts with {head[:8]!r}")
+
+
+def is_picture(path: AnyPath | str) -> bool:
+    """Return whether a file begins as a picture does, in a format that is read or not."""
+    try:
+        with open_file(path) as file:
+            head = file.read(1024)
+    except (ImageError, OSError):
+        return False
+    name = _media_format(head) or _signed_format(head)
+    return bool(name) and name not in NOT_PICTURES
 
 
 def _signed_format(head: bytes) -> str:

@@ -1,7 +1,7 @@
 """What a user hands over: names on the command line as a table of images, images in memory as files."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from glob import glob, has_magic
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ from PIL import Image
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
 from aigid.core.scores import DISTORTION_COLUMNS
-from aigid.data.layouts import folders, scan
+from aigid.data.layouts import folders, scan_images
 from aigid.images import Pixels
 from aigid.images.formats import read_bytes
 
@@ -27,33 +27,37 @@ MANIFEST_COLUMNS = (
     *DISTORTION_COLUMNS,
 )  # of a manifest, if it has them
 STDIN = "-"
+Log = Callable[[str], object]
 BYTES = (bytes, bytearray, memoryview)
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 TIFF_MODES = ("F", "CMYK")
 
 
-def collect_inputs(arguments: Iterable[str], root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
+def collect_inputs(
+    arguments: Iterable[str], root: Path | None, lines: Iterable[bytes], log: Log = lambda line: None
+) -> pd.DataFrame:
     """Return one row an image, each once: ``path``, and what is known of it, else empty.
 
     An argument is an image, a folder, a glob, a manifest (its paths start from ``root``, else from its folder), or
-    ``-`` for ``lines`` of paths. InputError where there is none such, or no image in it.
+    ``-`` for ``lines`` of paths. ``log`` gets a line on the files of a folder that are no images.
+    InputError where there is none such, or no image in it.
     """
-    parts = [_expand(argument, root, lines) for argument in arguments]
+    parts = [_expand(argument, root, lines, log) for argument in arguments]
     table = pd.concat(parts, ignore_index=True).drop_duplicates("path", ignore_index=True)
     return table.astype(object).fillna("")
 
 
-def _expand(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.DataFrame:
+def _expand(argument: str, root: Path | None, lines: Iterable[bytes], log: Log) -> pd.DataFrame:
     path = Path(argument)
     if argument == STDIN:
         names = [os.fsdecode(line.rstrip(b"\r\n")) for line in lines]
         table = pd.DataFrame({"path": [str((root or Path()) / name) for name in names if name]})
     elif path.is_dir():
-        table = _walk(path)
+        table = _walk(path, log)
     elif path.suffix in tables.SUFFIXES and path.is_file():
         table = _read_list(path, root)
     elif not os.path.lexists(path) and has_magic(argument):
-        table = pd.concat([pd.DataFrame(columns=["path"]), *_matches(argument)])
+        table = pd.concat([pd.DataFrame(columns=["path"]), *_matches(argument, log)])
     elif not os.path.lexists(path):
         raise InputError(f"{argument}: no such image, folder or manifest")
     else:
@@ -63,14 +67,14 @@ def _expand(argument: str, root: Path | None, lines: Iterable[bytes]) -> pd.Data
     return table
 
 
-def _matches(pattern: str) -> Iterator[pd.DataFrame]:
+def _matches(pattern: str, log: Log) -> Iterator[pd.DataFrame]:
     for name in sorted(glob(pattern, recursive=True)):  # noqa: PTH207 (a Path's refuses absolute patterns)
-        yield _walk(Path(name)) if Path(name).is_dir() else pd.DataFrame({"path": [name]})
+        yield _walk(Path(name), log) if Path(name).is_dir() else pd.DataFrame({"path": [name]})
 
 
-def _walk(folder: Path) -> pd.DataFrame:
-    """Return the images below a folder; where ``0_real`` and ``1_fake`` say what they are, that too."""
-    tree = scan(folder)
+def _walk(folder: Path, log: Log) -> pd.DataFrame:
+    """Return the images below a folder; where its folders say what they are, as in the layout realfake, that too."""
+    tree = scan_images(folder, log)
     known = {row["path"]: row for row in folders.realfake(tree)}
     return pd.DataFrame([known.get(path, {}) | {"path": str(folder / path)} for path in tree.images])
 

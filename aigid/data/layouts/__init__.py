@@ -2,18 +2,30 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from zlib import crc32
 
 from aigid.core.errors import InputError
+from aigid.core.files import map_in_threads
 from aigid.core.paths import AnyPath, RemotePath
 from aigid.images import MEMBER_SEPARATOR, archives
+from aigid.images.formats import is_picture
 
-SUFFIXES = {"avif", "bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "mpo"}
-SUFFIXES |= {"pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"}
+# A file is an image by its suffix, or by its content where the suffix says nothing; decoding reads or refuses it.
+IMAGE_NAMES = """
+apng avif bmp gif heic heif hif j2k jfif jp2 jpe jpeg jpg jpx jxl mpo pbm pgm png pnm ppm tif tiff webp
+3fr arw cr2 cr3 dng erf kdc mrw nef nrw orf pef raf raw rw2 sr2 srf srw x3f
+"""
+VIDEO_NAMES = "3gp avi lrv m4v mkv mov mp4 mpg mts webm"
+OTHER_NAMES = """
+aae bz2 ckpt csv db doc docx gz h5 hdf5 htm html ini ipynb json jsonl log m4a md mp3 npy npz onnx parquet pdf pkl pt
+pth py rar safetensors sh sqlite svg tar tgz thm toml tsv txt wav xlsx xml xmp xz yaml yml zip
+"""  # never looked into; thm are thumbnails of videos, aae what iPhones edited
+SUFFIXES, VIDEOS = set(IMAGE_NAMES.split()), set(VIDEO_NAMES.split())
+OTHERS = VIDEOS | set(OTHER_NAMES.split())
 MIN_MATCH = 20_000  # images to compare layouts by
 MAX_FOLDERS = 32
 ManifestRow = dict[str, str | int]
@@ -25,7 +37,7 @@ def manifest_row(path: str, label: int, generator: str, split: str, **columns: s
 
 
 class FileTree(NamedTuple):
-    """The files below ``root``: sorted POSIX paths relative to it, of which the suffix alone says the kind."""
+    """The files below ``root``: sorted POSIX paths relative to it; a folder that was not entered ends in ``/``."""
 
     root: AnyPath
     images: list[str]
@@ -54,10 +66,8 @@ def scan(root: AnyPath) -> FileTree:
     """
     tree = FileTree(root, [], [], [])
     if isinstance(root, RemotePath):
-        for path in sorted(root.files()):
-            if all(map(_follow, path.split("/")[:-1])):
-                _add(tree, path)
-        return tree
+        return _sorted(tree, root.files())
+    paths: list[str] = []
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, parents = pending.pop()
@@ -70,46 +80,77 @@ def scan(root: AnyPath) -> FileTree:
             continue
         for entry in entries:
             path = folder + entry.name
-            if not _is_folder(entry):
-                _add(tree, path)
-            elif _follow(entry.name):
+            if _is_folder(entry) and not is_hidden(entry.name):
                 pending.append((f"{path}/", parents | {inode}))
-    for files in tree[1:]:
-        files.sort()
+            else:
+                paths.append(f"{path}/" if _is_folder(entry) else path)
+    return _sorted(tree, paths)
+
+
+def _sorted(tree: FileTree, paths: Iterable[str]) -> FileTree:
+    """Fill a tree with paths, each where it belongs."""
+    paths = sorted(paths)
+    for path, image in zip(paths, map_in_threads(lambda path: is_image(tree.root, path), paths), strict=True):
+        (tree.images if image else tree.others).append(path)
+    tree.unreadable_dirs.sort()
     return tree
 
 
-def _follow(folder: str) -> bool:
-    return not folder.startswith(".") and folder != "__MACOSX"
+def is_hidden(path: str) -> bool:
+    """Return whether a path leads through a hidden folder or that of a Mac's archive, or to a hidden file."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
 
 
-def _add(tree: FileTree, path: str) -> None:
-    hidden = path.rpartition("/")[2].startswith(".")
-    (tree.images if has_image_suffix(path) and not hidden else tree.others).append(path)
+def is_image(root: AnyPath, path: str, separator: str = "/") -> bool:
+    """Return whether a file or member below ``root`` is a row, which decoding then reads or refuses by name."""
+    if is_hidden(path):
+        return False
+    suffix = PurePosixPath(path).suffix[1:].lower()
+    if suffix in SUFFIXES or suffix in OTHERS:
+        return suffix in SUFFIXES
+    return is_picture(f"{root}{separator}{path}")
 
 
-def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Add the images inside archives to a tree, where unpacking would put them; return where each one lies.
+def scan_images(root: AnyPath, log: Callable[[str], object]) -> FileTree:
+    """Return all files below ``root``; ``log`` gets a line on those that are no images."""
+    tree = scan(root)
+    if line := unmatched_images(tree, set(tree.images)):
+        log(f"{root}: {line}")
+    return tree
 
-    InputError for an archive that cannot be read, or for two images that would be one file.
+
+def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Add the images inside archives to a tree, where unpacking would put them.
+
+    Return where each one lies, and the members that are no images. InputError for an archive that cannot be read, or
+    for two images that would be one file.
     """
     archived: dict[str, str] = {}
+    others: list[str] = []
     for path in [other for other in tree.others if other.lower().endswith(suffixes)]:
         folder = path.rpartition("/")[0]
         for name in archives.members(tree.root / path):
             table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0
             image = f"{path if table else folder}/{name.removeprefix('./')}".strip("/")
-            if table or has_image_suffix(image):
+            if not table and not is_image(tree.root / path, name.removeprefix("./"), MEMBER_SEPARATOR):
+                others.append(f"{path}/{name}")
+            else:
                 if image in archived or image in tree.images:
                     raise InputError(f"{tree.root / path}: {name!r} also lies at {archived.get(image, image)}")
                 archived[image] = f"{path}{MEMBER_SEPARATOR}{name}"
     tree.images.extend(archived)
     tree.images.sort()
-    return archived
+    return archived, others
+
+
+def without_archives(tree: FileTree, archived: Mapping[str, str], members: list[str]) -> FileTree:
+    """Return a tree without the archives that were read, but with their ``members`` that are no images."""
+    unpacked = set(map(archives.archive_of, archived.values()))
+    return tree._replace(others=[path for path in tree.others if path not in unpacked] + members)
 
 
 def has_image_suffix(path: str) -> bool:
-    """Return whether a name ends like an image's; decoding finds out what is in the file."""
+    """Return whether a name ends like an image's."""
     stem, dot, suffix = path.rpartition(".")
     return bool(stem and dot) and suffix.lower() in SUFFIXES
 
@@ -134,16 +175,23 @@ def layout_error(name: str, layouts: Mapping[str, Layout], tree: FileTree) -> st
 def unmatched_images(tree: FileTree, matched: set[str]) -> str:
     """Return how many files are not in the manifest, and of which kind; "" where there are none."""
     images = [path for path in tree.images if path not in matched]
-    kinds = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in tree.others)
-    named = ", ".join(f"{num} {kind}" for kind, num in kinds.most_common(5))
+    hidden = [path for path in tree.others if is_hidden(path)]
+    seen = [path for path in tree.others if not is_hidden(path)]
+    videos = [path for path in seen if PurePosixPath(path).suffix[1:].lower() in VIDEOS]
+    kinds = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in set(seen).difference(videos))
+    named = ", ".join(f"{num} {kind}" for kind, num in sorted(kinds.items(), key=lambda kind: (-kind[1], kind))[:5])
     parts = [
-        f"{len(images)} images that stand outside the layout, such as {images[0]}" if images else "",
-        f"{len(tree.others)} files that are no images by their names ({named})" if tree.others else "",
-        f"{len(tree.unreadable_dirs)} folders that may not be opened, such as {tree.unreadable_dirs[0]}"
-        if tree.unreadable_dirs
-        else "",
+        f"{len(paths)} {what}, such as {paths[0]}"
+        for paths, what in (
+            (images, "images that stand outside the layout"),
+            (videos, "videos"),
+            (hidden, "hidden files or folders"),
+            (tree.unreadable_dirs, "folders that may not be opened"),
+        )
+        if paths
     ]
-    return "left out: " + "; ".join(filter(None, parts)) if any(parts) else ""
+    parts += [f"{kinds.total()} files that are no images ({named})"] if kinds else []
+    return f"left out: {'; '.join(parts)}" if parts else ""
 
 
 def suggestions(name: str, layouts: Mapping[str, Layout], tree: FileTree, max_suggestions: int = 3) -> list[str]:

@@ -6,6 +6,13 @@ from aigid.core.manifest import SPLITS
 from aigid.data.layouts import FileTree, ManifestRow, manifest_row
 
 CLASS_FOLDERS = {"0_real": 0, "1_fake": 1}  # the names of CNNDetection and its heirs
+CLASS_WORDS = CLASS_FOLDERS | {"real": 0, "fake": 1, "nature": 0, "ai": 1}  # in any case, for images of one's own
+SPLIT_FOLDERS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # in any case
+SPLIT_FOLDERS |= dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val")
+REALFAKE = (
+    "[{train,val,test}/][<generator>/]{0_real,1_fake}/[<generator>/]<image>, or {real,fake} or {nature,ai}, or "
+    "validation, valid, dev or eval for val, in any case"
+)
 GENIMAGE_GENERATORS = {  # official folder and folder in the zip, in lower case
     "adm": ("adm", "imagenet_ai_0508_adm"),
     "biggan": ("biggan", "imagenet_ai_0419_biggan"),
@@ -90,10 +97,11 @@ def synthbuster(tree: FileTree) -> Iterator[ManifestRow]:
 def iter_class_folders(tree: FileTree, *wrappers: str) -> Iterator[tuple[str, list[str], int]]:
     """Yield each image below a class folder: its path, the folders before that one, and the label.
 
-    A first folder that is one of ``wrappers``, the folder that an archive unpacks to, is left out.
+    A first folder that is one of ``wrappers``, the folder that an archive unpacks to, is left out; a folder of a split
+    is called train, val or test.
     """
     for path in tree.images:
-        folders = path.split("/")[:-1]
+        folders = [SPLIT_FOLDERS.get(folder.lower(), folder) for folder in path.split("/")[:-1]]
         for index, folder in enumerate(folders):
             if folder in CLASS_FOLDERS:
                 yield path, folders[folders[0] in wrappers : index], CLASS_FOLDERS[folder]
@@ -201,15 +209,22 @@ def deepfake60k(tree: FileTree) -> Iterator[ManifestRow]:
 
 
 def realfake(tree: FileTree) -> Iterator[ManifestRow]:
-    """Yield images with ``0_real`` or ``1_fake`` anywhere in their path, such as ``train/progan/car/1_fake/a.png``.
+    """Yield images with ``0_real`` or ``1_fake``, or else another of ``CLASS_WORDS``, in their path.
 
-    The split is a folder named train, val or test, else test; the generator (of a real: the source) is the first
-    other folder, before or after the class folder, else ``unknown``.
+    The split is a folder of ``SPLIT_FOLDERS``, else test; the generator (of a real: the source) is the first other
+    folder, before or after the class folder, else ``unknown``. A path whose folders name both classes is left out.
     """
-    for path, _, label in iter_class_folders(tree):
-        folders = [folder for folder in path.split("/")[:-1] if folder not in CLASS_FOLDERS]
-        name = next((folder for folder in folders if folder not in SPLITS), "unknown")
-        split = next((folder for folder in folders if folder in SPLITS), "test")
+    for path in tree.images:
+        folders = path.split("/")[:-1]
+        words = [folder.lower() for folder in folders]
+        known = next((known for known in (CLASS_FOLDERS, CLASS_WORDS) if any(word in known for word in words)), {})
+        labels = {known[word] for word in words if word in known}
+        if len(labels) != 1:
+            continue
+        (label,) = labels
+        meanings = CLASS_WORDS.keys() | SPLIT_FOLDERS.keys()
+        name = next((folder for folder, word in zip(folders, words, strict=True) if word not in meanings), "unknown")
+        split = next((SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS), "test")
         yield manifest_row(path, label, name, split, source="" if label or name == "unknown" else name)
 
 

@@ -115,7 +115,7 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert table["path"].tolist() == ["0_real/a.png", "1_fake/b.png"]
     assert lines == [
         "left out: 1 images that stand outside the layout, such as docs/d.png; "
-        "3 files that are no images by their names (2 .txt, 1 without suffix)"
+        "3 files that are no images (2 .txt, 1 without suffix)"
     ]
     for path in ("docs/d.png", "0_real/a.txt", "README", "1_fake/b.TXT"):
         (tmp_path / path).unlink()

@@ -1,13 +1,19 @@
 """Folders are walked, layouts suggested, and published protocols kept: which images a test set is evaluated with."""
 
+import contextlib
 import os
+import tarfile
+import zipfile
 
 import pytest
 
 from aigid.core.errors import InputError
+from aigid.core.paths import as_path
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.data.layouts import scan
+from aigid.data.layouts import scan, unmatched_images
+from aigid.prediction.inputs import collect_inputs
 from tests.helpers.folders import plant
+from tests.helpers.hostile import encode, picture
 
 pytestmark = pytest.mark.usefixtures("cache_outside")
 
@@ -115,7 +121,93 @@ def test_what_the_walk_takes_for_an_image(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     tree = scan(tmp_path)
     assert tree.images == ["a.JPG", "b.tar.png", "f.jpg/g.gif", "pipe.jpg"]
-    assert tree.others == ["._a.jpg", ".png", "c.jpg.txt", "png"]
+    assert tree.others == ["._a.jpg", ".git/", ".png", "__MACOSX/", "c.jpg.txt", "png"]
+
+
+def iphone(root):
+    """What a phone leaves in a folder, twice of each kind."""
+    pixels = picture(64, 64)
+    for name, data in {
+        "IMG_1.jpg": encode(pixels, "JPEG"),
+        "IMG_2.HEIC": encode(pixels, "HEIC"),
+        "IMG_3.DNG": b"II*\0\x10\0\0\0CR\x02\0" + bytes(99),
+        "IMG_4.MOV": b"\0\0\0\x14ftypqt  " + bytes(99),
+        "IMG_4.AAE": b"<plist/>",
+        "photo": encode(pixels, "PNG"),
+        "blob.bin": encode(pixels, "WEBP"),
+        "noise.bin": bytes(range(256)),
+        "._IMG_1.jpg": b"\0\5\x16\7",
+    }.items():
+        (root / name).write_bytes(data)
+    return root
+
+
+ROWS = ["IMG_1.jpg", "IMG_2.HEIC", "IMG_3.DNG", "blob.bin", "photo"]
+LEFT_OUT = (
+    "left out: 1 videos, such as {0}IMG_4.MOV; 1 hidden files or folders, such as {0}._IMG_1.jpg; "
+    "2 files that are no images (1 .aae, 1 .bin)"
+)
+
+
+def test_one_rule_of_what_is_an_image(tmp_path):
+    """In a folder, a bucket, archives and `predict`; the rest is always counted."""
+    (tmp_path / "0_real").mkdir()
+    root = iphone(tmp_path / "0_real")
+    (tmp_path / "1_fake").mkdir()
+    (tmp_path / "1_fake/f.png").write_bytes(encode(picture(), "PNG"))
+    tree = scan(root)
+    assert (tree.images, unmatched_images(tree, set(tree.images))) == (ROWS, LEFT_OUT.format(""))
+    bucket = scan(as_path(f"file://{root}"))
+    assert (bucket.images, bucket.others) == (tree.images, tree.others)
+    lines = []
+    assert collect_inputs([str(root)], None, (), lines.append)["path"].tolist() == [str(root / name) for name in ROWS]
+    assert lines == [f"{root}: {LEFT_OUT.format('')}"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped, tarfile.open(tmp_path / "a.tar", "w") as tarred:
+        for path in sorted(tmp_path.rglob("*/*")):
+            zipped.write(path, path.relative_to(tmp_path))
+            tarred.add(path, path.relative_to(tmp_path))
+        zipped.writestr("__MACOSX/0_real/._IMG_1.jpg", b"\0\5\x16\7")
+    for suffix in ("zip", "tar"):
+        packed = tmp_path / suffix
+        packed.mkdir()
+        (tmp_path / f"a.{suffix}").rename(packed / f"a.{suffix}")
+        lines = []
+        table, _ = build_manifest(packed, IndexSettings(layout="realfake", archives=True), 0, lines.append)
+        assert [path.rpartition("/")[2] for path in table["path"]] == [*ROWS, "f.png"]
+        assert set(table["generator"]) == {"real", "unknown"}
+        mac = "2 hidden files or folders" if suffix == "zip" else "1 hidden files or folders"
+        want = LEFT_OUT.format(f"a.{suffix}/0_real/").replace("1 hidden files or folders", mac)
+        assert lines == [want]
+
+
+def test_one_class_says_what_was_left_out(tmp_path):
+    plant(tmp_path, "0_real/a.mov", "1_fake/b.png")
+    with pytest.raises(InputError, match=r"all 1 images are generated; left out: 1 videos, such as 0_real/a\.mov; the"):
+        build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+
+
+@pytest.mark.parametrize("val", ["validation", "valid", "val", "dev", "Eval", "VALIDATION"])
+@pytest.mark.parametrize(("real", "fake"), [("0_real", "1_fake"), ("real", "fake"), ("REAL", "Fake"), ("Nature", "AI")])
+def test_folders_mean_something_by_a_closed_list(tmp_path, val, real, fake):
+    plant(tmp_path, *(f"{split}/{kind}/{split}.png" for split in ("train", val, "Test") for kind in (real, fake)))
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0)
+    assert table["split"].value_counts().to_dict() == {"train": 2, "val": 2, "test": 2}
+    assert set(table["generator"]) == {"real", "unknown"}
+    if real == "0_real":
+        for layout in ("forensynths", "aigcdetectionbenchmark"):
+            with contextlib.suppress(InputError):
+                table, _ = build_manifest(tmp_path, IndexSettings(layout=layout), seed=0)
+                assert not set(table["generator"]) & {val, "val"}
+
+
+def test_a_path_of_both_classes_is_left_out(tmp_path):
+    plant(tmp_path, "real/a.png", "fake/b.png", "real/ai/c.png", "fake/1_fake/real/d.png")
+    lines = []
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake"), seed=0, log=lines.append)
+    assert dict(zip(table["path"], table["label"], strict=True)) == {
+        "real/a.png": 0, "fake/b.png": 1, "fake/1_fake/real/d.png": 1,
+    }  # fmt: skip
+    assert lines == ["left out: 1 images that stand outside the layout, such as real/ai/c.png"]
 
 
 def test_the_wrong_layout_is_told_what_fits(tmp_path):
@@ -133,7 +225,9 @@ def test_the_wrong_layout_is_told_what_fits(tmp_path):
 def test_the_right_layout_on_the_wrong_folder_is_told_where(tmp_path):
     plant(tmp_path / "cifake", "train/REAL/1.jpg", "train/FAKE/1.jpg")
     for folder, layout in (("cifake/train", "cifake"), ("cifake/train", "genimage"), ("", "cifake")):
-        with pytest.raises(InputError, match=rf"would fit: cifake on {tmp_path}/cifake \(100% of the images\)"):
+        with pytest.raises(
+            InputError, match=rf"would fit: (realfake[^,]*, )?cifake on {tmp_path}/cifake \(100% of the images\)"
+        ):
             build_manifest(tmp_path / folder, IndexSettings(layout=layout), seed=0)
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"here are 0 images and 0 other files; no other layout fits either"):
