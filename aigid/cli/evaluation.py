@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.evaluation.evaluate import EvaluationResult, Section
-    from aigid.metrics.decisions import EvaluationSettings
+    from aigid.metrics.decisions import Calibrator, EvaluationSettings
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -69,7 +69,7 @@ def evaluate(
     from aigid.core import manifest, scores
     from aigid.evaluation import comparison, protocols
     from aigid.evaluation.evaluate import evaluate
-    from aigid.metrics import calibration, decisions
+    from aigid.metrics import decisions
 
     requested = protocols.find(protocol) if protocol else None
     mapping = dict(_pair(text) for text in rename_columns)
@@ -79,11 +79,7 @@ def evaluate(
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
-            if mapped:
-                for model in sorted(set(frame["model"]) if "model" in frame else {""}):
-                    if caution := calibration.require_same_model(mapped, model):
-                        print_status(f"{path}: {caution}")
-            frame = frames[name] = frame if mapped is None else frame.assign(score=mapped(frame["score"]))
+            frame = frames[name] = frame if mapped is None else _calibrated(frame, mapped, path)
             numbers = requested.apply(frame) if requested else {}
             _refuse_other_images(frame, images, manifest_path)
             rows = _with_strata(frame, root, by)
@@ -194,6 +190,14 @@ def _print(
         summary_tables.show(evaluated, console(), differences)
     for line in refused:
         print_status(f"not compared: {line}")
+
+
+def _calibrated(frame: pd.DataFrame, calibrator: Calibrator, path: Path) -> pd.DataFrame:
+    from aigid.metrics.calibration import require_same_model
+
+    if caution := require_same_model(calibrator, set(frame.get("model", [""]))):
+        print_status(f"{path}: {caution}")
+    return frame.assign(score=calibrator(frame["score"]))
 
 
 def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:

@@ -45,9 +45,8 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     result = detector.predict(samples, ["clean"], None if streamed else EncoderLoader())
     scores = np.where(result.status == OK, result.scores["clean"][ENSEMBLE], np.nan)
     failed = {sample.path: f"{sample.status}: {sample.message}" for sample in result.failed}
-    unknown = np.flatnonzero((result.status == OK) & ~np.isfinite(scores))
-    failed |= {paths[index]: f"{NOT_FINITE}: the experts answer {scores[index]}" for index in unknown}
-    scores[unknown] = np.nan
+    for index in np.flatnonzero((result.status == OK) & ~np.isfinite(scores)):
+        failed[paths[index]], scores[index] = f"{NOT_FINITE}: the experts answer {scores[index]}", np.nan
     tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
     metadata = {
         "images": str(images),

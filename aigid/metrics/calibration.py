@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,17 +80,18 @@ class Calibrator:
         return np.asarray(expit((features(scores) * self.parameters["weights"]).sum(axis=1)))
 
 
-def require_same_model(calibrator: Calibrator, model: str) -> str:
-    """Return a caution where it is not known whose scores a calibrator, or ``model``, is of; else an empty text.
+def require_same_model(calibrator: Calibrator, models: set[str]) -> str:
+    """Return a caution where it is not known whose scores a calibrator, or those of ``models``, are; else nothing.
 
     InputError where it was fitted on the scores of another model.
     """
-    fitted_on = calibrator.population.get("models")
-    if not fitted_on or not model:
+    known: Any = calibrator.population.get("models", [])
+    fitted_on = {str(name) for name in known}
+    if not fitted_on or "" in models:
         return "not known: whether the calibrator was fitted on scores of this detector; of another it means nothing"
-    if fitted_on != [model]:
-        names = ", ".join(map(str, fitted_on)) if isinstance(fitted_on, list) else fitted_on
-        raise InputError(f"the calibrator was fitted on scores of {names}, not of {model}")
+    if fitted_on != models:
+        names, others = (", ".join(sorted(part)) for part in (fitted_on, models))
+        raise InputError(f"the calibrator was fitted on scores of {names}, not of {others}")
     return ""
 
 

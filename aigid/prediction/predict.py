@@ -42,7 +42,7 @@ class Predictor:
         self.model = bundle.load(folder)
         self.settings = settings or EvaluationSettings()
         self.rule = rule or verdict.decision_rule_for(self.model, self.settings)
-        self.caution = require_same_model(rule.calibrator, self.model.identity) if rule else ""
+        self.caution = require_same_model(rule.calibrator, {self.model.identity}) if rule else ""
         self.scorer = Scorer(self.model, folder, weights)
 
     @cached_property
