@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.cli import data, evaluation, features, ntire, prediction, weights
+from aigid.cli import data, evaluation, features, ntire, prediction, serve, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,6 +29,7 @@ COMMANDS = (
     evaluation.card,
     ntire.ntire,
     prediction.predict,
+    serve.serve,
     prediction.import_detector,
 )
 for command in COMMANDS:

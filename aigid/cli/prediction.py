@@ -61,7 +61,8 @@ def predict(
     if as_json and out:
         raise InputError("--json and --csv do not go together")
     folders = folders or (DEFAULT_BUNDLE,)
-    _check_call(folders, out)
+    check_bundles(folders)
+    _check_out(folders, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else (), print_status)
     from aigid.metrics import decisions
     from aigid.prediction import predict as library
@@ -73,12 +74,16 @@ def predict(
     options.finish(_print_json(rows) if as_json else _write(rows, images, predictors, out))
 
 
-def _check_call(folders: tuple[Path, ...], out: Path | None) -> None:
-    from aigid.core import tables
-
+def check_bundles(folders: tuple[Path, ...]) -> None:
+    """Raise InputError where a folder holds no bundle."""
     for folder in folders:
         if not (folder / "model.json").is_file():
             raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
+
+
+def _check_out(folders: tuple[Path, ...], out: Path | None) -> None:
+    from aigid.core import tables
+
     if out:
         tables.check_suffix(out)
         if len(folders) > 1:

@@ -1,11 +1,11 @@
 """The first step of a prediction: read an image once, decode it once, and say what makes any verdict unsafe."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from aigid.images.color import profile_error
 from aigid.images.decode import decode_with
 from aigid.prediction import inputs, metadata
 
+T = TypeVar("T")
 MAX_IMAGES, MAX_BYTES = 128, 2**27  # of a batch, of which two are in memory: images, and bytes of their pixels
 MIN_PIXELS = 32  # of the shorter side
 SAMPLED_ROWS = 32  # of an image, evenly spaced
@@ -34,6 +35,11 @@ class InspectedImage:
     metadata: dict[str, Any] = field(default_factory=dict)
     status: str = OK
     message: str = ""
+    size: tuple[int, int] | None = None  # width and height, also once the pixels are gone
+
+    def without_pixels(self) -> "InspectedImage":
+        """Return the same without pixels, which take the most memory."""
+        return replace(self, pixels=None)
 
 
 def inspect(image: Any, number: int = 0) -> InspectedImage:
@@ -58,10 +64,13 @@ def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int |
     warnings = pixel_warnings(pixels)
     if profile:
         warnings += (f"its color profile cannot be used ({profile}): colors taken for sRGB",)
-    return InspectedImage(path, digest, pixels, warnings, claims)
+    size = (pixels.shape[1], pixels.shape[0])
+    return InspectedImage(path, digest, pixels, warnings, claims, size=size)
 
 
-def inspect_batches(images: Sequence[Any]) -> Iterator[list[InspectedImage]]:
+def inspect_batches(
+    images: Sequence[T], inspect: Callable[[T, int], InspectedImage] = inspect
+) -> Iterator[list[InspectedImage]]:
     """Yield the inspected images in order, as ``batch_by_size``; the next batch is read while one is in use."""
     workers = num_workers()
     batches = batch_by_size(map_ahead(lambda pair: inspect(pair[1], pair[0]), enumerate(images), workers, workers + 1))
