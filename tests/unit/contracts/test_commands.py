@@ -36,6 +36,7 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "card": (["nowhere", "--results", "images", "--date", "2026-01-01"], "nowhere"),
     "ntire": (["nowhere", "--model", "bundle", "--out", "out"], "nowhere: no such folder"),
     "predict": (["nowhere.png", "--model", "bundle", "--csv", "out.csv"], "nowhere.png"),
+    "serve": (["--model", "nowhere"], "--model nowhere: no bundle"),
     "import": (["nosuch", "--out", "out"], "unknown detector 'nosuch'"),
     "weights list": (["nosuch"], "nosuch"),
     "weights fetch": (["nosuch"], "nosuch"),
