@@ -10,7 +10,6 @@ import click
 from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER
 from aigid.core.console import ErrorHandlingCommand
-from aigid.core.errors import InputError
 from aigid.core.limits import MAX_PIXELS
 from aigid.prediction import DEFAULT_BUNDLE
 
@@ -64,10 +63,8 @@ def serve(
 
     folders = folders or (DEFAULT_BUNDLE,)
     check_bundles(folders)
-    try:
-        from aigid.serve import limits, server
-    except ImportError as error:
-        raise InputError(f"aigid serve: no module {error.name}; pip install 'aigid[serve]'") from None
+    from aigid.serve import limits, server
+
     keys = limits.ApiKeys(api_keys) if api_keys else None
     bounds = limits.Limits(max_bytes, max_pixels, max_files, max_seconds, max_requests, max_memory)
     server.serve(host, port, folders, settings, weights, bounds, keys, allow_urls)

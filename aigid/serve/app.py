@@ -64,7 +64,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 
 
 class Service:
-    """The models with what is in flight: ``waiting`` requests for verdicts, ``open`` ones, ``held`` bytes of them."""
+    """The models, and what is in flight: ``waiting`` requests for verdicts, ``open`` ones, their ``buffered`` bytes."""
 
     def __init__(self, predictors: Mapping[str, Predictor], limits: Limits, allow_urls: bool = False) -> None:
         self.limits, self.allow_urls = limits, allow_urls
@@ -72,7 +72,7 @@ class Service:
         self.metrics = Metrics()
         self.engine = Engine(predictors, limits.pixels, self.metrics.batch.observe)
         self.metrics.watch(self)
-        self.waiting = self.open = self.held = 0
+        self.waiting = self.open = self.buffered = 0
         self.draining = False
 
     @property
@@ -93,13 +93,13 @@ class Service:
     @contextmanager
     def admitted(self) -> Iterator[Callable[[int], None]]:
         """Count a request as long as the block runs; yield what counts its bytes, and refuses them where too many."""
-        held = 0
+        total = 0
 
         def hold(num_bytes: int) -> None:
-            nonlocal held
-            held += num_bytes
-            self.held += num_bytes
-            if self.held > self.limits.held_bytes:
+            nonlocal total
+            total += num_bytes
+            self.buffered += num_bytes
+            if self.buffered > self.limits.held_bytes:
                 raise self.busy()
 
         self.require_ready()
@@ -110,7 +110,7 @@ class Service:
             yield hold
         finally:
             self.open -= 1
-            self.held -= held
+            self.buffered -= total
 
     async def score(self, files: list[uploads.Upload], options: Options, request: Request) -> list[Scored]:
         """Return what the engine says, in order; where the client goes or time ends, what waits is given up."""

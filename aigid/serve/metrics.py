@@ -26,4 +26,4 @@ class Metrics:
     def watch(self, service: Any) -> None:
         """Take the gauges from a service whenever they are read."""
         self._waiting.set_function(lambda: service.engine.waiting)
-        self._held.set_function(lambda: service.held)
+        self._held.set_function(lambda: service.buffered)

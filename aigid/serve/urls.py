@@ -52,8 +52,8 @@ async def _get(url: str, max_bytes: int, allow: Callable[[str], bool]) -> tuple[
         raise ServiceError(422, "url_refused", f"{url!r}: want http://HOST/... or https://HOST/...")
     secure = ssl.create_default_context() if parts.scheme == "https" else None
     host, port = parts.hostname.encode("idna").decode(), parts.port or (443 if secure else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(info[4][0]) for info in found]
+    resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [str(info[4][0]) for info in resolved]
     if not all(map(allow, addresses)):
         raise ServiceError(422, "url_refused", f"{url!r}: not a public address")
     reader, writer = await asyncio.open_connection(addresses[0], port, ssl=secure, server_hostname=secure and host)

@@ -167,7 +167,7 @@ def test_more_requests_than_allowed_are_asked_to_come_again(bundle):
         assert ask(service, form(grain()))[0].status_code == 200
     with service_of(bundle, held_bytes=100) as service:
         assert error_of(ask(service, form(grain()))[0]) == "busy"
-        assert service.held == service.open == service.waiting == 0
+        assert service.buffered == service.open == service.waiting == 0
 
 
 def test_time_ends_for_senders_and_for_verdicts(bundle):
