@@ -28,7 +28,8 @@ def model(name: str, predictor: Predictor) -> dict[str, Any]:
     """Return what a model is, knows and does not know."""
     card, origin = predictor.folder.parent / f"{predictor.folder.name}.md", predictor.model.origin
     document = {
-        "model": name,
+        "name": name,
+        "model": predictor.model.identity,
         "version": VERSION,
         "bundle_sha256": bundle_sha256(predictor),
         "detector": predictor.model.name,
@@ -68,7 +69,7 @@ def verdicts(
 
 
 def _verdict(image: InspectedImage, prediction: Prediction, model: Mapping[str, Any], ms: float) -> dict[str, Any]:
-    document = prediction.to_json() | {name: model[name] for name in ("model", "version", "bundle_sha256")}
+    document = prediction.to_json() | {name: model[name] for name in ("version", "bundle_sha256")}
     document |= {"image_sha256": image.sha256, "latency_ms": round(ms, 1)}
     if prediction.ok:
         document |= {"provenance": image.metadata | {"note": PROVENANCE_NOTE}, "cautions": model["cautions"]}

@@ -21,7 +21,7 @@ from tests.helpers import hostile
 from tests.helpers.cli import aigid
 from tests.helpers.service import ask, grain, service_of
 
-ADDED = {"model", "version", "bundle_sha256", "image_sha256", "provenance", "cautions", "latency_ms", "width", "height"}
+ADDED = {"version", "bundle_sha256", "image_sha256", "provenance", "cautions", "latency_ms", "width", "height"}
 
 
 def form(*contents, names=()):
@@ -244,7 +244,7 @@ def test_nothing_is_stored_and_of_an_image_the_log_has_the_hash(bundle, tmp_path
 def test_models_say_what_they_know_and_the_schema_what_may_be_asked(service):
     models, schema = ask(service, *({"method": "GET", "url": url} for url in ("/v1/models", "/openapi.json")))
     (model,) = models.json()["models"]
-    assert (model["model"], model["detector"]) == ("bundle", "probe")
+    assert (model["name"], model["detector"]) == ("bundle", "probe")
     assert model["training_images"] == {"grain": 8, "real": 9}
     assert models.json()["limits"]["files"] == 16
     assert {"/v1/detect", "/v1/models", "/health", "/ready", "/metrics"} <= set(schema.json()["paths"])
