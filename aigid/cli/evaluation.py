@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.evaluation.evaluate import EvaluationResult, Section
-    from aigid.metrics.decisions import Calibrator, EvaluationSettings
+    from aigid.metrics.calibration import Calibrator
+    from aigid.metrics.decisions import EvaluationSettings
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -203,8 +204,7 @@ def _calibrated(frame: pd.DataFrame, calibrator: Calibrator, path: Path) -> pd.D
 def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
     from aigid.core.files import sha256
 
-    run_info = {"sha256 of the scores": sha256(path)}
-    run_info |= {"protocol": protocol} if protocol else {}
+    run_info = {"sha256 of the scores": sha256(path)} | ({"protocol": protocol} if protocol else {})
     return run_info | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
 
 

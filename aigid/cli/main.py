@@ -31,6 +31,7 @@ COMMANDS = (
     prediction.predict,
     serve.serve,
     prediction.import_detector,
+    prediction.push,
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -23,6 +23,12 @@ def directory(value: str) -> AnyPath:
     return as_path(value)
 
 
+def bundle(value: str) -> Path | str:
+    """Return the path of a bundle, or its address on the hub."""
+    return value if value.startswith("hf://") else Path(value)
+
+
+BUNDLE = click.types.FuncParamType(bundle)
 ROOT = click.types.FuncParamType(directory)
 manifest = click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 root = click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")

@@ -16,7 +16,7 @@ from aigid.core.errors import InputError
 from aigid.prediction import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
 
@@ -31,7 +31,11 @@ MAX_PRINTED = 1000  # lines of the table
 @click.command(cls=ErrorHandlingCommand)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "--model", "folders", multiple=True, type=FOLDER, help="A bundle, or several.  [default: that of the package]"
+    "--model",
+    "sources",
+    multiple=True,
+    type=options.BUNDLE,
+    help="A bundle, or several: folders, or hf://USER/NAME[@REVISION].  [default: that of the package]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
@@ -45,7 +49,7 @@ MAX_PRINTED = 1000  # lines of the table
 @options.decisions
 def predict(
     paths: tuple[str, ...],
-    folders: tuple[Path, ...],
+    sources: tuple[Path | str, ...],
     as_json: bool,
     out: Path | None,
     check_stability: bool,
@@ -60,13 +64,14 @@ def predict(
 
     if as_json and out:
         raise InputError("--json and --csv do not go together")
-    folders = folders or (DEFAULT_BUNDLE,)
-    check_bundles(folders)
-    _check_out(folders, out)
+    check_bundles(sources)
+    _check_out(sources, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else (), print_status)
     from aigid.metrics import decisions
+    from aigid.prediction import hub
     from aigid.prediction import predict as library
 
+    folders = [hub.local(source) for source in sources or (DEFAULT_BUNDLE,)]
     rule = decisions.load(calibrator) if calibrator else None
     predictors = [library.Predictor(folder, settings, weights, rule) for folder in folders]
     _print_operating_point(predictors)
@@ -74,20 +79,20 @@ def predict(
     options.finish(_print_json(rows) if as_json else _write(rows, images, predictors, out))
 
 
-def check_bundles(folders: tuple[Path, ...]) -> None:
-    """Raise InputError where a folder holds no bundle."""
-    for folder in folders:
-        if not (folder / "model.json").is_file():
+def check_bundles(sources: Sequence[Path | str]) -> None:
+    """Raise InputError where a folder holds no bundle; an address is looked up when it is loaded."""
+    for folder in sources:
+        if isinstance(folder, Path) and not (folder / "model.json").is_file():
             raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
 
 
-def _check_out(folders: tuple[Path, ...], out: Path | None) -> None:
+def _check_out(sources: Sequence[Path | str], out: Path | None) -> None:
     from aigid.core import tables
 
     if out:
         tables.check_suffix(out)
-        if len(folders) > 1:
-            raise InputError(f"--csv {out}: a scores file is of one bundle, not of {len(folders)}")
+        if len(sources) > 1:
+            raise InputError(f"--csv {out}: a scores file is of one bundle, not of {len(sources)}")
 
 
 def _print_operating_point(predictors: list[Predictor]) -> None:
@@ -163,3 +168,17 @@ def import_detector(
     imported = importer(ImportRequest(model, weights, fake_labels, backbone, normalize))
     bundle.save(imported, out)
     print_status(f"{out}: {imported.origin.source}; calibrated: false, as no validation images came with it")
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("folder", metavar="BUNDLE", type=FOLDER)
+@click.argument("address")
+@click.option("--card", type=FILE, help="The text of its model card, .md.  [default: BUNDLE.md, else what it says]")
+@click.option("--license", "licence", default="other", show_default=True, help="The hub's name of a license.")
+def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
+    """Upload BUNDLE to the hub, ADDRESS being hf://USER/NAME, and print the address of the commit."""
+    from aigid.prediction import hub
+
+    beside = folder.with_name(f"{folder.name}.md")
+    path = card or (beside if beside.is_file() else None)
+    click.echo(hub.push(folder, address, path.read_text(encoding="utf-8") if path else "", licence))

@@ -17,7 +17,7 @@ from aigid.detectors.samples import Floats
 from aigid.images import Pixels
 from aigid.metrics.calibration import require_same_model
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
-from aigid.prediction import verdict
+from aigid.prediction import hub, verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
 from aigid.prediction.output import Prediction
 from aigid.prediction.scorers import Scorer
@@ -217,5 +217,8 @@ def occlusion(score: Callable[[Iterator[Pixels]], Floats], image: Pixels, grid: 
 
 
 def open_bundle(folder: Path | str, weights: str | None = None, **settings: Any) -> Predictor:
-    """Return a bundle's predictor; ``weights`` names a copy of its backbone's, ``settings`` are evaluation's."""
-    return Predictor(Path(folder), validate(settings, EvaluationSettings, "aigid.load"), weights)
+    """Return the predictor of a bundle's folder, or of its address ``hf://USER/NAME[@REVISION]``.
+
+    ``weights`` names a copy of its backbone's, ``settings`` are evaluation's.
+    """
+    return Predictor(hub.local(folder), validate(settings, EvaluationSettings, "aigid.load"), weights)
