@@ -179,6 +179,6 @@ def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
     """Upload BUNDLE to the hub, ADDRESS being hf://USER/NAME, and print the address of the commit."""
     from aigid.prediction import hub
 
-    beside = folder.with_name(f"{folder.name}.md")
-    path = card or (beside if beside.is_file() else None)
-    click.echo(hub.push(folder, address, path.read_text(encoding="utf-8") if path else "", licence))
+    path = card or folder.with_name(f"{folder.name}.md")
+    body = path.read_text(encoding="utf-8") if card or path.is_file() else ""
+    click.echo(hub.push(folder, address, body, licence))
