@@ -29,12 +29,13 @@ def index(
     """List the images below ROOT in a manifest."""
     from aigid.core import manifest
     from aigid.data.index import IndexSettings, build_manifest, count_images
+    from aigid.images.formats import failure
 
     settings = IndexSettings(layout=layout, val=val, test=test, max_images=limit, archives=archives)
     table, unreadable = build_manifest(root, settings, seed, print_status)
     manifest.write(table, out)
     print_status(count_images(table))
-    options.finish([(path, "cannot be read") for path in unreadable])
+    options.finish([(path, failure(root / path)) for path in unreadable])
 
 
 @click.command(cls=ErrorHandlingCommand)

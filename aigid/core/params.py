@@ -1,5 +1,6 @@
 """Sections of params.yaml, checked against their models."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from aigid.core.errors import InputError
 
 T = TypeVar("T")
+NAME = re.compile("[A-Za-z0-9_-]+")  # of a dataset or backbone
 # The type in which a network is trained; its weights stay in float32. auto: float16 on CUDA, float32 elsewhere; tf32:
 # float32 but for CUDA's products, whose factors are rounded to ten bits.
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -104,9 +106,30 @@ def read(path: Path) -> dict[str, Any]:
     """Return all sections of a file; InputError as ``read_any_version``, or naming all keys of earlier versions."""
     document = read_any_version(path)
     removed = [f"{key} is gone: {why}" for key, why in REMOVED.items() for _ in _matches(document, key.split("."))]
+    _check_names(document, path)
     if lines := [f"{old} was renamed to {new}" for old, new in renamed(document)] + removed:
         raise InputError(f"{path}: {'; '.join(lines)}")
     return document
+
+
+def _check_names(document: dict[str, Any], path: Path) -> None:
+    """Raise InputError for a name that would mean something to a shell or to dvc.yaml, or a backbone that is not there.
+
+    Names of datasets and backbones stand in commands and paths.
+    """
+    for section in ("demo", "index", "backbones"):
+        names = document.get(section) or {}
+        for name in names if isinstance(names, dict) else ():
+            if not NAME.fullmatch(str(name)):
+                raise InputError(f"{path}: {section}.{name}: a name has letters, digits, - and _ alone, got {name!r}")
+    known = document.get("backbones") or {}
+    for section, values in document.items():
+        for key in ("backbone", "dataset") if isinstance(values, dict) else ():
+            value = values.get(key)
+            if isinstance(value, str) and not NAME.fullmatch(value):
+                raise InputError(f"{path}: {section}.{key}: a name has letters, digits, - and _ alone, got {value!r}")
+            if key == "backbone" and isinstance(value, str) and known and value not in known:
+                raise InputError(f"{path}: {section}.{key}: unknown backbone {value!r}; known: {', '.join(known)}")
 
 
 def read_any_version(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tables of text cells, CSV or Parquet by suffix."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from aigid.core.paths import AnyPath, as_path
 SUFFIXES = (".csv", ".parquet")
 INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # that pandas adds to a Parquet table
 PARQUET_ROWS = 2**14  # that are read at once
+pd.options.mode.string_storage = "python"  # Arrow's, the default, refuses file names that are not UTF-8
 INDEX_NAMES = 2**14  # cells from the start of a table that share an object with later equal ones, to save memory
 
 
@@ -44,7 +46,9 @@ def write(table: pd.DataFrame, path: Path | str, float_format: str | None = None
     with atomic_write(path) as part:
         if path.suffix == ".csv":
             table = table.apply(_escape_formulas)
-            table.to_csv(part, index=False, lineterminator="\n", errors="surrogateescape", float_format=float_format)
+            quoting = csv.QUOTE_ALL if _has_carriage_return(table) else csv.QUOTE_MINIMAL
+            options: dict[str, Any] = {"errors": "surrogateescape", "float_format": float_format, "quoting": quoting}
+            table.to_csv(part, index=False, lineterminator="\n", **options)
         else:
             _write_parquet(table, part, path)
 
@@ -93,21 +97,33 @@ def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
 
 
 def _read_csv(path: AnyPath) -> pd.DataFrame:
-    with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+    with path.open("rb") as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
+    rows: list[list[str]] = []
+    known: dict[str, str] = {}
+    line = 1  # where a row begins
+    with path.open("r", newline="", encoding=encoding, errors=errors) as file:
+        reader = csv.reader(file, strict=True)
         try:
-            rows: list[list[str]] = []
-            known: dict[str, str] = {}
-            for row in filter(None, csv.reader(file, strict=True)):
+            for row in reader:
+                if row and rows and len(row) != len(rows[0]):
+                    raise InputError(f"{path}: line {line}: {len(row)} cells under {len(rows[0])} columns")
                 if len(known) < INDEX_NAMES:
                     known.update(zip(row, row, strict=True))
-                rows.append([known.get(cell, cell) if cell[:1] != "'" else escape.read_csv_cell(cell) for cell in row])
-        except csv.Error as error:
-            raise InputError(f"{path}: not a CSV table: {error}") from None
+                if row:
+                    escaped = (escape.read_csv_cell(cell) if cell[:1] == "'" else cell for cell in row)
+                    rows.append([known.get(cell, cell) for cell in escaped])
+                line = reader.line_num + 1
+        except (csv.Error, UnicodeError) as error:
+            raise InputError(f"{path}: the row that begins in line {line} is not CSV: {error}") from None
     header = rows.pop(0) if rows else []
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise InputError(f"{path}: {row_label(number)}: {len(row)} cells under {len(header)} columns")
     return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _has_carriage_return(table: pd.DataFrame) -> bool:
+    """Return whether a cell holds what ends a line unless it is quoted, but what writers of CSV leave alone."""
+    return any("\r" in cell for column in table for cell in (column, *table[column]) if isinstance(cell, str))
 
 
 def _escape_formulas(column: pd.Series) -> pd.Series:

@@ -142,7 +142,7 @@ def build_manifest(
     table = pd.DataFrame(layout.iter_rows(tree), dtype=object)
     if table.empty:
         raise InputError(layout_error(settings.layout, LAYOUTS, tree))
-    table = manifest.validate(table.fillna("").sort_values("path"), str(root))
+    table = manifest.validate(table.fillna(""), str(root)).sort_values("path", ignore_index=True)
     left_out = unmatched_images(without_archives(tree, archived, others), set(table["path"]))
     _refuse_one_class(table, root, layout, left_out)
     if left_out:

@@ -1,10 +1,14 @@
 """Image formats: how a file is recognized and opened."""
 
+import os
 import re
 import stat
 import struct
+import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import ImageFile
@@ -18,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.core.errors import InputError
-from aigid.core.paths import AnyPath, RemotePath, as_path
+from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
 
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
@@ -105,13 +109,49 @@ def open_file(path: AnyPath | str) -> BinaryIO:
             raise ImageError(Status.TOO_MANY_BYTES, f"{status.st_size} bytes, limit {MAX_BYTES}")
         return file.open("rb", buffering=2**14)
     except OSError as error:
-        raise ImageError(
-            STATUS_BY_ERRNO.get(error.errno or 0, Status.UNREADABLE), error.strerror or str(error)
-        ) from None
+        reason = STATUS_BY_ERRNO.get(error.errno or 0, Status.UNREADABLE)
+        hint = similar_name(Path(str(path))) if reason == Status.MISSING and not is_remote(path) else ""
+        raise ImageError(reason, (error.strerror or str(error)) + hint) from None
     except InputError:
         raise
     except ValueError as error:  # a NUL or a lone surrogate in the name
         raise ImageError(Status.MISSING, str(error)) from None
+
+
+def similar_name(path: Path) -> str:
+    """Return ``; there is NAME`` for a missing file, where a name differs in case, Unicode form or leading zeros."""
+    folder, *rest = path.parents
+    missing = path
+    while not folder.is_dir() and rest:
+        missing, folder, rest = folder, rest[0], rest[1:]
+    try:
+        names = _names(str(folder), folder.stat().st_mtime_ns).get(_plain(missing.name), ())
+    except (OSError, ValueError):
+        return ""
+    others = [name for name in names if name != missing.name]
+    return f"; there is {', '.join(others[:3])}" if others else ""
+
+
+@lru_cache(maxsize=64)
+def _names(folder: str, _change_token: int) -> dict[str, list[str]]:
+    """Return the names in a folder by what is left of them without case, Unicode form and leading zeros."""
+    names: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208
+        names.setdefault(_plain(name), []).append(name)
+    return names
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", unicodedata.normalize("NFC", name).casefold())
+
+
+def failure(path: AnyPath | str) -> str:
+    """Return why a file cannot be read."""
+    try:
+        read_bytes(path)
+    except ImageError as error:
+        return str(error)
+    return "could not be read, and now can"
 
 
 def read_bytes(path: AnyPath | str) -> bytes:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from glob import glob, has_magic
-from io import BytesIO
+from io import BytesIO, IOBase
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,11 @@ def _walk(folder: Path, log: Log) -> pd.DataFrame:
 
 def _read_list(path: Path, root: Path | None) -> pd.DataFrame:
     table = tables.read(path, ("path",))
-    if "label" in table:
+    if {"label", "generator", "split"} <= set(table):
         table = manifest.validate(table, str(path))
+    elif "label" in table:
+        tables.refuse(table, "label", ~table["label"].isin(list(manifest.LABELS)), "want 0 or 1", str(path))
+        table = table.assign(label=table["label"].map(manifest.LABELS))
     folder = path.parent if root is None else root
     columns = ["path", *(column for column in MANIFEST_COLUMNS if column in table)]
     return table[columns].assign(path=[str(folder / name) for name in table["path"]])
@@ -96,11 +99,17 @@ def path_of(image: Any) -> str:
 def encode(image: Any) -> bytes:
     """Return the content of an image file; what is no file is encoded such that it decodes to the same pixels.
 
-    ``image`` is a path; a PIL image; an array (H, W), (H, W, 3) or tensor (3, H, W), of bytes or of floats in [0, 1].
+    ``image`` is a path; a file's bytes, or it opened; a PIL image; an array (H, W), (H, W, 3) or tensor (3, H, W), of
+    bytes or of floats in [0, 1].
     ImageError where a file cannot be read, InputError for anything else.
     """
     if path := path_of(image):
         return read_bytes(path)
+    if isinstance(image, BYTES):
+        return bytes(image)
+    if isinstance(image, IOBase):
+        image.seek(0)
+        return bytes(image.read())
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_to_uint8(image))
     if image.mode not in (*PNG_MODES, *TIFF_MODES):
@@ -116,8 +125,7 @@ def encode(image: Any) -> bytes:
 def _to_uint8(image: Any) -> Pixels:
     """Return (H, W) or (H, W, 3) uint8."""
     if not hasattr(image, "__array__"):
-        hint = "; `PIL.Image.open(io.BytesIO(...))` opens those of a file" if isinstance(image, BYTES) else ""
-        raise InputError(f"{type(image).__name__}: want a path, a PIL image, an array or a tensor{hint}")
+        raise InputError(f"{type(image).__name__}: want a path, a file or its bytes, a PIL image, an array or a tensor")
     tensor = hasattr(image, "detach")
     array = np.asarray(image.detach().cpu() if tensor else image)
     if tensor and array.ndim == 3 and array.shape[0] in (1, 3):

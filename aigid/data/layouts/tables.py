@@ -8,6 +8,7 @@ from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row
+from aigid.data.layouts.folders import SPLIT_FOLDERS
 from aigid.data.layouts.workbook import read_workbook
 from aigid.images import archives
 
@@ -109,7 +110,8 @@ def csv_table(tree: FileTree) -> Iterator[ManifestRow]:
     for table in paths:
         for path, label, generator, cells in iter_labels(tree, table):
             extra = {column: cells[column] for column in EXTRA_COLUMNS if column in cells}
-            yield manifest_row(path, label, generator or "unknown", cells.get("split") or "test", **extra)
+            split = cells.get("split") or "test"
+            yield manifest_row(path, label, generator or "unknown", SPLIT_FOLDERS.get(split.lower(), split), **extra)
 
 
 def synthwildx(tree: FileTree) -> Iterator[ManifestRow]:

@@ -1,6 +1,7 @@
 """Parameters are checked before anything runs, and an error is one clear line."""
 
 import importlib
+import re
 import shutil
 import subprocess
 from typing import Annotated
@@ -164,3 +165,22 @@ def test_a_stage_refuses_an_old_key_and_a_preset_replaces_it(tmp_path, monkeypat
     (tmp_path / "params.yaml").write_text("")
     assert CliRunner().invoke(cli, ["preset", "demo"]).exit_code == 0
     assert "\n    lr:" not in (tmp_path / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"index": {"a;ls": {}}}, "index.a;ls: a name has letters, digits, - and _ alone, got 'a;ls'"),
+        ({"demo": {"a.b": {}}}, "demo.a.b: a name has letters"),
+        ({"probe": {"dataset": "$(ls)"}}, "probe.dataset: a name has letters"),
+        (
+            {"probe": {"backbone": "tiny_bth"}},
+            "probe.backbone: unknown backbone 'tiny_bth'; known: tiny_clip, tiny_vit",
+        ),
+    ],
+)
+def test_names_that_a_shell_or_a_path_would_read(tmp_path, section, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"backbones": {"tiny_clip": {}, "tiny_vit": {}}} | section))
+    with pytest.raises(InputError, match=re.escape(message)):
+        params.read(path)

@@ -1,0 +1,46 @@
+"""Any cell goes through a CSV file and comes back; what is no table is named by its line."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aigid.core import tables
+from aigid.core.errors import InputError
+
+CELLS = st.binary(max_size=12).map(os.fsdecode) | st.text(alphabet="\r\n\"',;=+-@ \t\ufeffa\u2028", max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
+def test_write_and_read_is_the_identity(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("tables") / "t.csv"
+    tables.write(pd.DataFrame([("first", "x"), *rows], columns=["a", "b"], dtype=object), path)
+    again = tables.read(path, ("a",))
+    assert [*again.itertuples(index=False, name=None)] == [("first", "x"), *rows]
+
+
+def test_a_lone_carriage_return_stays_in_its_cell(tmp_path: Path) -> None:
+    tables.write(pd.DataFrame({"path": ["a\rb.png", "\r"], "x": ["1", "2"]}), tmp_path / "t.csv")
+    assert tables.read(tmp_path / "t.csv", ())["path"].tolist() == ["a\rb.png", "\r"]
+
+
+def test_utf_16_is_read(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-8-sig"):
+        (tmp_path / "t.csv").write_bytes("path,label\nä.jpg,0\n".encode(encoding))
+        assert tables.read(tmp_path / "t.csv", ("path", "label"))["path"].tolist() == ["ä.jpg"]
+    (tmp_path / "t.csv").write_bytes("path,label\na,0\n".encode("utf-16")[:-1])
+    with pytest.raises(InputError, match="not CSV"):
+        tables.read(tmp_path / "t.csv", ())
+
+
+def test_faults_name_the_line_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('path,label\n"a\nb",0\n\n"c.jpg,1\n')
+    with pytest.raises(InputError, match=r"t\.csv: the row that begins in line 5 is not CSV: unexpected end of data"):
+        tables.read(tmp_path / "t.csv", ())
+    (tmp_path / "t.csv").write_text('path,label\n"a\nb",0\n\nc.jpg\n')
+    with pytest.raises(InputError, match=r"t\.csv: line 5: 1 cells under 2 columns"):
+        tables.read(tmp_path / "t.csv", ())
