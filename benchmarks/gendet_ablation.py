@@ -164,9 +164,9 @@ def train_cells(
             yield {"cell": f"{cell}/{number}", "seed": seed, **row, "seconds": seconds}, scores["auroc"]
 
 
-def auroc_draws(fold: Fold, scores: np.ndarray) -> np.ndarray:
+def auroc_draws(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """AUROC of draws of whole groups, the same ones for all scores."""
-    population = intervals.population(fold.test.y, scores, groups=fold.groups)
+    population = intervals.population(labels, scores, groups=groups)
     return intervals.bootstrap(population, intervals.N_BOOTSTRAP, np.random.default_rng(0))["auroc"][:, 0]
 
 
@@ -248,7 +248,8 @@ def main(
     for cell, seed in zip(table["cell"], table["seed"], strict=True):
         if (cell, seed) not in scores:
             scores[cell, seed] = np.load(score_path(folder, cell, seed))
-    draws = {} if num_folds else {(cell[:-2], seed): auroc_draws(folds[0], x) for (cell, seed), x in scores.items()}
+    y, groups = folds[0].test.y, folds[0].groups
+    draws = {} if num_folds else {(cell[:-2], seed): auroc_draws(y, x, groups) for (cell, seed), x in scores.items()}
     summary = summarize(table, draws, folds)
     click.echo(summary.to_string(index=False))
     train = f"{(folds[0].train.y == 0).sum()} reals and {(folds[0].train.y == 1).sum()} fakes to train on"

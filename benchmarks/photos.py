@@ -4,9 +4,11 @@ python -m benchmarks.photos --scores data/scores --manifest data/manifests/photo
 
 Reads the scores files of a run of the preset `photos`. Generators and sources of ``test alone`` are in no other split.
 Thresholds are those at 5 % FPR on validation photographs. Intervals are bootstraps over groups, of differences paired
-ones.
+ones. A second table sets what papers claim beside the differences seen here, of folders <detector>_s<seed> their mean
+over seeds, which the interval draws too.
 """
 
+import re
 from pathlib import Path
 
 import click
@@ -18,10 +20,27 @@ from aigid.evaluation import subsets
 from aigid.evaluation.comparison import compare
 from aigid.metrics import classification
 from aigid.metrics.classification import rank_rows
-from aigid.metrics.intervals import Interval, auroc_intervals, group_names
+from aigid.metrics.intervals import Interval, auroc_intervals, group_names, num_independent
+from aigid.report.figures import heat_map, save
 from benchmarks import record
+from benchmarks.gendet_ablation import auroc_draws, interval
 
 VIEWS = ("jpeg70", "blur1", "resize50", "repost")
+CLAIMS = (  # what is claimed, the detector of which, and what it is compared with
+    ("GenDet, Table 5: the student's discrepancy beats the teacher's own head", "gendet", "gendet_teacher"),
+    ("GenDet: what is learnt beats an untrained student", "gendet", "gendet_untrained"),
+    ("NYCU: an SVM on CLIP ranks photographs passed on better than the network", "svm", "cnn"),
+    ("NYCU: an SVM on CLIP beats OCC-CLIP", "svm", "occ"),
+    ("SEF: a gate over encoders beats their concatenation", "gate", "concatenation"),
+    ("SEF: a gate over encoders beats the mean of what each says", "gate", "averaging"),
+    (
+        "FeatDistill: experts of degraded images beat those of clean ones",
+        "featdistill",
+        "featdistill_clean",
+    ),
+    ("FeatDistill: stage 2 held to features beats as many epochs without", "featdistill", "featdistill_undistilled"),
+    ("A second encoder adds to CLIP's inner blocks", "stacking_lite0", "stacking"),
+)
 
 
 def auroc(rows: pd.DataFrame) -> Interval:
@@ -54,12 +73,63 @@ def row(table: pd.DataFrame, images: pd.DataFrame) -> list[str]:
     ]
 
 
+def parts(rows: pd.DataFrame, images: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Test, its generators of test alone, and what was passed on, by path."""
+    test = rows[rows["split"] == "test"].sort_values("path")
+    clean = test[test["view"] == "clean"]
+    unseen = dict(subsets.unseen_parts(clean, images))[subsets.UNSEEN[0]]
+    return {"test": clean, "generators of test alone": unseen, "repost": test[test["view"] == "repost"]}
+
+
+def difference(pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
+    """AUROC of the first minus that of the second, the mean over seeds, with its interval over groups and seeds."""
+    if any(part.empty for pair in pairs for part in pair):
+        return ""
+    draws = [[auroc_draws(part["label"].to_numpy(), part["score"].to_numpy(), group_names(part)) for part in side]
+             for side in zip(*pairs, strict=True)]  # fmt: skip
+    mean = sum(auroc(first).value - auroc(second).value for first, second in pairs) / len(pairs)
+    shown = pairs[0][0]
+    low, high = interval(*draws, num_independent(shown["label"].to_numpy(), group_names(shown)))
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def claims(tables: dict[str, pd.DataFrame], images: pd.DataFrame) -> Table:
+    """Each claim whose two detectors were run."""
+    table = Table("claim", "first", "second", "seeds", "test", "generators of test alone", "repost",
+                  title="first minus second: AUROC with 95 % intervals over groups and seeds")  # fmt: skip
+    for text, *names in CLAIMS:
+        runs = [[parts(rows, images) for key, rows in tables.items() if re.fullmatch(rf"{name}(_s\d+)?", key)]
+                for name in names]  # fmt: skip
+        num = max(map(len, runs)) if all(runs) else 0
+        if num:
+            pairs = list(zip(*(side * (num // len(side)) for side in runs), strict=True))
+            cells = [difference([(first[key], second[key]) for first, second in pairs]) for key in pairs[0][0]]
+            table.add_row(text, *names, str(num), *cells)
+    return table
+
+
+def columns(rows: pd.DataFrame, images: pd.DataFrame, min_images: int = 8) -> dict[str, float]:
+    """AUROC on test, its parts, its views, and its generators of at least ``min_images`` images."""
+    test = rows[rows["split"] == "test"]
+    clean = test[test["view"] == "clean"]
+    sizes = clean.loc[clean["label"] == 1, "generator"].value_counts()
+    named = {
+        "all of test": clean,
+        **{f"{name} of test alone": part for name, part in subsets.unseen_parts(clean, images)},
+    }
+    named |= {view: test[test["view"] == view] for view in VIEWS}
+    named |= {name: clean[(clean["label"] == 0) | (clean["generator"] == name)]
+              for name in sorted(sizes[sizes >= min_images].index)}  # fmt: skip
+    return {name: auroc(part).value for name, part in named.items() if part["label"].nunique() == 2}
+
+
 @click.command(help=__doc__)
 @click.option("--scores", "folder", type=Path, required=True, help="Folder of <detector>/photos.csv.")
 @click.option("--manifest", "manifest_path", type=Path, required=True)
 @click.option("--best", default="stacking", show_default=True, help="The detector that others are compared with.")
+@click.option("--figure", type=Path, help="PNG that gets a heat map of AUROC; one of several seeds is shown once.")
 @record.out_option
-def main(folder: Path, manifest_path: Path, best: str, out: Path) -> None:
+def main(folder: Path, manifest_path: Path, best: str, figure: Path | None, out: Path) -> None:
     images = manifest.read(manifest_path)
     table = Table(
         *("detector", "validation", "test", "generators of test alone", f"{best} minus it there"),
@@ -72,6 +142,11 @@ def main(folder: Path, manifest_path: Path, best: str, out: Path) -> None:
         cells = row(rows, images)
         table.add_row(name, *cells[:3], "" if name == best else ahead(tables[best], rows, images), *cells[3:])
     record.publish(table, "photos", out, width=240)
+    record.publish(claims(tables, images), "photos_claims", out, width=240)
+    if figure is not None:
+        shown = {name: rows for name, rows in tables.items() if not re.search(r"_s[1-9]\d*$", name)}
+        cells = pd.DataFrame({name.removesuffix("_s0"): columns(rows, images) for name, rows in shown.items()}).T
+        save(heat_map(cells.sort_values("all of test", ascending=False)), figure)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def test_a_table_has_differences_within_seeds_and_goes_on_after_a_kill(dataset, 
     runs, draws = record.Runs(tmp_path / "runs.csv", "k"), {}
     for row, scores in gendet_ablation.train_cells(folds, cells, 3, runs):
         runs.add(row)
-        draws[row["cell"][:-2], row["seed"]] = gendet_ablation.auroc_draws(folds[0], scores)
+        draws[row["cell"][:-2], row["seed"]] = gendet_ablation.auroc_draws(folds[0].test.y, scores, folds[0].groups)
     again = record.Runs(tmp_path / "runs.csv", "k")
     assert not list(gendet_ablation.train_cells(folds, cells, 3, again))
     table = gendet_ablation.summarize(again.table(), draws, folds).set_index("cell")
