@@ -76,8 +76,9 @@ def metric_keys() -> str:
 
 
 def public_api() -> str:
-    """Return mkdocstrings' directives for the package and for the classes that its `load` gives and returns."""
-    wanted, modules = ("Bundle", "LoadedBundle", "Prediction"), {}
+    """Return mkdocstrings' directives for the package and for the classes that its functions give and return."""
+    wanted = ("Bundle", "LoadedBundle", "Prediction", "EvaluationResult", "Audit", "DetectorClassifier")
+    modules: dict[str, str] = {}
     for path in sorted((ROOT / "aigid").rglob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name in wanted:

@@ -58,7 +58,7 @@ class ErrorHandlingCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(escape.terminal(error.message), error.ctx) from None
+            raise click.UsageError(escape.terminal(error.format_message()), error.ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
         try:

@@ -28,7 +28,12 @@ def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataF
     with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value. Rows
     without a label, as `aigid predict` may write them, are left out.
     """
-    return validate(_labelled(_rename(tables.read(path, ()), columns or {}, str(path)), str(path)), str(path))
+    return check(tables.read(path, ()), columns, str(path))
+
+
+def check(table: pd.DataFrame, columns: Mapping[str, str] | None = None, name: str = "scores") -> pd.DataFrame:
+    """Return the rows of a table as ``read`` gives those of a file of that name."""
+    return validate(_labelled(_rename(table.copy(), columns or {}, name), name), name)
 
 
 def write(scores: pd.DataFrame, path: Path | str) -> None:
