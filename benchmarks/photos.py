@@ -88,8 +88,8 @@ def difference(pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
     draws = [[auroc_draws(part["label"].to_numpy(), part["score"].to_numpy(), group_names(part)) for part in side]
              for side in zip(*pairs, strict=True)]  # fmt: skip
     mean = sum(auroc(first).value - auroc(second).value for first, second in pairs) / len(pairs)
-    shown = pairs[0][0]
-    low, high = interval(*draws, num_independent(shown["label"].to_numpy(), group_names(shown)))
+    rows = pairs[0][0]
+    low, high = interval(*draws, num_independent(rows["label"].to_numpy(), group_names(rows)))
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
@@ -138,14 +138,16 @@ def main(folder: Path, manifest_path: Path, best: str, figure: Path | None, out:
         title=f"{len(images)} images; AUROC with 95 % intervals over groups; seed 0 where several were trained",
     )
     tables = {path.parent.name: scores.read(path) for path in sorted(folder.glob("*/photos.csv"))}
-    shown = {name.removesuffix("_s0"): rows for name, rows in tables.items() if not re.search(r"_s[1-9]\d*$", name)}
-    for name, rows in shown.items():
+    first_seeds = {
+        name.removesuffix("_s0"): rows for name, rows in tables.items() if not re.search(r"_s[1-9]\d*$", name)
+    }
+    for name, rows in first_seeds.items():
         cells = row(rows, images)
         table.add_row(name, *cells[:3], "" if name == best else ahead(tables[best], rows, images), *cells[3:])
     record.publish(table, "photos", out, width=240)
     record.publish(claims(tables, images), "photos_claims", out, width=240)
     if figure is not None:
-        cells = pd.DataFrame({name: columns(rows, images) for name, rows in shown.items()}).T
+        cells = pd.DataFrame({name: columns(rows, images) for name, rows in first_seeds.items()}).T
         save(heat_map(cells.sort_values("all of test", ascending=False)), figure)
 
 
