@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: Path | str | None = None, **options: Any) -> "Predictor":
-    """Return the predictor of a bundle's folder, by default the package's own.
+    """Return the predictor of a bundle's folder or ``hf://USER/NAME[@REVISION]``, by default the package's own.
 
     ``options`` are those of `aigid.prediction.predict.open_bundle`.
     """

@@ -15,8 +15,6 @@ from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, sha256, write_text
 from aigid.core.folders import replace_folder
 from aigid.detectors import bundle
-from aigid.evaluation.breakdown import threshold_free_metrics
-from aigid.metrics.classification import rank_rows
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.prediction import verdict
 
@@ -107,6 +105,9 @@ def push(folder: Path, address: str, body: str = "", licence: str = "other") -> 
 def card(model: bundle.Bundle, name: str, body: str = "", licence: str = "other") -> str:
     """Return the README: YAML by the hub's schema of model cards, and ``body``, by default what the bundle says."""
     from huggingface_hub import EvalResult, ModelCardData
+
+    from aigid.evaluation.breakdown import threshold_free_metrics
+    from aigid.metrics.classification import rank_rows
 
     dataset = model.origin.training.get("dataset", "")
     values = {} if model.validation is None else threshold_free_metrics(rank_rows(model.validation))
