@@ -123,6 +123,7 @@ class ReconstructionScorer:
         self.preprocess = Preprocess(size=size, resize="squash", interpolation="bilinear")
         self.batch = min(BATCH, max(PIXELS // size**2, 1))
         self._known: dict[tuple[str, str], tuple[float, str]] = {}
+        self.messages: dict[str, str] = {}  # why images cannot be read, by their sha256
 
     def closeness(self, samples: Samples, view: str) -> tuple[Floats, NDArray[Any]]:
         """Return the closeness (N,) of every image, NaN where it cannot be read, and its status (N,)."""
@@ -133,6 +134,7 @@ class ReconstructionScorer:
         for images in batches(tqdm(read, total=len(todo), unit="image", desc=view, disable=None), self.batch):
             for image in images:
                 self._known[view, image.sha256] = (np.nan, str(image.status))
+                self.messages |= {image.sha256: image.message} if image.message else {}
             if ok := [image for image in images if image.status == embeddings.OK]:
                 pixels, sampled = np.stack([image.inputs[spec] for image in ok]), self.latent == "sample"
                 seeds = [seeding.derive_seed("latent", self.seed, image.sha256) for image in ok] if sampled else None
@@ -210,7 +212,9 @@ class Aeroblade(BaseDetector):
             self._scorer = ReconstructionScorer(self.distance, self.size, self.vaes, samples.seed, self.latent)
         results = {view: self._scorer.closeness(samples, view) for view in views}
         status = results[views[-1]][1]
-        return Scores(status, {view: self.p_generated(closeness) for view, (closeness, _) in results.items()})
+        known, digests = self._scorer.messages, samples.table["sha256"]
+        messages = {row: known[key] for row, key in enumerate(digests) if key in known}
+        return Scores(status, {view: self.p_generated(values) for view, (values, _) in results.items()}, messages)
 
     def p_generated(self, similarity: Floats) -> Floats:
         """Return P(generated) (N,) float64 of the closeness (N,)."""

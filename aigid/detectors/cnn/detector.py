@@ -67,15 +67,16 @@ class Cnn(BaseDetector):
         source, table, values = self._source(samples), samples.table, {}
         if len(views) > 1 and "clean_side_channels" in self.settings.compat:
             source.view(table, np.zeros(len(table)))  # whose errors all views share
-        status = np.full(len(table), embeddings.OK, dtype=object)
+        status, messages = np.full(len(table), embeddings.OK, dtype=object), dict[int, str]()
         for view in views:
             values[view] = np.full((len(table), len(self.classes)), np.nan)
             for images in _batches(source, table, view):
                 status[[image.index for image in images]] = [image.status for image in images]
+                messages |= {image.index: image.message for image in images if image.message}
                 if good := [image for image in images if image.status == embeddings.OK]:
                     pictures = source.channels(good, [view] * len(good))
                     values[view][[image.index for image in good]] = self.probabilities(pictures)
-        return Scores(status, values)
+        return Scores(status, values, messages)
 
     def fingerprints(self, samples: Samples) -> list[str]:
         """Return those of the channels."""

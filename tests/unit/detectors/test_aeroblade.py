@@ -219,6 +219,8 @@ def test_the_posteriors_mode_or_a_sample_of_it(pipelines, images, tmp_path):
         (tmp_path / latent).mkdir()
         again = Aeroblade.load(tmp_path / latent, detector.save(tmp_path / latent))
         np.testing.assert_array_equal(again.score(val, ["clean"]).values["clean"], detector.p_generated(values[latent]))
+        scores = detector.score(Samples(images[1], images[0]), ["clean"])
+        assert (scores.status[3], scores.messages) == ("not_an_image", {3: "starts with b'no image'"})
     assert (values["mode"] != values["sample"]).all()
 
 

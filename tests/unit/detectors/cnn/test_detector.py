@@ -231,6 +231,10 @@ def test_the_network_can_tell_only_whether_an_image_is_generated(dataset, vae):
     detector = fit(dataset, vae, task="binary", epochs=1)
     assert detector.classes == ["real", "generated"]
     assert detector.score(Samples(dataset[1][:6], dataset[0]), ["clean"]).values["clean"].shape == (6, 2)
+    lost = detector.score(
+        Samples(dataset[1][:2].assign(path=["gone.png", dataset[1]["path"][1]]), dataset[0]), ["clean"]
+    )
+    assert (lost.status[0], lost.messages) == ("missing", {0: "No such file or directory"})
 
 
 def test_each_split_is_read_for_what_it_is_for(dataset, vae, monkeypatch):
