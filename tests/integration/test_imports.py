@@ -2,14 +2,26 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from aigid.core.extras import DISTRIBUTIONS, missing
+
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = {package: module for module, package in DISTRIBUTIONS.items()}
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+LEFT_OUT = [  # modules that a light installation has not
+    NAMES.get(package, package.replace("-", "_"))
+    for requirement in EXTRAS["train"] + EXTRAS["parquet"]
+    if (package := re.match(r"[\w.-]+", requirement)[0]) != "aigid"
+]
+LIGHT = f"import sys; sys.modules.update(dict.fromkeys({LEFT_OUT}))\nfrom aigid.cli.main import main; main()"
 HEAVY = ("torch", "open_clip", "transformers", "torchvision", "diffusers", "spandrel")
 
 
@@ -129,12 +141,66 @@ def test_only_alignment_loads_diffusers_and_spandrel():
     assert not loaded & {"diffusers", "spandrel"}
 
 
-def test_a_verdict_on_an_encoder_in_onnx_needs_no_torch(onnx_bundle):
+@pytest.mark.parametrize("options", [[], ["--stable"]])
+def test_a_verdict_needs_none_of_the_packages_of_training(onnx_bundle, options):
     folder, scores = onnx_bundle
     name = scores.index[0]
-    call = ["predict", str(folder / "images" / name), "--model", str(folder / "bundle"), "--json"]
-    loaded, done = modules_after("from aigid.cli.main import main; main()", *call)
+    call = ["predict", str(folder / "images" / name), "--model", str(folder / "bundle"), "--json", *options]
+    loaded, done = modules_after(LIGHT, *call)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[0])["score"] == pytest.approx(scores[name], abs=1e-6)
     assert "onnxruntime" in loaded
-    assert not loaded & {*HEAVY, "timm", "huggingface_hub", "ray", "matplotlib"}
+
+
+def test_a_verdict_imports_none_of_them_where_they_are_installed(onnx_bundle):
+    folder, scores = onnx_bundle
+    call = ["predict", str(folder / "images" / scores.index[0]), "--model", str(folder / "bundle")]
+    loaded, done = modules_after("from aigid.cli.main import main; main()", *call)
+    assert done.returncode == 0, done.stderr
+    assert not loaded & {*LEFT_OUT, "ray"} - {"pyarrow"}  # which pandas imports, if it is there
+
+
+def test_the_light_installation_indexes_degrades_and_evaluates(onnx_bundle, tmp_path):
+    folder, scores = onnx_bundle
+    rows = [
+        f"{name},{number % 2},{'ab'[number % 2]},test,clean,{scores[name]}" for number, name in enumerate(scores.index)
+    ]
+    (tmp_path / "scores.csv").write_text("\n".join(["path,label,generator,split,view,score", *rows]))
+    for name in ("0_real", "1_fake"):
+        (tmp_path / "images/train" / name).mkdir(parents=True)
+        (tmp_path / "images/train" / name / "a.png").write_bytes((folder / "images" / scores.index[0]).read_bytes())
+    calls = [
+        ["evaluate", "scores.csv"],
+        ["index", "images", "--layout", "realfake", "--out", "m.csv"],
+        ["degrade", "m.csv", "--root", "images", "--view", "blur1", "--out", "blurred"],
+        ["cache", "verify"],
+    ]
+    for call in calls:
+        done = modules_after(LIGHT, *call, cwd=tmp_path)[1]
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "package", "extra"),
+    [
+        (["extract", "m.csv", "--root", ".", "--backbone", "tiny_clip", "--out", "e.h5"], "torch", "train"),
+        (["evaluate", "m.parquet"], "pyarrow", "parquet"),
+        (["preset", "demo"], "ruamel.yaml", "train"),
+        (["import", "univfd", "--weights", "m.csv"], "torch", "train"),
+    ],
+)
+def test_a_missing_package_is_one_line_that_names_its_extra(call, package, extra, tmp_path):
+    (tmp_path / "m.csv").write_text("path,label,generator,split\na.png,0,real,train\n")
+    (tmp_path / "m.parquet").write_bytes(b"PAR1")
+    done = modules_after(LIGHT, *call, cwd=tmp_path)[1]
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.endswith(f"{call[0]}: needs {package}, of the extra {extra}: pip install 'aigid[{extra}]'\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_every_extra_has_packages_that_a_line_can_name():
+    for extra, requirements in EXTRAS.items():
+        for requirement in requirements if extra not in ("dev", "docs") else ():
+            package = re.match(r"[\w.-]+", requirement)[0]
+            if package not in ("aigid", "dvc-s3"):  # which paths.py names by the address
+                assert f"aigid[{extra}]" in missing(NAMES.get(package, package.replace("-", "_")), "x"), requirement
