@@ -32,6 +32,7 @@ STANDS_FOR = {
 NOT_RUN = {  # what a line starts with: why
     "make ": "CI's own commands",
     ". .venv": "the shell's own",
+    "pip install": "tests/integration/test_light_install.py",
     "dvc ": "tests/integration/test_repro.py and tests/integration/test_sharing.py",
     "git clone": "tests/integration/test_sharing.py",
     "export ": "names a folder or a bucket that a clone does not hold",

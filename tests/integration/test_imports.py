@@ -160,7 +160,7 @@ def test_a_verdict_imports_none_of_them_where_they_are_installed(onnx_bundle):
     assert not loaded & {*LEFT_OUT, "ray"} - {"pyarrow"}  # which pandas imports, if it is there
 
 
-def test_the_light_installation_indexes_degrades_and_evaluates(onnx_bundle, tmp_path):
+def test_the_light_installation_indexes_audits_degrades_and_evaluates(onnx_bundle, tmp_path):
     folder, scores = onnx_bundle
     rows = [
         f"{name},{number % 2},{'ab'[number % 2]},test,clean,{scores[name]}" for number, name in enumerate(scores.index)
@@ -172,6 +172,7 @@ def test_the_light_installation_indexes_degrades_and_evaluates(onnx_bundle, tmp_
     calls = [
         ["evaluate", "scores.csv"],
         ["index", "images", "--layout", "realfake", "--out", "m.csv"],
+        ["audit", "m.csv", "--root", "images"],
         ["degrade", "m.csv", "--root", "images", "--view", "blur1", "--out", "blurred"],
         ["cache", "verify"],
     ]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from aigid.core import seeding
 from aigid.core.special import expit, logit, normal_cdf, normal_quantile
+from aigid.data.audit.boosting import boosted_probabilities
 from aigid.metrics import intervals
 
 FOLDS = 5  # or as many as a class has units
@@ -145,20 +146,8 @@ def _quantiles(ordered: Floats, num: int) -> Floats:
 
 def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, folds: Ints) -> Floats:
     """Return boosted small trees' P(generated) of each row of (N, D), fitted on the other folds."""
-    from sklearn.ensemble import HistGradientBoostingClassifier  # a second to import
-    from threadpoolctl import threadpool_limits
-
     scores = np.zeros(len(labels))
-    with threadpool_limits(1):  # trees this small only wait for each other's threads
-        for fold in range(folds.max() + 1):
-            seen = folds != fold
-            model = HistGradientBoostingClassifier(
-                max_iter=25,
-                learning_rate=0.2,
-                max_leaf_nodes=4,
-                min_samples_leaf=int(np.clip(seen.sum() // 20, 2, 20)),
-                categorical_features=is_name,
-                early_stopping=False,
-            )
-            scores[~seen] = model.fit(values[seen], labels[seen]).predict_proba(values[~seen])[:, 1]
+    for fold in range(folds.max() + 1):
+        seen = folds != fold
+        scores[~seen] = boosted_probabilities(values, is_name, labels, seen)[~seen]
     return scores
