@@ -77,7 +77,7 @@ def boosted_probabilities(values: Floats, is_name: list[bool], labels: Ints, see
     trees = _Trees(codes, np.array(is_name), seen, int(np.clip(seen.sum() // 20, 2, 20)))
     margin = np.full(len(labels), float(logit(labels[seen].mean())))
     for _ in range(ROUNDS):
-        p = expit(margin)
+        p: Floats = np.asarray(expit(margin))
         gradient, curvature = p - labels, p * (1 - p)
         for rows in trees.leaves(gradient, curvature):
             fitted = rows[seen[rows]]
