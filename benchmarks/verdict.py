@@ -38,16 +38,16 @@ with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
 
 def measure(folder: Path, images: int, rounds: int) -> dict[str, np.ndarray]:
     """Return medians of wall and CPU time over interleaved rounds; no embedding is in the cache."""
-    tower = str(weights.locate("clip_vit_b16_int8"))
+    encoder = str(weights.locate("clip_vit_b16_int8"))
     pictures.write(folder, images, SIDE)
     paths = sorted(map(str, (folder / "images").iterdir()))
     programs = {
         EMPTY: ("-c", "pass"),
         "import aigid": ("-c", "import aigid"),
         "aigid --help": (*AIGID, "--help"),
-        f"{BARE}, one image": ("-c", LOOP, tower, paths[0]),
+        f"{BARE}, one image": ("-c", LOOP, encoder, paths[0]),
         "aigid predict, one image": (*AIGID, "predict", paths[0]),
-        f"{BARE}, {images} images": ("-c", LOOP, tower, *paths),
+        f"{BARE}, {images} images": ("-c", LOOP, encoder, *paths),
         f"aigid predict, {images} images": (*AIGID, "predict", *paths),
     }
     times: dict[str, list[np.ndarray]] = {name: [] for name in programs}
@@ -56,7 +56,7 @@ def measure(folder: Path, images: int, rounds: int) -> dict[str, np.ndarray]:
             cache = folder / "cache"
             shutil.rmtree(cache, ignore_errors=True)
             (cache / weights.FOLDER).mkdir(parents=True)
-            (cache / weights.FOLDER / Path(tower).name).symlink_to(tower)
+            (cache / weights.FOLDER / Path(encoder).name).symlink_to(encoder)
             times[name].append(seconds(*arguments, cache=cache))
     return {name: np.median(of_name, axis=0) for name, of_name in times.items()}
 
