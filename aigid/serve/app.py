@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from aigid.images import Status
 from aigid.prediction.predict import Predictor
 from aigid.serve import documents, page, uploads
 from aigid.serve.engine import Engine, Job, Options, Scored
@@ -151,10 +150,10 @@ class Service:
         for image, row in scored:
             results += documents.verdicts(image, dict(zip(names, row, strict=True)), self.models, ms)
             self.metrics.images.labels(row[0].verdict or row[0].status).inc()
-        failed = [row[0] for _, row in scored if not row[0].ok]
-        if len(failed) == len(scored) and not rows:
-            first = failed[0]
-            status = STATUS_CODES.get(Status(first.status), 422)
+        predictions = [prediction for _, row in scored for prediction in row]
+        if not rows and not any(prediction.ok for prediction in predictions):
+            first = predictions[0]
+            status = STATUS_CODES.get(first.status, 422)
             raise ServiceError(status, first.status, f"{first.path}: {first.error}", results=results)
         return JSONResponse({"results": results, "version": documents.VERSION, "latency_ms": round(ms, 1)})
 

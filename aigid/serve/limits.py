@@ -15,7 +15,7 @@ from aigid.core.limits import MAX_PIXELS
 from aigid.images import Status
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
-STATUS_CODES = {  # HTTP statuses of images that cannot be read; of all others 422
+STATUS_CODES: dict[str, int] = {  # HTTP statuses of images that cannot be read; of all others 422
     Status.NOT_AN_IMAGE: 415,
     Status.UNSUPPORTED_FORMAT: 415,
     Status.TOO_MANY_BYTES: 413,
