@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.cli import options
-from aigid.cli.options import FILE, FOLDER
+from aigid.cli.options import FILE
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.limits import MAX_PIXELS
 from aigid.prediction import DEFAULT_BUNDLE
@@ -21,7 +21,11 @@ POSITIVE = click.IntRange(1)
 
 @click.command(cls=ErrorHandlingCommand)
 @click.option(
-    "--model", "folders", multiple=True, type=FOLDER, help="A bundle, or several.  [default: that of the package]"
+    "--model",
+    "sources",
+    multiple=True,
+    type=options.BUNDLE,
+    help="A bundle, or several: folders, or hf://USER/NAME[@REVISION].  [default: that of the package]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
@@ -44,7 +48,7 @@ POSITIVE = click.IntRange(1)
 @click.option("--max-memory", default=2**30, show_default=True, type=POSITIVE, help="Bytes of all files that wait.")
 @options.decisions
 def serve(
-    folders: tuple[Path, ...],
+    sources: tuple[Path | str, ...],
     host: str,
     port: int,
     weights: str | None,
@@ -61,10 +65,10 @@ def serve(
     """Give verdicts over HTTP, and a page that asks for them; stores nothing, and of an image logs its sha256."""
     from aigid.cli.prediction import check_bundles
 
-    folders = folders or (DEFAULT_BUNDLE,)
-    check_bundles(folders)
+    sources = sources or (DEFAULT_BUNDLE,)
+    check_bundles(sources)
     from aigid.serve import limits, server
 
     keys = limits.ApiKeys(api_keys) if api_keys else None
     bounds = limits.Limits(max_bytes, max_pixels, max_files, max_seconds, max_requests, max_memory)
-    server.serve(host, port, folders, settings, weights, bounds, keys, allow_urls)
+    server.serve(host, port, sources, settings, weights, bounds, keys, allow_urls)

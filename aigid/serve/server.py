@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from aigid.core.console import print_status
 from aigid.core.errors import InputError
 from aigid.metrics.decisions import EvaluationSettings
-from aigid.prediction import inputs
+from aigid.prediction import hub, inputs
 from aigid.prediction.inspection import inspect_content
 from aigid.prediction.predict import Predictor, predict_inspected
 from aigid.serve.app import Service, create_app
@@ -85,14 +85,16 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def open_models(folders: Sequence[Path], settings: EvaluationSettings, weights: str | None) -> dict[str, Predictor]:
-    """Return predictors by their folders' names, each after a first image; InputError where one has no weights."""
+def open_models(
+    sources: Sequence[Path | str], settings: EvaluationSettings, weights: str | None
+) -> dict[str, Predictor]:
+    """Return predictors by their folder's name or address, after a first image; InputError where weights lack."""
     predictors: dict[str, Predictor] = {}
-    for folder in folders:
-        name = folder.resolve().name
+    for source in sources:
+        name = source.resolve().name if isinstance(source, Path) else source
         if name in predictors:
-            raise InputError(f"--model {folder}: two models are called {name}")
-        predictors[name] = Predictor(folder, settings, weights)
+            raise InputError(f"--model {source}: two models are called {name}")
+        predictors[name] = Predictor(hub.local(source), settings, weights)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8)
     image = inspect_content(inputs.encode(Image.fromarray(noise)), "warm-up")
     list(predict_inspected(list(predictors.values()), [image], cached=False))
@@ -100,12 +102,12 @@ def open_models(folders: Sequence[Path], settings: EvaluationSettings, weights: 
 
 
 def serve(
-    host: str, port: int, folders: Sequence[Path], settings: EvaluationSettings, weights: str | None,
+    host: str, port: int, sources: Sequence[Path | str], settings: EvaluationSettings, weights: str | None,
     limits: Limits, keys: ApiKeys | None, allow_urls: bool,
 ) -> None:  # fmt: skip
     """Answer until SIGTERM or SIGINT, and then what runs; InputError where a port, a model or weights lack."""
     with bind(host, port) as sock:
-        service = Service(open_models(folders, settings, weights), limits, allow_urls)
+        service = Service(open_models(sources, settings, weights), limits, allow_urls)
         for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn raises again in the end
             signal.signal(number, lambda *_: None)
         port = sock.getsockname()[1]
