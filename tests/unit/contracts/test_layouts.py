@@ -212,7 +212,9 @@ TREES: dict[str, dict[str, Row | str | dict[str, list[Any]] | None]] = {
         "1_fake/sdxl/a.png": (1, "sdxl", "test", ""),
         "train/progan/car/0_real/a.b.PNG": (0, "real", "train", "progan"),
         "train/progan/1_fake/a.png": (1, "progan", "train", ""),
-        "real/a.png": None,
+        "real/a.png": (0, "real", "test", ""),
+        "Validation/AI/a.png": (1, "unknown", "val", ""),
+        "other/a.png": None,
     },
 }  # fmt: skip
 
