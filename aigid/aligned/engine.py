@@ -15,21 +15,23 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 from aigid.aligned.generator import AlignSettings, FakeGenerator, Pixels, load_generator
 from aigid.core import ray
-from aigid.core.cache import DECODING, METADATA_FILE, CacheEntry, cache_errors, entry_path, logger
+from aigid.core.cache import DECODING, METADATA_FILE, CacheEntry, cache_errors, entry_path, quarantine
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write, batch_size, choose_device, device_name, num_workers
 from aigid.core.paths import AnyPath
 from aigid.features import checkpoints
 from aigid.images import ImageError, Status
-from aigid.images.decode import decode
+from aigid.images.decode import decode, decode_with
 from aigid.images.formats import read_bytes
 from aigid.images.headers import Header, read_header
 
 CACHE_KIND = "aligned"
+PIXELS_SHA256 = "sha256"  # of a fake's pixels, in the text of its PNG
 REVISION = 1  # of the fakes' bytes; raise it when a generator gives others than before
 BASE_PIXELS = 64 * 64  # px of the images that make a batch; of larger ones it takes fewer
 BATCH = 64  # of these, unless $AIGID_BATCH says otherwise
@@ -106,11 +108,13 @@ class FakeBatcher:
         if not path.exists():
             return None
         try:
-            fake: Pixels = decode(path)
-        except ImageError as error:
-            logger.warning("%s is damaged (%s): made again", path, error)
-            return None
-        return fake if fake.shape == shape else None
+            fake, written = decode_with(path, lambda image: image.info.get(PIXELS_SHA256))
+        except ImageError:
+            fake, written = np.empty(0, np.uint8), None
+        if fake.shape == shape and written == hashlib.sha256(fake.tobytes()).hexdigest():
+            return fake
+        quarantine(path)
+        return None
 
     def _path(self, digest: str) -> Path:
         return self.entry.folder / digest[:2] / f"{digest}.png"
@@ -133,8 +137,10 @@ class FakeBatcher:
         if not (pending := self._pending.pop(shape)):
             return
         for digest, fake in zip(pending, self._forward(pending, shape), strict=False):
+            text = PngInfo()
+            text.add_text(PIXELS_SHA256, hashlib.sha256(fake.tobytes()).hexdigest())
             with cache_errors(), atomic_write(self._path(digest)) as part:
-                Image.fromarray(fake).save(part, "PNG", compress_level=1)
+                Image.fromarray(fake).save(part, "PNG", compress_level=1, pnginfo=text)
         self.num_made += len(pending)
 
     @torch.inference_mode()

@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from aigid.core.errors import os_errors
-from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale, write_json
-from aigid.core.folders import DIGITS, PART
+from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale, write_json, write_text
+from aigid.core.shards import DIGEST_SUFFIX, is_intact, memory_map
+from aigid.core.shards import KEY as KEY
 
 METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"
 CORRUPT_SUFFIX = ".damaged"  # of a shard that was set aside
-KEY = "S64"
 DECODING = 2  # of pixels from image files, in the keys of all that is made of them; 1 ignored ICC profiles
 CHECKPOINTS, CHECKPOINT_FORMAT = "training", 4  # the folder of unfinished trainings, and the number of their format
 ORPHAN_DAYS = 7.0  # without a write, after which a checkpoint is taken for one that no run continues
-DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8}
 logger = logging.getLogger(__name__)
 
 
@@ -46,8 +45,9 @@ def entry_path(
     """
     folder = (root or cache_folder()) / kind / metadata_hash(metadata)
     with cache_errors():
-        if not (folder / METADATA_FILE).exists():
-            write_json(folder / METADATA_FILE, {**metadata, **(extra or {})})
+        written, decided = read_metadata(folder / METADATA_FILE), json.loads(json.dumps(metadata))
+        if not written or any(written.get(name, "") != decided[name] for name in decided if name != "schema_version"):
+            write_json(folder / METADATA_FILE, {**metadata, **(extra or {})})  # for the first time, or it is damaged
     return folder
 
 
@@ -69,7 +69,8 @@ def checkpoints(days: float = ORPHAN_DAYS) -> list[dict[str, Any]]:
     A run removes its checkpoint when its result is saved. What a killed write has left counts as one after a day.
     """
     rows, current = [], f"_{CHECKPOINT_FORMAT}_{version('torch')}_"
-    for path in sorted((cache_folder() / CHECKPOINTS).glob("*.pt")):
+    folder = cache_folder() / CHECKPOINTS
+    for path in sorted([*folder.glob("*.pt"), *folder.glob(f"*{CORRUPT_SUFFIX}")]):
         try:
             status = path.stat()
         except FileNotFoundError:  # a write has ended
@@ -79,6 +80,8 @@ def checkpoints(days: float = ORPHAN_DAYS) -> list[dict[str, Any]]:
         reason = old if current in path.name else "of another version of torch or of aigid"
         if path.name.startswith("."):
             reason = "left by a write that was killed" if age * 86400 > STALE_SECONDS else ""
+        if path.suffix == CORRUPT_SUFFIX:
+            reason = "damaged"
         row = {"path": str(path), "run": path.stem.lstrip(".").split("_")[0], "bytes": status.st_size, "days": age}
         rows.append(row | {"orphan": reason})
     return rows
@@ -103,16 +106,32 @@ class CacheEntry:
     def add(
         self, key: NDArray[np.bytes_], rows: NDArray[Any], metadata: dict[str, str] | None = None, by_key: bool = False
     ) -> Path:
-        """Write a shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes' hash or that of its keys alone."""
+        """Write a shard, ``key`` (n,) S64 and ``rows`` (n, ...), named by its bytes' hash or that of its keys alone.
+
+        The bytes' hash then lies beside it.
+        """
         content = save({"key": key.view(np.uint8).reshape(len(key), -1), "rows": rows}, metadata)
-        path = self.folder / f"{hashlib.sha256(key.tobytes() if by_key else content).hexdigest()}.safetensors"
-        with cache_errors(), atomic_write(path) as part:
-            part.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{hashlib.sha256(key.tobytes()).hexdigest() if by_key else digest}.safetensors"
+        with cache_errors():
+            if by_key:
+                write_text(path.with_suffix(DIGEST_SUFFIX), digest)
+            with atomic_write(path) as part:
+                part.write_bytes(content)
         return path
+
+    def verified_shards(self) -> list[Path]:
+        """Return the complete shards whose bytes are those that were written; others are quarantined."""
+        paths = self.shards()
+        for path in paths:
+            status = path.stat()
+            if not is_intact(path, status.st_size, status.st_mtime_ns):
+                quarantine(path)
+        return [path for path in paths if path.exists()]
 
     def require_writable(self) -> None:
         """Raise InputError where no shard could be added; delete what killed writers left."""
-        remove_stale(self.folder.glob(f".*{PART}{DIGITS}.safetensors"))
+        remove_stale(self.folder.glob(".*.safetensors"))
         with cache_errors(), tempfile.TemporaryFile(dir=self.folder):
             pass
 
@@ -121,7 +140,7 @@ class StoredArrays:
     """The arrays of an entry by their images' sha256: one memory map a shard, and a row number an image."""
 
     def __init__(self, entry: CacheEntry) -> None:
-        paths = entry.shards()
+        paths = entry.verified_shards()
         self._shards = [memory_map(path, "rows") for path in paths]
         self._starts = np.cumsum([0, *map(len, self._shards)])
         keys = [np.ascontiguousarray(memory_map(path, "key")).view(KEY).ravel().astype(str).tolist() for path in paths]
@@ -192,20 +211,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return metadata if isinstance(metadata, dict) else {}
-
-
-def shard_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a shard's table of contents and where its data start; ValueError, LookupError or OSError without one."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
-
-
-def memory_map(path: Path, name: str) -> NDArray[Any]:
-    """Return an array of a shard, left on disk."""
-    table, start = shard_header(path)
-    entry = table[name]
-    return np.memmap(path, DTYPES[entry["dtype"]], "r", start + entry["data_offsets"][0], tuple(entry["shape"]))
 
 
 def quarantine(path: Path) -> None:

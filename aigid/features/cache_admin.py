@@ -11,21 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core.cache import (
-    CORRUPT_SUFFIX,
-    DECODING,
-    KEY,
-    METADATA_FILE,
-    CacheEntry,
-    metadata_hash,
-    read_metadata,
-    shard_header,
-)
+from aigid.core.cache import CORRUPT_SUFFIX, DECODING, METADATA_FILE, CacheEntry, metadata_hash, read_metadata
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.core.params import validate
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import numpy_generator
+from aigid.core.shards import KEY, shard_header
 from aigid.degradations import views
 from aigid.features import row_cache
 from aigid.features.backbones import BackboneSettings, open_backbone

@@ -168,7 +168,7 @@ def cached_rows(
     """Return what the cache holds of a backbone in one view."""
     metadata = {"tower": backbone.fingerprint, "view": definition, "seed": seed, "decoding": cache.DECODING}
     entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"), cache_root)
-    return row_cache.CachedEmbeddings(entry, keys)
+    return row_cache.CachedEmbeddings(entry, keys, backbone.dim)
 
 
 def _co_extracted(

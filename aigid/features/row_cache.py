@@ -4,6 +4,7 @@ A shard ``$AIGID_CACHE/embeddings/<backbone and view>/<sha256 of the file>.safet
 changes: damage shows, several processes may add shards at once, and to share it is to copy it.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -23,10 +24,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from aigid.core import cache
-from aigid.core.cache import KEY, METADATA_FILE, SHARDS, CacheEntry, ShardWriter
+from aigid.core.cache import METADATA_FILE, SHARDS, CacheEntry, ShardWriter
+from aigid.core.embeddings import DTYPES
 from aigid.core.errors import InputError, os_errors
 from aigid.core.files import atomic_write, cache_folder, num_workers
+from aigid.core.limits import MAX_SHARD_BYTES
 from aigid.core.paths import RemotePath, as_path
+from aigid.core.shards import KEY, is_keyed, memory_map
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
@@ -53,8 +57,8 @@ class KeyIndex:
 class CachedEmbeddings:
     """The cached rows of a manifest: where each one lies; the rows themselves stay on disk."""
 
-    def __init__(self, entry: CacheEntry, keys: KeyIndex) -> None:
-        self.entry = entry
+    def __init__(self, entry: CacheEntry, keys: KeyIndex, width: int | None = None) -> None:
+        self.entry, self.width = entry, width
         self._keys = keys
         self._shards: dict[Path, int] = {}
         self._shard = np.full(len(keys.distinct), -1, np.int32)
@@ -68,10 +72,11 @@ class CachedEmbeddings:
             if path in self._shards:
                 continue
             status = path.stat()
-            key = _verified_keys(path, status.st_size, status.st_mtime_ns)
-            if key is None:
+            verified = _verified_keys(path, status.st_size, status.st_mtime_ns)
+            if verified is None or verified[1] != (self.width or verified[1]):
                 cache.quarantine(path)
                 continue
+            key, _ = verified
             matches, at = self._keys.find(key)
             self._shard[at], self._row[at] = len(self._shards), matches
             self._shards[path] = len(self._shards)
@@ -90,7 +95,7 @@ class CachedEmbeddings:
         shard, row, paths = self._shard[indices], self._row[indices], list(self._shards)
         for number in np.unique(shard[shard >= 0]):
             rows = np.flatnonzero(shard == number)
-            out[rows] = cache.memory_map(paths[number], "rows")[row[rows]]
+            out[rows] = memory_map(paths[number], "rows")[row[rows]]
 
 
 class RowWriter(ShardWriter):
@@ -153,22 +158,25 @@ def embeddings_folder() -> Path:
 
 
 @lru_cache(maxsize=256)
-def _verified_keys(path: Path, size: int, mtime_ns: int) -> Keys | None:
-    """Return the keys of a shard, read once as long as it is unchanged; None where it is damaged."""
+def _verified_keys(path: Path, size: int, mtime_ns: int) -> tuple[Keys, int] | None:
+    """Return the keys of a shard and its rows' width, read once while it is unchanged; None where it is damaged."""
     content = verify_shard(path)
-    return None if content is None else content[0].copy()
+    return None if content is None else (content[0].copy(), content[1].shape[1])
 
 
 def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating[Any]]] | None:
-    """Return ``key`` (n,) S64 and ``rows`` (n, D) of a shard, or None where it is damaged."""
+    """Return ``key`` (n,) S64 and ``rows`` (n, D), finite, of a shard, or None where it is damaged or forged."""
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != path.stem:
         return None
     try:
         arrays = load(content)
-    except SafetensorError:
+        key, rows = arrays["key"], arrays["rows"]
+    except (SafetensorError, LookupError, ValueError, TypeError):
         return None
-    return arrays["key"].reshape(-1).view(KEY), arrays["rows"]
+    if rows.ndim != 2 or rows.dtype not in DTYPES or not is_keyed(key, rows):
+        return None
+    return key.reshape(-1).view(KEY), rows
 
 
 def download(folder: Path) -> set[str]:
@@ -178,13 +186,19 @@ def download(folder: Path) -> set[str]:
         return set()
     with _remote_errors(), ThreadPoolExecutor(num_workers()) as pool:
         names = {name for name in remote.files() if fnmatch(name, SHARDS) and "/" not in name}
-        missing = [name for name in names if not (folder / name).exists()]
+        known = {path.stem for path in folder.glob(f"*{cache.CORRUPT_SUFFIX}")}  # what is forged was set aside before
+        missing = [name for name in names if not (folder / name).exists() and Path(name).stem not in known]
         list(pool.map(lambda name: _fetch(remote / name, folder / name), missing))
     return names
 
 
 def _fetch(remote: RemotePath, path: Path) -> None:
-    content = remote.read_bytes()
+    try:
+        content = remote.read_bytes(max_bytes=MAX_SHARD_BYTES)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        content = b""
     if hashlib.sha256(content).hexdigest() != path.stem:
         logger.warning("%s is damaged: passed over", remote)
         return

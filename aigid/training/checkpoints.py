@@ -1,21 +1,23 @@
 """Checkpoints of a run: copied to the CPU at once, written by a thread, so rarely that they cost next to nothing."""
 
 import copy
+import hashlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from aigid.core.cache import cache_errors
+from aigid.core.cache import cache_errors, logger, quarantine
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
 
+DIGEST_MARK = b"aigid sha256 "  # before the digest at the end of a checkpoint
 MIN_SECONDS = 30.0  # between checkpoints, and before the first
 MAX_SHARE = 0.02  # of the time since the last one that a checkpoint may cost
 
@@ -44,8 +46,9 @@ def snapshot(state: Any) -> Any:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a checkpoint, its tensors on the CPU; InputError where the file is none."""
+    """Return a checkpoint, its tensors on the CPU; InputError where the file is none, or not as it was written."""
     try:
+        _check_digest(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
@@ -53,6 +56,49 @@ def load(path: Path) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: no whole checkpoint ({reason}); without it, training starts again") from None
     return state
+
+
+def load_or_quarantine(path: Path) -> dict[str, Any] | None:
+    """Return a checkpoint, or None where there is none; a damaged one is set aside, so that training starts again."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except InputError as error:
+        logger.warning("%s", error)
+        quarantine(path)
+        return None
+
+
+def _check_digest(path: Path) -> None:
+    """Raise ValueError unless the file's end is the sha256 of all before it; one of an earlier version has none."""
+    size, end = path.stat().st_size, len(DIGEST_MARK) + 32
+    with path.open("rb") as file:
+        file.seek(max(size - end, 0))
+        mark, expected = file.read(len(DIGEST_MARK)), file.read()
+        if mark != DIGEST_MARK:
+            return
+        file.seek(0)
+        digest, left = hashlib.sha256(), size - end
+        while left:
+            digest.update(block := file.read(min(left, 2**20)))
+            left -= len(block)
+    if digest.digest() != expected:
+        raise ValueError("its bytes have changed")
+
+
+class HashingFile:
+    """Passes on what is written, and hashes it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.digest.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 class CheckpointWriter:
@@ -92,7 +138,9 @@ class CheckpointWriter:
     def _write(self, state: dict[str, Any], begun: float) -> float:
         """Return the seconds since ``begun``."""
         with cache_errors(), atomic_write(self.path) as part, part.open("wb") as file:
-            torch.save(state, file)  # by its name, torch would report a full disk as a bug of its own
+            hashing = HashingFile(file)  # by its name, torch would report a full disk as a bug of its own
+            torch.save(state, hashing)
+            file.write(DIGEST_MARK + hashing.digest.digest())
         return self._clock() - begun
 
     def close(self) -> None:

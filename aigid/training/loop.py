@@ -77,8 +77,8 @@ class Trainer:
         self._parts: dict[str, Stateful] = {"optimizer": task.optimizer, "schedule": task.schedule, **task.extra_state}
         if self.compute.scaler.is_enabled():
             self._parts["scaler"] = self.compute.scaler
-        if path.is_file():
-            self._load(checkpoints.load(path))
+        if saved := checkpoints.load_or_quarantine(path):
+            self._load(saved)
         distributed.check_same_on_all_ranks((self.progress.epoch, self.progress.step), str(path), self.device)
         distributed.broadcast(task.net)
         self._writer = CheckpointWriter(path)
