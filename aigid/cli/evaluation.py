@@ -139,7 +139,10 @@ def card(
         raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
     by_cell = read_results(results, [(name, dataset)])
     evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
-    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
+    try:
+        text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{bundle}: its model.json is not what `aigid` writes: {error!r}") from None
     write_text(out, text) if out else click.echo(text, nl=False)
 
 
@@ -151,12 +154,13 @@ def _write(
     root: AnyPath | None,
     protocol: Section | None,
 ) -> None:
+    from aigid.core import escape
     from aigid.evaluation.evaluate import write_result
     from aigid.report import report
 
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
-    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
+    run_info = {"command": escape.address(shlex.join(["aigid", *sys.argv[1:]]))}
     sections = {} if protocol is None else {"Protocol": protocol}
     images = {} if root is None else {"scores": root}
     pairs = [(name, "scores") for name in evaluated]

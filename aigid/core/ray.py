@@ -24,6 +24,7 @@ from aigid.core import extras
 from aigid.core.errors import InputError
 
 INPUT_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
+LOOPBACK = "127.0.0.1"  # where a cluster that is started here listens; for another, start it and set RAY_ADDRESS
 TIMEOUT = 10  # seconds for an address to answer
 FORWARDED_ENV = ("AIGID_BATCH", "AIGID_CACHE", "AIGID_DEVICE", "AIGID_ROWS")  # variables that hold for the workers too
 
@@ -100,8 +101,15 @@ def cluster() -> Iterator[ResourcePool]:
         _require_answer(address)
         os.environ.setdefault("RAY_worker_niceness", "0")  # of a cluster started here; 15 starves beside other work
         variables = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
+        local: dict[str, Any] = {} if address else {"_node_ip_address": LOOPBACK, "include_dashboard": False}
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": variables})
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": variables},
+                **local,
+            )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"RAY_ADDRESS={address}: no cluster there: {str(error).splitlines()[0]}") from None
     try:

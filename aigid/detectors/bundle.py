@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import pandas as pd
-from safetensors import SafetensorError
 
 from aigid.core import tables
+from aigid.core.bundle_files import METADATA, is_bundle, list_files, validate_metadata
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_text
 from aigid.core.folders import replace_folder
@@ -23,8 +23,7 @@ from aigid.detectors.samples import Samples
 
 PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each
 SCHEMA_VERSION = 3
-METADATA, VALIDATION = "model.json", "validation.csv"
-UNREAD_FILES = {METADATA, "README.md", ".gitattributes", ".DS_Store"}  # which may lie in a bundle without being listed
+VALIDATION = "validation.csv"
 ZERO_DIGEST = "0" * 64  # stands for the digest of ``model.json`` while it is computed
 AnyDetector = TypeVar("AnyDetector", bound=BaseDetector)
 
@@ -124,55 +123,49 @@ def save(model: Bundle, folder: Path) -> None:
             "detector_state": state,
             "origin": asdict(model.origin),
             "code": source_hash(type(model.detector)),
-            "files": {name: sha256(part / name) for name in _files(part)},
+            "files": {name: sha256(part / name) for name in list_files(part)},
         }
         text = json.dumps(metadata, indent=2, allow_nan=False) + "\n"
         write_text(part / METADATA, text.replace(ZERO_DIGEST, _digest(text), 1))
-
-
-def is_bundle(folder: Path) -> bool:
-    """Return whether a folder holds a bundle's files and nothing else."""
-    try:
-        listed = set(json.loads((folder / METADATA).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False
-    return not set(_files(folder)) - listed
-
-
-def _files(folder: Path) -> list[str]:
-    """Return the POSIX paths of a bundle's files, sorted, and of links to folders and folders without files."""
-    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())]
-    names = (path.relative_to(folder).as_posix() for path in paths)
-    return sorted(name for name in names if name not in UNREAD_FILES)
 
 
 def load(folder: Path) -> Bundle:
     """Return the model in a folder, nothing of it unpickled; InputError where a file is not the one that was saved."""
     path = folder / METADATA
     try:
-        text = path.read_text(encoding="utf-8")
-        metadata = json.loads(text)
-        if (schema := metadata.get("schema_version")) != SCHEMA_VERSION:
-            imported = metadata.get("origin", {}).get("source")
-            remedy = "import it again with aigid import" if imported else "train it again with dvc repro"
-            raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; {remedy}")
-        detector_class = get_detector(metadata["detector"])
-        if _digest(text.replace(metadata["sha256"], ZERO_DIGEST, 1)) != metadata["sha256"]:
-            raise InputError(f"{path}: not the file that was saved with this model")
-        for name, expected in metadata["files"].items():
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise InputError(f"files: {name!r} does not lie in the bundle")
-            if sha256(folder / name) != expected:
-                raise InputError(f"{folder / name}: not the file that was saved with this model")
-        detector = detector_class.load(folder, metadata["detector_state"])
+        metadata = read_metadata(folder)
+        detector = get_detector(metadata["detector"]).load(folder, metadata["detector_state"])
         origin = Provenance(**metadata["origin"])
+        validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
     except InputError as error:
         raise InputError(f"{'' if str(folder) in str(error) else f'{path}: '}{error}") from None
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, SafetensorError) as error:
-        raise InputError(f"{folder}: no whole model: {error}") from None
-    validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
+    except Exception as error:  # files that are not what was saved raise anything
+        raise InputError(f"{folder}: no whole model: {str(error) or type(error).__name__}") from None
     name, fingerprints = metadata["detector"], metadata["fingerprints"]
     return Bundle(name, detector, metadata["settings"], fingerprints, origin, validation, _identity_of(metadata))
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Return the ``model.json`` of a bundle, every field checked; InputError where any file is not what was saved."""
+    path = folder / METADATA
+    text = path.read_text(encoding="utf-8")
+    metadata = json.loads(text)
+    if (schema := metadata.get("schema_version")) != SCHEMA_VERSION:
+        imported = metadata.get("origin", {}).get("source")
+        remedy = "import it again with aigid import" if imported else "train it again with dvc repro"
+        raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; {remedy}")
+    get_detector(metadata["detector"])
+    if _digest(text.replace(metadata["sha256"], ZERO_DIGEST, 1)) != metadata["sha256"]:
+        raise InputError(f"{path}: not the file that was saved with this model")
+    validate_metadata(metadata, str(path))
+    for name, expected in metadata["files"].items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise InputError(f"files: {name!r} does not lie in the bundle")
+        if sha256(folder / name) != expected:
+            raise InputError(f"{folder / name}: not the file that was saved with this model")
+    if unlisted := sorted(set(list_files(folder)) - set(metadata["files"])):
+        raise InputError(f"{folder / unlisted[0]}: not among the files that were saved with this model")
+    return dict(metadata)
 
 
 def _identity_of(metadata: dict[str, Any]) -> str:
@@ -242,4 +235,9 @@ def _digest(text: str) -> str:
 
 def _scores(path: Path) -> pd.DataFrame:
     table = tables.read(path, ("path", "label", "generator", "split", "view", "score"))
-    return table.assign(label=table["label"].astype(int), score=pd.to_numeric(table["score"], errors="coerce"))
+    scores = pd.to_numeric(table["score"], errors="coerce")
+    if not (scores.isna() | scores.between(0, 1)).all():
+        raise InputError(f"{path}: a score that is no probability")
+    if not table["label"].isin(["0", "1"]).all():
+        raise InputError(f"{path}: a label that is neither 0 nor 1")
+    return table.assign(label=table["label"].astype(int), score=scores)

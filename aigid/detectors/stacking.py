@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, NonNegativeInt, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
 from aigid.core import params
 from aigid.core.errors import InputError
@@ -120,11 +120,14 @@ class Stacking(EmbeddingDetector):
         return cls(members, {key: value for key, value in state.items() if key != "members"})
 
 
+Column = Annotated[int, Field(ge=0, le=2**20)]  # of an embedding
+
+
 class StackingState(Settings):
     """The ``detector_state`` of a saved stack; of each member start and end of the columns of each of its backbones."""
 
     detectors: dict[str, str]
-    columns: dict[str, Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)]]
+    columns: dict[str, Annotated[tuple[tuple[Column, Column], ...], Field(min_length=1, max_length=64)]]
     weights: tuple[FiniteFloat, ...]
     members: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pydantic import FiniteFloat
 
-from aigid.core import tables
+from aigid.core import escape, tables
 from aigid.core.errors import InputError
 from aigid.core.files import write_json
+from aigid.core.params import validate
 from aigid.core.scores import CLEAN, default_view
 from aigid.evaluation import breakdown
 from aigid.metrics import calibration, classification, decisions, intervals
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
 NOTE_KEYS = {"view": "view", "warnings": "warnings", "missing_metrics": "omitted", "run_info": "facts"}  # field to key
+NOTE_TYPES = {"view": str, "warnings": list[str]}  # of the others a dict
 Cell = tuple[str, str]  # detector, dataset
 NUM_WORST = 8  # images a class
 
@@ -227,22 +230,23 @@ def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
 def _read_result(paths: dict[str, Path]) -> EvaluationResult:
     try:
         notes = json.loads(paths["notes"].read_text(encoding="utf-8"))
+        metrics = json.loads(paths["metrics"].read_text(encoding="utf-8"))
         details, *curves = (_read_table(paths[name]) for name in ("details", *CURVES))
         return EvaluationResult(
-            metrics=json.loads(paths["metrics"].read_text(encoding="utf-8")),
-            **{name: notes[key] for name, key in NOTE_KEYS.items()},
+            metrics=validate(metrics, dict[str, int | FiniteFloat], "metrics"),
+            **{name: validate(notes[key], NOTE_TYPES.get(key, dict), key) for name, key in NOTE_KEYS.items()},
             deployment=decisions.load(paths["deployment"]) if paths["deployment"].exists() else None,
             details=details,
             curves=dict(zip(CURVES, curves, strict=True)),
             worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{paths['metrics']}: its details cannot be read: {error}; evaluate it again") from None
 
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table; names stay text, be they ``NA`` or ``2024``; numbers read back to the same bits."""
-    table = pd.read_csv(path, dtype=object, keep_default_na=False)
+    table = pd.read_csv(path, dtype=object, keep_default_na=False).map(escape.read_csv_cell)
     for column in table.columns.difference(["view", "kind", "name"], sort=False):
         kind = int if column.startswith("num") else float
         table[column] = [kind(cell or "nan") for cell in table[column]]

@@ -146,7 +146,7 @@ def backbone_of(model: Bundle, folder: Path, weights: str | None = None) -> Back
     parts: list[BackboneSettings] = []
     for section in model.origin.backbones:
         kind: type[BackboneSettings | ConcatSettings]
-        kind = ConcatSettings if section["library"] == "joint" else BackboneSettings
+        kind = ConcatSettings if section.get("library") == "joint" else BackboneSettings
         backbone = params.validate(section, kind, f"{folder}: backbone")
         parts += components(backbone)
     if len(model.origin.backbones) > 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from aigid.core import manifest
+from aigid.core import escape, manifest
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
@@ -91,10 +91,10 @@ def markdown(
     cues'; ``images`` are its ``training_images``.
     """
     parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
-    parts += [f"# Model card: {name}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
+    parts += [f"# Model card: {escape.markdown(name)}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
     parts += _components(metadata, images)
     for dataset, results in evaluated.items():
-        parts += [f"## On {dataset}", *_metrics(name, results)]
+        parts += [f"## On {escape.markdown(dataset)}", *_metrics(name, results)]
     return "\n\n".join([*parts, *_reproduction(name, metadata, date)]) + "\n"
 
 
@@ -120,14 +120,16 @@ def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> lis
     origin = metadata["origin"]
     training = origin["training"]
     names = [
-        f"{part['library']} `{part['model']}`{', random weights' if part['config'] and not part['weights'] else ''}"
+        f"{escape.markdown(part['library'])} {escape.markdown_code(part['model'])}"
+        + (", random weights" if part["config"] and not part["weights"] else "")
         for backbone in origin["backbones"]
         for part in backbone.get("parts", [backbone])
     ]
     lines = [
-        f"- Training data: `{training['dataset']}`, manifest sha256 `{training['manifest_sha256']}`",
+        f"- Training data: {escape.markdown_code(training['dataset'])}, manifest sha256 "
+        f"{escape.markdown_code(training['manifest_sha256'])}",
         f"- Backbones: {'; '.join(names) or 'none; it sees images'}",
-        *(f"- {licence}" for licence in origin["licences"]),
+        *(f"- {escape.markdown(licence)}" for licence in origin["licences"]),
     ]
     counts = images
     if counts is None:
@@ -150,7 +152,11 @@ def _metrics(name: str, results: Results) -> list[str]:
     lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(results) if line.startswith(name)]
     lines += [*_worst_groups(result, "generator"), *_worst_groups(result, "source"), *_worst_view(result)]
     worst = summary_tables.worst_errors_table({name: result})
-    lines += [f"`{row['path']}` ({row['generator']}) scores {row['score']}" for _, row in worst.iterrows()]
+    lines = [escape.markdown(line) for line in lines]
+    lines += [
+        f"{escape.markdown_code(row['path'])} ({escape.markdown(row['generator'])}) scores {row['score']}"
+        for _, row in worst.iterrows()
+    ]
     return [
         *parts,
         "### Where it fails",

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aigid.core import escape
 from aigid.core.files import atomic_write
 from aigid.evaluation.comparison import CONTROLS, Results, non_controls
 
@@ -82,8 +83,8 @@ def views(results: Results) -> Figure:
         table = table.reindex(names)
         x = np.arange(len(names)) + 0.08 * (number - (len(tables) - 1) / 2)
         axes.vlines(x, table["auroc_low"], table["auroc_high"], color=PALETTE[number % len(PALETTE)], linewidth=1)
-        axes.plot(x, table["auroc"], marker="o", markersize=4, label=name, **_color(number, name))
-    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.plot(x, table["auroc"], marker="o", markersize=4, label=escape.figure(name), **_color(number, name))
+    axes.set_xticks(range(len(names)), map(escape.figure, names), rotation=35, ha="right", rotation_mode="anchor")
     axes.set(ylabel="AUROC", ylim=(min(axes.get_ylim()[0], 0.45), 1.01))
     axes.grid(axis="y", color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
@@ -105,11 +106,12 @@ def generators(results: Results) -> Figure:
 
 def heat_map(table: pd.DataFrame) -> Figure:
     """Plot AUROC by row and column, each cell with its number, empty where there is none."""
+    rows, columns = ([*map(escape.figure, names)] for names in (table.index, table.columns))
     figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.4 * len(table)), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(table.to_numpy(float), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
-    axes.set_xticks(range(table.shape[1]), table.columns, rotation=35, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(table)), table.index)
+    axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     for (row, column), value in np.ndenumerate(table.to_numpy(float)):
         if not np.isnan(value):
@@ -165,7 +167,7 @@ def _curves(
     for number, (name, result) in enumerate(results.items()):
         points = result.curves[curve]
         if len(points) and metric in result.metrics:
-            label = f"{result.metrics[metric]:.3f}  {name}"
+            label = f"{result.metrics[metric]:.3f}  {escape.figure(name)}"
             axes.plot(*points[list(columns)].to_numpy().T, label=label, clip_on=False, **_color(number, name), **style)
     num = len(axes.get_legend_handles_labels()[0])
     if num:
@@ -188,8 +190,8 @@ def _intervals(tables: Mapping[str, pd.DataFrame], metric: str, label: str) -> F
         low, high = (table[f"{metric}{end}"].fillna(table[metric]) for end in ("_low", "_high"))
         color = _color(number, detector)["color"]
         axes.hlines(y, low, high, color=color, linewidth=1.5)
-        axes.plot(table[metric], y, "o", color=color, markersize=4, label=detector)
-    axes.set_yticks(range(len(names)), ["" if name == "all" else name for name in names])
+        axes.plot(table[metric], y, "o", color=color, markersize=4, label=escape.figure(detector))
+    axes.set_yticks(range(len(names)), ["" if name == "all" else escape.figure(name) for name in names])
     axes.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="x", color="0.9")
     axes.tick_params(axis="y", length=0)
@@ -207,7 +209,7 @@ def save_occlusion_map(image: NDArray[np.uint8], drops: NDArray[Any], title: str
     overlaid.imshow(image.mean(axis=2), cmap="gray", extent=extent)
     heat = overlaid.imshow(drops, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.6, extent=extent)
     figure.colorbar(heat, ax=overlaid, label="fall of the score where covered")
-    figure.suptitle(title.encode("utf-8", "backslashreplace").decode().replace("$", r"\$"), fontsize=9)
+    figure.suptitle(escape.figure(title), fontsize=9)
     for axes in (plain, overlaid):
         axes.set_axis_off()
     save(figure, out)

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from aigid.core import escape
 from aigid.core.files import write_text
 from aigid.core.paths import AnyPath
 from aigid.core.tables import pipe_table
@@ -57,7 +58,7 @@ def write(
     those datasets whose images may be shown.
     """
     datasets, images, differences = by_dataset(read_results(root, cells)), images or {}, differences or {}
-    info = {**(run_info or {}), **provenance(datasets)}
+    info = {name: escape.address(str(value)) for name, value in {**(run_info or {}), **provenance(datasets)}.items()}
     content = {
         "title": TITLE,
         "notes": NOTES,
@@ -81,7 +82,7 @@ def write(
 def _render(template: str, content: dict[str, Any]) -> str:
     loader = PackageLoader("aigid.report")
     templates = Environment(loader=loader, autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    templates.filters |= {"interval_below": _interval_below, "pipe_table": pipe_table}
+    templates.filters |= {"interval_below": _interval_below, "pipe_table": pipe_table, "markdown": escape.markdown}
     return templates.get_template(template).render(content).strip() + "\n"
 
 
@@ -153,5 +154,5 @@ def _interval_below(cell: object) -> str:
 def _latex(dataset: str, results: Results) -> str:
     """Return the headline as a LaTeX table (package booktabs), the first column flush left and the others right."""
     table = summary_tables.headline_table(results)
-    columns, caption = "l" + "r" * (table.shape[1] - 1), re.sub(r"([&%$#_{}])", r"\\\1", dataset)
+    columns, caption = "l" + "r" * (table.shape[1] - 1), escape.latex(dataset)
     return table.to_latex(index=False, escape=True, caption=caption, column_format=columns)
