@@ -18,9 +18,14 @@ def terminal(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def has_surrogates(text: str) -> bool:
+    """Return whether a text stands for bytes that are no UTF-8."""
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def markdown(text: str) -> str:
     """Return a line of Markdown without HTML, links or images."""
-    text = HTML_ENTITY.sub("&amp;", HTML_START.sub("&lt;", terminal(text)))
+    text = HTML_START.sub("&lt;", HTML_ENTITY.sub("&amp;", terminal(text)))
     return text.replace("](", r"]\(")
 
 

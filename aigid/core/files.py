@@ -38,8 +38,11 @@ def atomic_write(path: Path | str, temporary_folder: Path | None = None) -> Iter
         near.parent.mkdir(parents=True, exist_ok=True)
         remove_stale(temporaries(near, path.suffix))
         part = create_temporary(near, path.suffix)
+        mode = part.lstat().st_mode & 0o777
         try:
             yield part
+            if not part.is_symlink():  # a library may have put a file of its own there
+                part.chmod(mode)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

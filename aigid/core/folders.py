@@ -72,6 +72,9 @@ def replace_folder(folder: Path, is_ours: Callable[[Path], bool] | None = None, 
         part.mkdir()
         try:
             yield part
+            for path in part.rglob("*"):  # libraries have modes of their own
+                if path.is_file() and not path.is_symlink():
+                    path.chmod(part.stat().st_mode & 0o666)
             require_replaceable(folder, is_ours, kind)
             with suppress(FileNotFoundError):
                 target.rename(replaced)

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def _read_csv(path: AnyPath) -> pd.DataFrame:
         except (csv.Error, UnicodeError) as error:
             raise InputError(f"{path}: the row that begins in line {line} is not CSV: {error}") from None
     header = rows.pop(0) if rows else []
+    if broken := [name for name in header if not name.isascii() and escape.has_surrogates(name)]:
+        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
@@ -151,18 +154,24 @@ def read_parquet(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
             budget = Budget(path, file.seek(0, 2))
             head = parquet.ParquetFile(file)
             fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
-            names, others = (
-                [field.name for field in fields if _is_plain(field.type) == plain] for plain in (True, False)
-            )
+            names = [field.name for field in fields if _is_plain(field.type)]
+            others = [field.name for field in fields if not _is_plain(field.type)]
+            if twice := [name for name, times in Counter(names).items() if times > 1]:
+                raise InputError(f"{path}: column {twice[0]!r} stands twice")
             _check_declared(head.metadata, names, budget)
-            cells: list[list[str]] = [[] for _ in names]
+            cells: dict[str, list[str]] = {name: [] for name in names}
             texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
             source = parquet.ParquetFile(file, read_dictionary=texts)
             for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
-                for column, target in zip(batch.columns, cells, strict=True):
-                    target += _texts(column, budget)
-            table = pd.DataFrame(dict(enumerate(cells)), range(head.metadata.num_rows), dtype="str")
-            return table.set_axis(names, axis=1), others
+                for name in list(cells):
+                    try:
+                        cells[name] += _texts(batch.column(batch.schema.names.index(name)), budget)
+                    except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
+                        if isinstance(error, InputError):
+                            raise
+                        del cells[name]
+            unread = [name for name in names if name not in cells]
+            return pd.DataFrame(cells, range(head.metadata.num_rows), dtype="str"), [*others, *unread]
     except InputError:
         raise
     except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
 NOTE_KEYS = {"view": "view", "warnings": "warnings", "missing_metrics": "omitted", "run_info": "facts"}  # field to key
-NOTE_TYPES = {"view": str, "warnings": list[str]}  # of the others a dict
+NOTE_TYPES, Metrics = {"view": str, "warnings": list[str]}, dict[str, int | FiniteFloat]
 Cell = tuple[str, str]  # detector, dataset
 NUM_WORST = 8  # images a class
 
@@ -230,14 +230,12 @@ def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:
 def _read_result(paths: dict[str, Path]) -> EvaluationResult:
     try:
         notes = json.loads(paths["notes"].read_text(encoding="utf-8"))
-        metrics = json.loads(paths["metrics"].read_text(encoding="utf-8"))
-        details, *curves = (_read_table(paths[name]) for name in ("details", *CURVES))
         return EvaluationResult(
-            metrics=validate(metrics, dict[str, int | FiniteFloat], "metrics"),
+            metrics=validate(json.loads(paths["metrics"].read_text(encoding="utf-8")), Metrics, "metrics"),
             **{name: validate(notes[key], NOTE_TYPES.get(key, dict), key) for name, key in NOTE_KEYS.items()},
             deployment=decisions.load(paths["deployment"]) if paths["deployment"].exists() else None,
-            details=details,
-            curves=dict(zip(CURVES, curves, strict=True)),
+            details=_read_table(paths["details"]),
+            curves={name: _read_table(paths[name]) for name in CURVES},
             worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
         )
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -248,6 +246,5 @@ def _read_table(path: Path) -> pd.DataFrame:
     """Read a table; names stay text, be they ``NA`` or ``2024``; numbers read back to the same bits."""
     table = pd.read_csv(path, dtype=object, keep_default_na=False).map(escape.read_csv_cell)
     for column in table.columns.difference(["view", "kind", "name"], sort=False):
-        kind = int if column.startswith("num") else float
-        table[column] = [kind(cell or "nan") for cell in table[column]]
+        table[column] = [(int if column.startswith("num") else float)(cell or "nan") for cell in table[column]]
     return table
