@@ -10,7 +10,8 @@ from aigid.cli import data, evaluation, features, ntire, prediction, serve, weig
 def main() -> None:
     """Detect AI-generated images, and say honestly how well.
 
-    Exit status: 0 done; 1 done, but some inputs could not be read (each is named); 2 the call was wrong.
+    Exit status: 0 done; 1 done, but some inputs could not be read (each is named); 2 the call was wrong;
+    70 a fault of aigid, whose report is named.
     """
 
 
