@@ -139,10 +139,7 @@ def card(
         raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
     by_cell = read_results(results, [(name, dataset)])
     evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
-    try:
-        text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
-    except (LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{bundle}: its model.json is not what `aigid` writes: {error!r}") from None
+    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
     write_text(out, text) if out else click.echo(text, nl=False)
 
 
@@ -161,10 +158,18 @@ def _write(
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
     run_info = {"command": escape.address(shlex.join(["aigid", *sys.argv[1:]]))}
-    sections = {} if protocol is None else {"Protocol": protocol}
     images = {} if root is None else {"scores": root}
     pairs = [(name, "scores") for name in evaluated]
-    report.write(out, out / "report", pairs, refused, run_info, {"scores": differences}, sections, images)
+    report.write(
+        out,
+        out / "report",
+        pairs,
+        refused,
+        run_info,
+        {"scores": differences},
+        protocol and {"Protocol": protocol},
+        images,
+    )
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:

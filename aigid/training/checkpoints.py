@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
@@ -139,7 +139,7 @@ class CheckpointWriter:
         """Return the seconds since ``begun``."""
         with cache_errors(), atomic_write(self.path) as part, part.open("wb") as file:
             hashing = HashingFile(file)  # by its name, torch would report a full disk as a bug of its own
-            torch.save(state, hashing)
+            torch.save(state, cast(IO[bytes], hashing))
             file.write(DIGEST_MARK + hashing.digest.digest())
         return self._clock() - begun
 
