@@ -151,25 +151,16 @@ def _write(
     root: AnyPath | None,
     protocol: Section | None,
 ) -> None:
-    from aigid.core import escape
     from aigid.evaluation.evaluate import write_result
     from aigid.report import report
 
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
-    run_info = {"command": escape.address(shlex.join(["aigid", *sys.argv[1:]]))}
+    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     images = {} if root is None else {"scores": root}
     pairs = [(name, "scores") for name in evaluated]
-    report.write(
-        out,
-        out / "report",
-        pairs,
-        refused,
-        run_info,
-        {"scores": differences},
-        protocol and {"Protocol": protocol},
-        images,
-    )
+    sections = {} if protocol is None else {"Protocol": protocol}
+    report.write(out, out / "report", pairs, refused, run_info, {"scores": differences}, sections, images)
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:

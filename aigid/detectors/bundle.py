@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from aigid.core import tables
-from aigid.core.bundle_files import METADATA, is_bundle, list_files, validate_metadata
+from aigid.core.bundle_files import METADATA as METADATA
+from aigid.core.bundle_files import is_bundle as is_bundle
+from aigid.core.bundle_files import list_files, validate_metadata
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_text
 from aigid.core.folders import replace_folder

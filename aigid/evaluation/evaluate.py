@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import FiniteFloat
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
 NOTE_KEYS = {"view": "view", "warnings": "warnings", "missing_metrics": "omitted", "run_info": "facts"}  # field to key
-NOTE_TYPES, Metrics = {"view": str, "warnings": list[str]}, dict[str, int | FiniteFloat]
+TYPES: dict[str, Any] = {"view": str, "warnings": list[str], "metrics": dict[str, int | FiniteFloat]}
 Cell = tuple[str, str]  # detector, dataset
 NUM_WORST = 8  # images a class
 
@@ -231,8 +231,8 @@ def _read_result(paths: dict[str, Path]) -> EvaluationResult:
     try:
         notes = json.loads(paths["notes"].read_text(encoding="utf-8"))
         return EvaluationResult(
-            metrics=validate(json.loads(paths["metrics"].read_text(encoding="utf-8")), Metrics, "metrics"),
-            **{name: validate(notes[key], NOTE_TYPES.get(key, dict), key) for name, key in NOTE_KEYS.items()},
+            metrics=validate(json.loads(paths["metrics"].read_text(encoding="utf-8")), TYPES["metrics"], "metrics"),
+            **{name: validate(notes[key], TYPES.get(key, dict), key) for name, key in NOTE_KEYS.items()},
             deployment=decisions.load(paths["deployment"]) if paths["deployment"].exists() else None,
             details=_read_table(paths["details"]),
             curves={name: _read_table(paths[name]) for name in CURVES},
