@@ -57,7 +57,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
         metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         training, source = metadata["origin"]["training"], metadata["origin"].get("source")
         if training:  # else it is said below
-            _components(metadata, None), _reproduction(metadata["detector"], metadata, "")
+            _components(metadata, None), _reproduction(bundle.name, metadata, "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no bundle: {error}") from None
     if not training:
