@@ -54,11 +54,10 @@ def audit(manifest: "Path | str | pd.DataFrame", root: Path | str, seed: int = 0
 
     ``root`` is the folder that the manifest's paths start from; ``settings`` are max_images and auroc_threshold.
     """
-    from aigid.core import manifest as manifests
+    from aigid.core import manifest as files
     from aigid.core import params
     from aigid.core.paths import as_path
     from aigid.data.audit.audit import AuditSettings, run_audit
 
-    is_path = isinstance(manifest, (str, Path))
-    table = manifests.read(manifest) if is_path else manifests.validate(manifest, "manifest")
+    table = files.read(manifest) if isinstance(manifest, (str, Path)) else files.validate(manifest, "manifest")
     return run_audit(table, as_path(root), params.validate(settings, AuditSettings, "aigid.audit"), seed)
