@@ -101,6 +101,8 @@ def gaussian(image: Floats, sigma: float, radius: int | None = None, border: str
 
     ``border`` is the mode of `numpy.pad`. Bit for bit what `scipy.ndimage.gaussian_filter` gives.
     """
+    if sigma == 0:
+        return image.copy()
     radius = int(4 * sigma + 0.5) if radius is None else radius
     weights = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
     for axis in (0, 1):

@@ -54,7 +54,7 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
                 names = [name for name in file.keys() if name.startswith(prefix) and not is_count(name)]  # noqa: SIM118
                 return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        for wrapper in ("state_dict", "model_state_dict", "model"):
+        for wrapper in ("state_dict", "model_state_dict", "model", "params_ema", "params"):
             state = state.get(wrapper, state) if isinstance(state, dict) else state
         _require_tensors(path, state)
         state = {name.removeprefix("module."): tensor for name, tensor in state.items() if not is_count(name)}

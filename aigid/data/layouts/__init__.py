@@ -88,8 +88,8 @@ def scan(root: AnyPath) -> FileTree:
 
 
 def _sorted(tree: FileTree, paths: Iterable[str]) -> FileTree:
-    """Fill a tree with paths, each where it belongs."""
-    paths = sorted(paths)
+    """Fill a tree with paths, each where it belongs; what lies in a hidden folder is that folder."""
+    paths = sorted({_until_hidden(path) for path in paths})
     for path, image in zip(paths, map_in_threads(lambda path: is_image(tree.root, path), paths), strict=True):
         (tree.images if image else tree.others).append(path)
     tree.unreadable_dirs.sort()
@@ -99,6 +99,13 @@ def _sorted(tree: FileTree, paths: Iterable[str]) -> FileTree:
 def is_hidden(path: str) -> bool:
     """Return whether a path leads through a hidden folder or that of a Mac's archive, or to a hidden file."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def _until_hidden(path: str) -> str:
+    """Return a path as it is, or the first hidden folder that it leads through, with a slash."""
+    parts = path.split("/")
+    number = next((number for number, part in enumerate(parts[:-1]) if is_hidden(part)), None)
+    return path if number is None else "/".join(parts[: number + 1]) + "/"
 
 
 def is_image(root: AnyPath, path: str, separator: str = "/") -> bool:

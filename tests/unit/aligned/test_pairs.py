@@ -236,7 +236,7 @@ def test_fakes_of_another_crop_or_rounding_are_others_in_the_cache():
     """DDA's have entries of their own; those of before the choice keep theirs."""
     kinds = {}, {"crop": "middle"}, {"rounding": "truncate"}, {"crop": "middle", "rounding": "truncate"}
     found = [FakeBatcher(Brighter(), AlignSettings(domain="gan", **kind), torch.device("cpu")) for kind in kinds]
-    assert set(found[0].metadata) == {"revision", "domain", "seed", "architecture", "weights_sha256"}
+    assert set(found[0].metadata) == {"revision", "domain", "seed", "architecture", "weights_sha256", "decoding"}
     assert len({fakes.entry.folder for fakes in found}) == 4
 
 

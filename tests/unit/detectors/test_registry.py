@@ -38,7 +38,9 @@ def test_a_module_becomes_a_detector_by_its_class(tmp_path, monkeypatch):
 def test_unknown_names_list_the_known():
     with pytest.raises(InputError, match=r"unknown detector 'prob'; known: aeroblade, .*probe, sef, stacking, svm"):
         registry.get_detector("prob")
-    with pytest.raises(InputError, match=r"unknown detector 'prob'; known: clip-cues, dda, featdistill, hf, univfd"):
+    with pytest.raises(
+        InputError, match=r"unknown detector 'prob'; known: clip-cues, dda, featdistill, hf, linear, univfd"
+    ):
         find_importer("prob")
 
 

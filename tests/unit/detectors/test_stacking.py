@@ -165,7 +165,10 @@ def test_embeddings_that_are_not_finite_are_refused_by_name(samples):
             r"left\.0\.0: .*, got -9",
         ),
         (lambda state: state | {"columns": {"left": [], "right": [[5, 10]]}}, r"columns\.left: Tuple should have"),
-        (lambda state: state | {"columns": {"left": [[0, 10]], "right": [[5, 10]]}}, "left: no whole member: matmul"),
+        (
+            lambda state: state | {"columns": {"left": [[0, 10]], "right": [[5, 10]]}},
+            "left: no whole member: probe: of embeddings of 5 columns, these have 10",
+        ),
         (lambda state: state | {"detectors": {"left": "prob", "right": "probe"}}, "unknown detector 'prob'"),
         (lambda state: state | {"detectors": {"left": "knn", "right": "probe"}}, "left: no whole member: No such file"),
         (lambda state: state | {"members": {}}, r"members: Dictionary should have at least 1 item"),
