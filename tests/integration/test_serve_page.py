@@ -36,6 +36,7 @@ def opened(address, **options):
     with playwright.sync_playwright() as tools:
         chromium = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = chromium.new_page(accept_downloads=True, **options)
+        page.on("filechooser", lambda chooser: None)  # from now on choosers go to the test, not from the first wait on
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
