@@ -10,6 +10,8 @@ import pytest
 from tests.helpers.images import noise_folder
 from tests.helpers.workspace import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):

@@ -71,6 +71,7 @@ def test_one_parameter_runs_exactly_what_follows_it(workspace):
     assert "auroc" in shown
 
 
+@pytest.mark.slow
 def test_a_margin_trains_no_teacher_and_extracts_nothing(workspace):
     folder, _ = workspace
     margin = ("dvc", "exp", "run", "--set-param", "gendet.margin=0.1", *TARGETS)

@@ -37,6 +37,7 @@ def built(tmp_path_factory, generators):
         return root, build(SMALL, root)
 
 
+@pytest.mark.slow
 def test_two_builds_are_byte_identical(built, tmp_path, monkeypatch):
     root, table = built
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))  # train them again
@@ -97,6 +98,7 @@ def kept(cache):
     return {file: file.stat().st_mtime_ns for file in cache.rglob("*.safetensors")}
 
 
+@pytest.mark.slow
 def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, cache):
     """With every generator in every split, shared images are the same bytes, and nothing is trained again."""
     root, table = built
@@ -112,6 +114,7 @@ def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, cache):
     assert len(kept(cache)) == len(before) + 2  # other tiles, other weights
 
 
+@pytest.mark.slow
 def test_a_damaged_generator_is_trained_again(built, tmp_path, cache):
     root, _ = built
     for file in cache.rglob("*.safetensors"):

@@ -395,13 +395,14 @@ def test_what_lies_in_the_way_is_told_before_anything_is_fetched(tmp_path, path,
     assert [file.name for file in (tmp_path / "toys").rglob("*") if file.is_file()] == [Path(there).name]
 
 
-def test_killed_ten_times_it_ends_with_the_same_bytes(tmp_path):
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_it_ends_with_the_same_bytes(kills, tmp_path):
     files = {f"slow/{number}.png": png(number, (80, 60)) for number in range(12)}
     with serve(files) as server:
         path = write_list(tmp_path / "list", server.url, files)
         code = f"from aigid.data import fetch, lists; from pathlib import Path\nprint('ready', flush=True)\n" \
                f"fetch.fetch(lists.read_list({str(path)!r}), Path('toys'), 3)"  # fmt: skip
-        for kill in range(10):
+        for kill in range(kills):
             process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
             assert process.stdout is not None
             with process:

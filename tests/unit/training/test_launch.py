@@ -45,6 +45,7 @@ def run(folder, *arguments, **variables):
     return subprocess.run(call, env=environment, capture_output=True, text=True, check=False, timeout=100)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_stage_and_the_cores(tmp_path):
     done = run(tmp_path, AIGID_PROCESSES="2")
     assert (done.returncode, done.stdout) == (0, "2 cpu 2\n"), done.stderr

@@ -151,6 +151,7 @@ def _both_stages(how, images, root, folder, first):
     log.to_csv(folder / "log.csv")
 
 
+@pytest.mark.slow
 def test_crd_ema_learns_and_goes_on_after_a_kill_to_the_same_bytes(tmp_path):
     """From the second epoch on, when earlier images alone are in the queue, its loss falls by a fifth and more.
 
