@@ -46,13 +46,13 @@ def inspect(image: Any, number: int = 0) -> InspectedImage:
     """Return what one read of an image gives: a path, or what ``inputs.encode`` takes, then called ``number``."""
     path = inputs.path_of(image) or f"{number}.png"
     try:
-        return inspect_content(inputs.encode(image), path, path)
+        return inspect_content(inputs.encode(image), path)
     except ImageError as error:
         return InspectedImage(path, status=str(error.status), message=error.message)
 
 
-def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int | None = None) -> InspectedImage:
-    """Return what the bytes of an image file give; ``file`` is where they lie, if anywhere."""
+def inspect_content(content: bytes, path: str, max_pixels: int | None = None) -> InspectedImage:
+    """Return what the bytes of an image file give."""
     digest = sha256(content).hexdigest()
     try:
         pixels, (claims, profile) = decode_with(
@@ -60,7 +60,7 @@ def inspect_content(content: bytes, path: str, file: str = "", max_pixels: int |
         )
     except ImageError as error:
         return InspectedImage(path, digest, status=str(error.status), message=error.message)
-    claims = metadata.summarize(content, file, claims)
+    claims = metadata.summarize(content, claims)
     warnings = pixel_warnings(pixels)
     if profile:
         warnings += (f"its color profile cannot be used ({profile}): colors taken for sRGB",)

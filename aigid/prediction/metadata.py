@@ -4,11 +4,17 @@ No score has seen any of it, and it has seen no pixel.
 """
 
 import json
+import os
 import re
 import warnings
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from PIL.ImageFile import ImageFile
+
+from aigid.images.formats import format_of
 
 SOURCE_TYPE = re.compile(rb"digitalsourcetype/([A-Za-z]{4,60})")  # IPTC's vocabulary, in XMP or in a C2PA assertion
 AI_SOURCE_TYPES = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia")
@@ -29,16 +35,17 @@ CAMERA, SOFTWARE, DESCRIPTION = {0x010F: "make", 0x0110: "model"}, 0x0131, 0x010
 MAX_QUOTED_CHARS = 300  # characters that are quoted
 
 
-def summarize(content: bytes, path: str, claims: dict[str, Any]) -> dict[str, Any]:
+def summarize(content: bytes, claims: dict[str, Any]) -> dict[str, Any]:
     """Return what an image says of itself, ``summary`` in words; empty where it says nothing.
 
-    ``claims`` are those of ``container``. ``c2pa``: ``state`` is ``present`` (unchecked), ``valid`` or ``invalid``.
+    ``claims`` are those of ``container``. ``c2pa``: ``state`` is ``present`` (unchecked), ``absent``, ``invalid``,
+    ``valid, signer unknown`` or ``valid, signer on the trust list NAME of DATE``.
     """
     result: dict[str, Any] = {}
     if types := sorted({match.decode() for match in SOURCE_TYPE.findall(content)}):
         result["digital_source_type"] = types
     if b"c2pa" in content and any(mark in content for mark in C2PA):
-        result["c2pa"] = _c2pa(path)
+        result["c2pa"] = _c2pa(content)
     result |= claims
     return result | {"summary": _summary(result)} if result else {}
 
@@ -70,22 +77,33 @@ def _is_generator_tag(key: str, value: str) -> bool:
     return key not in ("Comment", "prompt") or value.lstrip().startswith("{")
 
 
-def _c2pa(path: str) -> dict[str, Any]:
-    """Return the manifest store's state, checked where the optional package `c2pa-python` is installed."""
+def _c2pa(content: bytes) -> dict[str, Any]:
+    """Return the manifest store's state, checked where the optional package `c2pa-python` is installed.
+
+    A signer is known where its certificate leads to one of the PEM file that ``$AIGID_TRUST_LIST`` names.
+    """
     try:
         import c2pa
     except ImportError:
         return {"state": "present", "checked": False, "why": "the extra c2pa checks its signature"}
+    settings, known = {}, ""
+    if path := os.environ.get("AIGID_TRUST_LIST"):
+        settings = {"trust": {"trust_anchors": Path(path).read_text(encoding="utf-8")}}
+        date = datetime.fromtimestamp(Path(path).stat().st_mtime, UTC).date()
+        known = f"valid, signer on the trust list {Path(path).name} of {date}"
     try:
-        with c2pa.Reader(path) as reader:
+        source = f"image/{format_of(content[:1024]).lower()}", BytesIO(content)
+        with c2pa.Context.from_dict(settings) as context, c2pa.Reader(*source, context=context) as reader:
             store = json.loads(reader.json())
     except Exception as error:
-        return {"state": "invalid", "checked": True, "why": " ".join(str(error).split())[:MAX_QUOTED_CHARS]}
-    state = str(store.get("validation_state", "")).lower()
+        absent = "ManifestNotFound" in type(error).__name__
+        why = " ".join(str(error).split())[:MAX_QUOTED_CHARS]
+        return {"state": "absent" if absent else "invalid", "checked": True, "why": why}
+    state = {"Valid": "valid, signer unknown", "Trusted": known}.get(store.get("validation_state"), "invalid")
     active = store.get("manifests", {}).get(store.get("active_manifest"), {})
+    programs = active.get("claim_generator_info") or [{"name": active.get("claim_generator") or ""}]
     signer = active.get("signature_info", {}).get("issuer", "")
-    result = {"state": "valid" if state in ("valid", "trusted") else "invalid", "checked": True}
-    return result | {"trusted": state == "trusted", "signer": signer, "claimed_by": active.get("claim_generator", "")}
+    return {"state": state, "checked": True, "signer": signer, "claimed_by": programs[0].get("name", "")}
 
 
 def _summary(claims: dict[str, Any]) -> str:
