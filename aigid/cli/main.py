@@ -33,6 +33,7 @@ COMMANDS = (
     serve.serve,
     prediction.import_detector,
     prediction.push,
+    prediction.export,
 )
 for command in COMMANDS:
     main.add_command(command)

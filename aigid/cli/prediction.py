@@ -13,7 +13,7 @@ from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, PATH
 from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
-from aigid.prediction import DEFAULT_BUNDLE
+from aigid.prediction import DEFAULT_BUNDLE, EXPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ MAX_PRINTED = 1000  # lines of the table
     "sources",
     multiple=True,
     type=options.BUNDLE,
-    help="A bundle, or several: folders, or hf://USER/NAME[@REVISION].  [default: that of the package]",
+    help="A bundle, or several: folders, hf://USER/NAME[@REVISION], exported .onnx.  [default: that of the package]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
@@ -82,7 +82,7 @@ def predict(
 def check_bundles(sources: Sequence[Path | str]) -> None:
     """Raise InputError where a folder holds no bundle; an address is looked up when it is loaded."""
     for folder in sources:
-        if isinstance(folder, Path) and not (folder / "model.json").is_file():
+        if isinstance(folder, Path) and not (folder if folder.suffix == EXPORTED else folder / "model.json").is_file():
             raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
 
 
@@ -182,3 +182,33 @@ def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
     path = card or folder.with_name(f"{folder.name}.md")
     body = path.read_text(encoding="utf-8") if card or path.is_file() else ""
     click.echo(hub.push(folder, address, body, licence))
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("source", metavar="[BUNDLE]", type=options.BUNDLE, default=str(DEFAULT_BUNDLE))
+@click.option("--onnx", "out", type=FILE, required=True, help="The file to write, .onnx.")
+@click.option("--images", type=PATH, help="Images to compare on: a file, folder or manifest.  [default: drawn ones]")
+@click.option("--weights", help="Local weights of the bundle's backbone.")
+@options.decisions
+def export(
+    source: Path | str, out: Path, images: Path | None, weights: str | None, settings: EvaluationSettings
+) -> None:
+    """Write BUNDLE (or the package's own) as one ONNX graph, pixels to probability, if its answers are the same."""
+    from aigid.core import extras
+    from aigid.prediction import hub, inputs
+
+    check_bundles([source])
+    if out.suffix != EXPORTED:
+        raise InputError(f"--onnx {out}: want a name that ends in {EXPORTED}")
+    extras.require("onnx", "aigid export")
+    paths = inputs.collect_inputs([str(images)], None, (), print_status)["path"].tolist() if images else []
+    from aigid.prediction import export as library
+    from aigid.prediction.predict import Predictor
+
+    written, failed = library.export(Predictor(hub.local(source), settings, weights), out, paths)
+    starts = "any image" if written.input == "image" else "an image resized and cropped by its preprocess settings"
+    print_status(
+        f"{out}: opset {written.opset}, takes {starts}; on {written.num_images} images P(generated) differs by at most"
+        f" {written.parity:.1g} and {written.other_verdicts} verdicts do"
+    )
+    options.finish(list(failed.items()))

@@ -17,7 +17,7 @@ from aigid.detectors.samples import Floats
 from aigid.images import Pixels
 from aigid.metrics.calibration import require_same_model
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
-from aigid.prediction import hub, verdict
+from aigid.prediction import EXPORTED, hub, verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
 from aigid.prediction.output import Prediction
 from aigid.prediction.scorers import Scorer
@@ -39,9 +39,14 @@ class Predictor:
         rule: DecisionRule | None = None,
     ) -> None:
         self.folder = folder
-        self.model = bundle.load(folder)
-        self.settings = settings or EvaluationSettings()
-        self.rule = rule or verdict.decision_rule_for(self.model, self.settings)
+        if folder.suffix == EXPORTED:
+            from aigid.prediction import exported  # onnxruntime
+
+            self.model, self.settings, fitted = exported.load(folder, settings, weights)
+        else:
+            self.model, self.settings = bundle.load(folder), settings or EvaluationSettings()
+            fitted = None if rule else verdict.decision_rule_for(self.model, self.settings)
+        self.rule = rule or fitted
         self.caution = require_same_model(rule.calibrator, {self.model.identity}) if rule else ""
         self.scorer = Scorer(self.model, folder, weights)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from aigid.core.files import sha256
 from aigid.metrics.decisions import DecisionRule
+from aigid.prediction import EXPORTED
 from aigid.prediction.inspection import InspectedImage
 from aigid.prediction.output import Prediction
 from aigid.prediction.predict import Predictor
@@ -44,7 +46,9 @@ def model(name: str, predictor: Predictor) -> dict[str, Any]:
 
 
 def bundle_sha256(predictor: Predictor) -> str:
-    """Return the sha256 that a bundle's ``model.json`` has of itself, and with it of all its files."""
+    """Return the sha256 that a bundle's ``model.json`` has of itself, and with it of all its files; of one file its."""
+    if predictor.folder.suffix == EXPORTED:
+        return sha256(predictor.folder)
     digest: str = json.loads((predictor.folder / "model.json").read_text(encoding="utf-8"))["sha256"]
     return digest
 

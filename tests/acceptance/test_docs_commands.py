@@ -42,6 +42,8 @@ NOT_RUN = {  # what a line starts with: why
     "hf download": "gigabytes from the hub",
     "curl ": "gigabytes, or wants a service; tests/integration/test_serve.py",
     "aigid serve": "answers until it is stopped; tests/integration/test_serve.py",
+    "aigid export": "wants the package's encoder; tests/unit/prediction/test_export.py",
+    "aigid predict photo.jpg --model photos.onnx": "follows the line before",
     "printf ": "the shell's own",
     "unzip ": "what curl fetched",
     "aigid index ntire_test": "wants the archives; tests/unit/data/test_layouts_tables.py",

@@ -38,6 +38,7 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "predict": (["nowhere.png", "--model", "bundle", "--csv", "out.csv"], "nowhere.png"),
     "serve": (["--model", "nowhere"], "--model nowhere: no bundle"),
     "import": (["nosuch", "--out", "out"], "unknown detector 'nosuch'"),
+    "export": (["nowhere", "--onnx", "out.onnx"], "--model nowhere: no bundle"),
     "push": (["bundle", "nowhere"], "nowhere: no address of a bundle"),
     "weights list": (["nosuch"], "nosuch"),
     "weights fetch": (["nosuch"], "nosuch"),
