@@ -407,7 +407,7 @@ def test_killed_it_ends_with_the_same_bytes(kills, tmp_path):
             assert process.stdout is not None
             with process:
                 process.stdout.readline()
-                time.sleep(0.02 * (kill + 1))
+                time.sleep(0.25 * (kill + 1) / kills)
                 process.kill()
             there = fetched(tmp_path / "toys")  # hidden files are among them
             assert all(content == files[f"slow/{int(name[:2])}.png"] for name, content in there.items()), there.keys()
