@@ -49,6 +49,11 @@ def auroc(rows: pd.DataFrame) -> Interval:
     return auroc_intervals(labels, values, group_names(rows), 0)[""]
 
 
+def value(rows: pd.DataFrame) -> float:
+    """AUROC alone."""
+    return classification.auroc(rank_rows(rows))
+
+
 def ahead(best: pd.DataFrame, table: pd.DataFrame, images: pd.DataFrame) -> str:
     """The difference of AUROC on generators of test alone, ``best`` minus ``table``, with its paired interval."""
     parts = [dict(subsets.unseen_parts(rows[rows["split"] == "test"], images))[subsets.UNSEEN[0]]
@@ -87,7 +92,7 @@ def difference(pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> str:
         return ""
     draws = [[auroc_draws(part["label"].to_numpy(), part["score"].to_numpy(), group_names(part)) for part in side]
              for side in zip(*pairs, strict=True)]  # fmt: skip
-    mean = sum(auroc(first).value - auroc(second).value for first, second in pairs) / len(pairs)
+    mean = sum(value(first) - value(second) for first, second in pairs) / len(pairs)
     rows = pairs[0][0]
     low, high = interval(*draws, num_independent(rows["label"].to_numpy(), group_names(rows)))
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -120,7 +125,7 @@ def columns(rows: pd.DataFrame, images: pd.DataFrame, min_images: int = 8) -> di
     named |= {view: test[test["view"] == view] for view in VIEWS}
     named |= {name: clean[(clean["label"] == 0) | (clean["generator"] == name)]
               for name in sorted(sizes[sizes >= min_images].index)}  # fmt: skip
-    return {name: auroc(part).value for name, part in named.items() if part["label"].nunique() == 2}
+    return {name: value(part) for name, part in named.items() if part["label"].nunique() == 2}
 
 
 @click.command(help=__doc__)

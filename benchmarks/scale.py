@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import Image
 from rich.table import Table
 
-from aigid.core import cache
+from aigid.core import shards
 from benchmarks import record
 
 STEPS = {  # and what each imports before the clock starts
@@ -63,7 +63,7 @@ def fill(manifest: Path, seed: int = 0) -> None:
     backbone = TorchBackbone(backbone_settings(BACKBONE), torch.device("cpu"))
     metadata = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
     entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"))
-    key = manifests.read(manifest)["sha256"].to_numpy().astype(cache.KEY)
+    key = manifests.read(manifest)["sha256"].to_numpy().astype(shards.KEY)
     key = key[len(key) // FRESH :]
     draw = np.random.default_rng(seed)
     for start in range(0, len(key), row_cache.SHARD_ROWS):

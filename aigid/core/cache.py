@@ -24,10 +24,7 @@ from safetensors.numpy import save
 
 from aigid.core.errors import os_errors
 from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale, write_json, write_text
-from aigid.core.shards import DIGEST_SUFFIX, is_intact
-from aigid.core.shards import KEY as KEY
-from aigid.core.shards import memory_map as memory_map
-from aigid.core.shards import shard_header as shard_header
+from aigid.core.shards import DIGEST_SUFFIX, KEY, is_intact, memory_map
 
 METADATA_FILE = "about.json"
 SHARDS = "[!.]*.safetensors"

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aigid.core import params
 from aigid.core.errors import InputError
-from aigid.detectors.protocol import MIN_ROWS, EmbeddingDetector
+from aigid.detectors.protocol import EmbeddingDetector, enough_rows
 from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import Floats, LabeledEmbeddings
 
@@ -72,8 +72,7 @@ class DetectorClassifier(ClassifierMixin, BaseEstimator):
         """Return the probabilities (N, 2) of the classes in the order of ``classes_``."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float32, reset=False)
-        padded = x if len(x) >= MIN_ROWS else np.resize(x, (MIN_ROWS, x.shape[1]))
-        generated = self.detector_.p_generated(padded)[: len(x)]
+        generated = self.detector_.p_generated(enough_rows(x))[: len(x)]
         return np.column_stack([1 - generated, generated])
 
     def predict(self, X: ArrayLike) -> Any:  # noqa: N803

@@ -40,6 +40,11 @@ class Scores:
         return self.predicted[view] if view in self.predicted else self.values[view].argmax(axis=1)
 
 
+def enough_rows(x: Floats) -> Floats:
+    """Return embeddings (N, D) as they are, or repeated where they are fewer than ``MIN_ROWS``."""
+    return x if len(x) >= MIN_ROWS else np.resize(x, (MIN_ROWS, x.shape[1]))
+
+
 def blank_not_finite(result: Scores) -> Scores:
     """Return scores in which an image that a model answers NaN or infinity to, in any view, has a status, no score."""
     status, messages = np.array(result.status, object), dict(result.messages)
@@ -124,7 +129,7 @@ class EmbeddingDetector(BaseDetector):
             for start in range(0, len(ok), BLOCK):
                 rows = ok[start : start + BLOCK]
                 x = samples.embeddings(view, rows)
-                padded = x if len(x) >= MIN_ROWS else np.resize(x, (MIN_ROWS, x.shape[1]))  # repeats them
+                padded = enough_rows(x)
                 if not self.classes:
                     result[rows] = self.p_generated(padded)[: len(x)]
                     continue

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import cache, embeddings, extras, files, ray
+from aigid.core import cache, embeddings, extras, files, ray, shards
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
@@ -152,7 +152,7 @@ def extract(
 def content_keys(manifest: pd.DataFrame, root: AnyPath) -> row_cache.Keys:
     """Return the images' sha256, (N,) S64, from the manifest, or from their files where it has none."""
     digests = manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)
-    key: row_cache.Keys = digests.to_numpy().astype(cache.KEY)
+    key: row_cache.Keys = digests.to_numpy().astype(shards.KEY)
     unknown = np.flatnonzero(key == b"")
     key[unknown] = hash_files([str((root / path).absolute()) for path in manifest["path"].iloc[unknown]])
     return key

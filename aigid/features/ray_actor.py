@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aigid.core import cache, ray
+from aigid.core import cache, ray, shards
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.features import pipeline, row_cache
@@ -50,7 +50,7 @@ class ExtractionActor:
             ExtractionTask(task.view, self.backbone(task), cache.CacheEntry(task.folder), mask, task.requested)
             for task, mask in zip(self.tasks, missing.T, strict=False)
         ]
-        key = rows["key"].to_numpy().astype(cache.KEY)
+        key = rows["key"].to_numpy().astype(shards.KEY)
         samples = pipeline.run(tasks, self.reader, rows["path"].tolist(), key, self.workers)
         index = rows["index"].tolist()
         failed = [[index[bad.index], bad.path, bad.sha256, bad.status, bad.message] for bad in samples]

@@ -9,13 +9,11 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.limits import MAX_FILE_BYTES
 from aigid.core.paths import AnyPath
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), or (H, W)
 
 MEMBER_SEPARATOR = "::"  # between an archive and what lies in it
-MAX_BYTES = MAX_FILE_BYTES
 MEMBER = re.compile(rf"\.(tar|zip|parquet){MEMBER_SEPARATOR}", re.IGNORECASE)
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from aigid.core import tables
 from aigid.core.errors import InputError
-from aigid.core.limits import MAX_RATIO, MIN_UNPACKED, Budget
+from aigid.core.limits import MAX_FILE_BYTES, MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
-from aigid.images import MAX_BYTES, MEMBER_SEPARATOR, ImageError, Status, is_member
+from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
@@ -208,8 +208,8 @@ def _holds_images(kind: Any) -> bool:
 
 def _check_size(size: int, stored: int | None = None, unpacked: int | None = None) -> None:
     """Raise ImageError for too many bytes, or for many that were ``stored`` as few."""
-    if size > MAX_BYTES:
-        raise ImageError(Status.TOO_MANY_BYTES, f"{size} bytes, limit {MAX_BYTES}")
+    if size > MAX_FILE_BYTES:
+        raise ImageError(Status.TOO_MANY_BYTES, f"{size} bytes, limit {MAX_FILE_BYTES}")
     size = size if unpacked is None else unpacked
     if stored is not None and size > max(MIN_UNPACKED, MAX_RATIO * stored):
         raise ImageError(Status.DECOMPRESSION_BOMB, f"{size} bytes of {stored} stored")

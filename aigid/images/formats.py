@@ -22,8 +22,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from aigid.core.errors import InputError
+from aigid.core.limits import MAX_FILE_BYTES as MAX_BYTES
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
-from aigid.images import MAX_BYTES, STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
+from aigid.images import STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
 
 MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
 MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # within coded pixels: any but stuffing and restarts

@@ -46,7 +46,7 @@ class Job:
 class Engine:
     """Scores jobs in the order of arrival, up to ``MAX_BATCH`` with equal options at once; slow ones one by one.
 
-    Where both wait, fast and slow ones take turns. ``on_batch`` is told the size of each batch.
+    Where both wait, fast and slow ones take turns. ``on_batch`` gets the size of each batch.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ def too_many_bytes(name: str, limit: int) -> ServiceError:
 
 
 async def receive(request: Request, limits: Limits, allow_urls: bool, hold: Callable[[int], None]) -> list[Upload]:
-    """Return a request's images; ``hold`` is told of each byte, and may refuse it.
+    """Return a request's images; ``hold`` gets the number of bytes of each part, and may refuse it.
 
     ServiceError where the request is too long, too slow, not of a known form, or without an image.
     """

@@ -3,28 +3,22 @@
 import base64
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
+
+from tests.helpers.local_server import LocalServer, running
 
 TOKEN = "hf_stand_in"
 
 
-class HubServer(ThreadingHTTPServer):
+class HubServer(LocalServer):
     """``commits`` by repository and sha; ``refs`` by repository and name; ``requests`` are methods and paths."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
         self.refs: dict[str, dict[str, str]] = {}
         self.requests: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def commit(self, name: str, files: dict[str, bytes]) -> str:
         sha = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
@@ -95,14 +89,6 @@ class Handler(BaseHTTPRequestHandler):
         return self.reply({"success": True, "commitOid": sha, "commitUrl": url})
 
 
-@contextmanager
-def serve() -> Iterator[HubServer]:
+def serve() -> AbstractContextManager[HubServer]:
     """Serve an empty hub until the block ends."""
-    with HubServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return running(HubServer())

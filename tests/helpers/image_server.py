@@ -1,14 +1,15 @@
 """A web server of files that breaks off, lies, refuses and is slow, as its files' names say."""
 
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
+
+from tests.helpers.local_server import LocalServer, running
 
 
-class ImageServer(ThreadingHTTPServer):
+class ImageServer(LocalServer):
     """``files`` by path; ``requests`` counts them; ``ranges`` are the positions from which files were continued.
 
     The first folder of a path says what happens: ``breaks`` (twice, in the middle), ``short`` (says a smaller length),
@@ -17,16 +18,10 @@ class ImageServer(ThreadingHTTPServer):
     ``nonsense`` (416 always), ``odd`` (503 always, and asks for a wait that is no number).
     """
 
-    daemon_threads = True
-
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.files, self.requests = dict(files), Counter[str]()
         self.ranges: list[int] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -82,14 +77,6 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(pause)
 
 
-@contextmanager
-def serve(files: Mapping[str, bytes]) -> Iterator[ImageServer]:
+def serve(files: Mapping[str, bytes]) -> AbstractContextManager[ImageServer]:
     """Serve files by path until the block ends."""
-    with ImageServer(files) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return running(ImageServer(files))

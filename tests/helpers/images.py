@@ -23,6 +23,15 @@ def noise_folder(folder, num, size=32):
     return manifest.read(folder / "m.csv")
 
 
+def class_folders(root, num=6):
+    """``num`` PNG files of noise below ``root``, in turn in ``0_real`` and ``1_fake/sdxl``."""
+    rng = np.random.default_rng(0)
+    for number in range(num):
+        folder = root / ("1_fake/sdxl" if number % 2 else "0_real")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)).save(folder / f"{number}.png")
+
+
 def grain_folder(folder, num, path_of, size=40):
     """``num`` images, every second one grainy and called generated; returns rows of a manifest."""
     rng, rows = np.random.default_rng(0), []

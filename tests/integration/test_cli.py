@@ -13,15 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from aigid.core import embeddings, manifest
 from tests.helpers.cli import aigid, refused
+from tests.helpers.images import class_folders
 
 
 @pytest.fixture
 def images(tmp_path):
-    rng = np.random.default_rng(0)
-    for n in range(6):
-        folder = tmp_path / "images" / ("1_fake/sdxl" if n % 2 else "0_real")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)).save(folder / f"{n}.png")
+    class_folders(tmp_path / "images")
     return tmp_path
 
 

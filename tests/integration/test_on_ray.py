@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from aigid.core import cache, manifest, ray
+from aigid.core import manifest, ray, shards
 from aigid.core.errors import InputError
 from aigid.features import extract, pipeline, ray_actor, row_cache
 from aigid.features.backbones import backbone_settings
@@ -157,7 +157,7 @@ def test_workers_that_share_a_bucket_need_no_folder_in_common(images, tmp_path, 
         TorchBackbone(backbone_settings("tiny_clip"), torch.device("cpu")),
         manifest.read(images / "m.csv"),
     )
-    key = table["sha256"].to_numpy().astype(cache.KEY)
+    key = table["sha256"].to_numpy().astype(shards.KEY)
     entry = row_cache.open_entry({"tower": backbone.fingerprint, "view": "clean", "seed": 0}, {})
     block = ExtractionTask("clean", backbone, entry, np.ones(NUM, bool))
     task = dataclasses.replace(

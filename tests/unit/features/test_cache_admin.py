@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from aigid.cli.main import main
 from aigid.core import cache as core_cache
 from aigid.core import manifest
+from aigid.core.shards import KEY
 from aigid.features import cache_admin, row_cache
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.features.extract import extract
@@ -101,9 +102,7 @@ def test_swapped_rows_are_found_by_computing_them_again(dataset):
     (shard, _) = shards()
     arrays = load_file(shard)
     shard.unlink()
-    core_cache.CacheEntry(shard.parent).add(
-        arrays["key"].reshape(-1).view(core_cache.KEY), arrays["rows"][[1, 0, 2, 3, 4, 5]]
-    )
+    core_cache.CacheEntry(shard.parent).add(arrays["key"].reshape(-1).view(KEY), arrays["rows"][[1, 0, 2, 3, 4, 5]])
     assert run("verify").exit_code == 0  # whole, as far as bytes tell
     done = verify(dataset)
     assert done.exit_code == 1
@@ -128,7 +127,7 @@ def test_an_image_that_changed_and_weights_that_are_gone(dataset):
     table = manifest.read(dataset / "m.csv")
     done = verify(dataset)
     assert "10 rows computed again; errors: 0" in done.stdout  # the changed one is not in the cache
-    keys = np.concatenate([load_file(path)["key"].reshape(-1).view(core_cache.KEY) for path in shards()])
+    keys = np.concatenate([load_file(path)["key"].reshape(-1).view(KEY) for path in shards()])
     listed = table.assign(sha256=[keys[0].decode(), *["0" * 64] * 5])
     manifest.write(listed, dataset / "m.csv")
     assert ": changed: sha256" in verify(dataset).stderr or ": missing" in verify(dataset).stderr

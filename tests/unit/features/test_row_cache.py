@@ -10,6 +10,7 @@ import pytest
 
 from aigid.core import cache
 from aigid.core.errors import InputError
+from aigid.core.shards import shard_header
 from aigid.features import row_cache
 
 METADATA = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
@@ -45,7 +46,7 @@ def test_a_shard_is_closed_when_full_or_old(tmp_path, monkeypatch):
         writer.add(key(7)[0], np.zeros(2, np.float16))
         assert len(writer.entry.shards()) == 3
     assert len(writer.entry.shards()) == 3
-    assert cache.shard_header(writer.entry.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
+    assert shard_header(writer.entry.shards()[0])[0]["__metadata__"] == {"computed_on": "test"}
 
 
 def test_half_written_shards_of_the_killed_go_when_old(tmp_path):

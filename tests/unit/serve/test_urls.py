@@ -2,15 +2,15 @@
 
 import asyncio
 import socket
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from aigid.serve import urls
 from aigid.serve.limits import ServiceError
 from tests.helpers import image_server
+from tests.helpers.local_server import LocalServer, running
 from tests.helpers.service import ask, grain
 
 PRIVATE = (
@@ -47,12 +47,8 @@ def redirects(to, host="127.0.0.2"):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer((host, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        try:
-            yield f"http://{host}:{server.server_port}/"
-        finally:
-            server.shutdown()
+    with running(LocalServer(Handler, host)) as server:
+        yield f"{server.url}/"
 
 
 @pytest.fixture
