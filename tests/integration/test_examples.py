@@ -36,6 +36,7 @@ def test_an_example_adds_at_most_fifty_lines(diff):
     added = [line for line in diff.read_text().splitlines() if line.startswith("+") and not line.startswith("+++")]
     assert 0 < len(added) <= 50
     assert any(f"examples/{diff.name}" in page.read_text() for page in ROOT.glob("docs/extend/*.md"))
+    run("git", "apply", "--check", diff, cwd=ROOT)
 
 
 @pytest.mark.slow
