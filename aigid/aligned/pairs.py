@@ -23,7 +23,7 @@ from aigid.core.files import choose_device, device_name, engine_from_env, write_
 from aigid.core.folders import replace_folder
 from aigid.core.paths import AnyPath
 from aigid.degradations.filters import match_laplacian, match_local_energy
-from aigid.features import checkpoints
+from aigid.features import weights
 from aigid.images import has_color
 from aigid.images.decode import decode
 from aigid.images.headers import Header
@@ -202,7 +202,7 @@ def psnr(a: Pixels, b: Pixels) -> float:
 def _write_records(out: Path, pairs: list[Pair], settings: AlignSettings, fakes: FakeBatcher) -> None:
     write_text(out / RECORD, "".join(json.dumps(record) + "\n" for record, _ in pairs))
     metadata = {"settings": settings.model_dump(mode="json"), **fakes.metadata}
-    metadata["weights_files"] = checkpoints.hashes(settings.weights)
+    metadata["weights_files"] = weights.file_digests(settings.weights)
     metadata["versions"] = {"python": platform.python_version()} | extras.versions(RECORDED_VERSIONS)
     write_json(out / SETTINGS, metadata)
     manifest.write(pd.DataFrame([row for _, rows in pairs for row in rows]).fillna(""), out / MANIFEST)

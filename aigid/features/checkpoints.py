@@ -20,18 +20,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aigid.core.errors import InputError
-from aigid.core.files import sha256
 
 ENCODER_PREFIX = "vision_encoder."  # before the names of an encoder whose checkpoint holds a head too
 MAX_LISTED_KEYS = 3  # in a message; the rest is counted
-
-
-def hashes(path: str | None) -> dict[str, str]:
-    """Return the sha256 of a checkpoint's file, or of each file in its folder; none without a path."""
-    if path is None:
-        return {}
-    files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
-    return {file.name: sha256(file) for file in files if file.is_file() and not file.name.startswith(".")}
 
 
 def state_dict_hash(network: nn.Module) -> str:

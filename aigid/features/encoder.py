@@ -44,7 +44,7 @@ class TorchBackbone:
         self.half = device.type == "cuda" and settings.dtype == "float16" if half is None else half
         self.network = load_encoder(settings).requires_grad_(False).eval()
         self.weights_sha256 = checkpoints.state_dict_hash(self.network)
-        self.weights_files = checkpoints.hashes(weights.path_of(settings))
+        self.weights_files = weights.file_digests(weights.path_of(settings))
         if self.half:
             self._narrow = copy.deepcopy(self.network).half().to(device)  # the wide one waits where it was loaded
         else:

@@ -22,8 +22,8 @@ from aigid.features.backbones import (
     BackboneSettings,
     ConcatSettings,
     components,
-    open_backbone,
 )
+from aigid.features.deferred import load_backbone
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader
@@ -80,7 +80,7 @@ class EncoderLoader:
         """Return the backbone, with a batch size for so many images."""
         name = settings.model_dump_json()
         if name not in self._loaded:
-            self._loaded[name] = open_backbone(settings)
+            self._loaded[name] = load_backbone(settings)
         self._loaded[name].choose_batch(files.batch_size(), num_images, self._largest)
         return self._loaded[name]
 

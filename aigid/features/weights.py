@@ -72,6 +72,14 @@ def file_digest(path: Path) -> str:
     return _digest(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
+def file_digests(path: str | None) -> dict[str, str]:
+    """Return the sha256 of a checkpoint's file, or of each file in its folder, by name; none without a path."""
+    if path is None:
+        return {}
+    files = [Path(path)] if Path(path).is_file() else sorted(Path(path).iterdir())
+    return {file.name: file_digest(file) for file in files if file.is_file() and not file.name.startswith(".")}
+
+
 @cache
 def _digest(path: Path, *_: int) -> str:
     return sha256(path)
