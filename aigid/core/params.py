@@ -11,7 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from aigid.core.errors import InputError
 
 T = TypeVar("T")
-NAME = re.compile("[A-Za-z0-9_-]+")  # of a dataset or backbone
+MAX_NAME = 100  # characters
+NAME = re.compile(f"[A-Za-z0-9_][A-Za-z0-9_-]{{,{MAX_NAME - 1}}}")  # of a dataset, backbone, view or expert
+NAME_RULE = f"a name has letters, digits, - and _ alone, at most {MAX_NAME}, and begins with no -"
 # The type in which a network is trained; its weights stay in float32. auto: float16 on CUDA, float32 elsewhere; tf32:
 # float32 but for CUDA's products, whose factors are rounded to ten bits.
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
@@ -115,21 +117,26 @@ def read(path: Path) -> dict[str, Any]:
 def _check_names(document: dict[str, Any], path: Path) -> None:
     """Raise InputError for a name that would mean something to a shell or to dvc.yaml, or a backbone that is not there.
 
-    Names of datasets and backbones stand in commands and paths.
+    Names of datasets, backbones and experts stand in commands and paths.
     """
-    for section in ("demo", "index", "backbones"):
-        names = document.get(section) or {}
-        for name in names if isinstance(names, dict) else ():
-            if not NAME.fullmatch(str(name)):
-                raise InputError(f"{path}: {section}.{name}: a name has letters, digits, - and _ alone, got {name!r}")
     known = document.get("backbones") or {}
+    for key, name in _names(document):
+        if not NAME.fullmatch(str(name)):
+            raise InputError(f"{path}: {key}: {NAME_RULE}; got {str(name)[:MAX_NAME]!r}")
+        if key.endswith(".backbone") and key.count(".") == 1 and known and name not in known:
+            raise InputError(f"{path}: {key}: unknown backbone {name!r}; known: {', '.join(map(str, known))}")
+
+
+def _names(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield the dotted key and the value of each name of a dataset, backbone, view or expert."""
+    for pattern in ("demo.*", "index.*", "backbones.*", "featdistill.experts.*"):
+        yield from ((".".join(keys)[:MAX_NAME], keys[-1]) for keys in _matches(document, pattern.split(".")))
+    for key in ("datasets", "views", "thumbnails"):
+        yield from ((key, name) for name in document.get(key) or () if not isinstance(document[key], str))
     for section, values in document.items():
         for key in ("backbone", "dataset") if isinstance(values, dict) else ():
-            value = values.get(key)
-            if isinstance(value, str) and not NAME.fullmatch(value):
-                raise InputError(f"{path}: {section}.{key}: a name has letters, digits, - and _ alone, got {value!r}")
-            if key == "backbone" and isinstance(value, str) and known and value not in known:
-                raise InputError(f"{path}: {section}.{key}: unknown backbone {value!r}; known: {', '.join(known)}")
+            if isinstance(value := values.get(key), str):
+                yield f"{section}.{key}", value
 
 
 def read_any_version(path: Path) -> dict[str, Any]:

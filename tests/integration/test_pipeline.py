@@ -25,6 +25,7 @@ from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.report import cards
 from aigid.report.studies import PerturbationSettings
+from tests.helpers.workspace import BIN, copy
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASETS = ("demo", "demo6")
@@ -139,8 +140,7 @@ def test_stages_have_the_expected_names():
             *(f"{verb}@{detector}" for verb in ("score", "evaluate") for detector in JUDGED),
             "controls",
             *(f"evaluate@{control}" for control in CONTROLS),
-            "cross",
-            "report",
+            *("check_names", "cross", "report"),
         ]
     )
 
@@ -209,7 +209,8 @@ def test_the_branches_of_the_makefile_share_only_what_is_made_before():
     names = re.search(r"^BRANCHES := (.+)$", makefile, re.M)[1].split()
     after = {name: re.search(rf"^{name}: ((?:\w+ ?)+)$", makefile, re.M) for name in names}
     assert len(branches) == len(names) > 1
-    made, finished = {name for name in stages() if name.split("@")[0] in {"demo", "index", "describe"}}, {}
+    before = {"check_names", "demo", "index", "describe"}
+    made, finished = {name for name in stages() if name.split("@")[0] in before}, {}
     for name, branch in zip(names, branches, strict=True):
         done = made.union(*(finished[before] for before in (after[name][1].split() if after[name] else ())))
         for group in branch.split():
@@ -286,6 +287,29 @@ def test_names_can_be_stage_names(path):
     sections = yaml.safe_load(path.read_text())
     names = [*sections["datasets"], *sections["demo"], *sections["index"], *sections["backbones"]]
     assert all(re.fullmatch("[a-z0-9_]+", name) for name in names)
+
+
+def test_each_stage_with_a_name_in_its_command_waits_for_the_check_of_names():
+    """And a changed name runs the check again."""
+    text = (ROOT / "dvc.yaml").read_text()
+    definitions = yaml.safe_load(text)["stages"]
+    named = {name for name, one in definitions.items() if "${" in str(one.get("do", one)["cmd"])} - {"evaluate"}
+    for stage in graph():
+        if stage.addressing.split("@")[0] in named:
+            assert str(ROOT / "data/names.txt") in [dep.fs_path for dep in stage.deps], stage.addressing
+    used = {key.removesuffix("[0]") for key in re.findall(r"\$\{(?!item|key)(.+?)\}", text)}
+    assert used == set(definitions["check_names"]["params"])
+
+
+@pytest.mark.slow
+def test_no_shell_reads_a_name_that_means_something_to_it(tmp_path):
+    folder, name = copy(tmp_path / "copy"), "a';touch x;'$(touch x)"
+    sections = yaml.safe_load(preset.text("tiny")) | {"index": {name: {}}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(sections))
+    done = subprocess.run([BIN / "dvc", "repro"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"{params.NAME_RULE}; got {name!r}" in done.stderr
+    assert not (folder / "x").exists()
 
 
 def test_the_default_is_the_demo_preset():

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.workspace import BIN, copy, run, small
 
 TARGETS = ("evaluate@probe", "evaluate@gendet")
-SHARED = {"demo@demo", "describe@demo", "extract@tiny_both-demo"}
+SHARED = {"check_names", "demo@demo", "describe@demo", "extract@tiny_both-demo"}
 GENDET = {"train@gendet", "score@gendet", "evaluate@gendet"}
 PROBE = {"train@probe", "score@probe", "evaluate@probe"}
 ROTATIONS = 2

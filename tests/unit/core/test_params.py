@@ -170,9 +170,35 @@ def test_a_stage_refuses_an_old_key_and_a_preset_replaces_it(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"index": {"a;ls": {}}}, "index.a;ls: a name has letters, digits, - and _ alone, got 'a;ls'"),
-        ({"demo": {"a.b": {}}}, "demo.a.b: a name has letters"),
-        ({"probe": {"dataset": "$(ls)"}}, "probe.dataset: a name has letters"),
+        *(
+            (section, f"{key}: {params.NAME_RULE}; got {name[:100]!r}")
+            for name in (
+                "a;ls",
+                "a.b",
+                "$(ls)",
+                "`ls`",
+                "a b",
+                "a/b",
+                "..",
+                "-a",
+                "a'b",
+                'a"b',
+                "a\nb",
+                "é",
+                "",
+                "x" * 300,
+            )
+            for key, section in (
+                (f"index.{name}"[:100], {"index": {name: {}}}),
+                (f"demo.{name}"[:100], {"demo": {name: {}}}),
+                (f"featdistill.experts.{name}"[:100], {"featdistill": {"experts": {name: {}}}}),
+                ("datasets", {"datasets": ["demo", name]}),
+                ("views", {"views": [name]}),
+                ("probe.dataset", {"probe": {"dataset": name}}),
+                ("svm.backbone", {"svm": {"backbone": name}}),
+            )
+        ),
+        ({"datasets": ["a\n"]}, "datasets: a name"),
         (
             {"probe": {"backbone": "tiny_bth"}},
             "probe.backbone: unknown backbone 'tiny_bth'; known: tiny_clip, tiny_vit",
