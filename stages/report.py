@@ -13,7 +13,7 @@ from aigid.data.audit import report as audit_report
 from aigid.detectors.registry import names
 from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
-from aigid.evaluation.evaluate import Section, read_results, write_curves
+from aigid.evaluation.evaluate import Section, read_results
 from aigid.report import cards, report, studies
 from aigid.training import prior
 
@@ -46,10 +46,10 @@ def main(results: Path, manifests: Path, models: Path, curves: Path, out: Path) 
     images = {dataset: dataset_root(dataset) for dataset in datasets if dataset in displayed}
     cells = [*product((*detectors, *CONTROLS), datasets)]
     by_cell = read_results(results, cells)
-    write_curves({cell: by_cell[cell] for cell in product(detectors, datasets)}, curves)
-    report.write(results, out, cells, warnings, run_info, sections=sections, images=images)
+    report.write_curves({cell: by_cell[cell] for cell in product(detectors, datasets)}, curves)
+    report.write(by_cell, out, warnings, run_info, sections=sections, images=images)
     cards.write_ledger(results, out)
-    cards.write(results, models, manifests, out / "cards", detectors, datasets)
+    cards.write(by_cell, models, manifests, out / "cards", detectors, datasets)
 
 
 if __name__ == "__main__":

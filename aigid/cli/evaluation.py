@@ -151,16 +151,15 @@ def _write(
     root: AnyPath | None,
     protocol: Section | None,
 ) -> None:
-    from aigid.evaluation.evaluate import write_result
+    from aigid.evaluation.evaluate import read_results, write_result
     from aigid.report import report
 
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
     run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     images = {} if root is None else {"scores": root}
-    pairs = [(name, "scores") for name in evaluated]
     sections = {} if protocol is None else {"Protocol": protocol}
-    report.write(out, out / "report", pairs, refused, run_info, {"scores": differences}, sections, images)
+    report.write(read_results(out), out / "report", refused, run_info, {"scores": differences}, sections, images)
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:

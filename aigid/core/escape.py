@@ -1,6 +1,8 @@
 """What others named, made safe for where it is shown: one rule each for terminals, Markdown, figures, LaTeX and CSV."""
 
 import re
+from base64 import b64encode
+from hashlib import sha256
 
 HTML_START = re.compile(r"<(?=[A-Za-z/!?])")
 HTML_ENTITY = re.compile(r"&(?=#?\w+;)")
@@ -57,6 +59,11 @@ def csv_cell(text: str) -> str:
 def read_csv_cell(cell: str) -> str:
     """Return the text of a cell that ``csv_cell`` wrote."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+
+
+def source_hash(text: str) -> str:
+    """Return the content security policy's name of an inline script or style."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def address(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,13 @@ class EvaluationResult:
     deployment: DecisionRule | None = None
     run_info: dict[str, str] = field(default_factory=dict)
 
-    def parts(self, kind: str) -> pd.DataFrame:
-        """Return the rows of ``details`` of one kind in the headline view."""
-        return self.details[(self.details["kind"] == kind) & (self.details["view"] == self.view)]
+    @cached_property
+    def _parts(self) -> dict[Any, pd.DataFrame]:
+        return dict(iter(self.details.groupby(["view", "kind"], sort=False)))
+
+    def parts(self, kind: str, view: str | None = None) -> pd.DataFrame:
+        """Return the rows of ``details`` of one kind in a view, the headline's unless named."""
+        return self._parts.get((view or self.view, kind), self.details[:0])
 
 
 def evaluate(
@@ -196,24 +200,11 @@ def read_results(root: Path | str, cells: Iterable[Cell] | None = None) -> dict[
     """Return the results below ``root`` by detector and dataset; InputError if none or not all ``cells`` are there."""
     root = Path(root)
     available = sorted((file.parent.name, file.stem) for file in root.glob("metrics/*/*.json"))
-    if missing := sorted(set(cells or ()) - set(available)):
-        raise InputError(f"{root}: no metrics of {', '.join('/'.join(cell) for cell in missing)}")
+    if missing := sorted("/".join(cell) for cell in set(cells or ()) - set(available)):
+        raise InputError(f"{root}: no metrics of {', '.join(missing)}")
     if not available:
         raise InputError(f"{root}: no metrics/<detector>/<dataset>.json to report on")
     return {cell: _read_result(_result_paths(root, *cell)) for cell in available}
-
-
-def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None:
-    """Write ``<dataset>.<roc|pr>.csv`` below ``folder``: the curves of all detectors, by the column ``detector``."""
-    for dataset, name in product(dict.fromkeys(dataset for _, dataset in results), ("roc", "pr")):
-        curves = [
-            result.curves[name].assign(detector=detector)
-            for (detector, other), result in results.items()
-            if other == dataset
-        ]
-        table = pd.concat([curve for curve in curves if len(curve)] or curves[:1])
-        table.insert(0, "detector", table.pop("detector"))
-        tables.write(table, folder / f"{dataset}.{name}.csv")
 
 
 def _result_paths(root: Path, detector: str, dataset: str) -> dict[str, Path]:

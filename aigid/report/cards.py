@@ -5,7 +5,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
-from aigid.evaluation.evaluate import EvaluationResult, read_results
+from aigid.evaluation.evaluate import Cell, EvaluationResult
 from aigid.report import summary_tables
 
 DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
@@ -38,10 +38,14 @@ repository's root. No line is filled in from a smaller or a similar experiment.
 
 
 def write(
-    root: Path, models: Path, manifests: Path, out: Path, detectors: Iterable[str], datasets: Iterable[str]
+    results: Mapping[Cell, EvaluationResult],
+    models: Path,
+    manifests: Path,
+    out: Path,
+    detectors: Iterable[str],
+    datasets: Sequence[str],
 ) -> None:
-    """Write ``<detector>.md`` for each, from the results below ``root`` and the bundles ``models/<detector>``."""
-    datasets, results = list(datasets), read_results(root)
+    """Write ``<detector>.md`` for each, from its results and its bundle ``models/<detector>``."""
     for name in detectors:
         metadata = read_metadata(models / name)
         path = manifests / f"{metadata['origin']['training']['dataset']}.csv"
@@ -133,9 +137,8 @@ def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> lis
         f"- Backbones: {'; '.join(names) or 'none; it sees images'}",
         *(f"- {escape.markdown(licence)}" for licence in origin["licences"]),
     ]
-    counts = images
-    if counts is None:
-        counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
+    counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
+    counts = counts if images is None else images
     settings = json.dumps(metadata["settings"], indent=2)
     return ["## Made of", "\n".join(lines), pipe_table(counts), f"Settings:\n\n```json\n{settings}\n```"]
 

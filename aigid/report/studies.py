@@ -15,7 +15,6 @@ from aigid.core.scores import CLEAN
 from aigid.evaluation import attribution, breakdown
 from aigid.evaluation.evaluate import Section
 from aigid.metrics.intervals import Interval
-from aigid.report.figures import heat_map
 
 # NYCU's kinds of perturbation: the views of each and their strengths, the first being the image as it is.
 SWEEPS: dict[str, tuple[str, dict[str, float]]] = {
@@ -61,10 +60,9 @@ def _format(value: float) -> str:
 
 
 def cross_generator_section(table: pd.DataFrame) -> Section:
-    """Return a heat map, the same numbers with their intervals, and the mean over generators not in training."""
+    """Return AUROC with its interval, trained on (rows) and tested on (columns), and the mean of unseen generators."""
     shape = {"index": "trained_on", "columns": "tested_on"}
     order = list(dict.fromkeys(table["trained_on"]))
-    values = table.pivot(**shape, values="auroc").loc[order]
     cells = [
         f"{Interval(value, low, high)}{'' if seen else ' *'}"
         for value, low, high, seen in table[["auroc", "low", "high", "seen"]].to_numpy()
@@ -73,9 +71,7 @@ def cross_generator_section(table: pd.DataFrame) -> Section:
     unseen = table["auroc"].where(table["seen"] == 0).groupby(table["trained_on"]).mean()[order]
     rows["mean of unseen *"] = unseen.map(_format)
     rows = rows.rename_axis("trained on").rename_axis(None, axis=1).reset_index()
-    return Section(
-        CROSS_GENERATOR_NOTES, {"AUROC": rows}, {"Trained on (rows), tested on (columns).": heat_map(values)}
-    )
+    return Section(CROSS_GENERATOR_NOTES, {"AUROC": rows})
 
 
 def aligned_section(table: pd.DataFrame) -> Section:

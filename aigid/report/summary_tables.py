@@ -13,6 +13,7 @@ from aigid.metrics.intervals import Interval
 
 NONE = "-"
 BUILTIN_KINDS = ("all", "generator", "source", "unseen")  # kinds of part that have tables of their own
+PER_GENERATOR, PER_SOURCE = "AUROC per generator", "Reals called generated at 0.5, per source"
 MIN_IMAGES = 10  # of a generator or source that may be called the worst
 
 
@@ -39,7 +40,24 @@ def by_columns(results: Results) -> dict[str, pd.DataFrame]:
     }
 
 
-def with_interval(row: pd.Series, name: str) -> str:
+def by_part(results: Results) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return, for each view, the headline first, AUROC by generator, all of them first, and the FPR by source.
+
+    Those that would be empty are left out.
+    """
+    headlines = [result.view for result in results.values()]
+    views = dict.fromkeys([*headlines, *(view for result in results.values() for view in result.details["view"])])
+    by_name = {}
+    for view in filter(None, views):
+        pooled = _by_group(results, "all", "auroc", "num_fake", view=view)
+        generators = _by_group(results, "generator", "auroc", "num_fake", view=view)
+        generators = pd.concat([pooled.rename(columns={"all": "generator"}), generators], ignore_index=True)
+        titled = {PER_GENERATOR: generators, PER_SOURCE: _by_group(results, "source", "fpr_05", "num_real", view=view)}
+        by_name[view] = {title: table for title, table in titled.items() if len(table)}
+    return by_name
+
+
+def with_interval(row: pd.Series | Mapping[Any, Any], name: str) -> str:
     """Return ``0.912 [0.898, 0.925]``, the number alone where there is no interval, or a dash."""
     value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
     if pd.isna(value):
@@ -47,11 +65,14 @@ def with_interval(row: pd.Series, name: str) -> str:
     return f"{value:.3f}" if pd.isna(low) else str(Interval(value, low, high))
 
 
-def _by_group(results: Results, kind: str, metric: str, *counts: str) -> pd.DataFrame:
-    """Return one row per part of a kind: the images, all counts where detectors had different ones, and a metric."""
+def _by_group(results: Results, kind: str, metric: str, *counts: str, view: str | None = None) -> pd.DataFrame:
+    """Return one row per part of a kind: the images, all counts where detectors had different ones, and a metric.
+
+    ``view`` is the headline's unless named.
+    """
     rows: dict[str, dict[str, str]] = {}
     for detector, result in results.items():
-        for _, row in result.parts(kind).iterrows():
+        for row in result.parts(kind, view).to_dict("records"):
             cells = rows.setdefault(row["name"], {"images": ""})
             nums = [*cells["images"].split("/"), " + ".join(str(row[count]) for count in counts)]
             cells |= {detector: with_interval(row, metric), "images": "/".join(dict.fromkeys(filter(None, nums)))}
@@ -142,8 +163,8 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
     titled = {} if differences is None else {"Differences, scored on the same images": _differences(differences)}
     titled |= {
         "AUROC on what is in test alone": _by_group(results, "unseen", "auroc", "num_real", "num_fake"),
-        "AUROC per generator": _by_group(results, "generator", "auroc", "num_fake"),
-        "Reals called generated at 0.5, per source": _by_group(results, "source", "fpr_05", "num_real"),
+        PER_GENERATOR: _by_group(results, "generator", "auroc", "num_fake"),
+        PER_SOURCE: _by_group(results, "source", "fpr_05", "num_real"),
         "AUROC per view, and what it loses": by_view(non_controls(results)),
         **by_columns(results),
         "Verdicts at 0.5 that flip between an image's views": _numbers(results, STABILITY),

@@ -1,16 +1,15 @@
 """The page, and the policy under which a browser runs no other code and asks no other server."""
 
 import re
-from base64 import b64encode
-from hashlib import sha256
 from pathlib import Path
+
+from aigid.core.escape import source_hash
 
 HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 
 def _hashes(tag: str) -> str:
-    parts = re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)
-    return " ".join(f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in parts)
+    return " ".join(map(source_hash, re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)))
 
 
 POLICY = (

@@ -2,11 +2,10 @@
 
 import csv
 import json
-from contextlib import contextmanager
 
 import pytest
 
-from tests.helpers import browser
+from tests.helpers.browser import launched, opened
 from tests.helpers.service import grain, listening, service_of, write_bundle
 
 NAME = '<img src=x onerror=alert(1)> & "=1+1".png'
@@ -25,26 +24,10 @@ def address(tmp_path_factory):
         yield address
 
 
-@contextmanager
-def opened(address, **options):
-    """The page in a headless browser; at the end nothing was complained of, and nobody else was asked."""
-    program = browser.find()
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    complaints, requests = [], []
-    with playwright.sync_playwright() as tools:
-        chromium = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = chromium.new_page(accept_downloads=True, **options)
-        page.on("filechooser", lambda chooser: None)  # from now on choosers go to the test, not from the first wait on
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(address)
-        yield page
-        chromium.close()
-    assert not complaints
-    assert [url for url in requests if not url.startswith((address, "blob:", "data:"))] == []
+@pytest.fixture(scope="module")
+def chromium():
+    with launched() as found:
+        yield found
 
 
 def drop(page, files):
@@ -55,8 +38,8 @@ def wait_for(page, text, **options):
     page.locator("#status").filter(has_text=text).wait_for(**options)
 
 
-def test_verdict_map_and_error_by_mouse(address, tmp_path):
-    with opened(address, viewport={"width": 375, "height": 700}) as page:
+def test_verdict_map_and_error_by_mouse(chromium, address, tmp_path):
+    with opened(chromium, address, viewport={"width": 375, "height": 700}) as page:
         drop(page, {NAME: grain(), "notes.jpg": b"no image"})
         wait_for(page, "Done.")
         cards = page.locator("#results > li")
@@ -85,9 +68,9 @@ def test_verdict_map_and_error_by_mouse(address, tmp_path):
     assert (second["path"], second["status"]) == ("notes.jpg", "not_an_image")
 
 
-def test_by_keyboard_alone(address, tmp_path):
+def test_by_keyboard_alone(chromium, address, tmp_path):
     (tmp_path / "a.png").write_bytes(grain())
-    with opened(address) as page:
+    with opened(chromium, address) as page:
         page.keyboard.press("Tab")  # to the skip link
         page.keyboard.press("Tab")
         with page.expect_file_chooser() as chooser:
@@ -111,8 +94,8 @@ def test_by_keyboard_alone(address, tmp_path):
 
 
 @pytest.mark.slow
-def test_fifty_files(address):
-    with opened(address) as page:
+def test_fifty_files(chromium, address):
+    with opened(chromium, address) as page:
         drop(page, {f"{number}.png": grain(number) for number in range(50)})
         wait_for(page, "Done.", timeout=60_000)
         assert page.locator("#results .verdict").count() == 50

@@ -16,7 +16,7 @@ from aigid.core.errors import InputError
 from aigid.data.layouts.folders import GENIMAGE_GENERATORS
 from aigid.detectors import registry
 from aigid.evaluation import attribution, comparison, dda, protocols
-from aigid.evaluation.evaluate import evaluate, write_result
+from aigid.evaluation.evaluate import evaluate, read_results, write_result
 from aigid.report import cards
 from stages import evaluate as stage
 from tests.helpers.cli import aigid, refused
@@ -86,7 +86,8 @@ def test_a_card_of_every_detector_or_a_line(tmp_path):
 
 
 def write_cards(folder):
-    cards.write(*(folder / name for name in ("results", "models", "manifests", "out")), ["probe"], ["d"])
+    folders = (folder / name for name in ("models", "manifests", "out"))
+    cards.write(read_results(folder / "results"), *folders, ["probe"], ["d"])
 
 
 SOURCES = {"phone": 40, "press": 20, "film": 12, "scan": 4}  # test reals; film and scan are in test alone

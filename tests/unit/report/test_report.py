@@ -1,9 +1,7 @@
-"""From results on disk to a report: nothing lost, nothing missing unsaid, a page without a fault."""
+"""From results on disk to a report: nothing lost, nothing missing unsaid."""
 
-import base64
 import io
 import json
-import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,15 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from aigid.core import scores
 from aigid.core.errors import InputError
 from aigid.evaluation import comparison
-from aigid.evaluation.evaluate import EvaluationResult, evaluate, read_results, write_curves, write_result
-from aigid.report import report, studies, summary_tables
-from tests.helpers import browser
+from aigid.evaluation.evaluate import EvaluationResult, evaluate, read_results, write_result
+from aigid.report import report, summary_tables
 
 
 def made(detector: int) -> EvaluationResult:
@@ -65,7 +61,7 @@ def test_metrics_are_flat_numbers(root: Path) -> None:
 def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
     write_result(evaluate(all_fakes(), n_bootstrap=0), root, "one class", "demo")
     found = read_results(root)
-    write_curves(found, root / "curves")
+    report.write_curves(found, root / "curves")
     assert sorted(path.name for path in (root / "curves").iterdir()) == ["demo.pr.csv", "demo.roc.csv"]
     for name, columns in {"roc": ["fpr", "tpr"], "pr": ["recall", "precision"]}.items():
         table = pd.read_csv(root / f"curves/demo.{name}.csv")
@@ -78,20 +74,19 @@ def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
 
 def test_curves_that_are_all_empty_leave_a_header(root: Path) -> None:
     only = {("one class", "demo"): evaluate(all_fakes(), n_bootstrap=0)}
-    write_curves(only, root / "curves")
+    report.write_curves(only, root / "curves")
     assert (root / "curves/demo.roc.csv").read_text() == "detector,fpr,tpr\n"
 
 
 def test_an_incomplete_set_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match="gendet/demo"):
-        report.write(root, root / "report", [("probe", "demo"), ("gendet", "demo")])
-    assert not (root / "report").exists()
+        read_results(root, [("probe", "demo"), ("gendet", "demo")])
     with pytest.raises(InputError, match="no metrics"):
         read_results(root / "plots")
 
 
 def test_the_report_shows_numbers_counts_and_gaps(root: Path) -> None:
-    report.write(root, root / "report")
+    report.write(read_results(root), root / "report")
     text = (root / "report/table.md").read_text()
     found = read_results(root)["probe", "demo"]
     assert f"{found.metrics['auroc']:.3f} [" in text
@@ -105,8 +100,8 @@ def test_the_report_shows_numbers_counts_and_gaps(root: Path) -> None:
 
 
 def test_figures_come_out_byte_for_byte_again(root: Path) -> None:
-    report.write(root, root / "one")
-    report.write(root, root / "two")
+    report.write(read_results(root), root / "one")
+    report.write(read_results(root), root / "two")
     files = [path for path in (root / "one").rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {".html", ".md", ".tex", ".png"}
     for first in files:
@@ -129,7 +124,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.fetched += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "link", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -137,23 +132,18 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing(root: Path) -> None:
-    report.write(
-        root, root / "report", audit_warnings=["size alone tells <b>"], run_info={"command": "aigid evaluate & co"}
-    )
+    info = {"command": "aigid evaluate & co"}
+    report.write(read_results(root), root / "report", audit_warnings=["size alone tells <b>"], run_info=info)
     text = (root / "report/index.html").read_text()
     tags = Tags(text)
     assert tags.open == []
-    assert len(tags.fetched) == 5
-    assert all(value.startswith("data:image/svg+xml;base64,") for value in tags.fetched)
-    for value in tags.fetched:
-        drawing = base64.b64decode(value.split(",")[1]).decode()
-        assert not re.findall(r"(?:href|src)=[\"'](?!#|data:)", drawing)
+    assert tags.fetched == ["data:,"]
     assert "size alone tells &lt;b&gt;" in text
     assert "aigid evaluate &amp; co" in text
 
 
 def test_latex_escapes_names_and_closes_rows(root: Path) -> None:
-    report.write(root, root / "report")
+    report.write(read_results(root), root / "report")
     lines = (root / "report/table.tex").read_text().splitlines()
     rows = [line for line in lines if line.endswith(r"\\")]
     assert len(rows) == 3
@@ -172,88 +162,11 @@ def test_controls_that_succeed_stand_on_top(root: Path) -> None:
 
 def test_differences_stand_in_every_form_of_the_report(root: Path) -> None:
     table = pd.DataFrame([["probe", "knn", "auroc", 0.0312, -0.01, 0.07, 0.0004, 80]], columns=comparison.COLUMNS)
-    report.write(root, root / "report", differences={"demo": table})
+    report.write(read_results(root), root / "report", differences={"demo": table})
     console = Console(width=120, record=True, file=io.StringIO())
     summary_tables.show({"probe": made(0)}, console, table)
     texts = [(root / "report/table.md").read_text(), (root / "report/index.html").read_text(), console.export_text()]
     for text in texts:
-        told = re.sub(r"<span[^>]*>", " ", text)
+        told = text.replace("<small>", " ")
         assert "+0.031 [-0.010, +0.070]" in told
         assert "0.001" in text
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
-    """A report with every kind of table, figure and picture."""
-    rng, k = np.random.default_rng(0), np.arange(400)
-    for number, detector in enumerate(("probe", "control_shallow", "knn", "control_noise")):
-        views = []
-        for view in ("clean", "jpeg65", "blur3"):
-            part = pd.DataFrame({"path": [f"{i:03}.png" for i in k], "label": k % 2, "view": view})
-            part["score"] = np.clip(rng.normal(0.4 + 0.1 * (3 - number) * part["label"], 0.2), 0, 1)
-            views.append(part.assign(generator=np.where(k % 2, np.where(k % 3, "gan", "sd14"), "real")))
-        frame = pd.concat(views, ignore_index=True)
-        frame["split"] = np.where(frame["path"].str[2] < "3", "val", "test")
-        frame["source"] = np.where(frame["label"] == 1, "", np.where(frame["path"].str[1] < "5", "phone", "press"))
-        frame["size"] = np.where(frame["path"].str[1] < "4", "small", "large")
-        write_result(
-            evaluate(scores.validate(frame, "made"), n_bootstrap=30, strata=["size"]), tmp_path, detector, "photos"
-        )
-    (tmp_path / "images").mkdir()
-    for i in k[::2]:
-        Image.fromarray(rng.integers(0, 256, (40, 200, 3), np.uint8)).save(tmp_path / f"images/{i:03}.png")
-    crossed = pd.DataFrame(
-        [["all", "gan", 1, 0.9, 0.8, 0.95], ["all", "sd14", 0, 0.7, 0.6, 0.8]], columns=sum(studies.CROSS_GENERATOR, ())
-    )
-    sections = {"Generators across: probe": studies.cross_generator_section(crossed)}
-    images = {"photos": tmp_path / "images"}
-    report.write(tmp_path, tmp_path / "report", audit_warnings=["a leak"], sections=sections, images=images)
-    return tmp_path / "report/index.html"
-
-
-def test_what_stands_where(page: Path) -> None:
-    text = page.read_text()
-    order = [
-        "a leak",
-        "does not beat the shallow cues",
-        "<table>",
-        "Every score is",
-        "data:image/svg",
-        "AUROC per generator",
-    ]
-    order += ["AUROC by size", "flip between", "Calibration, before", "Operating point", "Abstention"]
-    order += ["Most wrongly scored images", "data:image/jpeg", "Generators across", "How this came about", "versions"]
-    places = [text.index(part) for part in order]
-    assert places == sorted(places)
-    assert text.index(">knn<") < text.index(">control_noise<")
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-
-
-@pytest.fixture
-def program() -> str:
-    if (found := browser.find()) is None:
-        pytest.skip("no Chromium on this machine; on Debian `apt install chromium` provides it")
-    return found
-
-
-def test_a_browser_finds_nothing_wrong(page: Path, program: str, tmp_path: Path) -> None:
-    for width in (360, 1280):
-        with browser.Browser(program, tmp_path / f"profile{width}") as opened:
-            seen = opened.visit(page, width)
-            assert opened.complaints() == []
-            assert opened.requests() == [page.as_uri()]
-        assert seen["images"] > 8
-        assert seen["broken"] == 0
-        assert seen["window"] == width
-        assert seen["page"] <= width
-
-
-def test_a_browser_would_find_a_fault(program: str, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.html"
-    bad.write_text('<img src="http://127.0.0.1:9/x.png" width=900><script>console.error("oh"); throw 1</script>')
-    with browser.Browser(program, tmp_path / "profile") as opened:
-        seen = opened.visit(bad, 360)
-        assert len(opened.complaints()) >= 2
-        assert opened.requests() == [bad.as_uri(), "http://127.0.0.1:9/x.png"]
-    assert seen["broken"] == 1
-    assert seen["page"] > 360
