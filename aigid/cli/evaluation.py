@@ -93,8 +93,8 @@ def evaluate(
     differences, refused = comparison.compare_all(frames, seed)
     if out:
         _write(out, evaluated, differences, refused, root, protocols.section(protocol, published) if protocol else None)
-        if protocol == "defactify":
-            _submit(out, frames)
+    if out and protocol == "defactify":
+        _submit(out, frames)
     _print(evaluated, differences, refused, as_json)
     ctx.exit(1 if any(result.metrics["num_unreadable"] for result in evaluated.values()) else 0)
 
@@ -104,9 +104,8 @@ def evaluate(
 @click.option("--results", type=FOLDER, required=True, help="Holds metrics/ and details/, as of `aigid evaluate`.")
 @click.option("--detector", help="Its name there.  [default: the bundle's]")
 @click.option("--dataset", help="What it was judged on.  [default: the dataset that it learnt from]")
-@click.option(
-    "--manifest", "manifest_path", type=FILE, help="Of what it learnt from.  [default: a list of `aigid fetch`]"
-)
+@click.option("--manifest", "manifest_path", type=FILE, help="Of what it learnt from.  [default: `aigid fetch`'s list]")
+@click.option("--edits", type=FILE, help="A table of false alarms on edited photographs to quote, .csv.")
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day that the card states.")
 @click.option("--out", type=FILE, help="The card, .md.  [default: standard output]")
 def card(
@@ -115,6 +114,7 @@ def card(
     detector: str | None,
     dataset: str | None,
     manifest_path: Path | None,
+    edits: Path | None,
     date: datetime,
     out: Path | None,
 ) -> None:
@@ -127,7 +127,7 @@ def card(
     from aigid.data import lists
     from aigid.evaluation.comparison import SHALLOW
     from aigid.evaluation.evaluate import read_results
-    from aigid.report import cards
+    from aigid.report import cards, false_alarms
 
     metadata = cards.read_metadata(bundle)
     learnt_from = metadata["origin"]["training"].get("dataset", "")
@@ -139,7 +139,8 @@ def card(
         raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
     by_cell = read_results(results, [(name, dataset)])
     evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
-    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}")
+    edited = false_alarms.read(edits) if edits else None
+    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}", edited)
     write_text(out, text) if out else click.echo(text, nl=False)
 
 
@@ -156,9 +157,8 @@ def _write(
 
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
-    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
+    run_info, sections = {"command": shlex.join(["aigid", *sys.argv[1:]])}, {"Protocol": protocol} if protocol else {}
     images = {} if root is None else {"scores": root}
-    sections = {} if protocol is None else {"Protocol": protocol}
     report.write(read_results(out), out / "report", refused, run_info, {"scores": differences}, sections, images)
 
 

@@ -40,7 +40,10 @@ MAX_PRINTED = 1000  # lines of the table
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
 @click.option(
-    "--stable", "check_stability", is_flag=True, help="Check that the verdict survives JPEG, cropping and blur."
+    "--stable",
+    "check_stability",
+    is_flag=True,
+    help="Check that the verdict survives JPEG, cropping, blur, resizing and chains of these.",
 )
 @click.option("--explain", type=FOLDER, help="Folder for heat maps: what in each image speaks for generated.")
 @click.option("--root", type=FOLDER, help="The folder that the paths of a manifest or of `-` start from.")

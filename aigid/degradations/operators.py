@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.degradations import basic, extra, filters, noise, pixels, spatial
+from aigid.degradations import basic, edits, extra, filters, noise, pixels, spatial
 from aigid.degradations.pixels import Pixels, RngOrNone, to_float, to_uint8
 
 T = TypeVar("T")
@@ -22,17 +22,20 @@ _UNIT: tuple[Operator, ...] = (  # of NTIRE 2026 and FeatDistill, under their pu
     *(extra.pixel_shuffle, extra.motion_blur, extra.defocus_blur, noise.poisson_noise, noise.speckle_noise),
     *(noise.iso_noise, noise.film_grain, noise.salt_and_pepper, extra.color_bleed, extra.light_leak, extra.fading),
     *(extra.digital_glitch, extra.water_drops, extra.night_vision, extra.ghosting),
+    *(edits.bilateral, edits.white_balance, edits.tone_map, edits.portrait_blur),  # our own
 )
 _BYTES: tuple[Operator, ...] = (  # of DDA, UniversalFakeDetect, GenImage, NYCU, and our own
     *(filters.gaussian_blur, filters.dda_gaussian_blur, filters.median_blur, filters.dda_motion_blur, filters.sharpen),
     *(noise.gaussian_noise, noise.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
     *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.resize, spatial.centre_crop, spatial.square),
+    *(spatial.fit, spatial.letterbox, edits.upscale, edits.watermark, edits.text_overlay, edits.collage),
 )
 UNIT_OPERATORS = {operator.__name__: operator for operator in _UNIT}  # take float32 in [0, 1]
 BYTE_OPERATORS = {operator.__name__: operator for operator in _BYTES}  # take uint8
 OPERATORS: dict[str, Operator] = {"jpeg": filters.jpeg} | UNIT_OPERATORS | BYTE_OPERATORS  # jpeg takes either
 GEOMETRIC = frozenset(  # move pixels: FeatDistill's own list, and those of other sources
-    {"hflip", "vflip", "low_resolution", "resize", "centre_crop", "square", "jitter", "colorshift"}
+    {"hflip", "vflip", "low_resolution", "resize", "centre_crop", "square", "fit", "letterbox", "upscale", "collage"}
+    | {"jitter", "colorshift"}
     | {"pixel_shuffle", "digital_glitch", "ghosting", "color_bleed", "water_drops"}
 )
 

@@ -158,12 +158,39 @@ UFD_SWEEP = {
     **{f"jpeg{quality}": fixed("jpeg", quality=quality) for quality in (90, 80, 70, 60, 50, 40, 30)},
 }
 
-# What becomes of an image that is passed on: half its size; or blurred, shrunk and compressed. Strengths are ours.
+# What becomes of an image that is passed on: resized, framed, and chains of these and JPEG. Strengths are ours.
 DELIVERY = {
     "resize50": fixed("resize", factor=0.5),
+    "up50": Chain(((1, ("resize", {"factor": 0.5})), (1, ("resize", {"factor": 2})))),
+    "fit512": fixed("fit", side=512),
+    "letterbox": fixed("letterbox", ratio=16 / 9),
+    "chain3": Chain(
+        (
+            *((1, ("jpeg", {"quality": 85})), (1, ("resize", {"factor": 0.75})), (1, ("jpeg", {"quality": 75}))),
+            *((1, ("fit", {"side": 512})), (1, ("jpeg", {"quality": 65}))),
+        )
+    ),
     "repost": Chain(
         ((1, ("gaussian_blur", {"sigma": 1})), (1, ("resize", {"factor": 0.5})), (1, ("jpeg", {"quality": 70})))
     ),
+}
+
+# What people do to their own photographs; their names stand in ``aigid.report.false_alarms``, too. Strengths are ours.
+EDITS: dict[str, Policy] = {
+    "denoise": fixed("bilateral", radius=3, sigma=0.08),
+    "sharpen": fixed("sharpen", amount=0.8),
+    "color_grade": Chain(
+        (
+            (1, ("white_balance", {"red": 1.08, "blue": 0.9})),
+            (1, ("color_jitter", {"brightness": 1.05, "contrast": 1.2, "saturation": 1.25, "hue": 0, "order": 0})),
+        )
+    ),
+    "tone_map": fixed("tone_map", compression=0.5, detail=1.8),
+    "portrait_blur": fixed("portrait_blur", sigma=0.02),
+    "upscale2": fixed("upscale", factor=2),
+    "watermark": fixed("watermark", opacity=0.5),
+    "text_overlay": fixed("text_overlay", share=0.15),
+    "collage": fixed("collage", gap=0.02),
 }
 
 POLICIES: dict[str, Policy] = {

@@ -42,3 +42,17 @@ def hflip(image: Pixels, rng: RngOrNone = None) -> Pixels:
 def vflip(image: Pixels, rng: RngOrNone = None) -> Pixels:
     """Flip top and bottom."""
     return np.ascontiguousarray(image[::-1])
+
+
+def fit(image: Pixels, side: int, rng: RngOrNone = None) -> Pixels:
+    """Make the longer side ``side`` px, bicubic with antialiasing; the shape stays."""
+    factor = side / max(image.shape[:2])
+    height, width = (max(1, round(factor * length)) for length in image.shape[:2])
+    return from_pil(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def letterbox(image: Pixels, ratio: float, rng: RngOrNone = None) -> Pixels:
+    """Add black bars on two sides until width / height is ``ratio``."""
+    height, width = image.shape[:2]
+    rows, columns = max(0, round(width / ratio) - height), max(0, round(height * ratio) - width)
+    return np.pad(image, ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)))

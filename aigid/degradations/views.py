@@ -18,6 +18,7 @@ from aigid.degradations.operators import AppliedOperator, Chain, Policy, apply_o
 from aigid.degradations.pixels import Pixels
 from aigid.degradations.policies import (
     DELIVERY,
+    EDITS,
     GENIMAGE_SIX,
     NYCU_AUG_0_TO_7,
     NYCU_SWEEP,
@@ -42,6 +43,7 @@ VIEWS: dict[str, Policy] = {
     **NYCU_SWEEP,
     **UFD_SWEEP,
     **DELIVERY,
+    **EDITS,
     **POLICIES,  # drawn anew for each image
     "ntire_basic": POLICIES["ntire_train"],  # its older name
 }

@@ -16,7 +16,7 @@ from aigid.evaluation import subsets
 from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.classification import ANY, BOTH, RANKED, Floats, MetricValue, MetricValues, Ranking, rank_rows
 
-RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val")
+RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val", "fpr_operating")
 COUNTS = ("num_real", "num_fake", "num_unreadable")
 METRICS = [name + end for name in (*RANKED, *RATE_METRICS, "ece") for end in ("", "_low", "_high")]
 COLUMNS = ["view", "kind", "name", *COUNTS, *METRICS]
@@ -37,7 +37,7 @@ def breakdown_table(
     ``kind`` says what the part is: ``all`` images of the view, one ``generator`` (its fakes against all the reals), one
     ``source`` of reals, the images with one value of a column in ``strata``, such as their size or compression, or
     those that are ``unseen``: of generators and sources that the ``manifest`` has in test alone.
-    ``test`` are checked rows of a scores file; ``thresholds`` are named ``05``, ``val`` and ``oracle``.
+    ``test`` are checked rows of a scores file; ``thresholds`` are named ``05``, ``val``, ``oracle``, ``operating``.
     """
     if unknown := [column for column in strata if column not in test]:
         raise InputError(f"no column {unknown[0]!r} to break the scores down by; found {', '.join(test.columns)}")

@@ -95,8 +95,9 @@ def evaluate(
     ranking, val_ranking = rank_rows(images), rank_rows(validation)
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
     n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
-    details = breakdown.breakdown_table(test, _numbers(thresholds), seed, n_bootstrap, strata, manifest)
     rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
+    cuts = _numbers(thresholds) | ({"operating": rule.operating_point.threshold} if rule else {})
+    details = breakdown.breakdown_table(test, cuts, seed, n_bootstrap, strata, manifest)
     values = _flat_metrics(test, view, ranking, thresholds, details, rule)
     return EvaluationResult(
         metrics=_numbers(values),

@@ -10,7 +10,10 @@ from aigid.metrics.decisions import GENERATED, REAL, UNCERTAIN, DecisionRule, Ev
 
 DEFAULT_THRESHOLD = 0.5  # the threshold of a detector without validation images
 MAX_NAMED = 8  # generators in a line
-DELIVERY_VIEWS = ("jpeg90", "jpeg70", "jpeg50", "crop90", "blur5x5_1")  # what messengers and web sites do
+DELIVERY_VIEWS = (  # what messengers and web sites do
+    *("jpeg90", "jpeg70", "jpeg50", "crop90", "blur5x5_1"),
+    *("resize50", "up50", "fit512", "letterbox", "repost", "chain3"),
+)
 UNCERTAIN_REASON = "the score lies where either class is likely"
 
 

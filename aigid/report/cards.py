@@ -18,16 +18,9 @@ from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult
-from aigid.report import summary_tables
+from aigid.report import false_alarms, summary_tables
 
 DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
-PREVALENCES = (0.5, 0.1, 0.01)
-IMAGES = 1000
-THRESHOLDS = {"0.5": "05", "best on validation": "val", "for the target FPR": "operating"}
-FALSE_POSITIVES = (
-    f"Of {IMAGES:,} images, some share of them generated: how many real images are accused, and how many of all "
-    "accusations are wrong. From the test images' rates; other images, other rates."
-)
 LEDGER = """# Reproduction ledger
 
 What the papers publish, beside what this run measured under the same protocol. A number is ours only where the
@@ -61,7 +54,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
         metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         training, source = metadata["origin"]["training"], metadata["origin"].get("source")
         if training:  # else it is said below
-            _components(metadata, None), _reproduction(bundle.name, metadata, "")
+            _components(metadata, None), _reproduction(bundle.name, metadata, "", False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no bundle: {error}") from None
     if not training:
@@ -90,36 +83,21 @@ def markdown(
     evaluated: Mapping[str, Results],
     images: pd.DataFrame | None = None,
     date: str = "",
+    edits: pd.DataFrame | None = None,
 ) -> str:
     """Return the card of a detector.
 
     ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and perhaps the shallow
-    cues'; ``images`` are its ``training_images``.
+    cues'; ``images`` are its ``training_images``; ``edits`` a table as of ``false_alarms.by_edit``.
     """
     parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
     parts += [f"# Model card: {escape.markdown(name)}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
     parts += _components(metadata, images)
     for dataset, results in evaluated.items():
         parts += [f"## On {escape.markdown(dataset)}", *_metrics(name, results)]
-    return "\n\n".join([*parts, *_reproduction(name, metadata, date)]) + "\n"
-
-
-def false_positives_per_1000(metrics: Mapping[str, float]) -> pd.DataFrame:
-    """Return, per threshold and prevalence, of ``IMAGES`` images: reals accused, fakes found, accusations wrong."""
-    rows = []
-    for title, key in THRESHOLDS.items():
-        names = (f"acc_real_{key}", f"acc_fake_{key}") if key != "operating" else ("operating_fpr", "operating_tpr")
-        if not set(names) <= set(metrics):
-            continue
-        fpr, tpr = (metrics[name] for name in names)
-        fpr = fpr if key == "operating" else 1 - fpr
-        for share in PREVALENCES:
-            wrong, right = fpr * IMAGES * (1 - share), tpr * IMAGES * share
-            cells = {"threshold": title, "FPR": f"{fpr:.3f}", "TPR": f"{tpr:.3f}", "generated": f"{share:.0%}"}
-            cells |= {"reals accused": f"{wrong:.1f}", "fakes found": f"{right:.1f}"}
-            cells["of accusations wrong"] = f"{wrong / (wrong + right):.1%}" if wrong + right else "no accusation"
-            rows.append(cells)
-    return pd.DataFrame(rows)
+    if edits is not None:
+        parts += [f"## {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(edits)]
+    return "\n\n".join([*parts, *_reproduction(name, metadata, date, edits is not None)]) + "\n"
 
 
 def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> list[str]:
@@ -149,8 +127,10 @@ def _metrics(name: str, results: Results) -> list[str]:
     intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
     parts = [intro, pipe_table(pd.DataFrame({"metric": headline.index, "value": headline.to_numpy()}))]
     parts += ["### Generators never seen", pipe_table(_unseen(result))]
-    if len(table := false_positives_per_1000(result.metrics)):
-        parts += ["### False accusations to expect", FALSE_POSITIVES, pipe_table(table)]
+    if len(table := false_alarms.per_1000(result.metrics)):
+        parts += ["### False accusations to expect", false_alarms.NOTES, pipe_table(table)]
+    for table in false_alarms.by_edit({name: result}).values():
+        parts += [f"### {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(table)]
     for title, make in (("Calibration", summary_tables.calibrations), ("Abstention", summary_tables.abstention_table)):
         if len(table := make({name: result})):
             parts += [f"### {title}", pipe_table(table.drop(columns="detector"))]
@@ -210,11 +190,11 @@ def _worst_view(result: EvaluationResult) -> list[str]:
     return [f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}"]
 
 
-def _reproduction(name: str, metadata: Mapping[str, Any], date: str) -> list[str]:
-    code = metadata["code"]
+def _reproduction(name: str, metadata: Mapping[str, Any], date: str, edited: bool) -> list[str]:
+    code, options = metadata["code"], f"`--date {date}`" + (" and `--edits`" if edited else "")
     lines = [
         f"- `dvc repro evaluate@{name}` at the commit that holds this file",
-        *([f"- this card: `aigid card` on the bundle and the results of that, with `--date {date}`"] if date else []),
+        *([f"- this card: `aigid card` on the bundle and the results of that, with {options}"] if date else []),
         f"- aigid {code['aigid']}, sources of the detector sha256 `{code['sources_sha256']}`",
         f"- seed {metadata['origin']['seed']}",
         f"- the bundle's sha256 `{metadata['sha256']}`",

@@ -68,6 +68,8 @@ def heat_map(table: pd.DataFrame) -> Figure:
     """Plot AUROC by row and column, each cell with its number, empty where there is none."""
     rows, columns = ([*map(escape.figure, names)] for names in (table.index, table.columns))
     figure = Figure(figsize=(2.5 + 0.75 * max(table.shape[1], 1), 1.6 + 0.4 * len(table)), layout="constrained")
+    if table.empty:
+        return figure
     axes = figure.subplots()
     image = axes.imshow(table.to_numpy(float), vmin=0.5, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")

@@ -37,8 +37,18 @@ EXAMPLES = {  # parameters of the operators that have no levels
     "resize": {"factor": 0.5},
     "centre_crop": {"share": 0.6},
     "square": {"side": 33},
+    "fit": {"side": 50},
+    "letterbox": {"ratio": 1.5},
+    "bilateral": {"radius": 2, "sigma": 0.1},
+    "white_balance": {"red": 1.1, "blue": 0.9},
+    "tone_map": {"compression": 0.5, "detail": 1.5},
+    "portrait_blur": {"sigma": 0.03},
+    "upscale": {"factor": 2},
+    "watermark": {"opacity": 0.5},
+    "text_overlay": {"share": 0.15},
+    "collage": {"gap": 0.02},
 }
-RESIZES = {"low_resolution", "resize", "centre_crop", "square"}
+RESIZES = {"low_resolution", "resize", "centre_crop", "square", "fit", "letterbox", "upscale", "collage"}
 IDENTITIES = {  # parameters under which an operator changes nothing
     "gausblur": {"sigma": 0.1},
     "colorsat": {"factor": 1},
@@ -62,8 +72,15 @@ IDENTITIES = {  # parameters under which an operator changes nothing
     "gaussian_noise": {"deviation": 0},
     **{name: {"factor": 1} for name in ("brightness", "resize")},
     "centre_crop": {"share": 1},
+    "fit": {"side": 61},
+    "letterbox": {"ratio": 61 / 40},
+    "white_balance": {"red": 1, "blue": 1},
+    "tone_map": {"compression": 0, "detail": 1},
+    "portrait_blur": {"sigma": 0},
+    "upscale": {"factor": 1},
+    "watermark": {"opacity": 0},
 }
-DEFINITIONS = "f77be45e580a686e5c7b6ea7d0f92bb0aa8ce4bbb359d73b19307a24dec35d0b"  # part of the row cache's keys
+DEFINITIONS = "3e925c76eabd179e8b0ad25e5a8d47e720a1fcdce755ab0051951e5e20b7866a"  # part of the row cache's keys
 
 
 def steps() -> list[operators.AppliedOperator]:

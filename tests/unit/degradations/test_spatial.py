@@ -33,3 +33,18 @@ def test_centre_crop_takes_the_middle():
 def test_square_of_a_square_is_the_image():
     assert np.array_equal(spatial.square(IMAGE, 40), IMAGE[:, 10:50])
     assert spatial.square(IMAGE[:3], 512).shape == (512, 512, 3)
+
+
+def test_fit_keeps_the_shape():
+    expected = Image.fromarray(IMAGE).resize((90, 60), Image.Resampling.BICUBIC)
+    assert np.array_equal(spatial.fit(IMAGE, 90), np.asarray(expected))
+    assert spatial.fit(IMAGE[:1], 30).shape == (1, 30, 3)
+
+
+def test_letterbox_adds_black_on_two_sides():
+    wide, tall = spatial.letterbox(IMAGE, 2), spatial.letterbox(IMAGE, 1)
+    assert (wide.shape, tall.shape) == ((40, 80, 3), (60, 60, 3))
+    assert np.array_equal(wide[:, 10:70], IMAGE)
+    assert np.array_equal(tall[10:50], IMAGE)
+    assert wide[:, :10].max() == wide[:, 70:].max() == tall[:10].max() == tall[50:].max() == 0
+    assert np.array_equal(spatial.letterbox(IMAGE, 1.5), IMAGE)

@@ -17,7 +17,7 @@ from aigid.data.layouts.folders import GENIMAGE_GENERATORS
 from aigid.detectors import registry
 from aigid.evaluation import attribution, comparison, dda, protocols
 from aigid.evaluation.evaluate import evaluate, read_results, write_result
-from aigid.report import cards
+from aigid.report import cards, false_alarms
 from stages import evaluate as stage
 from tests.helpers.cli import aigid, refused
 from tests.helpers.folders import UFD_SETS
@@ -51,7 +51,7 @@ def judged(noise):
 
 def test_accusations_by_hand():
     rates = {"acc_real_05": 0.9, "acc_fake_05": 0.8, "operating_fpr": 0.0, "operating_tpr": 0.0}
-    found = cards.false_positives_per_1000(rates).set_index(["threshold", "generated"])
+    found = false_alarms.per_1000(rates).set_index(["threshold", "generated"])
     # Of 1,000 images a tenth generated: 900 photographs, of which 90 accused; 100 fakes, of which 80 found.
     row = found.loc[("0.5", "10%")]
     assert (row["reals accused"], row["fakes found"], row["of accusations wrong"]) == ("90.0", "80.0", "52.9%")
@@ -183,6 +183,14 @@ def test_a_card_is_written_to_the_same_bytes(made):
         assert (done.exit_code, done.stdout) == (0, "")
         written.append((made / name).read_bytes())
     assert written[0] == written[1] == write_card(made, "--manifest", "d.csv").stdout.encode()
+
+
+def test_a_card_quotes_false_alarms_on_edited_photographs(made):
+    (made / "edits.csv").write_text("source,reals,clean,tone_map,machine\nall,9,0.1,0.333,m\n")
+    text = write_card(made, "--manifest", "d.csv", "--edits", "edits.csv").stdout
+    assert "## False alarms on edited photographs\n" in text
+    assert cells(text, "source") == ["source", "reals", "clean", "tone_map"]
+    assert cells(text, "all | 9") == ["all", "9", "0.1", "0.333"]
 
 
 def test_a_card_is_refused_where_its_parts_do_not_belong_together(made):
