@@ -1,16 +1,21 @@
 """The bundle of the package: heads alone, small, what it says of itself."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
 import aigid
+from aigid.core.tables import pipe_table
 from aigid.detectors import bundle
 from aigid.features import weights
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.prediction import DEFAULT_BUNDLE, verdict
+from aigid.report import false_alarms
 from tests.helpers.cli import aigid as command
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_it_holds_heads_alone():
@@ -67,3 +72,4 @@ def test_its_card_is_of_this_bundle():
     assert json.loads((DEFAULT_BUNDLE / "model.json").read_text())["sha256"] in card
     assert "| generators in test alone | 173 | 105 |" in card
     assert "| real | clothing-dataset-small | CC0 1.0 |" in card
+    assert pipe_table(false_alarms.read(ROOT / "results/benchmarks/benign_edits.csv")) in card
