@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.metrics.decisions import EvaluationSettings
+    from aigid.prediction.exported import Precision
     from aigid.prediction.output import Prediction
     from aigid.prediction.predict import Predictor
 
@@ -191,10 +192,17 @@ def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
 @click.argument("source", metavar="[BUNDLE]", type=options.BUNDLE, default=str(DEFAULT_BUNDLE))
 @click.option("--onnx", "out", type=FILE, required=True, help="The file to write, .onnx.")
 @click.option("--images", type=PATH, help="Images to compare on: a file, folder or manifest.  [default: drawn ones]")
+@click.option("--fp16", "precision", flag_value="float16", help="Store the encoder's weights in float16.")
+@click.option("--int8", "precision", flag_value="int8", help="Store the encoder's weights in int8.")
 @click.option("--weights", help="Local weights of the bundle's backbone.")
 @options.decisions
 def export(
-    source: Path | str, out: Path, images: Path | None, weights: str | None, settings: EvaluationSettings
+    source: Path | str,
+    out: Path,
+    images: Path | None,
+    precision: Precision | None,
+    weights: str | None,
+    settings: EvaluationSettings,
 ) -> None:
     """Write BUNDLE (or the package's own) as one ONNX graph, pixels to probability, if its answers are the same."""
     from aigid.core import extras
@@ -204,14 +212,19 @@ def export(
     if out.suffix != EXPORTED:
         raise InputError(f"--onnx {out}: want a name that ends in {EXPORTED}")
     extras.require("onnx", "aigid export")
-    paths = inputs.collect_inputs([str(images)], None, (), print_status)["path"].tolist() if images else []
+    table = inputs.collect_inputs([str(images)], None, (), print_status) if images else None
+    paths = [] if table is None else table["path"].tolist()
+    labels = {} if table is None or "label" not in table else dict(zip(map(str, paths), table["label"], strict=True))
+    labels = {path: int(label) for path, label in labels.items() if str(label) in ("0", "1")}
     from aigid.prediction import export as library
     from aigid.prediction.predict import Predictor
 
-    written, failed = library.export(Predictor(hub.local(source), settings, weights), out, paths)
+    predictor = Predictor(hub.local(source), settings, weights)
+    written, failed = library.export(predictor, out, paths, precision or "float32", labels)
     starts = "any image" if written.input == "image" else "an image resized and cropped by its preprocess settings"
+    ranking = "; AUROC {:.4f}, of the file {:.4f}".format(*written.auroc) if written.auroc else ""
     print_status(
         f"{out}: opset {written.opset}, takes {starts}; on {written.num_images} images P(generated) differs by at most"
-        f" {written.parity:.1g} and {written.other_verdicts} verdicts do"
+        f" {written.parity:.1g} and {written.other_verdicts} verdicts do{ranking}"
     )
     options.finish(list(failed.items()))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,9 @@ from aigid.detectors import bundle
 from aigid.features.backbones import BackboneSettings
 from aigid.features.loaders.onnx import open_session
 from aigid.images import Pixels
+from aigid.metrics.classification import auroc, rank
 from aigid.prediction import export_graph, verdict
-from aigid.prediction.exported import Entry, ExportedDetector, Metadata, seal
+from aigid.prediction.exported import Entry, ExportedDetector, Metadata, Precision, seal
 from aigid.prediction.graph_builder import GraphBuilder, make_model, opset_of
 from aigid.prediction.graph_preprocess import NotInGraphError, add_preprocessing
 from aigid.prediction.inspection import InspectedImage, inspect_batches
@@ -38,33 +39,42 @@ class Comparison(NamedTuple):
     parity: float
     num_images: int
     other_verdicts: int
+    auroc: list[float]
     failed: dict[str, str]
 
 
-def export(predictor: Predictor, path: Path, images: Sequence[Any] = ()) -> tuple[Metadata, dict[str, str]]:
+def export(
+    predictor: Predictor,
+    path: Path,
+    images: Sequence[Any] = (),
+    precision: Precision = "float32",
+    labels: Mapping[str, int] | None = None,
+) -> tuple[Metadata, dict[str, str]]:
     """Write a bundle's graph, atomically, if its answers on the images are the bundle's.
 
     Return what the file says of itself, and why images could not be read, by path. Without ``images`` noise and
-    gradients of ``SIZES`` are taken. Where the graph's preprocessing is not close enough to Pillow's, the graph starts
-    behind it. InputError names what of a bundle is not exported, or the difference.
+    gradients of ``SIZES`` are taken; ``labels``, 0 or 1 by path, give an AUROC. Where the graph's preprocessing is not
+    close enough to Pillow's, the graph starts behind it. A lower ``precision`` is of the encoder's weights; what that
+    changes is stated, and nothing refused. InputError names what of a bundle is not exported, or the difference.
     """
     backbone, reason = _backbone_of(predictor), ""
     encoder = export_graph.read_encoder(backbone)
     for entry in get_args(Entry):
         try:
-            model = build(predictor, backbone, encoder, entry)
+            model = build(predictor, backbone, encoder, entry, precision)
         except NotInGraphError as error:
             reason = str(error)
             continue
         detector = ExportedDetector(open_session(path, model.SerializeToString(), "cpu"), entry, backbone.preprocess)
-        *measured, failed = compare(predictor, detector, inspect_batches(images) if images else [drawn_images()])
-        if measured[0] <= TOLERANCE:
-            metadata = _describe(predictor, backbone, model, entry, measured)
+        batches = inspect_batches(images) if images else [drawn_images()]
+        comparison = compare(predictor, detector, batches, labels)
+        if comparison.parity <= TOLERANCE or precision != "float32":
+            metadata = _describe(predictor, backbone, model, entry, comparison, precision)
             helper.set_model_props(model, metadata.to_props())
             with atomic_write(path) as part:
                 part.write_bytes(seal(model.SerializeToString()))
-            return metadata, failed
-        reason = f"P(generated) differs by {measured[0]:.2g} from the bundle's, more than {TOLERANCE:g}"
+            return metadata, comparison.failed
+        reason = f"P(generated) differs by {comparison.parity:.2g} from the bundle's, more than {TOLERANCE:g}"
     raise InputError(f"{predictor.folder}: is not exported: {reason}")
 
 
@@ -80,7 +90,7 @@ def _backbone_of(predictor: Predictor) -> BackboneSettings:
 
 
 def build(
-    predictor: Predictor, backbone: BackboneSettings, encoder: export_graph.Encoder, entry: Entry
+    predictor: Predictor, backbone: BackboneSettings, encoder: export_graph.Encoder, entry: Entry, precision: Precision
 ) -> onnx.ModelProto:
     """Return the model without metadata; InputError names the detector that has no graph."""
     g, size = GraphBuilder(), backbone.preprocess.size
@@ -88,7 +98,8 @@ def build(
         pixels = add_preprocessing(g, "image", backbone.preprocess)
     else:
         pixels = g("Transpose", g("Squeeze", "image", [0]), perm=[2, 0, 1])
-    score = export_graph.add_head(g, predictor.model.detector, export_graph.add_encoder(g, pixels, backbone, encoder))
+    embedding = export_graph.add_encoder(g, pixels, backbone, encoder, precision)
+    score = export_graph.add_head(g, predictor.model.detector, embedding)
     g("Reshape", score, [1], output="score")
     if predictor.rule:
         probability = export_graph.add_calibration(g, predictor.rule.calibrator, score)
@@ -101,10 +112,14 @@ def build(
 
 
 def compare(
-    predictor: Predictor, detector: ExportedDetector, batches: Iterable[Sequence[InspectedImage]]
+    predictor: Predictor,
+    detector: ExportedDetector,
+    batches: Iterable[Sequence[InspectedImage]],
+    labels: Mapping[str, int] | None = None,
 ) -> Comparison:
-    """Return the largest difference of P(generated), plain and calibrated, and the number of other verdicts."""
+    """Return the largest difference of P(generated), plain and calibrated, the number of other verdicts, and AUROC."""
     rule, parity, num, others = predictor.rule, 0.0, 0, 0
+    rows: list[tuple[float, ...]] = []  # label, score of the bundle and of the file
     failed: dict[str, str] = {}
     for batch in batches:
         failed |= {image.path: f"{image.status}: {image.message}" for image in batch if image.status != OK}
@@ -113,6 +128,8 @@ def compare(
         expected = predictor.scorer.score_once(readable, ("clean",), predictor.loader).values["clean"]
         pixels = [image.pixels for image in readable if image.pixels is not None]
         actual, *probabilities = np.array(list(map_in_threads(detector.run, pixels, 1))).T
+        known = [(labels or {}).get(image.path) for image in readable]
+        rows += [(label, *pair) for label, *pair in zip(known, expected, actual, strict=True) if label is not None]
         differences = [actual - expected, *([probabilities[0] - rule.calibrator(expected)] if rule else [])]
         if not np.isfinite(differences).all():
             raise InputError(f"{predictor.folder}: is not exported: an answer is no number")
@@ -121,7 +138,9 @@ def compare(
         others += sum(before != after for before, after in zip(*decisions, strict=True))
     if not num:
         raise InputError("no image that can be read: nothing to compare the exported model on")
-    return Comparison(parity, num, others, failed)
+    truth, *sides = np.array(rows).T if rows else [np.zeros(0)]
+    aurocs = [auroc(rank(truth, side)) for side in sides] if len(set(truth.tolist())) == 2 else []
+    return Comparison(parity, num, others, aurocs, failed)
 
 
 def drawn_images() -> list[InspectedImage]:
@@ -136,7 +155,12 @@ def drawn_images() -> list[InspectedImage]:
 
 
 def _describe(
-    predictor: Predictor, backbone: BackboneSettings, model: onnx.ModelProto, entry: Entry, measured: Sequence[Any]
+    predictor: Predictor,
+    backbone: BackboneSettings,
+    model: onnx.ModelProto,
+    entry: Entry,
+    measured: Comparison,
+    precision: Precision,
 ) -> Metadata:
     rule, saved = predictor.rule, json.loads((predictor.folder / bundle.METADATA).read_text(encoding="utf-8"))
     point = predictor.operating_point
@@ -146,6 +170,7 @@ def _describe(
         identity=predictor.model.identity,
         bundle_sha256=saved["sha256"],
         input=entry,
+        precision=precision,
         preprocess=backbone.preprocess,
         opset=opset_of(model),
         threshold=point["threshold"],
@@ -153,5 +178,5 @@ def _describe(
         decisions=predictor.settings,
         rule=asdict(rule) if rule else None,
         origin=asdict(predictor.model.origin),
-        **dict(zip(Comparison._fields, measured, strict=False)),
+        **{name: value for name, value in measured._asdict().items() if name != "failed"},
     )

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from aigid.core.errors import InputError
 from aigid.detectors import stacking
+from aigid.detectors.knn import KNearestNeighbors
 from aigid.detectors.probe import LinearProbe
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.stacking import Stacking
@@ -19,9 +20,12 @@ from aigid.features import onnx_graph
 from aigid.features.backbones import BackboneSettings
 from aigid.features.loaders.onnx import open_session, weights_path
 from aigid.metrics.calibration import EPS, Calibrator
+from aigid.prediction.exported import Precision
 from aigid.prediction.graph_builder import DOUBLE, FLOAT, GraphBuilder, opset_of
 
 MIN_OPSET = 13  # since which axes of sums are an input
+MIN_SIZE = 256  # numbers of a weight that is stored in a lower precision
+FLOAT16_RANGE = (-65504.0, 65504.0)
 Array = NDArray[Any]
 
 
@@ -51,8 +55,13 @@ def read_encoder(settings: BackboneSettings) -> Encoder:
     return Encoder(model, image.name, names, outputs)
 
 
-def add_encoder(g: GraphBuilder, pixels: str, settings: BackboneSettings, encoder: Encoder) -> str:
-    """Add (3, S, S) of values in [0, 255] to stored embeddings (1, D) float32: normalize, encode, pool, round."""
+def add_encoder(
+    g: GraphBuilder, pixels: str, settings: BackboneSettings, encoder: Encoder, precision: Precision = "float32"
+) -> str:
+    """Add (3, S, S) of values in [0, 255] to stored embeddings (1, D) float32: normalize, encode, pool, round.
+
+    Of a lower ``precision`` are the stored weights; what is computed with them stays float32.
+    """
     model, image, names, outputs = encoder
     mean, std = (
         (np.array(values, np.float32) * 255)[:, None, None]
@@ -65,14 +74,35 @@ def add_encoder(g: GraphBuilder, pixels: str, settings: BackboneSettings, encode
         if needed & set(node.output):
             nodes.append(node)
             needed |= set(_inputs(node))
+    for tensor in model.graph.initializer:
+        if tensor.name in needed:
+            _add_weight(g, tensor, precision)
     g.nodes += reversed(nodes)
-    g.initializers += [tensor for tensor in model.graph.initializer if tensor.name in needed]
     parts = [
         part for name, output in zip(names, outputs, strict=True) for part in _pool(g, name, output, settings.pool)
     ]
     embedding = g("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(settings.dtype))
     return g("Cast", g("Cast", embedding, to=kind), to=FLOAT)
+
+
+def _add_weight(g: GraphBuilder, tensor: onnx.TensorProto, precision: Precision) -> None:
+    """Add a tensor of the encoder; large matrices and kernels of float32 are stored in the precision and cast back.
+
+    int8 is symmetric, a scale for each output: the first axis of kernels, the last of matrices (ONNX's MatMul).
+    """
+    if precision == "float32" or tensor.data_type != FLOAT or len(tensor.dims) < 2 or math.prod(tensor.dims) < MIN_SIZE:
+        g.initializers.append(tensor)
+        return
+    weight = numpy_helper.to_array(tensor)
+    if precision == "float16":
+        g("Cast", np.clip(weight, *FLOAT16_RANGE).astype(np.float16), to=FLOAT, output=tensor.name)
+        return
+    axis = 0 if weight.ndim > 2 else weight.ndim - 1
+    others = tuple(other for other in range(weight.ndim) if other != axis)
+    scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True) / 127, np.finfo(np.float32).tiny)
+    levels = np.rint(weight / scale).astype(np.int8)
+    g("DequantizeLinear", levels, scale.reshape(-1), np.zeros(scale.size, np.int8), output=tensor.name, axis=axis)
 
 
 def _inputs(node: onnx.NodeProto) -> list[str]:
@@ -103,13 +133,25 @@ def add_head(g: GraphBuilder, detector: Any, x: str) -> str:
     for kind, add in HEADS.items():
         if isinstance(detector, kind):
             return add(g, detector, x)
-    raise InputError(f"detector {type(detector).__name__}: is not exported; of heads a probe, svm or stacking is")
+    raise InputError(f"detector {type(detector).__name__}: is not exported; of heads a probe, knn, svm or stacking is")
 
 
 def _probe(g: GraphBuilder, probe: LinearProbe, x: str) -> str:
     x = g("Cast", x, to=DOUBLE)
     x = _unit_rows(g, x, np.float64) if probe.state.get("normalize") else x
     return _sigmoid(g, g("Add", g("MatMul", x, probe.weight.astype(np.float64)[:, None]), np.float64(probe.bias)))
+
+
+def _knn(g: GraphBuilder, knn: KNearestNeighbors, x: str) -> str:
+    x, means = _unit_rows(g, x, np.float32), []
+    for bank in (knn.fake, knn.real):
+        rows = bank.astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        similarities = g("MatMul", x, np.ascontiguousarray(rows.T))
+        nearest = g("TopK", similarities, np.array([knn.k]), output=f"{similarities}/nearest", num_outputs=2)
+        means.append(g("Cast", g("Div", g("ReduceSum", nearest, [1], keepdims=1), np.float32(knn.k)), to=DOUBLE))
+    half = g("Mul", g("Sub", *means), np.float64(0.25))
+    return g("Clip", g("Add", half, np.float64(0.5)), np.float64(0), np.float64(1))
 
 
 def _svm(g: GraphBuilder, svm: KernelSvm, x: str) -> str:
@@ -142,7 +184,12 @@ def _stacking(g: GraphBuilder, stack: Stacking, x: str) -> str:
     return _sigmoid(g, g("Add", g("Sum", *terms), np.float64(offset)))
 
 
-HEADS: dict[type[EmbeddingDetector], Callable[..., str]] = {LinearProbe: _probe, KernelSvm: _svm, Stacking: _stacking}
+HEADS: dict[type[EmbeddingDetector], Callable[..., str]] = {
+    LinearProbe: _probe,
+    KNearestNeighbors: _knn,
+    KernelSvm: _svm,
+    Stacking: _stacking,
+}
 
 
 def add_calibration(g: GraphBuilder, calibrator: Calibrator, score: str) -> str:

@@ -29,6 +29,7 @@ PREFIX = "aigid."
 ZERO_DIGEST = "0" * 64  # stands for the file's digest while it is computed
 DIGEST = re.compile(rb"aigid\.sha256\x12\x42\"([0-9a-f]{64})\"")  # as Protocol Buffers write it, in JSON's quotes
 Entry = Literal["image", "square"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 class Metadata(Settings):
@@ -37,7 +38,8 @@ class Metadata(Settings):
     ``input``: ``image`` takes (1, H, W, 3) uint8 RGB of any size; ``square`` takes it resized and cropped by
     ``preprocess``. ``rule`` is None where there is no calibration, and ``threshold`` cuts ``score``. ``parity`` is the
     largest difference of P(generated) to the bundle's on ``num_images`` images, before and after calibration, and
-    ``other_verdicts`` the number of those that got another verdict.
+    ``other_verdicts`` the number of those that got another verdict; ``auroc`` is that of bundle and file where the
+    images had labels of both classes. ``precision`` is that of the encoder's stored weights.
     """
 
     schema_version: Literal[1] = 1
@@ -54,6 +56,8 @@ class Metadata(Settings):
     parity: Annotated[float, Field(ge=0)]
     num_images: int
     other_verdicts: int
+    auroc: list[FiniteFloat] = Field(default_factory=list)
+    precision: Precision = "float32"
     decisions: EvaluationSettings
     rule: dict[str, dict[str, Any]] | None
     origin: dict[str, Any]

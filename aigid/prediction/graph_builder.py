@@ -20,11 +20,12 @@ class GraphBuilder:
         self.initializers: list[onnx.TensorProto] = []
         self._numbers = numbers or count()
 
-    def __call__(self, operator: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
-        """Add an operator of named tensors and of constants, which are arrays or numpy's scalars."""
+    def __call__(self, operator: str, *inputs: Any, output: str = "", num_outputs: int = 1, **attributes: Any) -> str:
+        """Add an operator of named tensors and constants (arrays or numpy's scalars); return the first output."""
         names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
         output = output or f"aigid/{operator}_{next(self._numbers)}"
-        self.nodes.append(helper.make_node(operator, names, [output], output, **attributes))
+        outputs = [output, *(f"{output}/{number}" for number in range(1, num_outputs))]
+        self.nodes.append(helper.make_node(operator, names, outputs, output, **attributes))
         return output
 
     def _constant(self, value: NDArray[Any]) -> str:

@@ -10,10 +10,12 @@ import onnx
 import onnxruntime
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 import aigid
 from aigid.core import manifest
 from aigid.detectors import bundle as bundles
+from aigid.detectors.knn import KNearestNeighbors
 from aigid.detectors.probe import LinearProbe
 from aigid.detectors.samples import open_dataset
 from aigid.detectors.stacking import Stacking
@@ -39,6 +41,7 @@ MEMBERS = {"probe": {"detector": "probe", "c": 0.1}, "svm": {"detector": "svm", 
 PCA = {"target": "label", "scaling": "standard", "num_components": 8, "gamma": "scale"}
 HEADS = {
     "probe": (LinearProbe, {"c": 0.1}),
+    "knn": (KNearestNeighbors, {"k": 3}),
     "svm": (KernelSvm, PCA),
     "unit_svm": (KernelSvm, {"target": "label"}),
     "stacking": (Stacking, {"members": MEMBERS, "weights_from": "val"}),
@@ -121,7 +124,7 @@ def test_calibration_is_the_calibrators(kind, parameters):
         assert found == pytest.approx(calibrator([score]).reshape(1, 1), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["probe", "svm", "unit_svm", "stacking"])
+@pytest.mark.parametrize("name", ["probe", "knn", "svm", "unit_svm", "stacking"])
 def test_verdicts_of_the_file_are_the_bundles(made, name, tmp_path):
     out, images, rule = tmp_path / "model.onnx", str(made / "images/[01]*.png"), ["--alpha", "0.3"]
     done = command("export", str(made / name), "--onnx", str(out), "--images", images, *rule, cwd=tmp_path)
@@ -139,6 +142,27 @@ def test_verdicts_of_the_file_are_the_bundles(made, name, tmp_path):
         for key in ("score", "probability"):
             assert after.pop(key) == pytest.approx(before.pop(key), abs=1e-5)
         assert after == before
+
+
+@pytest.mark.parametrize(("option", "precision", "most"), [("--fp16", "float16", 2e-3), ("--int8", "int8", 0.05)])
+@pytest.mark.parametrize("name", ["probe", "knn", "stacking"])
+def test_a_lower_precision_states_its_differences(made, name, option, precision, most, tmp_path):
+    rows = manifest.read(made / "m.csv").assign(path=lambda table: "images/" + table["path"])
+    manifest.write(rows, made / "labelled.csv")
+    predictor = aigid.load(made / name)
+    call = ("export", str(made / name), "--onnx", "low.onnx", "--images", str(made / "labelled.csv"), option)
+    done = command(*call, cwd=tmp_path)
+    assert done.exit_code == 0, done.stderr
+    props = onnxruntime.InferenceSession(str(tmp_path / "low.onnx")).get_modelmeta().custom_metadata_map
+    said = {key.removeprefix("aigid."): json.loads(value) for key, value in props.items()}
+    assert (said["precision"], said["num_images"]) == (precision, len(rows))
+    assert 0 < said["parity"] < most
+    paths = [made / path for path in rows["path"]]
+    scores = [[one.score for one in model.predict(paths)] for model in (predictor, aigid.load(tmp_path / "low.onnx"))]
+    assert said["auroc"] == pytest.approx([roc_auc_score(rows["label"], side) for side in scores])
+    assert np.abs(np.subtract(*scores)).max() <= said["parity"] + 1e-9
+    library.export(predictor, tmp_path / "full.onnx")
+    assert (tmp_path / "low.onnx").stat().st_size < (tmp_path / "full.onnx").stat().st_size
 
 
 def test_the_file_says_what_it_is_and_runs_without_us(made, exported):
