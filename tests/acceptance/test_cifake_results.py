@@ -1,4 +1,4 @@
-"""The same pipeline on CIFAKE, as far as the probes: `aigid preset cifake`, then `dvc repro`, beside the images."""
+"""The same pipeline on an eighth of CIFAKE, as far as the probes: `aigid preset cifake`, `dvc repro`, beside images."""
 
 import json
 import os
@@ -19,7 +19,8 @@ BIN = Path(sys.executable).parent
 @pytest.mark.skipif(not ARCHIVE.exists(), reason=f"no {ARCHIVE.name} in ../shared/data")
 def test_cifake_as_it_stands(tmp_path):
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(tmp_path / "data", filter="data")
+        members = [member for member in archive if member.isfile()]
+        archive.extractall(tmp_path / "data", members[::8], filter="data")
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{ROOT}", clone], check=True)
     env = os.environ | {"AIGID_DATA": str(tmp_path / "data"), "PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -27,6 +28,6 @@ def test_cifake_as_it_stands(tmp_path):
     subprocess.run([BIN / "dvc", "repro", "evaluate@probe", "evaluate@knn"], cwd=clone, env=env, check=True)
     metrics = json.loads((clone / "results/metrics/probe/cifake.json").read_text())
     print(json.dumps(metrics, indent=2))
-    assert metrics["num_real"] + metrics["num_fake"] == 16_000
+    assert metrics["num_real"] + metrics["num_fake"] == 2_000
     assert metrics["auroc"] >= 0.82
     shutil.rmtree(tmp_path / "data")
