@@ -17,7 +17,7 @@ from aigid.core.files import dataset_root
 @click.option("--out", type=Path, required=True, help="Folder of pairs/, and of a generator that is trained here.")
 def main(domain: str, dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("aligned", AlignedSettings), params.load_section("seed", int)
-    table, root = subsample(manifest.read(manifest_path), settings.max_images), dataset_root(dataset)
+    table, root = subsample(manifest.read_to_learn(manifest_path), settings.max_images), dataset_root(dataset)
     from aigid.aligned.pairs import make_aligned_pairs, read_quality_map  # torch, once the parameters are known good
 
     qualities = read_quality_map(root / settings.quality_map) if settings.quality_map else None

@@ -25,6 +25,7 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
         table = manifest.read(manifests / f"{dataset}.csv")
         return table, table.merge(properties.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
+    manifest.read_to_learn(manifests / f"{settings.dataset}.csv")
     table, known = described(settings.dataset)
     known_rows = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
     probe = controls.label_shuffled(settings, known_rows, seed)

@@ -20,7 +20,7 @@ def main(detector: str, manifest_path: Path, embeddings: tuple[Path, ...], out: 
     detector_class = get_detector(detector)
     settings, seed = params.load_section(detector, detector_class.Settings), params.load_section("seed", int)
     max_images = params.load_section("crossing", CrossingSettings).max_images
-    dataset = open_dataset(manifest.read(manifest_path), embeddings)
+    dataset = open_dataset(manifest.read_to_learn(manifest_path), embeddings)
     tables.write(cross_generator_auroc(detector_class, settings, dataset, max_images, seed), out)
 
 

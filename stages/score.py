@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from aigid.core import params, scores
+from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
+from aigid.detectors import score_files
 from aigid.detectors.bundle import load, score
 from aigid.detectors.samples import open_to_score
 
@@ -23,7 +24,8 @@ def main(model: Path, manifests: Path, inputs: Path | None, out: Path) -> None:
     for dataset in datasets:
         file = None if inputs in (None, manifests) else inputs / f"{dataset}.h5"
         samples = open_to_score(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
-        scores.write(score(detector, samples, () if file else views), out / f"{dataset}.csv")
+        rows = score(detector, samples, () if file else views)
+        score_files.write(rows, out / f"{dataset}.csv", detector, samples)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out
     settings, seed = params.load_section("featdistill", FeatDistillSettings), params.load_section("seed", int)
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
-    images, root = manifest.read(manifest_path), dataset_root(dataset)
+    images, root = manifest.read_to_learn(manifest_path), dataset_root(dataset)
     launch()
     from aigid.detectors.featdistill import training  # torch, once the parameters are known to be good
 

@@ -18,7 +18,7 @@ from aigid.detectors.samples import open_dataset
 @click.option("--log", type=Path, required=True, help="Folder of teacher.csv, a line an epoch.")
 def main(manifest_path: Path, embeddings: tuple[Path, ...], out: Path, log: Path) -> None:
     settings, seed = params.load_section("gendet.teacher", TeacherSettings), params.load_section("seed", int)
-    dataset = open_dataset(manifest.read(manifest_path), embeddings)
+    dataset = open_dataset(manifest.read_to_learn(manifest_path), embeddings)
     from aigid.detectors.gendet.detector import GenDet  # torch, once the inputs are known to be good
 
     teacher = GenDet.fit_teacher(settings, dataset.split("train"), dataset.split("val"), seed)

@@ -16,7 +16,7 @@ from aigid.core.files import dataset_root
 @click.option("--out", type=Path, required=True, help="The VAE's folder, in the format of diffusers.")
 def main(dataset: str, manifest_path: Path, out: Path) -> None:
     settings, seed = params.load_section("vae", VaeSettings), params.load_section("seed", int)
-    table, root = manifest.read(manifest_path), dataset_root(dataset)
+    table, root = manifest.read_to_learn(manifest_path), dataset_root(dataset)
     from aigid.generators.autoencoder_kl import save  # torch, once the parameters are known to be good
 
     save(obtain_autoencoder(settings, table, root, seed), out)

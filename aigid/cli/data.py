@@ -22,16 +22,28 @@ from aigid.core.paths import AnyPath
 @click.option("--test", type=SHARE, default=0.0, show_default=True, help="The same for test where there is no test.")
 @click.option("--limit", type=click.IntRange(1), help="Images to keep of each split and generator.")
 @click.option("--archives", is_flag=True, help="Look for images inside tar, zip and Parquet files too.")
+@click.option("--role", metavar="ROLE", help="never_train, test_only or in_the_wild: nothing may learn from it.")
 @options.seed("random splits and limits")
 def index(
-    root: AnyPath, layout: str, out: Path, val: float, test: float, limit: int | None, archives: bool, seed: int
+    root: AnyPath,
+    layout: str,
+    out: Path,
+    val: float,
+    test: float,
+    limit: int | None,
+    archives: bool,
+    role: str | None,
+    seed: int,
 ) -> None:
     """List the images below ROOT in a manifest."""
     from aigid.core import manifest
     from aigid.data.index import IndexSettings, build_manifest, count_images
     from aigid.images.formats import failure
 
-    settings = IndexSettings(layout=layout, val=val, test=test, max_images=limit, archives=archives)
+    if role not in (None, *manifest.ROLES):
+        raise InputError(f"--role {role!r}: want {', '.join(manifest.ROLES)}")
+    values = {"layout": layout, "val": val, "test": test, "max_images": limit, "archives": archives, "role": role}
+    settings = IndexSettings.model_validate(values)
     table, unreadable = build_manifest(root, settings, seed, print_status)
     manifest.write(table, out)
     print_status(count_images(table))

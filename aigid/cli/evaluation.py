@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 @click.option("--manifest", "manifest_path", type=FILE, help="Of the dataset: also judge what is in test alone.")
 @click.option("--protocol", help="Add the numbers of a paper's protocol; an unknown name lists the known.")
 @click.option("--calibrator", type=FILE, help="Calibrate by another run's calibration/*.json.")
+@click.option("--scale", help="What the scores are: probability (the default), logit or percent.")
+@click.option("--threshold", type=float, help="Also judge at this threshold, of the scale of the scores.")
 @options.decisions
 @click.option("--out", type=FOLDER, help="Folder for metrics/, details/, plots/, calibration/ and report/.")
 @options.as_json
@@ -56,6 +57,8 @@ def evaluate(
     manifest_path: Path | None,
     protocol: str | None,
     calibrator: Path | None,
+    scale: str | None,
+    threshold: float | None,
     out: Path | None,
     as_json: bool,
     seed: int,
@@ -67,99 +70,93 @@ def evaluate(
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
     Validation rows fit the calibrator and choose thresholds; test rows are evaluated.
     """
-    from aigid.core import manifest, scores
-    from aigid.evaluation import comparison, protocols
+    from aigid.core import manifest
+    from aigid.evaluation import protocols
     from aigid.evaluation.evaluate import evaluate
     from aigid.metrics import decisions
 
-    requested = protocols.find(protocol) if protocol else None
-    mapping = dict(_pair(text) for text in rename_columns)
+    requested, cut = protocols.find(protocol) if protocol else None, _threshold(threshold, scale, calibrator)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
     images = manifest.read(manifest_path) if manifest_path else None
-    frames = {name: scores.read(path, mapping) for name, path in zip(_names(files), files, strict=True)}
+    frames = _read(files, rename_columns, scale)
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
             frame = frames[name] = frame if mapped is None else _calibrated(frame, mapped, path)
-            numbers = requested.apply(frame) if requested else {}
+            published[name] = requested.apply(frame) if requested else {}
             _refuse_other_images(frame, images, manifest_path)
             rows = _with_strata(frame, root, by)
             evaluated[name] = evaluate(rows, seed, strata=list(by), settings=settings, manifest=images)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
-        published[name] = numbers
-        evaluated[name].metrics.update({f"{protocol}_{key}": value for key, value in numbers.items()})
-        evaluated[name].run_info.update(_run_info(path, protocol, calibrator))
-    differences, refused = comparison.compare_all(frames, seed)
+        numbers = {f"{protocol}_{key}": value for key, value in published[name].items()}
+        evaluated[name].metrics.update(numbers | _at_threshold(frame, cut))
+        evaluated[name].run_info.update(_run_info(path, protocol, calibrator, scale))
+    differences, cautioned = _compare(frames, files, seed)
     if out:
-        _write(out, evaluated, differences, refused, root, protocols.section(protocol, published) if protocol else None)
-    if out and protocol == "defactify":
-        _submit(out, frames)
-    _print(evaluated, differences, refused, as_json)
+        sections = {"Protocol": protocols.section(protocol, published)} if protocol else {}
+        _write(out, evaluated, differences, cautioned, root, sections)
+        _submit(out, frames if protocol == "defactify" else {})
+    _print(evaluated, differences, cautioned, as_json)
     ctx.exit(1 if any(result.metrics["num_unreadable"] for result in evaluated.values()) else 0)
 
 
-@click.command(cls=ErrorHandlingCommand)
-@click.argument("bundle", type=FOLDER)
-@click.option("--results", type=FOLDER, required=True, help="Holds metrics/ and details/, as of `aigid evaluate`.")
-@click.option("--detector", help="Its name there.  [default: the bundle's]")
-@click.option("--dataset", help="What it was judged on.  [default: the dataset that it learnt from]")
-@click.option("--manifest", "manifest_path", type=FILE, help="Of what it learnt from.  [default: `aigid fetch`'s list]")
-@click.option("--edits", type=FILE, help="A table of false alarms on edited photographs to quote, .csv.")
-@click.option("--date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day that the card states.")
-@click.option("--out", type=FILE, help="The card, .md.  [default: standard output]")
-def card(
-    bundle: Path,
-    results: Path,
-    detector: str | None,
-    dataset: str | None,
-    manifest_path: Path | None,
-    edits: Path | None,
-    date: datetime,
-    out: Path | None,
-) -> None:
-    """Write the model card of BUNDLE: what it learnt from, what it is worth, where it fails.
+def _read(files: tuple[Path, ...], rename_columns: tuple[str, ...], scale: str | None) -> dict[str, pd.DataFrame]:
+    from aigid.core import scores
 
-    Equal arguments give equal bytes: the date is one of them.
-    """
-    from aigid.core import manifest
-    from aigid.core.files import write_text
-    from aigid.data import lists
-    from aigid.evaluation.comparison import SHALLOW
-    from aigid.evaluation.evaluate import read_results
-    from aigid.report import cards, false_alarms
+    mapping = dict(_pair(text) for text in rename_columns)
+    return {
+        name: scores.read(path, mapping, scale or scores.PROBABILITY)
+        for name, path in zip(_names(files), files, strict=True)
+    }
 
-    metadata = cards.read_metadata(bundle)
-    learnt_from = metadata["origin"]["training"].get("dataset", "")
-    name, dataset = detector or metadata["detector"], dataset or learnt_from
-    if manifest_path is None and learnt_from not in lists.known_lists():
-        raise InputError(f"{bundle}: learnt from {learnt_from!r}, which is no list of `aigid fetch`: want --manifest")
-    table = manifest.read(manifest_path) if manifest_path else lists.read_list(learnt_from).table
-    if (images := cards.training_images(metadata, table)) is None:
-        raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
-    by_cell = read_results(results, [(name, dataset)])
-    evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
-    edited = false_alarms.read(edits) if edits else None
-    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}", edited)
-    write_text(out, text) if out else click.echo(text, nl=False)
+
+def _threshold(threshold: float | None, scale: str | None, calibrator: Path | None) -> float | None:
+    from aigid.core import scores
+
+    if scale not in (None, *scores.SCALES):
+        raise InputError(f"--scale {scale!r}: want {', '.join(scores.SCALES)}")
+    if threshold is not None and calibrator:
+        raise InputError("--threshold is of the scores as they are given: not with --calibrator, which maps them")
+    return None if threshold is None else scores.threshold_to_probability(threshold, scale or scores.PROBABILITY)
+
+
+def _at_threshold(frame: pd.DataFrame, threshold: float | None) -> dict[str, float]:
+    if threshold is None:
+        return {}
+    from aigid.core.scores import default_view
+    from aigid.evaluation.breakdown import given_threshold_metrics
+
+    test = frame[frame["split"] == "test"]
+    return given_threshold_metrics(test[test["view"] == default_view(test)], threshold)
+
+
+def _compare(frames: dict[str, pd.DataFrame], files: tuple[Path, ...], seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of differences, and a line for what is not, or hardly, comparable."""
+    from aigid.core import scores
+    from aigid.evaluation import cautions, comparison
+
+    versions = {name: scores.read_versions(path) for name, path in zip(frames, files, strict=True)}
+    differences, refused = comparison.compare_all(frames, seed, versions=versions)
+    return differences, [*cautions.on_versions(versions), *(f"not compared: {line}" for line in refused)]
 
 
 def _write(
     out: Path,
     evaluated: dict[str, EvaluationResult],
     differences: pd.DataFrame,
-    refused: list[str],
+    cautioned: list[str],
     root: AnyPath | None,
-    protocol: Section | None,
+    sections: dict[str, Section],
 ) -> None:
     from aigid.evaluation.evaluate import read_results, write_result
     from aigid.report import report
 
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
-    run_info, sections = {"command": shlex.join(["aigid", *sys.argv[1:]])}, {"Protocol": protocol} if protocol else {}
+    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
     images = {} if root is None else {"scores": root}
-    report.write(read_results(out), out / "report", refused, run_info, {"scores": differences}, sections, images)
+    report.write(read_results(out), out / "report", cautioned, run_info, {"scores": differences}, sections, images)
 
 
 def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
@@ -173,7 +170,7 @@ def _submit(out: Path, frames: dict[str, pd.DataFrame]) -> None:
 
 
 def _print(
-    evaluated: dict[str, EvaluationResult], differences: pd.DataFrame, refused: list[str], as_json: bool
+    evaluated: dict[str, EvaluationResult], differences: pd.DataFrame, cautioned: list[str], as_json: bool
 ) -> None:
     from aigid.core.console import console
     from aigid.report import summary_tables
@@ -188,8 +185,8 @@ def _print(
                 print_status(f"{name}: warning: {line}")
     else:
         summary_tables.show(evaluated, console(), differences)
-    for line in refused:
-        print_status(f"not compared: {line}")
+    for line in cautioned:
+        print_status(line)
 
 
 def _calibrated(frame: pd.DataFrame, calibrator: Calibrator, path: Path) -> pd.DataFrame:
@@ -200,10 +197,11 @@ def _calibrated(frame: pd.DataFrame, calibrator: Calibrator, path: Path) -> pd.D
     return frame.assign(score=calibrator(frame["score"]))
 
 
-def _run_info(path: Path, protocol: str | None, calibrator: Path | None) -> dict[str, str]:
+def _run_info(path: Path, protocol: str | None, calibrator: Path | None, scale: str | None) -> dict[str, str]:
     from aigid.core.files import sha256
 
     run_info = {"sha256 of the scores": sha256(path)} | ({"protocol": protocol} if protocol else {})
+    run_info |= {"scale of the scores": scale} if scale else {}
     return run_info | ({"scores mapped by calibrator of sha256": sha256(calibrator)} if calibrator else {})
 
 

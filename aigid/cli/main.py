@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.cli import data, evaluation, features, ntire, prediction, serve, weights
+from aigid.cli import card, data, evaluation, features, ntire, prediction, serve, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,7 +27,7 @@ COMMANDS = (
     features.plan,
     weights.weights,
     evaluation.evaluate,
-    evaluation.card,
+    card.card,
     ntire.ntire,
     prediction.predict,
     serve.serve,

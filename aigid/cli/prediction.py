@@ -125,13 +125,16 @@ def _write(
     predictions: Iterator[list[Prediction]], images: pd.DataFrame, predictors: list[Predictor], out: Path | None
 ) -> list[tuple[str, str]]:
     """Write a scores file, or print a table of the first ``MAX_PRINTED`` images."""
-    from aigid.core import tables
+    from aigid.core import scores, tables
     from aigid.core.console import console
+    from aigid.detectors import score_files
     from aigid.prediction import output
 
     rows = list(predictions)
     if out:
-        tables.write(output.scores_file(images, [row[0] for row in rows]), out)
+        table = output.scores_file(images, [row[0] for row in rows])
+        tables.write(table, out)
+        scores.write_versions(out, score_files.versions(predictors[0].model, table["view"]))
     else:
         console().print(output.table(rows[:MAX_PRINTED], [predictor.folder.name for predictor in predictors]))
         if len(rows) > MAX_PRINTED:

@@ -1,5 +1,6 @@
 """The manifest: the images of a dataset with their labels, generators and splits."""
 
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -10,12 +11,48 @@ from aigid.core.errors import InputError
 REQUIRED = ("path", "label", "generator", "split")
 OPTIONAL = ("source", "group", "caption", "sha256")
 SPLITS = ("train", "val", "test")
+ROLE = "extra_role"  # of images that nothing may learn from, and why
+ROLES = ("never_train", "test_only", "in_the_wild")
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
 
 
 def read(path: Path | str) -> pd.DataFrame:
     """Return a checked manifest, rows as in the file: text columns and ``label`` (N,) int64 (0 real, 1 generated)."""
     return validate(tables.read(path, REQUIRED), str(path))
+
+
+def read_to_learn(path: Path | str) -> pd.DataFrame:
+    """Return a manifest that something is fitted on; InputError where all its images have a role."""
+    table = read(path)
+    if ROLE in table and (table[ROLE] != "").all():
+        raise InputError(f"{path}: {refusal(', '.join(sorted(set(table[ROLE]))))}")
+    return table
+
+
+def with_role(table: pd.DataFrame, role: str | None, log: Callable[[str], object]) -> pd.DataFrame:
+    """Return the rows of ``test``, or all where there is none, as test rows of a role; as they are without one."""
+    if role is None:
+        return table
+    test = table[table["split"] == "test"]
+    if len(test) and len(test) < len(table):
+        log(f"role {role}: {len(table) - len(test)} images that are to learn from are left out")
+    return (test if len(test) else table).assign(split="test", **{ROLE: role})
+
+
+def refusal(role: str) -> str:
+    """Return the rule of a dataset with a role."""
+    return f"its role is {role}: nothing is trained, calibrated or chosen on it; its images are in test alone"
+
+
+def check_roles(table: pd.DataFrame, name: str) -> None:
+    """Raise InputError for an unknown role, or an image with one in another split than test."""
+    if ROLE in table:
+        tables.refuse(table, ROLE, ~table[ROLE].isin(("", *ROLES)), f"want {', '.join(ROLES)}", name)
+        hidden = table[ROLE] != ""
+        if "sha256" in table:
+            hidden |= (table["sha256"] != "") & table["sha256"].isin(table["sha256"][hidden])
+        learnt = hidden & (table["split"] != "test")
+        tables.refuse(table, "path", learnt, "its role, or its twin's, goes with split test alone", name)
 
 
 def write(manifest: pd.DataFrame, path: Path | str) -> None:
@@ -33,7 +70,7 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the manifest with its labels as integers; InputError with row, column and value at the first error.
 
     Errors: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
-    twice, a generator that contradicts its label, a ``group`` in two splits.
+    twice, a generator that contradicts its label, a ``group`` in two splits, a role (``extra_role``) outside of test.
     """
     for column in manifest.columns:
         if column not in REQUIRED + OPTIONAL and not column.startswith("extra_"):
@@ -53,6 +90,7 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     if "sha256" in table:
         require("sha256", table["sha256"].str.fullmatch("[0-9a-f]{64}|"), "want 64 hex digits")
     require("path", ~table["path"].duplicated(), "stands twice")
+    check_roles(table, name)
     if "group" in table:
         require("group", ~tables.has_several(table, "group", "split"), "is in more than one split")
     return table

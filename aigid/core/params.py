@@ -109,6 +109,7 @@ def read(path: Path) -> dict[str, Any]:
     document = read_any_version(path)
     removed = [f"{key} is gone: {why}" for key, why in REMOVED.items() for _ in _matches(document, key.split("."))]
     _check_names(document, path)
+    _check_roles(document, path)
     if lines := [f"{old} was renamed to {new}" for old, new in renamed(document)] + removed:
         raise InputError(f"{path}: {'; '.join(lines)}")
     return document
@@ -137,6 +138,19 @@ def _names(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
         for key in ("backbone", "dataset") if isinstance(values, dict) else ():
             if isinstance(value := values.get(key), str):
                 yield f"{section}.{key}", value
+
+
+def _check_roles(document: dict[str, Any], path: Path) -> None:
+    """Raise InputError for a section that would learn from a dataset with a role; a perturbation study only scores."""
+    index = document.get("index")
+    entries = index.items() if isinstance(index, dict) else ()
+    roles = {name: entry["role"] for name, entry in entries if isinstance(entry, dict) and entry.get("role")}
+    for section, values in document.items():
+        dataset = values.get("dataset") if isinstance(values, dict) else None
+        if section != "perturbation" and isinstance(dataset, str) and dataset in roles:
+            from aigid.core import manifest  # pandas, for those who need it alone
+
+            raise InputError(f"{path}: {section}.dataset: {dataset!r}: {manifest.refusal(roles[dataset])}")
 
 
 def read_any_version(path: Path) -> dict[str, Any]:

@@ -1,44 +1,93 @@
 """The scores file: one row per image and view."""
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aigid.core import tables
+from aigid.core import manifest, tables
 from aigid.core.errors import InputError
+from aigid.core.files import sha256, write_json
+from aigid.core.special import Floats, expit
 
 CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
 PREFIX, PREDICTED = "class_", "predicted"  # of the columns of class probabilities, and the class decided for
-STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", "model", PREDICTED)
+STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", "model", manifest.ROLE, PREDICTED)
+PROBABILITY, *_ = SCALES = ("probability", "logit", "percent")
 logger = logging.getLogger(__name__)
 IS_DISTORTED, DISTORTIONS = DISTORTION_COLUMNS = ("extra_is_distorted", "extra_distortions")  # of NTIRE's test images
+EXTRA_COLUMNS = (*DISTORTION_COLUMNS, manifest.ROLE)  # of a manifest, which its scores keep
 LABEL_WORDS = {"true": 1.0, "false": 0.0}
 
 
-def read(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+def read(path: Path | str, columns: Mapping[str, str] | None = None, scale: str = PROBABILITY) -> pd.DataFrame:
     """Return the checked rows of a ``.csv`` or ``.parquet`` file, in its order.
 
-    ``columns`` maps our names to those of another tool's file, ``{"score": "prob_fake"}``; a value that begins
-    with ``=`` is a constant for every row, ``{"view": "=clean"}``. InputError names the row, column and value. Rows
-    without a label, as `aigid predict` may write them, are left out.
+    ``scale`` is that of its scores, one of ``SCALES``. ``columns`` maps our names to those of another tool's file,
+    ``{"score": "prob_fake"}``; a value that begins with ``=`` is a constant for every row, ``{"view": "=clean"}``.
+    InputError names the row, column and value. Rows without a label, as `aigid predict` may write them, are left out.
     """
-    return check(tables.read(path, ()), columns, str(path))
+    return check(tables.read(path, ()), columns, str(path), scale)
 
 
-def check(table: pd.DataFrame, columns: Mapping[str, str] | None = None, name: str = "scores") -> pd.DataFrame:
+def check(
+    table: pd.DataFrame, columns: Mapping[str, str] | None = None, name: str = "scores", scale: str = PROBABILITY
+) -> pd.DataFrame:
     """Return the rows of a table as ``read`` gives those of a file of that name."""
-    return validate(_labelled(_rename(table.copy(), columns or {}, name), name), name)
+    table = _labelled(_rename(table.copy(), columns or {}, name), name)
+    if scale != PROBABILITY and "score" in table:
+        mapped = pd.Series(to_probability(_numbers(table["score"]), scale), table.index, object)
+        table["score"] = mapped.where(mapped.notna(), table["score"])  # what is no number is refused as it stands
+    return validate(table, name)
+
+
+def to_probability(values: Iterable[float], scale: str) -> Floats:
+    """Return scores (N,) of a scale of ``SCALES`` as probabilities (N,); InputError for a percent that is none."""
+    array = np.asarray(values, np.float64)
+    if scale == "percent":
+        if len(outside := array[(array < 0) | (array > 100)]):
+            raise InputError(f"score {outside[0]:g}: want a percent, 0 to 100")
+        return array / 100
+    return expit(array) if scale == "logit" else array
+
+
+def threshold_to_probability(threshold: float, scale: str) -> float:
+    """Return a threshold of scores of a scale as a probability; InputError where it is none."""
+    cut = float(to_probability([threshold], scale)[0])
+    if not 0 <= cut <= 1:
+        raise InputError(f"--threshold {threshold:g}: want a probability in [0, 1]; for others say --scale")
+    return cut
 
 
 def write(scores: pd.DataFrame, path: Path | str) -> None:
     """Check and write the rows as they stand, atomically; every score reads back to the same bits."""
     tables.write(validate(scores, str(path)), path)
+
+
+def write_versions(path: Path | str, versions: Mapping[str, object]) -> None:
+    """Write ``<path>.json``: what gave the scores in a file, with the sha256 of that file."""
+    write_json(f"{path}.json", {"sha256": sha256(path), **versions})
+
+
+def read_versions(path: Path | str) -> dict[str, Any]:
+    """Return what ``write_versions`` wrote of a file; nothing, with a warning, where that was of other bytes."""
+    try:
+        versions = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        same = versions.pop("sha256") == sha256(path)
+        {**versions["views"]}, versions["code"]["aigid"], versions["model"] + ""
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        raise InputError(f"{path}.json: does not say what gave the scores in {path}") from None
+    if not same:
+        logger.warning("%s.json: is of other scores than those in %s; what gave these is not known", path, path)
+    return versions if same else {}
 
 
 def _labelled(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -70,6 +119,7 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in ("path", "view"):
         tables.refuse(table, column, table[column] == "", "want a name", name)
     tables.refuse(table, "split", ~table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}", name)
+    manifest.check_roles(table, name)
     _check_labels(table, name)
     _check_scores(table, name)
     tables.refuse(table, "path", table.duplicated(["path", "view"]), "is scored twice in one view", name)
@@ -108,8 +158,18 @@ def _check_scores(table: pd.DataFrame, name: str) -> None:
             table, column, ~blank & failed, "want none in a row whose status says that the image failed", name
         )
         tables.refuse(table, column, value.isna() & ~failed, "want a number", name)
-        tables.refuse(table, column, ~value.between(0, 1) & ~failed, "want a probability in [0, 1]", name)
+        outside = ~value.between(0, 1) & ~failed
+        hint = _scale_hint(value) if column == "score" else ""
+        tables.refuse(table, column, outside, f"want a probability in [0, 1]{hint}", name)
         table[column] = value
+
+
+def _scale_hint(values: pd.Series) -> str:
+    """Return what scores beyond [0, 1] seem to be, by their range."""
+    low, high = values.min(), values.max()
+    if low >= 0 and 1 < high <= 100:
+        return "; if the scores are percents, say so by --scale percent"
+    return "; if the scores are logits, say so by --scale logit" if low < 0 and np.isfinite([low, high]).all() else ""
 
 
 def _numbers(column: pd.Series) -> pd.Series:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -111,6 +111,7 @@ class IndexSettings(Settings):
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
     held_out_generators: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the named, which go to test alone
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
+    role: Literal["never_train", "test_only", "in_the_wild"] | None = None  # nothing may learn from it; all is test
     parts: dict[str, "IndexSettings"] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -148,9 +149,8 @@ def build_manifest(
     if left_out:
         log(left_out)
     if archived:
-        paths = [archived.get(path, path) for path in table["path"]]
-        table = table.assign(path=pd.Series(paths, table.index, object)).sort_values("path")
-    table = _restrict_generators(table, settings.seen, root)
+        table = table.assign(path=table["path"].map(lambda path: archived.get(path, path))).sort_values("path")
+    table = _restrict_generators(manifest.with_role(table, settings.role, log), settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
     table = _hold_out_generators(table, settings.held_out_generators, seed, log)
     table = _split_off(table, "val", settings.val, seed)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from aigid.core import params
 from aigid.core.embeddings import BLOCK, OK
-from aigid.core.scores import DISTORTION_COLUMNS, PREDICTED, PREFIX
+from aigid.core.scores import EXTRA_COLUMNS, PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
 NOT_FINITE = "not_finite"  # the status of an image whose score is no number
 MIN_ROWS = 8  # rows that a detector gets: of fewer a product's last bits differ, of which GenDet makes 2e-6
 MANIFEST_COLUMNS = ("path", "label", "generator", "split")
-OPTIONAL_COLUMNS = ("source", "group", *DISTORTION_COLUMNS)
+OPTIONAL_COLUMNS = ("source", "group", *EXTRA_COLUMNS)
 
 
 @dataclass(frozen=True)

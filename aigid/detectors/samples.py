@@ -181,7 +181,7 @@ def open_samples(
     Where a manifest has a name, its paths in ``table`` begin with it. InputError where files and manifests do not
     belong together.
     """
-    tables = {name: manifest.read(path) for name, path in manifests.items()}
+    tables = {name: manifest.read_to_learn(path) for name, path in manifests.items()}
     if len(tables) > 1 and len(embeddings) != len(tables):
         raise InputError(f"{len(tables)} manifests and {len(embeddings)} embedding files: want one for each")
     named = [rows.assign(path=f"{name}/" + rows["path"]) if name else rows for name, rows in tables.items()]

@@ -17,6 +17,7 @@ from aigid.metrics import calibration, classification, intervals
 from aigid.metrics.classification import ANY, BOTH, RANKED, Floats, MetricValue, MetricValues, Ranking, rank_rows
 
 RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val", "fpr_operating")
+GIVEN = ("acc_given", "fpr_given", "tpr_given")
 COUNTS = ("num_real", "num_fake", "num_unreadable")
 METRICS = [name + end for name in (*RANKED, *RATE_METRICS, "ece") for end in ("", "_low", "_high")]
 COLUMNS = ["view", "kind", "name", *COUNTS, *METRICS]
@@ -130,13 +131,13 @@ def _calibration_interval(images: pd.DataFrame, n_bootstrap: int, rng: np.random
     return values
 
 
-def _rates(name: str, images: pd.DataFrame, thresholds: Values) -> Values:
+def _rates(name: str, images: pd.DataFrame, thresholds: Values, keys: Sequence[str] = RATE_METRICS) -> Values:
     """Return the rate ``name`` (``acc``, ``tpr``, ``fpr``) of ``images`` at each threshold, with its interval."""
     readable = images[images["score"].notna()]
     values: Values = {}
     for suffix, threshold in thresholds.items():
         key = f"{name}_{suffix}"
-        if key in RATE_METRICS and len(readable):
+        if key in keys and len(readable):
             positive = readable["score"].to_numpy() > threshold
             hits = positive == (readable["label"].to_numpy() == 1) if name == "acc" else positive
             low, high = intervals.wilson_interval(hits, intervals.group_names(readable))
@@ -189,6 +190,20 @@ def threshold_metrics(ranking: Ranking, thresholds: Mapping[str, MetricValue]) -
         key = "balanced_acc" if (name, suffix) == ("balanced_acc", "05") else f"{name}_{suffix}"
         values[key] = "no image is called generated at this threshold" if value is None else value
     return values
+
+
+def given_threshold_metrics(images: pd.DataFrame, threshold: float) -> Values:
+    """Return accuracy, FPR and TPR with their Wilson intervals of one view's rows at a threshold that a tool came with.
+
+    The keys end in ``_given``; those that need a class without an image are left out.
+    """
+    parts = {"acc": images, "fpr": images[images["label"] == 0], "tpr": images[images["label"] == 1]}
+    values = {"threshold_given": threshold}
+    for name, part in parts.items():
+        values |= _rates(name, part, {"given": threshold}, GIVEN)
+    if {*GIVEN} <= {*values}:
+        values["balanced_acc_given"] = (1 - values["fpr_given"] + values["tpr_given"]) / 2
+    return {name: float(value) for name, value in values.items()}
 
 
 def worst_group_metrics(details: pd.DataFrame, view: str) -> MetricValues:

@@ -5,6 +5,7 @@ Where a control succeeds, the dataset gives the answer away.
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.core.scores import default_view
 from aigid.core.special import normal_cdf
+from aigid.evaluation import cautions
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.metrics import intervals
 from aigid.metrics.classification import RANKED, Floats, rank
@@ -27,12 +29,20 @@ Results = Mapping[str, EvaluationResult]  # by detector, on one dataset
 
 
 def compare_all(
-    scores: Mapping[str, pd.DataFrame], seed: int = 0, n_bootstrap: int = intervals.N_BOOTSTRAP
+    scores: Mapping[str, pd.DataFrame],
+    seed: int = 0,
+    n_bootstrap: int = intervals.N_BOOTSTRAP,
+    versions: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return ``compare`` of every two detectors as one table, and a line for each pair that cannot be compared."""
+    """Return ``compare`` of every two detectors as one table, and a line for each pair that cannot be compared.
+
+    ``versions`` are those of ``scores.read_versions``: what two files mean by the view must be one thing.
+    """
     tables, refused = [pd.DataFrame(columns=COLUMNS)], []
     for a, b in combinations(scores, 2):
         try:
+            known = versions or {}
+            cautions.require_same_view(known.get(a, {}), known.get(b, {}), default_view(scores[a]))
             table = compare(scores[a], scores[b], seed, n_bootstrap)
         except InputError as error:
             refused.append(f"{a} and {b}: {error}")

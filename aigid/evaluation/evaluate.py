@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,10 @@ from pydantic import FiniteFloat
 from aigid.core import escape, tables
 from aigid.core.errors import InputError
 from aigid.core.files import write_json
+from aigid.core.manifest import ROLE
 from aigid.core.params import validate
-from aigid.core.scores import CLEAN, default_view
-from aigid.evaluation import breakdown
+from aigid.core.scores import default_view
+from aigid.evaluation import breakdown, cautions
 from aigid.metrics import calibration, classification, decisions, intervals
 from aigid.metrics.classification import Ranking, rank_rows
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
@@ -86,10 +87,11 @@ def evaluate(
     very many rows get fewer draws (``intervals.limit_draws``); ``strata`` names columns to break the scores down by,
     beyond generator and source; ``manifest``, of the dataset, tells what is in test alone.
     """
-    test = scores[scores["split"] == "test"]
+    test = cautions.require_one_model(scores)[scores["split"] == "test"]
     if test.empty:
         raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(set(scores['split'])))}")
     view, settings = default_view(test), settings or EvaluationSettings()
+    strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
     images = test[test["view"] == view]
     validation = scores[(scores["split"] == "val") & (scores["view"] == view)]
     ranking, val_ranking = rank_rows(images), rank_rows(validation)
@@ -102,14 +104,19 @@ def evaluate(
     return EvaluationResult(
         metrics=_numbers(values),
         missing_metrics={name: value for name, value in values.items() if isinstance(value, str)},
-        warnings=list(_warnings(test, view, ranking)),
+        warnings=list(cautions.on_scores(test, view, ranking, details)),
         view=view,
         details=details,
         curves=_curves(ranking, rule),
         worst_errors=_worst_errors(images),
         deployment=rule,
-        run_info={"bootstrap draws": str(n_bootstrap), "seed": str(seed)},
+        run_info=_run_info(test, n_bootstrap, seed),
     )
+
+
+def _run_info(test: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[str, str]:
+    roles = sorted(set(test.get(ROLE, ())) - {""})
+    return {"bootstrap draws": str(n_bootstrap), "seed": str(seed)} | ({"role": ", ".join(roles)} if roles else {})
 
 
 def _flat_metrics(
@@ -160,23 +167,6 @@ def _worst_errors(images: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(error=(table["score"] - table["label"]).abs())
     table = table[table["error"] > 0.5].sort_values(["error", "path"], ascending=[False, True])
     return table.groupby("label").head(NUM_WORST).drop(columns="error").reset_index(drop=True)
-
-
-def _warnings(test: pd.DataFrame, view: str, ranking: Ranking) -> Iterator[str]:
-    views = sorted(test["view"].unique())
-    if not view:
-        yield f"no view 'clean' among {', '.join(views)}: there is no headline"
-    elif view != CLEAN:
-        yield f"no view 'clean': the headline is view {view!r}"
-    images = {name: frozenset(part) for name, part in test.groupby("view")["path"]}
-    if odd := [name for name in views if view and images[name] != images[view]]:
-        yield f"other images than in view {view!r}: {', '.join(odd)}; their drop is not like for like"
-    if num := int(test["score"].isna().sum()):
-        yield f"{num} of {len(test)} test rows are images that could not be read; they are left out"
-    if ranking.has_both and ranking.reals[0] == ranking.fakes[0] and len(ranking.thresholds) == 1:
-        yield f"every image scores {ranking.reals[0]:g}: the detector says nothing"
-    if 0 < len(ranking.reals) < 100:
-        yield f"{len(ranking.reals)} reals: TPR at 1 % FPR allows no false alarm at all"
 
 
 def write_result(result: EvaluationResult, root: Path | str, detector: str, dataset: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from aigid.core import manifest, tables
 from aigid.core.errors import InputError
-from aigid.core.scores import DISTORTION_COLUMNS
+from aigid.core.scores import EXTRA_COLUMNS
 from aigid.data.layouts import folders, scan_images
 from aigid.images import Pixels
 from aigid.images.formats import read_bytes
@@ -24,7 +24,7 @@ MANIFEST_COLUMNS = (
     "split",
     "source",
     "group",
-    *DISTORTION_COLUMNS,
+    *EXTRA_COLUMNS,
 )  # of a manifest, if it has them
 STDIN = "-"
 Log = Callable[[str], object]

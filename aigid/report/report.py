@@ -26,6 +26,7 @@ from aigid.evaluation.evaluate import Cell, EvaluationResult, Section
 from aigid.images import ImageError
 from aigid.images.decode import decode
 from aigid.report import charts, figures, summary_tables
+from aigid.report.roles import ROLE_ORDER, by_role, role_of
 
 TITLE = "How well the detectors do"
 NOTES = (
@@ -36,6 +37,8 @@ NOTES = (
     "'other views' is the mean AUROC over all views but the headline one. Rows named control_ must fail: they saw "
     "shuffled labels, random numbers, the file around the pixels, or shallow cues such as the mean colour."
 )
+ROLES_TITLE = "Datasets by role"
+ROLES_INTRO = "Nothing may learn from a dataset with a role; each counts as much as another."
 PNG_FIGURES = {"roc": figures.roc, "generators": figures.generators}  # for a README
 SWITCHED = (summary_tables.PER_GENERATOR, summary_tables.PER_SOURCE)  # tables that the page has for each view
 MAX_CELLS = 12_000  # of a dataset's tables by view, so that a page keeps to a megabyte
@@ -60,6 +63,7 @@ def write(
     the roots of those datasets whose images may be described.
     """
     datasets, images, differences = by_dataset(results), images or {}, differences or {}
+    sections = _roles(datasets) | dict(sections or {})
     info = {name: escape.address(str(value)) for name, value in {**(run_info or {}), **provenance(datasets)}.items()}
     described = [
         _dataset(name, of_dataset, differences.get(name), images.get(name)) for name, of_dataset in datasets.items()
@@ -73,7 +77,7 @@ def write(
         "datasets": described,
         "sections": {
             title: {"intro": section.intro, "tables": section.tables, "figures": _images(section.figures)}
-            for title, section in (sections or {}).items()
+            for title, section in sections.items()
         },
         "run_info": pd.DataFrame(info.items(), columns=["fact", "value"]),
     }
@@ -96,6 +100,11 @@ def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None
         table = pd.concat([curve for curve in curves if len(curve)] or curves[:1])
         table.insert(0, "detector", table.pop("detector"))
         tables.write(table, folder / f"{dataset}.{name}.csv")
+
+
+def _roles(datasets: Mapping[str, Results]) -> dict[str, Section]:
+    table = by_role(datasets)
+    return {ROLES_TITLE: Section(ROLES_INTRO, {"Mean AUROC": table})} if len(table) else {}
 
 
 def _render(template: str, content: dict[str, Any]) -> str:
@@ -128,11 +137,11 @@ def provenance(datasets: Mapping[str, Results]) -> dict[str, str]:
 
 
 def by_dataset(results: Mapping[Cell, EvaluationResult]) -> dict[str, Results]:
-    """Return the results of each dataset by detector, both in alphabetical order, the controls last."""
+    """Return the results of each dataset by detector, both in alphabetical order: datasets by role, controls last."""
     datasets: dict[str, dict[str, EvaluationResult]] = {}
     for detector, dataset in sorted(results, key=lambda cell: (cell[0] in CONTROLS, cell)):
         datasets.setdefault(dataset, {})[detector] = results[detector, dataset]
-    return dict(sorted(datasets.items()))
+    return dict(sorted(datasets.items(), key=lambda item: (ROLE_ORDER.index(role_of(item[1])), item[0])))
 
 
 def _dataset(name: str, results: Results, differences: pd.DataFrame | None, root: AnyPath | None) -> dict[str, Any]:

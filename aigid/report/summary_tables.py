@@ -149,6 +149,11 @@ def abstention_table(results: Results) -> pd.DataFrame:
     return table
 
 
+GIVEN = {"threshold": "threshold_given", "accuracy": "acc_given", "balanced": "balanced_acc_given"} | {
+    f"{rate.upper()}{title}": f"{rate}_given{end}"
+    for rate in ("fpr", "tpr")
+    for title, end in (("", ""), (" from", "_low"), (" to", "_high"))
+}
 OPERATING_POINT = {
     "threshold": "operating_threshold",
     "FPR on val": "operating_fpr_val",
@@ -172,6 +177,7 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
         "Verdicts at 0.5 that flip between an image's views": _numbers(results, STABILITY),
         "Calibration, before and after": calibrations(results),
         "Operating point for the target FPR, chosen on validation": _numbers(results, OPERATING_POINT),
+        "At the threshold that was given": _numbers(results, GIVEN),
         "Abstention: real, generated or uncertain": abstention_table(results),
         "Most wrongly scored images": worst_errors_table(results),
     }

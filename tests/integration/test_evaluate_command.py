@@ -189,3 +189,37 @@ def test_a_manifest_of_other_images_is_refused_by_name(folder: Path) -> None:
         folder / "m.csv", index=False
     )
     refused(evaluate("s.csv", "--manifest", "m.csv", cwd=folder), "m.csv, '63.png': its label is 0, here 1")
+
+
+def test_other_scales_are_named_and_mapped_only_when_said(folder: Path) -> None:
+    p = made()["score"].clip(0.001, 0.999)
+    logits = np.log(p / (1 - p))
+    made().assign(score=p).to_csv(folder / "p.csv", index=False)
+    made().assign(score=100 * p).to_csv(folder / "percent.csv", index=False)
+    made().assign(score=logits).to_csv(folder / "logit.csv", index=False)
+    expected = json.loads(evaluate("p.csv", "--threshold", "0.65", "--json", cwd=folder).stdout)
+    for scale, cut in (("percent", "65"), ("logit", str(np.log(0.65 / 0.35)))):
+        refused(evaluate(f"{scale}.csv", cwd=folder), "want a probability in [0, 1]", f"--scale {scale}")
+        done = evaluate(f"{scale}.csv", "--scale", scale, "--threshold", cut, "--json", cwd=folder)
+        assert json.loads(done.stdout) == pytest.approx(expected, abs=1e-9)
+    refused(evaluate("s.csv", "--scale", "odds", cwd=folder), "--scale 'odds': want probability, logit, percent")
+    refused(evaluate("s.csv", "--threshold", "65", cwd=folder), "--threshold 65: want a probability")
+    refused(evaluate("logit.csv", "--scale", "percent", cwd=folder), "want a percent, 0 to 100")
+
+
+def test_a_given_threshold_is_judged_by_counting(folder: Path) -> None:
+    test = made().query("split == 'test'")
+    above, fake = test["score"] > 0.65, test["label"] == 1
+    values = json.loads(evaluate("s.csv", "--threshold", "0.65", "--json", cwd=folder).stdout)
+    assert values["threshold_given"] == 0.65
+    assert values["acc_given"] == pytest.approx((above == fake).mean())
+    assert values["tpr_given"] == pytest.approx(above[fake].mean())
+    assert values["fpr_given"] == pytest.approx(above[~fake].mean())
+    assert values["fpr_given_low"] < values["fpr_given"] < values["fpr_given_high"]
+
+
+def test_reversed_scores_get_a_hint(folder: Path) -> None:
+    made().assign(score=1 - made()["score"]).to_csv(folder / "t.csv", index=False)
+    hint = "does a high score mean real?"
+    assert hint in evaluate("t.csv", "--json", cwd=folder).stderr
+    assert hint not in evaluate("s.csv", "--json", cwd=folder).stderr

@@ -1,5 +1,7 @@
 """Paired comparisons against the definition of DeLong's covariance and against what a p-value promises."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from sklearn import metrics as sk
 
 from aigid.core import scores
 from aigid.core.errors import InputError
-from aigid.evaluation import comparison
+from aigid.evaluation import cautions, comparison
 
 
 def frame(values: np.ndarray, labels: np.ndarray, **columns: object) -> pd.DataFrame:
@@ -87,3 +89,35 @@ def test_other_images_or_labels_are_refused_with_counts() -> None:
     table, refused = comparison.compare_all({"good": good, "same": frame(second, labels), **others}, n_bootstrap=20)
     assert set(zip(table["first"], table["second"], strict=True)) == {("good", "same")}
     assert len(refused) == 5
+
+
+def versions(model: str = "probe@" + "0" * 16, view: str = "ab", aigid: str = "0.2.0") -> dict[str, object]:
+    return {"model": model, "code": {"aigid": aigid, "sources_sha256": "c" * 64}, "views": {"clean": view}}
+
+
+def test_scores_of_other_versions_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    newer = {"first": versions(), "second": versions(model="probe@" + "1" * 16, aigid="0.3.0"), "theirs": {}}
+    lines = list(cautions.on_versions(newer))
+    assert lines[0].startswith("first and second: two versions of one detector, probe@0000")
+    assert "scored by other code, aigid 0.2.0 (cccccccccccc) and aigid 0.3.0" in lines[1]
+    assert list(cautions.on_versions({"a": versions(), "b": versions(model="knn@" + "1" * 16)})) == []
+    labels, first, second = pair(40, 0.1, 0)
+    frames = {"a": frame(first, labels), "b": frame(second, labels)}
+    table, refused = comparison.compare_all(frames, 0, 20, {"a": versions(), "b": versions(view="cd")})
+    assert table.empty
+    assert refused == ["a and b: view 'clean' is defined in two ways, ab and cd: score one of them again"]
+    two = frames["a"].assign(model=np.where(labels, "probe@" + "0" * 16, "probe@" + "1" * 16))
+    with pytest.raises(InputError, match="scores of 2 bundles"):
+        cautions.require_one_model(two)
+    cautions.require_one_model(two.assign(model=np.where(labels, "sdxl", "flux")))  # of another tool's column
+
+    scores.write(frames["a"], tmp_path / "a.csv")
+    assert scores.read_versions(tmp_path / "a.csv") == {}
+    scores.write_versions(tmp_path / "a.csv", versions())
+    assert scores.read_versions(tmp_path / "a.csv") == versions()
+    scores.write(frames["b"], tmp_path / "a.csv")
+    assert scores.read_versions(tmp_path / "a.csv") == {}
+    assert "is of other scores" in caplog.text
+    (tmp_path / "a.csv.json").write_text("[]")
+    with pytest.raises(InputError, match="does not say what gave the scores"):
+        scores.read_versions(tmp_path / "a.csv")
