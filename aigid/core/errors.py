@@ -12,14 +12,19 @@ class InputError(ValueError):
     """A user's mistake, in one line that names the thing and the value; commands exit with 2."""
 
 
+def reason(error: BaseException, max_chars: int = 300) -> str:
+    """Return what an error says on one line, or else its kind."""
+    return " ".join(str(error).split())[:max_chars] or type(error).__name__
+
+
 @contextmanager
 def os_errors(name: object, hint: str = "") -> Iterator[None]:
     """Turn an OSError, of HDF5 too, into an InputError ``<name>: <reason>``, with what to do if it is known."""
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise InputError(f"{name}: {reason}{hint or remedy(error)}") from None
+        why = os.strerror(error.errno) if error.errno else error
+        raise InputError(f"{name}: {why}{hint or remedy(error)}") from None
 
 
 def remedy(error: OSError) -> str:

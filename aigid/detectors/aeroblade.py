@@ -27,7 +27,7 @@ from aigid.detectors.samples import Floats, Ints, Samples
 from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Reader, ReadRequest, ViewSpec, batches
-from aigid.generators.autoencoder_kl import folder_of, load_any, reconstruct, require_divisible
+from aigid.generators.autoencoder_kl import check, folder_of, load_any, reconstruct, require_divisible
 from aigid.training import prior
 
 
@@ -232,6 +232,8 @@ class Aeroblade(BaseDetector):
         vaes, tensors = sorted(path for path in folder.iterdir() if path.is_dir()), load_file(folder / FILE)
         distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
         distance.load_state_dict(tensors)
+        for folder in vaes:
+            check(folder)
         return cls(state["slope"], state["offset"], distance, state["size"], vaes, state.get("latent", "mode"))
 
 

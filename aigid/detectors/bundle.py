@@ -14,8 +14,8 @@ import pandas as pd
 from aigid.core import tables
 from aigid.core.bundle_files import METADATA as METADATA
 from aigid.core.bundle_files import is_bundle as is_bundle
-from aigid.core.bundle_files import list_files, validate_metadata
-from aigid.core.errors import InputError
+from aigid.core.bundle_files import list_files, require_finite, validate_metadata
+from aigid.core.errors import InputError, reason
 from aigid.core.files import sha256, write_text
 from aigid.core.folders import replace_folder
 from aigid.data.licences import DATASET_LICENCES, DEMO_LICENCE, WEIGHT_LICENCES
@@ -136,13 +136,16 @@ def load(folder: Path) -> Bundle:
     path = folder / METADATA
     try:
         metadata = read_metadata(folder)
+        for name in metadata["files"]:
+            if name.endswith(".safetensors"):
+                require_finite(folder / name)
         detector = get_detector(metadata["detector"]).load(folder, metadata["detector_state"])
         origin = Provenance(**metadata["origin"])
         validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
     except InputError as error:
         raise InputError(f"{'' if str(folder) in str(error) else f'{path}: '}{error}") from None
     except Exception as error:  # files that are not what was saved raise anything
-        raise InputError(f"{folder}: no whole model: {str(error) or type(error).__name__}") from None
+        raise InputError(f"{folder}: no whole model: {reason(error)}") from None
     name, fingerprints = metadata["detector"], metadata["fingerprints"]
     return Bundle(name, detector, metadata["settings"], fingerprints, origin, validation, _identity_of(metadata))
 

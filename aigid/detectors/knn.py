@@ -6,9 +6,10 @@ from typing import Annotated, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from sklearn.neighbors import NearestNeighbors
 
+from aigid.core.bundle_files import read_arrays
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
@@ -61,7 +62,9 @@ class KNearestNeighbors(EmbeddingDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        banks = load_file(folder / FILE)
+        banks = read_arrays(folder / FILE, "real(R,D) fake(F,D)")
+        if not 1 <= state["k"] <= min(map(len, banks.values())):
+            raise InputError(f"detector_state: k={state['k']}, of {len(banks['real'])} and {len(banks['fake'])} rows")
         return cls(banks["real"], banks["fake"], state["k"])
 
 

@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from aigid.core.bundle_files import read_arrays
 from aigid.core.errors import InputError
 from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings
@@ -210,13 +211,11 @@ class OccClip(EmbeddingDetector):
         """Return the log-odds (N, K - 1) float64 of each generator against real images."""
         difference = (self.arrays["texts"][:, 1] - self.arrays["texts"][:, 0]).astype(np.float64)
         cosines = np.matmul(_prepare(embeddings, self.arrays), difference.T)
-        odds: Floats = self.arrays["scale"][0] * cosines
-        return odds
+        return np.asarray(self.arrays["scale"][0] * cosines)
 
     def predict_proba(self, embeddings: Floats) -> Floats:
         odds = self.log_odds(embeddings)
-        shares: Floats = softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1)
-        return shares
+        return np.asarray(softmax(np.hstack([np.zeros((len(odds), 1)), odds]), axis=1))
 
     def save(self, folder: Path) -> dict[str, Any]:
         save_file({name: np.ascontiguousarray(value) for name, value in self.arrays.items()}, folder / FILE)
@@ -224,7 +223,8 @@ class OccClip(EmbeddingDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        return cls(load_file(folder / FILE), state["classes"])
+        shapes = f"texts({len(state['classes']) - 1},2,D) scale(1)"
+        return cls(read_arrays(folder / FILE, shapes, "mean(D) inverse(D)"), state["classes"])
 
 
 Detector = OccClip

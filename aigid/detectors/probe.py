@@ -5,8 +5,9 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from aigid.core.bundle_files import read_arrays
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.detectors.protocol import EmbeddingDetector
@@ -83,7 +84,7 @@ class LinearProbe(EmbeddingDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        arrays = load_file(folder / FILE)
+        arrays = read_arrays(folder / FILE, "weight(D) bias(1)")
         return cls(arrays["weight"], float(arrays["bias"][0]), state)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aigid.core import params
 from aigid.core.embeddings import BLOCK, OK
+from aigid.core.errors import InputError, reason
 from aigid.core.scores import EXTRA_COLUMNS, PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
@@ -129,13 +130,21 @@ class EmbeddingDetector(BaseDetector):
             for start in range(0, len(ok), BLOCK):
                 rows = ok[start : start + BLOCK]
                 x = samples.embeddings(view, rows)
-                padded = enough_rows(x)
-                if not self.classes:
-                    result[rows] = self.p_generated(padded)[: len(x)]
-                    continue
-                probabilities, classes = self.classify(padded)
-                result[rows], predicted[view][rows] = probabilities[: len(x)], classes[: len(x)]
+                scores, classes = self._score_rows(enough_rows(x))
+                result[rows] = scores[: len(x)]
+                if self.classes:
+                    predicted[view][rows] = classes[: len(x)]
         return Scores(samples.status, values, samples.messages, predicted)
+
+    def _score_rows(self, x: Floats) -> tuple[Floats, Ints]:
+        """Return P(generated) or probabilities, and classes if it has any; InputError where it takes other columns."""
+        try:
+            return self.classify(x) if self.classes else (self.p_generated(x), np.zeros(0, np.int64))
+        except InputError:
+            raise
+        except (ValueError, RuntimeError, IndexError) as error:  # of NumPy, scikit-learn or torch
+            what = f"takes other embeddings than these of {x.shape[1]} columns"
+            raise InputError(f"{type(self).__name__}: {what}: {reason(error)}") from error
 
     def fingerprints(self, samples: Samples) -> list[str]:
         return samples.fingerprints

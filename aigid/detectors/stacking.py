@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, field_validator
 
 from aigid.core import params
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.logistic import fit_logistic
 from aigid.core.params import Settings
 from aigid.core.special import expit, logit
@@ -140,7 +140,8 @@ def _load_member(folder: Path, name: str, saved: StackingState) -> EmbeddingDete
         member: EmbeddingDetector = kind.load(folder / name, saved.members[name])
         score = member.p_generated(np.zeros((1, width), np.float32))
     except Exception as error:  # files that are not what was saved raise anything
-        raise InputError(f"{folder / name}: no whole member: {error}") from None
+        why = reason(error).removeprefix(f"{folder / name}/")
+        raise InputError(f"{folder / name}: no whole member: {why}") from None
     if not np.isfinite(score).all():
         raise InputError(f"{folder / name}: no whole member: it gives the score {score[0]}")
     return member

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 
 ENCODER_PREFIX = "vision_encoder."  # before the names of an encoder whose checkpoint holds a head too
 MAX_LISTED_KEYS = 3  # in a message; the rest is counted
@@ -50,6 +50,13 @@ def read(path: Path, prefix: str = "") -> dict[str, Tensor]:
         _require_tensors(path, state)
         state = {name.removeprefix("module."): tensor for name, tensor in state.items() if not is_count(name)}
         return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def header(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a ``.safetensors`` file without their numbers, which are not read."""
+    with checkpoint_errors(path), safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if not is_count(name)]  # noqa: SIM118
+        return {name: torch.empty(file.get_slice(name).get_shape(), device="meta") for name in names}
 
 
 def _require_tensors(path: Path, state: object) -> None:
@@ -92,8 +99,7 @@ def checkpoint_errors(path: Path) -> Iterator[None]:
             hint = "torch.save(torch.jit.load(PATH).state_dict(), OTHER) takes its tensors out, if you trust it"
             raise InputError(f"weights {path}: refused: a TorchScript program; {hint}") from None
         known = "no dictionary of tensors by name: " if isinstance(error, AttributeError) else ""
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"weights {path}: {known}{reason}") from None
+        raise InputError(f"weights {path}: {known}{reason(error)}") from None
 
 
 def check(
@@ -159,11 +165,11 @@ def hub_errors(name: str, files: str, advice: str = "") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # the libraries raise OSError, RuntimeError, KeyError, UnpicklingError and more
-        reason = " ".join(str(error).split())[:300]
+        why = reason(error)
         if constants.HF_HUB_OFFLINE and _lacks_network(error):
-            reason = f"no network, and not downloaded before: {files} from {constants.ENDPOINT}"
+            why = f"no network, and not downloaded before: {files} from {constants.ENDPOINT}"
         local = "`--weights` or `weights:` names a local copy"
-        raise InputError(f"cannot load {name}: {reason}; {advice}{local}") from error
+        raise InputError(f"cannot load {name}: {why}; {advice}{local}") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
 

@@ -149,6 +149,11 @@ def read_head(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix(HEAD): value for name, value in checkpoints.read(path).items() if name.startswith(HEAD)}
 
 
+def read_settings(path: Path) -> LoraSettings:
+    """Return those of the adapters in a file; what base they belong to is seen when they are added to it."""
+    return LoraSettings(**{name: value for name, value in _metadata(path).items() if name != "base"})
+
+
 def _metadata(path: Path) -> dict[str, Any]:
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path), safe_open(path, "pt") as file:

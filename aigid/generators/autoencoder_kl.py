@@ -107,6 +107,19 @@ def load_any(folder: Path) -> AutoencoderKL | VQModel:
         return _load_strict(str(folder), kind_of(folder)).eval()
 
 
+def check(folder: Path) -> None:
+    """Raise InputError unless a folder's weights have the shapes of its ``config.json``; their numbers are not read.
+
+    Those by keys of old versions are left to ``load``.
+    """
+    path = folder / SAFETENSORS_WEIGHTS_NAME
+    with checkpoints.checkpoint_errors(folder), torch.device("meta"):
+        network = KINDS[kind_of(folder)].from_config(AutoencoderKL.load_config(folder))
+        state = checkpoints.header(path)
+        if _convert_old_keys(state, network.config).keys() == state.keys():
+            checkpoints.load_strict(path, state, checkpoints.shapes(network))
+
+
 def folder_of(folder: Path, kind: str = "AutoencoderKL") -> Path:
     """Return the folder of an autoencoder's files, ``folder`` or a part of it where it is a diffusers pipeline's.
 

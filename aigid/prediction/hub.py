@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.files import cache_folder, sha256, write_text
 from aigid.core.folders import replace_folder
 from aigid.detectors import bundle
@@ -147,4 +147,4 @@ def _errors(address: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError:
         raise InputError(f"{address}: no such repository, or none that may be read without a token") from None
     except Exception as error:  # httpx and huggingface_hub each raise their own
-        raise InputError(f"{address}: {' '.join(str(error).split())[:300] or type(error).__name__}") from None
+        raise InputError(f"{address}: {reason(error)}") from None

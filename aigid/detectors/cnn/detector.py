@@ -117,9 +117,12 @@ class Cnn(BaseDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
+        from aigid.generators.autoencoder_kl import check
+
         settings = CnnSettings(**state["settings"])
         net = build_model(settings.model_copy(update={"pretrained": False}), len(state["classes"]))
         net.load_state_dict(load_file(folder / "weights.safetensors"))
+        check(folder / "vae")
         return cls(net.to(choose_device(device_name())).eval(), settings, state["classes"], folder / "vae")
 
 

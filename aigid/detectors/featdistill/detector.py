@@ -152,6 +152,8 @@ class FeatDistill(BaseDetector):
             name: lazy_member(ExpertSettings(**values), folder / f"{name}.safetensors")
             for name, values in state["experts"].items()
         }
+        for name, member in members.items():
+            experts.check(member.settings, folder / f"{name}.safetensors")
         return cls(members, state["half"])
 
 

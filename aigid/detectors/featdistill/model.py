@@ -89,14 +89,26 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
 
     InputError where the tensors do not fit.
     """
-    with torch.device("meta"):
-        expert = build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
+    expert = _on_meta(settings)
     published = {key: tensor for key, tensor in checkpoints.read(path).items() if not key.endswith("position_ids")}
     internal = {_rename_keys(expert, key): tensor for key, tensor in published.items()}
     checkpoints.load_strict(path, internal, checkpoints.shapes(expert))
     expert.load_state_dict({name: tensor.to(torch.float32) for name, tensor in internal.items()}, assign=True)
     _fill_buffers(expert)
     return expert
+
+
+def check(settings: ExpertSettings, path: Path) -> None:
+    """Raise InputError unless a ``.safetensors`` file holds the tensors of an expert; only its header is read."""
+    expert = _on_meta(settings)
+    tensors = {_rename_keys(expert, name): tensor for name, tensor in checkpoints.header(path).items()}
+    checkpoints.load_strict(path, tensors, checkpoints.shapes(expert))
+
+
+def _on_meta(settings: ExpertSettings) -> Expert:
+    """Return the expert without any numbers."""
+    with torch.device("meta"):
+        return build(settings.model_copy(update={"backbone": without_head(settings.backbone)}))
 
 
 def _fill_buffers(expert: Expert) -> None:

@@ -76,7 +76,10 @@ class Sef(EmbeddingDetector):
         head = GatedHead([state["width"]] * len(DOMAINS), None, settings.fusion.hidden)
         head.load_state_dict(load_file(folder / GATE))
         head.to(choose_device(device_name())).requires_grad_(False)
-        return cls(head, settings, [folder / f"{domain}.safetensors" for domain in DOMAINS])
+        paths = [folder / f"{domain}.safetensors" for domain in DOMAINS]
+        for path in paths:
+            model.check(path, state["width"])
+        return cls(head, settings, paths)
 
 
 Detector = Sef

@@ -80,6 +80,18 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
     return expert.requires_grad_(False).eval()
 
 
+def check(path: Path, width: int) -> None:
+    """Raise InputError unless a file holds a classifier of features (N, width) and pairs of adapters of one rank."""
+    rank, tensors = lora.read_settings(path).rank, checkpoints.read(path)
+    shapes = {f"{lora.HEAD}weight": (1, width), f"{lora.HEAD}bias": (1,)}
+    for name, tensor in tensors.items():
+        layer, _, factor = name.rpartition(".")
+        if factor in ("A", "B") and tensor.ndim == 2:
+            inputs, outputs = (tensors.get(f"{layer}.{key}", tensor).shape[axis] for key, axis in (("A", -1), ("B", 0)))
+            shapes |= {f"{layer}.A": (rank, inputs), f"{layer}.B": (outputs, rank)}
+    checkpoints.load_strict(path, tensors, shapes)
+
+
 def p_generated(path: Path, features: np.ndarray) -> np.ndarray:
     """Return P(generated) (N,) of a saved expert's features (N, D) by its own classifier."""
     head = lora.read_head(path)

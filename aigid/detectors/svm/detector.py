@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from aigid.core import seeding
+from aigid.core.bundle_files import read_arrays
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.special import expit
@@ -136,10 +137,17 @@ class KernelSvm(EmbeddingDetector):
 
     @classmethod
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
-        arrays, state = load_file(folder / FILE), dict(state)
+        state = dict(state)
         classes = state.pop("classes")
+        num_classes = len(classes) or 2
+        pairs = num_classes * (num_classes - 1) // 2
+        shapes = f"centres(M,C) columns(C) coefficients(M,{pairs}) intercepts({pairs}) slopes({pairs}) offsets({pairs})"
+        arrays = read_arrays(folder / FILE, shapes, "mean(D) std(D)", "axes(D,A)")
+        width = arrays["axes"].shape[1] if "axes" in arrays else len(arrays.get("mean", ())) or np.inf
+        if (columns := arrays["columns"]).dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= width:
+            raise InputError(f"{folder / FILE}: array 'columns' holds what is no column")
         centers, coefficients, intercepts = (arrays.pop(name) for name in MACHINE)
-        machine = KernelMachine(centers, coefficients, intercepts, state["gamma"], len(classes) or 2)
+        machine = KernelMachine(centers, coefficients, intercepts, state["gamma"], num_classes)
         return cls(machine, arrays, classes, state)
 
 

@@ -9,7 +9,7 @@ import transformers
 from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.features import checkpoints, weights
 from aigid.features.backbones import BackboneSettings
 from aigid.features.preprocess import parse_record
@@ -122,7 +122,7 @@ def _config(model: str, section: dict[str, Any]) -> Any:
     try:
         return transformers.AutoConfig.for_model(**section)
     except Exception as error:  # transformers raises ValueError, and huggingface_hub classes of its own
-        raise InputError(f"{model}: config: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{model}: config: {reason(error)}") from None
 
 
 def _model_class(config: Any, pool: str) -> tuple[Any, str]:

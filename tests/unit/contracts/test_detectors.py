@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save as save_tensors
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
@@ -24,6 +26,8 @@ from aigid.detectors.bundle import score
 from aigid.detectors.featdistill import model as featdistill
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset, open_to_score
+from aigid.detectors.sef import model as sef
+from aigid.detectors.sef.settings import SefSettings
 from aigid.generators.autoencoder_kl import save
 from aigid.importers.dda import Dda
 from aigid.importers.hub_classifier import HubClassifier
@@ -116,8 +120,13 @@ def _components(name: str, material: Material) -> dict[str, Any]:
         case "occ":
             return {"text_encoder": Texts(8)}
         case "sef":
-            for domain in ("vae", "gan"):
-                (folder / f"{domain}.safetensors").write_bytes(domain.encode())
+            for seed, domain in enumerate(("vae", "gan")):
+                settings = SefSettings(**SETTINGS["sef"]).expert
+                expert = sef.build(settings, seed)
+                expert.head = torch.nn.Linear(4, 1).requires_grad_(False)
+                expert.head.weight.fill_(1)
+                expert.head.bias.fill_(seed)
+                sef.save(expert, settings, folder / f"{domain}.safetensors")
             return {"experts": folder}
         case "cnn" | "aeroblade":
             settings = VaeSettings(dataset="d", size=16, config=VAE, steps=4, batch_size=4)
@@ -282,17 +291,64 @@ def test_embeddings_of_another_manifest_are_refused(material: Material) -> None:
         open_dataset(swapped, [dataset.files[0][0].path])
 
 
-@pytest.mark.parametrize("name", [*sorted(set(SETTINGS) - {"featdistill"}), "dda"])  # the others read them to score
-def test_arrays_that_are_none_are_refused_though_their_hash_is_right(name: str, models: Any, tmp_path: Path) -> None:
+OTHER_WIDTH = ("weights.safetensors: weight longer", "arrays.safetensors: texts longer")  # seen beside the embeddings
+# Of the encoder of a bundle, which is checked when it is opened, before any image is scored.
+SEEN_LATER = ("extra", "empty", "norm.weight gone", "norm.weight longer", "norm.weight flat")
+
+
+def forgeries(content: bytes) -> dict[str, bytes]:
+    """A file of tensors, changed: each tensor is at times gone, doubled, too many, of another shape or not finite."""
+    tensors = safetensors.torch.load(content)
+    names = [name for name in tensors if not name.endswith("num_batches_tracked")]
+    forged = {
+        "none": b"no tensors",
+        "extra": save_tensors(tensors | {"extra": torch.zeros(1)}),
+        "empty": save_tensors({}),
+    }
+    for name in dict.fromkeys(names[:2] + names[-2:]):
+        tensor, others = tensors[name], {other: tensors[other] for other in tensors if other != name}
+        forged[f"{name} gone"] = save_tensors(others)
+        changes = {
+            "longer": torch.cat([tensor, tensor], -1) if tensor.ndim else tensor[None],
+            "flat": tensor[..., None],
+        }
+        if tensor.is_floating_point():
+            first = torch.arange(tensor.numel()).reshape(tensor.shape) == 0
+            changes |= {"NaN": tensor.masked_fill(first, np.nan), "infinite": tensor.masked_fill(first, -np.inf)}
+        forged |= {f"{name} {kind}": save_tensors(others | {name: value}) for kind, value in changes.items()}
+    return forged
+
+
+@ALL
+def test_forged_arrays_are_refused_though_their_hash_is_right(name: str, models: Any, tmp_path: Path) -> None:
+    """When the bundle is loaded, not when it is to score."""
     bundle.save(models(name), tmp_path / name)
-    metadata = json.loads((tmp_path / name / "model.json").read_text())
-    for file in [file for file in metadata["files"] if file.endswith(".safetensors")]:
-        (tmp_path / name / file).write_bytes(b"no tensors")
-        metadata["files"][file] = sha256(tmp_path / name / file)
-    text = json.dumps(metadata | {"sha256": bundle.ZERO_DIGEST}, indent=2) + "\n"
-    (tmp_path / name / "model.json").write_text(text.replace(bundle.ZERO_DIGEST, bundle._digest(text)))
-    with pytest.raises(InputError, match="no whole m"):
-        bundle.load(tmp_path / name)
+    bundle.load(tmp_path / name)
+    text, believed = (tmp_path / name / "model.json").read_text(), []
+    for file in [file for file in json.loads(text)["files"] if file.endswith(".safetensors")]:
+        content = (tmp_path / name / file).read_bytes()
+        for kind, forged in forgeries(content).items():
+            (tmp_path / name / file).write_bytes(forged)
+            metadata = json.loads(text)
+            metadata["files"][file] = sha256(tmp_path / name / file)
+            changed = json.dumps(metadata | {"sha256": bundle.ZERO_DIGEST}, indent=2) + "\n"
+            digest = bundle._digest(changed)
+            (tmp_path / name / "model.json").write_text(changed.replace(bundle.ZERO_DIGEST, digest))
+            try:
+                bundle.load(tmp_path / name)
+                believed.append(f"{file}: {kind}")
+            except InputError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+        (tmp_path / name / file).write_bytes(content)
+    assert set(believed) <= {*OTHER_WIDTH, *(f"tower.safetensors: {kind}" for kind in SEEN_LATER)}
+
+
+@pytest.mark.parametrize("name", sorted({*SETTINGS, "dda"} - set(ON_IMAGES)))
+def test_embeddings_of_another_width_are_one_line(name: str, material: Material, models: Any) -> None:
+    samples = material.embedded
+    half = open_dataset(samples.table, [samples.files[0][0].path])
+    with pytest.raises(InputError, match=r"embeddings .* columns"):
+        models(name).detector.score(half, ["clean"])
 
 
 def test_a_damaged_model_is_refused(models: Any, tmp_path: Path) -> None:

@@ -170,7 +170,10 @@ def test_embeddings_that_are_not_finite_are_refused_by_name(samples):
             "left: no whole member: probe: of embeddings of 5 columns, these have 10",
         ),
         (lambda state: state | {"detectors": {"left": "prob", "right": "probe"}}, "unknown detector 'prob'"),
-        (lambda state: state | {"detectors": {"left": "knn", "right": "probe"}}, "left: no whole member: No such file"),
+        (
+            lambda state: state | {"detectors": {"left": "knn", "right": "probe"}},
+            r"member: banks.safetensors: .*No such file",
+        ),
         (lambda state: state | {"members": {}}, r"members: Dictionary should have at least 1 item"),
     ],
 )
@@ -185,7 +188,7 @@ def test_a_member_whose_file_is_no_member_is_refused_by_name(samples, tmp_path):
     fitted = Stacking.fit(settings(weights_from="val"), samples.split("train"), samples.split("val"), 0)
     state = fitted.save(tmp_path)
     (tmp_path / "right/weights.safetensors").write_bytes(b"garbage")
-    with pytest.raises(InputError, match="right: no whole member: Error while deserializing"):
+    with pytest.raises(InputError, match=r"right: no whole member: weights.safetensors: no arrays"):
         Stacking.load(tmp_path, state)
 
 
