@@ -22,6 +22,7 @@ from aigid.features.backbones import (
     BackboneSettings,
     ConcatSettings,
     components,
+    open_backbone,
 )
 from aigid.features.deferred import load_backbone
 from aigid.features.pipeline import ExtractionTask
@@ -76,11 +77,11 @@ class EncoderLoader:
         self._loaded: dict[str, Backbone] = {}
         self._largest = largest
 
-    def load(self, settings: BackboneSettings, num_images: int) -> Backbone:
-        """Return the backbone, with a batch size for so many images."""
+    def load(self, settings: BackboneSettings, num_images: int, use_cache: bool = True) -> Backbone:
+        """Return the backbone, with a batch size for so many images; see ``load_backbone`` for the cache."""
         name = settings.model_dump_json()
         if name not in self._loaded:
-            self._loaded[name] = load_backbone(settings)
+            self._loaded[name] = load_backbone(settings) if use_cache else open_backbone(settings)
         self._loaded[name].choose_batch(files.batch_size(), num_images, self._largest)
         return self._loaded[name]
 
@@ -119,7 +120,7 @@ def extract(
         raise InputError(f"{root}: no such folder")
     loader = loader or EncoderLoader()
     row_cache.warn_other_versions()
-    backbones = [loader.load(part, len(manifest)) for part in components(settings)]
+    backbones = [loader.load(part, len(manifest), cache_root is None) for part in components(settings)]
     key = content_keys(manifest, root)
     keys = row_cache.KeyIndex(key)
     rows = {
@@ -184,7 +185,7 @@ def _co_extracted(
     tasks = []
     for settings in others:
         try:
-            backbone = loader.load(settings, len(missing))
+            backbone = loader.load(settings, len(missing), cache_root is None)
             rows = {
                 name: cached_rows(backbone, definition, seed, keys, cache_root)
                 for name, definition in definitions.items()

@@ -101,7 +101,7 @@ class Scorer:
 
         samples = self._samples(images)
         with self._errors():
-            backbones = [loader.load(part, len(images)) for part in self.backbones]
+            backbones = [loader.load(part, len(images), use_cache=False) for part in self.backbones]
             self._require_fingerprints([backbone.fingerprint for backbone in backbones])
             by_view = embed(samples.table["sha256"], samples.pixels, backbones, views, samples.seed)
         samples = EmbeddedSamples(samples.table, seed=samples.seed, by_view=by_view, statuses=[OK] * len(images))
