@@ -10,6 +10,7 @@ import click
 
 from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand
+from aigid.core.errors import InputError
 from aigid.core.files import dataset_root, is_pipeline_output
 from aigid.core.paths import parse_named_paths
 from aigid.core.tables import write_csv_logs
@@ -38,7 +39,9 @@ def main(
     log: Path | None,
 ) -> None:
     settings, seed = params.load_section(detector, settings_of(detector)), params.load_section("seed", int)
-    dataset, tables = dataset or settings.dataset, parse_named_paths(manifests)
+    tables, dataset = parse_named_paths(manifests), dataset or getattr(settings, "dataset", None)
+    if dataset is None:
+        raise InputError(f"--dataset is missing, and the section {detector} of params.yaml has no dataset")
     launch(get_detector(detector).data_parallel)
     files = [path for path in inputs if path.suffix != ".csv"]
     samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
