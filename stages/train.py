@@ -24,8 +24,7 @@ from aigid.training.launch import launch
 @click.option("--detector", required=True, help="Name of the detector and of its section in params.yaml.")
 @click.option("--dataset", help="Whose images it learns from.  [default: the section's dataset]")
 @click.option("--manifest", "manifests", multiple=True, required=True, help="PATH; of several, NAME=PATH of each.")
-@click.option("--input", "inputs", type=Path, multiple=True, help="An embedding file, or a manifest .csv: its images; "
-              "several embedding files of one manifest stand side by side.")  # fmt: skip
+@click.option("--input", "inputs", type=Path, multiple=True, help="Embedding files of one manifest, or it: images.")
 @click.option("--component", "components", multiple=True, help="NAME=PATH of a folder that the detector needs.")
 @click.option("--out", type=Path, required=True, help="The model's folder.")
 @click.option("--log", type=Path, help="Folder of the training's logs.")
@@ -45,10 +44,8 @@ def main(
     launch(get_detector(detector).data_parallel)
     files = [path for path in inputs if path.suffix != ".csv"]
     samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
-    if files:
-        train, val = (samples.split(name, getattr(settings, "views", ("clean",))) for name in ("train", "val"))
-    else:
-        train, val = samples.subset("train"), samples.subset("val")
+    views = getattr(settings, "views", ("clean",))
+    train, val = (samples.split(name, views) if files else samples.subset(name) for name in ("train", "val"))
     fitted = get_detector(detector).fit(settings, train, val, seed, **parse_named_paths(components))
     if os.environ.get("RANK", "0") != "0":
         return

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image, ImageFilter
 from torch import nn
 
@@ -31,7 +32,9 @@ from aigid.features.encoder import normalize
 from aigid.features.extract import extract
 from aigid.features.preprocess import Preprocess
 from benchmarks import sef_gradients
+from stages.train import main as train
 from tests.helpers.together import assert_trained_alike, stop_after, together, train_in_child
+from tests.helpers.workspace import ROOT
 
 EXPERT = ExpertSettings(
     backbone="tiny_vit", batch_size=4, contrastive_batch_size=4, epochs=6, learning_rate=3e-3, t_max=36,
@@ -438,3 +441,10 @@ def test_what_it_refuses(domains, trained, tmp_path, caplog):
     assert "24 of 24 photographs are smaller than the crop of 64 px and are padded, such as" in caplog.text
     with pytest.raises(InputError, match="an adapter of another base"):
         model.load(EXPERT.model_copy(update={"backbone": "tiny_siglip"}), trained[0]["vae"])
+
+
+def test_a_training_without_a_dataset_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(train, ["--detector", "sef", "--manifest", "m.csv", "--out", str(tmp_path / "sef")])
+    assert done.exit_code == 2
+    assert "--dataset is missing, and the section sef of params.yaml has no dataset" in done.output
