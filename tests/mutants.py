@@ -447,8 +447,8 @@ MUTANTS = [
     ),
     Mutant(
         "stages/train.py",
-        'samples.subset("train"), samples.subset("val")',
-        'samples.subset("train", "val"), samples.subset("val")',
+        "samples.subset(name)",
+        'samples.subset(name, "val")',
         f"{STAGE}[cnn]",
         "NYCU: the stage keeps validation images from training",
     ),
