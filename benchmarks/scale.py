@@ -59,12 +59,12 @@ def fill(manifest: Path, seed: int = 0) -> None:
     from aigid.features import row_cache
     from aigid.features.backbones import backbone_settings
     from aigid.features.encoder import TorchBackbone
+    from aigid.features.extract import cached_rows
 
     backbone = TorchBackbone(backbone_settings(BACKBONE), torch.device("cpu"))
-    metadata = {"tower": backbone.fingerprint, "view": views.to_dict("clean"), "seed": 0}
-    entry = row_cache.open_entry(metadata, backbone.settings.model_dump(mode="json"))
     key = manifests.read(manifest)["sha256"].to_numpy().astype(shards.KEY)
     key = key[len(key) // FRESH :]
+    entry = cached_rows(backbone, views.to_dict("clean"), 0, row_cache.KeyIndex(key)).entry
     draw = np.random.default_rng(seed)
     for start in range(0, len(key), row_cache.SHARD_ROWS):
         part = np.ascontiguousarray(key[start : start + row_cache.SHARD_ROWS])

@@ -21,12 +21,11 @@ from aigid.images import properties
 def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
     settings, seed = params.load_section("controls", ControlSettings), params.load_section("seed", int)
 
-    def described(dataset: str):
-        table = manifest.read(manifests / f"{dataset}.csv")
+    def described(dataset: str, read=manifest.read):
+        table = read(manifests / f"{dataset}.csv")
         return table, table.merge(properties.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
-    manifest.read_to_learn(manifests / f"{settings.dataset}.csv")
-    table, known = described(settings.dataset)
+    table, known = described(settings.dataset, manifest.read_to_learn)
     known_rows = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
     probe = controls.label_shuffled(settings, known_rows, seed)
     model = Bundle("control_shuffled", probe, settings.model_dump(mode="json"), known_rows.fingerprints)

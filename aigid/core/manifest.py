@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
 
 import pandas as pd
 
@@ -12,7 +13,8 @@ REQUIRED = ("path", "label", "generator", "split")
 OPTIONAL = ("source", "group", "caption", "sha256")
 SPLITS = ("train", "val", "test")
 ROLE = "extra_role"  # of images that nothing may learn from, and why
-ROLES = ("never_train", "test_only", "in_the_wild")
+Role = Literal["never_train", "test_only", "in_the_wild"]
+ROLES: tuple[Role, ...] = get_args(Role)
 LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -111,7 +111,7 @@ class IndexSettings(Settings):
     archives: bool = False  # images are also looked for inside tar, zip and Parquet files
     held_out_generators: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the named, which go to test alone
     seen: list[str] | None = None  # generators that train and val keep, with their reals; all where it is None
-    role: Literal["never_train", "test_only", "in_the_wild"] | None = None  # nothing may learn from it; all is test
+    role: manifest.Role | None = None  # nothing may learn from it; all is test
     parts: dict[str, "IndexSettings"] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -232,8 +232,8 @@ class Aeroblade(BaseDetector):
         vaes, tensors = sorted(path for path in folder.iterdir() if path.is_dir()), load_file(folder / FILE)
         distance = Lpips(vgg_layers(len(tensors["features.0.weight"])), tensors["weights"])
         distance.load_state_dict(tensors)
-        for folder in vaes:
-            check(folder)
+        for vae in vaes:
+            check(vae)
         return cls(state["slope"], state["offset"], distance, state["size"], vaes, state.get("latent", "mode"))
 
 

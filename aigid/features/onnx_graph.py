@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 
 GRAPH, NODE, OUTPUT = 7, 1, 12  # fields of ModelProto; of GraphProto
 NODE_OUTPUT, NODE_NAME, NODE_OPERATOR, VALUE_NAME = 2, 3, 4, 1  # of NodeProto; of ValueInfoProto
@@ -145,7 +145,7 @@ def dequantized_state(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         graph = onnx.load(str(path)).graph
     except (DecodeError, OSError) as error:
-        raise InputError(f"weights {path}: not an ONNX model: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"weights {path}: not an ONNX model: {reason(error, 200)}") from None
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     state = {
         name: np.array(numpy_helper.to_array(tensor))

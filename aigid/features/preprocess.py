@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.params import Settings
 from aigid.images import ImageError, Status
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
@@ -78,7 +78,7 @@ def warn_of_contradictions(preprocess: Preprocess, weights: str | None) -> None:
         try:
             recorded = Preprocess.model_validate(parse(json.loads(file.read_text(encoding="utf-8")), file))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            logger.warning("%s: cannot be compared with `preprocess`: %s", file, " ".join(str(error).split())[:200])
+            logger.warning("%s: cannot be compared with `preprocess`: %s", file, reason(error, 200))
             continue
         pairs = [(key, value, getattr(preprocess, key)) for key, value in recorded]
         if others := [f"{key} {theirs}, not {ours}" for key, theirs, ours in pairs if not _equal(theirs, ours)]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from aigid.core.errors import reason
+
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
@@ -62,7 +64,7 @@ def _transform(profile: bytes, mode: str) -> tuple["ImageCmsTransform | None", s
             return None, f"for {space}, and the image is {mode}"
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        return None, " ".join(str(error).split())[:200] or type(error).__name__
+        return None, reason(error, 200)
     if mode == "CMYK":
         return transform, ""
     levels = np.linspace(0, 255, 256 if mode == "L" else GRID).round().astype(np.uint8)

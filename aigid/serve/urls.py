@@ -14,6 +14,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import h11
 
+from aigid.core.errors import reason
 from aigid.serve.limits import ServiceError
 
 MAX_REDIRECTS = 3
@@ -41,7 +42,7 @@ async def download(url: str, max_bytes: int, seconds: float, allow: Callable[[st
     except TimeoutError:
         raise ServiceError(422, "url_failed", f"{url!r}: no answer within {seconds:g} s") from None
     except (OSError, ValueError, h11.ProtocolError) as error:
-        raise ServiceError(422, "url_failed", f"{url!r}: {' '.join(str(error).split())[:200]}") from None
+        raise ServiceError(422, "url_failed", f"{url!r}: {reason(error, 200)}") from None
     raise ServiceError(422, "url_failed", f"{url!r}: more than {MAX_REDIRECTS} redirects")
 
 

@@ -82,7 +82,7 @@ def load(settings: ExpertSettings, path: Path) -> Expert:
 
 def check(path: Path, width: int) -> None:
     """Raise InputError unless a file holds a classifier of features (N, width) and pairs of adapters of one rank."""
-    rank, tensors = lora.read_settings(path).rank, checkpoints.read(path)
+    rank, tensors = lora.read_settings(path).rank, checkpoints.header(path)
     shapes = {f"{lora.HEAD}weight": (1, width), f"{lora.HEAD}bias": (1,)}
     for name, tensor in tensors.items():
         layer, _, factor = name.rpartition(".")

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.files import num_workers
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings, fingerprint
@@ -182,9 +182,7 @@ def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.
     try:
         return onnxruntime.InferenceSession(model or str(path), options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError
-        raise InputError(
-            f"weights {path}: not an ONNX model that can be run: {' '.join(str(error).split())[:200]}"
-        ) from None
+        raise InputError(f"weights {path}: not an ONNX model that can be run: {reason(error, 200)}") from None
 
 
 @cache

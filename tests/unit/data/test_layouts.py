@@ -180,6 +180,16 @@ def test_one_rule_of_what_is_an_image(tmp_path):
         assert lines == [want]
 
 
+def test_a_name_in_an_archive_need_not_be_utf8(tmp_path):
+    (tmp_path / "f.png").write_bytes(encode(picture(), "PNG"))
+    with tarfile.open(tmp_path / "a.tar", "w") as tarred:
+        for name in ("0_real/caf\udce9.png", "1_fake/b.png"):
+            tarred.add(tmp_path / "f.png", name)
+    (tmp_path / "f.png").unlink()
+    table, _ = build_manifest(tmp_path, IndexSettings(layout="realfake", archives=True), seed=0)
+    assert table["path"].tolist() == ["a.tar::0_real/caf\udce9.png", "a.tar::1_fake/b.png"]
+
+
 def test_one_class_says_what_was_left_out(tmp_path):
     plant(tmp_path, "0_real/a.mov", "1_fake/b.png")
     with pytest.raises(InputError, match=r"all 1 images are generated; left out: 1 videos, such as 0_real/a\.mov; the"):
