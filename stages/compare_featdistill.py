@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from aigid.core import manifest, params, scores, tables
+from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
-from aigid.detectors.bundle import load_detector
+from aigid.detectors import score_files
+from aigid.detectors.bundle import load_kind
 from aigid.detectors.samples import Samples
 
 
@@ -24,13 +25,16 @@ def main(folder: Path, manifests: Path, out: Path, halves: Path) -> None:
     from aigid.experiments import featdistill as study  # torch, once the parameters are known to be good
     from aigid.features.extract import EncoderLoader
 
-    detector, loader, compared = load_detector(folder, featdistill.FeatDistill), EncoderLoader(), []
+    (model, detector), loader, compared = load_kind(folder, featdistill.FeatDistill), EncoderLoader(), []
+    version = model.identity.partition("@")[2]  # of all experts, of which the bundle holds one file each
     for dataset in datasets:
         table = manifest.read(manifests / f"{dataset}.csv")
-        result = featdistill.score_each(detector, Samples(table, dataset_root(dataset), seed), views, loader)
+        samples = Samples(table, dataset_root(dataset), seed)
+        result = featdistill.score_each(detector, samples, views, loader)
         for name, rows in result.items():
             if name != featdistill.ENSEMBLE:
-                scores.write(rows, out / name / f"{dataset}.csv")
+                path = out / name / f"{dataset}.csv"
+                score_files.write(rows, path, f"{name}@{version}", featdistill.FeatDistill, samples)
         compared.append(study.results_table(result, table, seed).assign(dataset=dataset))
     tables.write(pd.concat(compared), halves)
 

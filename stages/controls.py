@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params, scores
+from aigid.core import manifest, params
 from aigid.core.console import ErrorHandlingCommand
-from aigid.detectors import controls
+from aigid.core.files import sha256
+from aigid.detectors import controls, score_files
 from aigid.detectors.bundle import Bundle, score
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.samples import open_dataset
@@ -25,6 +26,8 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
         table = read(manifests / f"{dataset}.csv")
         return table, table.merge(properties.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
+    inputs = [sha256(path / f"{settings.dataset}.csv") for path in (manifests, folder)]
+
     table, known = described(settings.dataset, manifest.read_to_learn)
     known_rows = open_dataset(table, [embeddings / f"{settings.dataset}.h5"])
     probe = controls.label_shuffled(settings, known_rows, seed)
@@ -35,12 +38,15 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
         "control_container": controls.probe_on_properties(train, properties.CONTAINER),
         "control_shallow": controls.probe_on_properties(train, properties.SHALLOW),
     }
+    learnt = score_files.digest(settings.model_dump(mode="json"), seed, known_rows.fingerprints, inputs)
     for dataset in params.load_section("datasets", list[str]):
         table, known = described(dataset)
-        rows = score(model, open_dataset(table, [embeddings / f"{dataset}.h5"]))
-        scores.write(rows, out / f"control_shuffled/{dataset}.csv")
-        for name, scorer in scorers.items():
-            scores.write(controls.score_frame(known, scorer), out / f"{name}/{dataset}.csv")
+        samples = open_dataset(table, [embeddings / f"{dataset}.h5"])
+        frames = {model.name: score(model, samples)}
+        frames |= {name: controls.score_frame(known, scorer) for name, scorer in scorers.items()}
+        for name, rows in frames.items():
+            path = out / name / f"{dataset}.csv"
+            score_files.write(rows, path, f"{name}@{learnt}", controls.label_shuffled, samples)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(model: Path, manifests: Path, inputs: Path | None, out: Path) -> None:
         file = None if inputs in (None, manifests) else inputs / f"{dataset}.h5"
         samples = open_to_score(manifests / f"{dataset}.csv", file, Path() if file else dataset_root(dataset), seed)
         rows = score(detector, samples, () if file else views)
-        score_files.write(rows, out / f"{dataset}.csv", detector, samples)
+        score_files.write_of_bundle(rows, out / f"{dataset}.csv", detector, samples)
 
 
 if __name__ == "__main__":

@@ -132,9 +132,9 @@ def _write(
 
     rows = list(predictions)
     if out:
-        table = output.scores_file(images, [row[0] for row in rows])
+        table, model = output.scores_file(images, [row[0] for row in rows]), predictors[0].model
         tables.write(table, out)
-        scores.write_versions(out, score_files.versions(predictors[0].model, table["view"]))
+        scores.write_versions(out, score_files.versions(model.identity, type(model.detector), table["view"]))
     else:
         console().print(output.table(rows[:MAX_PRINTED], [predictor.folder.name for predictor in predictors]))
         if len(rows) > MAX_PRINTED:

@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
@@ -66,8 +66,7 @@ class Bundle:
 def provenance_of(name: str, manifest: Path, samples: Samples, fitted: BaseDetector, demonstration: bool) -> Provenance:
     """Return that of a detector fitted on samples of a dataset; ``manifest`` is the first of theirs."""
     seen = samples.table[samples.table["split"].isin(fitted.learns_from)]
-    by_split = seen.groupby("split")["generator"]
-    images = {split: generators.value_counts().sort_index().to_dict() for split, generators in by_split}
+    images = {split: part["generator"].value_counts().sort_index().to_dict() for split, part in seen.groupby("split")}
     training = {"dataset": name, "manifest_sha256": sha256(manifest), "images": images}
     backbones = fitted.backbones(samples)
     parts = [part for backbone in backbones for part in backbone.get("parts", [backbone])]
@@ -95,14 +94,13 @@ def count_images(table: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
     return rows.groupby(["split", "generator"]).size().rename("images").reset_index()
 
 
-def source_hash(detector_class: type) -> dict[str, str]:
-    """Return the package's version and the sha256 of the sources of a detector's class.
+def source_hash(code: Callable[..., Any]) -> dict[str, str]:
+    """Return the package's version and the sha256 of the sources of a detector's class, or of a function.
 
     The sources are its file where its module lies directly in aigid.detectors or aigid.importers, else its folder's.
     """
-    file = Path(inspect.getfile(detector_class))
-    single = detector_class.__module__.rpartition(".")[0] in PACKAGES
-    files = [file] if single else sorted(file.parent.glob("*.py"))
+    file = Path(inspect.getfile(code))
+    files = [file] if code.__module__.rpartition(".")[0] in PACKAGES else sorted(file.parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     return {"aigid": version("aigid"), "sources_sha256": digest}
 
@@ -152,8 +150,7 @@ def load(folder: Path) -> Bundle:
 
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Return the ``model.json`` of a bundle, every field checked; InputError where any file is not what was saved."""
-    path = folder / METADATA
-    text = path.read_text(encoding="utf-8")
+    text = (path := folder / METADATA).read_text(encoding="utf-8")
     metadata = json.loads(text)
     if (schema := metadata.get("schema_version")) != SCHEMA_VERSION:
         imported = metadata.get("origin", {}).get("source")
@@ -182,10 +179,15 @@ def _identity_of(metadata: dict[str, Any]) -> str:
 
 def load_detector(folder: Path, kind: type[AnyDetector]) -> AnyDetector:
     """Return the detector in a folder; InputError where it is of another kind."""
+    return load_kind(folder, kind)[1]
+
+
+def load_kind(folder: Path, kind: type[AnyDetector]) -> tuple[Bundle, AnyDetector]:
+    """Return the bundle in a folder, and its detector; InputError where that is of another kind."""
     model = load(folder)
     if not isinstance(model.detector, kind):
         raise InputError(f"{folder}: a model of {model.name}, want {kind.__name__.lower()}")
-    return model.detector
+    return model, model.detector
 
 
 def score(model: Bundle, samples: Samples, views: Sequence[str] = ()) -> pd.DataFrame:

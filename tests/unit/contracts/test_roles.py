@@ -77,6 +77,29 @@ def test_no_parameter_of_a_preset_names_it(folder: Path, name: str) -> None:
         params.read(Path("params.yaml"))
 
 
+def test_no_section_may_name_it(folder: Path) -> None:
+    """Each that has a dataset, as `dvc exp run -S SECTION.dataset=wild` sets it; perturbation only scores."""
+    document = yaml.safe_load(preset.text("demo"))
+    document["index"]["wild"] = {"layout": "csv", "role": "never_train"}
+    sections = [name for name, values in document.items() if isinstance(values, dict) and "dataset" in values]
+    assert set(names()) - {"sef"} < set(sections)
+    for name in sections:
+        changed = document | {name: document[name] | {"dataset": "wild"}}
+        Path("params.yaml").write_text(yaml.safe_dump(changed))
+        if name == "perturbation":
+            params.read(Path("params.yaml"))
+            continue
+        with pytest.raises(InputError, match=rf"params.yaml: {name}\.dataset: 'wild': {RULE}"):
+            params.read(Path("params.yaml"))
+
+
+@pytest.mark.parametrize("name", ["chameleon", "synthwildx", "wildrf", "bfree_online", "synthbuster", "ntire_test"])
+def test_a_benchmark_to_test_on_has_a_role_in_each_preset(name: str) -> None:
+    entries = [yaml.safe_load(preset.text(known))["index"].get(name) for known in preset.preset_names()]
+    roles_given = {entry["role"] for entry in entries if entry}
+    assert roles_given == {"test_only" if name in ("synthbuster", "ntire_test") else "in_the_wild"}
+
+
 def test_a_row_with_a_role_is_in_test_alone(tmp_path: Path) -> None:
     sha = ["a" * 64, "b" * 64, "a" * 64, ""]
     mixed = rows(extra_role=["never_train", "", "", ""], sha256=sha)

@@ -1,15 +1,24 @@
 """Controls on data with and without a leak, and what stands in their scores files."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
+from aigid.core import manifest, scores
 from aigid.core.errors import InputError
 from aigid.detectors import controls
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.samples import LabeledEmbeddings
+from aigid.evaluation.comparison import CONTROLS
 from aigid.images import properties
+from stages import controls as stage
+from tests.helpers.embeddings import write_embeddings
 
 SETTINGS = ControlSettings(backbone="tiny_clip", dataset="demo", c=0.1)
 
@@ -83,3 +92,30 @@ def test_noise_is_chance_until_an_image_stands_in_two_splits() -> None:
     assert auroc(controls.score_frame(copied, controls.noise_embeddings(SETTINGS, copied, 0))) > 0.65
     again = controls.score_frame(table, controls.noise_embeddings(SETTINGS, table, 0))
     pd.testing.assert_frame_equal(again, controls.score_frame(table, controls.noise_embeddings(SETTINGS, table, 0)))
+
+
+def run_stage(folder: Path, **settings: float) -> dict[str, dict[str, object]]:
+    """The versions beside the scores of each control, of a run of the stage."""
+    table, num = described(60), 60
+    manifest.write(table[["path", "label", "generator", "split", "sha256"]], "demo.csv")
+    Path("traits").mkdir(exist_ok=True)
+    table[["path", *properties.CONTAINER, *properties.SHALLOW]].to_csv("traits/demo.csv", index=False)
+    x = np.random.default_rng(0).normal(size=(num, 4)).astype(np.float32)
+    write_embeddings("demo.h5", {"clean": x}, table["sha256"], ["ok"] * num, {"fingerprint": ["b"]})
+    document = {"controls": SETTINGS.model_dump() | settings, "datasets": ["demo"], "seed": 0}
+    Path("params.yaml").write_text(yaml.safe_dump(document))
+    command = ["--manifests", ".", "--embeddings", ".", "--traits", "traits", "--out", str(folder)]
+    done = CliRunner().invoke(stage.main, command)
+    assert done.exit_code == 0, done.output
+    return {name: scores.read_versions(folder / f"{name}/demo.csv") for name in CONTROLS}
+
+
+def test_beside_their_scores_stands_what_gave_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, same, other = run_stage(Path("a")), run_stage(Path("b")), run_stage(Path("c"), c=1.0)
+    assert first == same
+    for name in CONTROLS:
+        assert re.fullmatch(rf"{name}@[0-9a-f]{{16}}", first[name]["model"])
+        assert first[name]["model"] != other[name]["model"]
+        assert set(first[name]["views"]) == {"clean"}
+        assert re.fullmatch("[0-9a-f]{64}", first[name]["code"]["sources_sha256"])

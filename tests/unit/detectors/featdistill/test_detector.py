@@ -12,6 +12,7 @@ from PIL import Image
 
 import aigid
 from aigid.cli.main import main
+from aigid.core import manifest, scores
 from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill import detector
 from aigid.detectors.featdistill import model as experts
@@ -22,6 +23,7 @@ from aigid.features.encoder import normalize
 from aigid.features.extract import EncoderLoader
 from aigid.features.preprocess import resize_and_crop
 from aigid.importers import featdistill as importer
+from stages import compare_featdistill as stage
 from tests.helpers.demo_experts import dataset, settings
 
 KINDS = ("siglip", "open_clip", "clip")
@@ -91,6 +93,20 @@ def test_scores_are_what_the_experts_say(streamed, folder, root, images):
         assert len(table) == 2 * len(rows)
 
 
+def test_beside_the_scores_of_an_expert_stands_what_gave_them(folder, root, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    manifest.write(images, "d.csv")
+    monkeypatch.setattr(stage, "dataset_root", lambda dataset: root)
+    (tmp_path / "params.yaml").write_text(json.dumps({"datasets": ["d"], "views": ["clean"], "seed": 0}))
+    command = ["--model", str(folder), "--manifests", ".", "--out", "out", "--halves", "halves.csv"]
+    done = CliRunner().invoke(stage.main, command)
+    assert done.exit_code == 0, done.output
+    version = load(folder).identity.partition("@")[2]
+    for kind in KINDS:
+        known = scores.read_versions(tmp_path / f"out/{kind}/d.csv")
+        assert (known["model"], set(known["views"])) == (f"{kind}@{version}", {"clean"})
+
+
 def test_half_precision_costs_less_than_a_thousandth(folder, tmp_path, root, images):
     """An ensemble kept in float32 and computed without the cache, against the one in float16."""
     wide = {name: EnsembleMember(it.settings, it.load) for name, it in load(folder).detector.members.items()}
@@ -98,8 +114,8 @@ def test_half_precision_costs_less_than_a_thousandth(folder, tmp_path, root, ima
     rows = images[images["split"] == "test"]
     said = load(folder).detector.predict(Samples(rows, root), ["clean"]).scores
     expected = by_hand(tmp_path / "wide", root, rows)
-    for name, scores in expected.items():
-        np.testing.assert_allclose(said["clean"][name], scores, atol=1e-3)
+    for name, values in expected.items():
+        np.testing.assert_allclose(said["clean"][name], values, atol=1e-3)
 
 
 def test_halves_are_shared_out_by_content(images):
