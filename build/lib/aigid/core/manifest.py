@@ -1,0 +1,103 @@
+"""The manifest: the images of a dataset with their labels, generators and splits."""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+
+import pandas as pd
+
+from aigid.core import tables
+from aigid.core.errors import InputError
+
+REQUIRED = ("path", "label", "generator", "split")
+OPTIONAL = ("source", "group", "caption", "sha256")
+SPLITS = ("train", "val", "test")
+ROLE = "extra_role"  # of images that nothing may learn from, and why
+Role = Literal["never_train", "test_only", "in_the_wild"]
+ROLES: tuple[Role, ...] = get_args(Role)
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Return a checked manifest, rows as in the file: text columns and ``label`` (N,) int64 (0 real, 1 generated)."""
+    return validate(tables.read(path, REQUIRED), str(path))
+
+
+def read_to_learn(path: Path | str) -> pd.DataFrame:
+    """Return a manifest that something is fitted on; InputError where all its images have a role."""
+    table = read(path)
+    if ROLE in table and (table[ROLE] != "").all():
+        raise InputError(f"{path}: {refusal(', '.join(sorted(set(table[ROLE]))))}")
+    return table
+
+
+def with_role(table: pd.DataFrame, role: str | None, log: Callable[[str], object]) -> pd.DataFrame:
+    """Return the rows of ``test``, or all where there is none, as test rows of a role; as they are without one."""
+    if role is None:
+        return table
+    test = table[table["split"] == "test"]
+    if len(test) and len(test) < len(table):
+        log(f"role {role}: {len(table) - len(test)} images that are to learn from are left out")
+    return (test if len(test) else table).assign(split="test", **{ROLE: role})
+
+
+def refusal(role: str) -> str:
+    """Return the rule of a dataset with a role."""
+    return f"its role is {role}: nothing is trained, calibrated or chosen on it; its images are in test alone"
+
+
+def check_roles(table: pd.DataFrame, name: str) -> None:
+    """Raise InputError for an unknown role, or an image with one in another split than test."""
+    if ROLE in table:
+        tables.refuse(table, ROLE, ~table[ROLE].isin(("", *ROLES)), f"want {', '.join(ROLES)}", name)
+        hidden = table[ROLE] != ""
+        if "sha256" in table:
+            hidden |= (table["sha256"] != "") & table["sha256"].isin(table["sha256"][hidden])
+        learnt = hidden & (table["split"] != "test")
+        tables.refuse(table, "path", learnt, "its role, or its twin's, goes with split test alone", name)
+
+
+def write(manifest: pd.DataFrame, path: Path | str) -> None:
+    """Check, sort by path and write (``.csv`` or ``.parquet``), atomically."""
+    tables.write(sort_columns(validate(manifest.sort_values("path"), str(path))), path)
+
+
+def sort_columns(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the manifest with its columns in the order of a file."""
+    extra = sorted(column for column in manifest.columns if column.startswith("extra_"))
+    return manifest[[*REQUIRED, *(column for column in OPTIONAL if column in manifest), *extra]]
+
+
+def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the manifest with its labels as integers; InputError with row, column and value at the first error.
+
+    Errors: an unknown column or split, a label that is neither 0 nor 1, a path that is not relative POSIX or stands
+    twice, a generator that contradicts its label, a ``group`` in two splits, a role (``extra_role``) outside of test.
+    """
+    for column in manifest.columns:
+        if column not in REQUIRED + OPTIONAL and not column.startswith("extra_"):
+            raise InputError(f"{name}: unknown column {column!r}; more columns are named extra_{column}")
+    table = manifest.reset_index(drop=True)
+
+    def require(column: str, good: pd.Series, message: str) -> None:
+        tables.refuse(table, column, ~good.astype(bool), message, name)
+
+    labels = table["label"].map(str)
+    require("label", labels.isin(list(LABELS)), "want 0 (real) or 1 (generated)")
+    table["label"] = labels.map(LABELS).astype("int64")
+    require("path", table["path"].map(_is_relative_posix), "want a POSIX path relative to the dataset root")
+    require("split", table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}")
+    require("generator", table["generator"].map(bool), "want a name")
+    require("generator", (table["generator"] == "real") == (table["label"] == 0), "'real' goes with label 0")
+    if "sha256" in table:
+        require("sha256", table["sha256"].str.fullmatch("[0-9a-f]{64}|"), "want 64 hex digits")
+    require("path", ~table["path"].duplicated(), "stands twice")
+    check_roles(table, name)
+    if "group" in table:
+        require("group", ~tables.has_several(table, "group", "split"), "is in more than one split")
+    return table
+
+
+def _is_relative_posix(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and "\\" not in path and ".." not in parts and not path.startswith("/")

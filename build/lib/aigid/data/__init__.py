@@ -1,0 +1,1 @@
+"""Datasets: index, layouts, the demo, audits."""

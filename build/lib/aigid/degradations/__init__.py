@@ -1,0 +1,1 @@
+"""Image degradations: operators, the policies that sample them, and named, seeded views."""

@@ -1,0 +1,1 @@
+"""Detectors of generated images, one module or folder each."""

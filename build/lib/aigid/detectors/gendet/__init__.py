@@ -1,0 +1,1 @@
+"""GenDet (Zhu et al., arXiv 2312.08880): an adversarial teacher and student, distinguished by their discrepancy."""

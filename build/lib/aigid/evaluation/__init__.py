@@ -1,0 +1,1 @@
+"""Evaluate score files: metrics, breakdowns, comparisons, protocols and published results."""

@@ -1,0 +1,51 @@
+"""The test sets of a scores file: a view's rows, each generator's fakes with their reals, and what test alone has."""
+
+import pandas as pd
+
+from aigid.core.errors import InputError
+
+UNSEEN = ("generators", "generators and sources")  # of test alone
+
+
+def of_view(test: pd.DataFrame, view: str) -> pd.DataFrame:
+    """Return the rows of a view; InputError without any."""
+    images = test[test["view"] == view]
+    if images.empty:
+        raise InputError(f"no test rows of view {view!r}; found {', '.join(sorted(set(test['view']))) or 'none'}")
+    return images
+
+
+def by_test_set(images: pd.DataFrame, require_reals: bool = True) -> list[tuple[str, pd.DataFrame]]:
+    """Return each generator's fakes with the reals whose ``source`` bears its name; with all reals where none does."""
+    reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
+    if fakes.empty or (require_reals and reals.empty):
+        raise InputError(f"needs both classes; found {len(reals)} reals and {len(fakes)} fakes")
+    paired = "source" in images and set(fakes["generator"]) <= set(reals["source"])
+    return [
+        (str(name), pd.concat([reals[reals["source"] == name] if paired else reals, part]))
+        for name, part in fakes.groupby("generator")
+    ]
+
+
+def unseen(manifest: pd.DataFrame) -> tuple[set[str], set[str]]:
+    """Return the paths of the fakes whose generator, and of the reals whose source, no split but test has.
+
+    None of a class where no other split has a generator, or a source: then all would be.
+    """
+    known, fake = manifest[manifest["split"] != "test"], manifest["label"] == 1
+    paths = []
+    for column, rows in (("generator", fake), ("source", ~fake)):
+        names = manifest[column] if column in manifest else pd.Series("", manifest.index)
+        others = set(names[known.index][rows[known.index]]) - {""}
+        paths.append(set(manifest.loc[rows & ~names.isin([*others, ""]), "path"]) if others else set())
+    return paths[0], paths[1]
+
+
+def unseen_parts(images: pd.DataFrame, manifest: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return the fakes of generators in test alone, with all reals and with those of sources in test alone.
+
+    By a name of ``UNSEEN``; what lacks a class is left out.
+    """
+    fakes, reals = (images["path"].isin(paths) for paths in unseen(manifest))
+    parts = zip(UNSEEN, (images[fakes | (images["label"] == 0)], images[fakes | reals]), strict=True)
+    return [(name, part) for name, part in parts if part["label"].nunique() == 2]

@@ -1,0 +1,1 @@
+"""Frozen backbones and the extraction of their embeddings."""

@@ -1,0 +1,1 @@
+"""Backbone loaders, one module a library."""

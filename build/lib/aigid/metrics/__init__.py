@@ -1,0 +1,1 @@
+"""Metrics: pure functions of labels and scores, with confidence intervals, calibration and decision rules."""

@@ -1,0 +1,1 @@
+"""Render evaluation results: tables, figures, the HTML report and model cards."""

@@ -1,0 +1,230 @@
+"""Model cards of detectors, and the reproduction ledger: every number that a paper publishes beside ours.
+
+``ledger.csv`` holds the published ones, a line each; ``key`` is the metric's name in
+``results/metrics/<detector>/<dataset>.json``. A line without a detector is a variant that no default run has.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from aigid.core import escape, manifest
+from aigid.core.errors import InputError
+from aigid.core.files import write_text
+from aigid.core.tables import pipe_table
+from aigid.evaluation.comparison import SHALLOW, Results
+from aigid.evaluation.evaluate import Cell, EvaluationResult
+from aigid.report import false_alarms, summary_tables
+
+DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
+LEDGER = """# Reproduction ledger
+
+What the papers publish, beside what this run measured under the same protocol. A number is ours only where the
+paper's own data and backbone were there to measure it; else the line says what is missing. The commands are run in the
+repository's root. No line is filled in from a smaller or a similar experiment.
+
+"""
+
+
+def write(
+    results: Mapping[Cell, EvaluationResult],
+    models: Path,
+    manifests: Path,
+    out: Path,
+    detectors: Iterable[str],
+    datasets: Sequence[str],
+) -> None:
+    """Write ``<detector>.md`` for each, from its results and its bundle ``models/<detector>``."""
+    for name in detectors:
+        metadata = read_metadata(models / name)
+        path = manifests / f"{metadata['origin']['training']['dataset']}.csv"
+        images = training_images(metadata, manifest.read(path)) if path.is_file() else None
+        evaluated = {dataset: {key: results[key, dataset] for key in (name, SHALLOW)} for dataset in datasets}
+        write_text(out / f"{name}.md", markdown(name, metadata, evaluated, images))
+
+
+def read_metadata(bundle: Path) -> dict[str, Any]:
+    """Return the ``model.json`` of a bundle; InputError where it does not say which images it learnt from."""
+    path = bundle / "model.json"
+    try:
+        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        training, source = metadata["origin"]["training"], metadata["origin"].get("source")
+        if training:  # else it is said below
+            _components(metadata, None), _reproduction(bundle.name, metadata, "", False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no bundle: {error}") from None
+    if not training:
+        raise InputError(f"{path}: does not say which images it learnt from; no card of {source}")
+    return metadata
+
+
+def training_images(metadata: Mapping[str, Any], images: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the counts by split of each generator, source and licence that a detector learnt from.
+
+    None where a manifest's ``images`` are not those of the bundle's ``metadata``.
+    """
+    counts = metadata["origin"]["training"]["images"]
+    seen = images[images["split"].isin(list(counts))]
+    listed = {split: part["generator"].value_counts().to_dict() for split, part in seen.groupby("split")}
+    if listed != counts:
+        return None
+    columns = {"generator": "generator", "source": "source", "extra_licence": "licence"}
+    named = seen.rename(columns=columns)[[*(name for old, name in columns.items() if old in seen), "split"]]
+    return named.value_counts().unstack("split", fill_value=0)[list(counts)].sort_index().reset_index()
+
+
+def markdown(
+    name: str,
+    metadata: Mapping[str, Any],
+    evaluated: Mapping[str, Results],
+    images: pd.DataFrame | None = None,
+    date: str = "",
+    edits: pd.DataFrame | None = None,
+) -> str:
+    """Return the card of a detector.
+
+    ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and perhaps the shallow
+    cues'; ``images`` are its ``training_images``; ``edits`` a table as of ``false_alarms.by_edit``.
+    """
+    parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
+    parts += [f"# Model card: {escape.markdown(name)}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
+    parts += _components(metadata, images)
+    for dataset, results in evaluated.items():
+        parts += [f"## On {escape.markdown(dataset)}", *_metrics(name, results)]
+    if edits is not None:
+        parts += [f"## {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(edits)]
+    return "\n\n".join([*parts, *_reproduction(name, metadata, date, edits is not None)]) + "\n"
+
+
+def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> list[str]:
+    origin = metadata["origin"]
+    training = origin["training"]
+    names = [
+        f"{escape.markdown(part['library'])} {escape.markdown_code(part['model'])}"
+        + (", random weights" if part["config"] and not part["weights"] else "")
+        for backbone in origin["backbones"]
+        for part in backbone.get("parts", [backbone])
+    ]
+    lines = [
+        f"- Training data: {escape.markdown_code(training['dataset'])}, manifest sha256 "
+        f"{escape.markdown_code(training['manifest_sha256'])}",
+        f"- Backbones: {'; '.join(names) or 'none; it sees images'}",
+        *(f"- {escape.markdown(licence)}" for licence in origin["licences"]),
+    ]
+    counts = pd.DataFrame(training["images"]).fillna(0).astype(int).rename_axis("generator").reset_index()
+    counts = counts if images is None else images
+    settings = json.dumps(metadata["settings"], indent=2)
+    return ["## Made of", "\n".join(lines), pipe_table(counts), f"Settings:\n\n```json\n{settings}\n```"]
+
+
+def _metrics(name: str, results: Results) -> list[str]:
+    result = results[name]
+    headline = summary_tables.headline_table(results).set_index("detector").loc[name]
+    intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
+    parts = [intro, pipe_table(pd.DataFrame({"metric": headline.index, "value": headline.to_numpy()}))]
+    parts += ["### Generators never seen", pipe_table(_unseen(result))]
+    if len(table := false_alarms.per_1000(result.metrics)):
+        parts += ["### False accusations to expect", false_alarms.NOTES, pipe_table(table)]
+    for table in false_alarms.by_edit({name: result}).values():
+        parts += [f"### {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(table)]
+    for title, make in (("Calibration", summary_tables.calibrations), ("Abstention", summary_tables.abstention_table)):
+        if len(table := make({name: result})):
+            parts += [f"### {title}", pipe_table(table.drop(columns="detector"))]
+    lines = [line.removeprefix(f"{name}: ") for line in summary_tables.warnings(results) if line.startswith(name)]
+    lines += [*_worst_groups(result, "generator"), *_worst_groups(result, "source"), *_worst_view(result)]
+    worst = summary_tables.worst_errors_table({name: result})
+    lines = [escape.markdown(line) for line in lines]
+    lines += [
+        f"{escape.markdown_code(row['path'])} ({escape.markdown(row['generator'])}) scores {row['score']}"
+        for _, row in worst.iterrows()
+    ]
+    return [
+        *parts,
+        "### Where it fails",
+        "\n".join(f"- {line}" for line in lines or ["nothing that these images show"]),
+    ]
+
+
+def _unseen(result: EvaluationResult) -> pd.DataFrame:
+    """Return the ranking metrics on all of test beside those on what is in test alone."""
+    rows = pd.concat([result.parts("all"), result.parts("unseen")])
+    titles = {"auroc": "AUROC", "tpr_at_fpr1": "TPR @1% FPR", "tpr_at_fpr5": "TPR @5% FPR"}
+    cells = [
+        {"images": f"{row['name']} in test alone" if row["kind"] == "unseen" else "all of test"}
+        | {"reals": row["num_real"], "fakes": row["num_fake"]}
+        | {title: summary_tables.with_interval(row, column) for column, title in titles.items()}
+        for _, row in rows.iterrows()
+    ]
+    if len(cells) == 1:
+        cells.append(
+            dict.fromkeys(cells[0], summary_tables.NONE) | {"images": "in test alone: none that a manifest tells apart"}
+        )
+    return pd.DataFrame(cells)
+
+
+def _worst_groups(result: EvaluationResult, kind: str) -> list[str]:
+    """Return a line on the worst generator or source of enough images, and how many had too few."""
+    ranked, least = summary_tables.worst_groups(result, kind), summary_tables.MIN_IMAGES
+    lines = []
+    for _, row in ranked.head(1).iterrows():
+        value = summary_tables.with_interval(row, "auroc" if kind == "generator" else "fpr_05")
+        lines.append(
+            f"the generator it sees least: {row['name']}, AUROC {value}, of {row['num_fake']} images"
+            if kind == "generator"
+            else f"the reals it accuses most: {row['name']}, a share of {value} of {row['num_real']} at 0.5"
+        )
+    if few := len(parts := result.parts(kind)) - len(ranked):
+        lines.append(f"{few} of {len(parts)} {kind}s have under {least} test images, too few to be called the worst")
+    return lines
+
+
+def _worst_view(result: EvaluationResult) -> list[str]:
+    table = result.details
+    views = table[(table["kind"] == "all") & table["auroc"].notna()].sort_values("auroc")
+    if len(views) < 2:
+        return []
+    return [f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}"]
+
+
+def _reproduction(name: str, metadata: Mapping[str, Any], date: str, edited: bool) -> list[str]:
+    code, options = metadata["code"], f"`--date {date}`" + (" and `--edits`" if edited else "")
+    lines = [
+        f"- `dvc repro evaluate@{name}` at the commit that holds this file",
+        *([f"- this card: `aigid card` on the bundle and the results of that, with {options}"] if date else []),
+        f"- aigid {code['aigid']}, sources of the detector sha256 `{code['sources_sha256']}`",
+        f"- seed {metadata['origin']['seed']}",
+        f"- the bundle's sha256 `{metadata['sha256']}`",
+    ]
+    return ["## How to make it again", "\n".join(lines)]
+
+
+def published_values() -> pd.DataFrame:
+    """Return ``method, paper, protocol, number, published, detector, dataset, key, needs, command``, a row a number."""
+    with files("aigid.report").joinpath("ledger.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def _our_value(row: pd.Series, root: Path) -> str:
+    """Return our number for a published one, or why there is none."""
+    path = root / "metrics" / row["detector"] / f"{row['dataset']}.json"
+    if not row["detector"] or not path.is_file():
+        return f"not run: needs {row['needs']}"
+    value = json.loads(path.read_text(encoding="utf-8")).get(row["key"])
+    return f"not run: {path.as_posix()} has no {row['key']}" if value is None else f"{value:.4f}"
+
+
+def write_ledger(root: Path, out: Path) -> None:
+    """Write ``ledger.md`` into ``out`` from the metrics below ``root``, one table a paper and protocol."""
+    table = published_values()
+    table["ours"] = [_our_value(row, root) for _, row in table.iterrows()]
+    table["command"] = "`" + table["command"] + "`"
+    columns = ["method", "number", "published", "ours", "command"]
+    parts = [
+        f"## {paper}: {protocol}\n\n{pipe_table(rows[columns])}\n"
+        for (paper, protocol), rows in table.groupby(["paper", "protocol"], sort=False)
+    ]
+    write_text(out / "ledger.md", LEDGER + "\n".join(parts))

@@ -1,0 +1,93 @@
+"""What is trained and how: the contract between a method and the training loop."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aigid.core.params import Precision
+from aigid.training.loading import Batch, Indices
+
+
+class StepInfo(NamedTuple):
+    """The position of a step in a run."""
+
+    epoch: int
+    step: int  # of the epoch
+    progress: float  # share of all steps, from 0 to below 1
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> object: ...
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The length of a run and how it computes; ``name`` and ``seed`` decide its randomness."""
+
+    name: str
+    seed: int
+    num_items: int
+    batch_size: int  # items to a step, over all passes and processes
+    epochs: int
+    group_size: int = 1  # of these, how many a loss or batch norms see at once
+    images_per_item: int = 1
+    precision: Precision = "auto"
+    max_norm: float | None = None  # to which the gradient of a step is clipped
+    definitions: Mapping[str, object] = field(default_factory=dict)  # of its policies and views; see `checkpoints`
+
+    @property
+    def step_size(self) -> int:
+        """Items that a step has."""
+        return min(self.batch_size, self.num_items)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch; the items that fill no step are left out."""
+        return max(self.num_items // self.batch_size, 1)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What happens after each epoch: the processes share the items; all of them get the metrics of all rows.
+
+    ``read`` and ``predict`` turn items (n,) into a batch, ``item_bytes`` each, and that into rows (n, ...). ``metrics``
+    returns, of rows (``num_items``, ...), values for the log and a score: the weights of the epoch with the highest
+    score are restored at the end, without scores those of the last.
+    """
+
+    num_items: int
+    item_bytes: int
+    read: Callable[[Indices], Batch]
+    predict: Callable[[Batch], Tensor]
+    metrics: Callable[[NDArray[Any]], tuple[Mapping[str, float], float | None]]
+    block: int = 16  # items at once
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What is trained, and its loss.
+
+    ``read`` turns an epoch and item numbers (n,) into a tuple of arrays (n, ...); other processes do it ahead of time,
+    so it must not use a device or torch's generators, and what it changes is lost. ``loss`` returns terms of a batch,
+    each a mean over its items; their sum is minimized. With ``outputs``, tensors (n, ...) of a batch, ``loss`` gets
+    those of a group instead. ``extra_state`` is what else a checkpoint holds, such as a moving average that
+    ``after_step`` updates.
+    """
+
+    net: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler  # goes on by one at each step
+    loss: Callable[[StepInfo, Any], Mapping[str, Tensor]]
+    validation: Validation | None = None
+    outputs: Callable[[StepInfo, Batch], tuple[Tensor, ...]] | None = None
+    after_step: Callable[[StepInfo], None] = lambda step_info: None
+    extra_state: Mapping[str, Stateful] = field(default_factory=dict)
+    read: Callable[[int, Indices], Batch] = lambda epoch, items: (items,)
