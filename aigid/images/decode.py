@@ -2,7 +2,8 @@
 
 Pixels are as stored but for: EXIF orientation applied; transparency laid on white; the first frame of an animation;
 16-bit grey scaled to 8 (16-bit colour: Pillow's high byte); ICC profiles converted to sRGB (``color``); CMYK without
-one by R = (255 - C)(255 - K) / 255.
+one by R = (255 - C)(255 - K) / 255. A JPEG of more pixels than the default limit, up to four times, is read at half its
+sides.
 Nothing of Pillow's global state is touched, so threads may decode at once. Memory: about 16 bytes a pixel at worst.
 Whoever changes the pixels of any file raises ``aigid.core.cache.DECODING``.
 """
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from aigid.core import files
@@ -23,6 +25,7 @@ from aigid.images.headers import read_header
 
 T = TypeVar("T")
 BACKGROUND = (255, 255, 255)
+HALVED = 4  # times the default limit that a JPEG may have, as it is then read at half its sides
 SLOW_CODECS = {"bmp_rle", "ppm", "ppm_plain"}  # written in Python: minutes for a large image
 TAIL_OFFSETS = (1, 2, 5, 8)  # pixels from the end of the last row
 NON_FLAT_BYTES = bytes(range(1, 255))
@@ -56,10 +59,12 @@ def decode_with(
         _check_size(header.width, header.height, max_pixels)
     try:
         with open_lazily(data, name) as image:
-            _check_size(*image.size, max_pixels)
+            halved = HALVED if max_pixels == MAX_PIXELS and isinstance(image, JpegImageFile) else 1
+            _check_size(*image.size, halved * max_pixels)
             _check_progressive_scans(image, data, max_pixels)
+            _halve(image, max_pixels)
             image.load()
-            _check_end(image, data, name)
+            _check_end(image, data, name, max_pixels)
             return _rgb(image), read(image)
     except ImageError:
         raise
@@ -89,6 +94,17 @@ def has_flat_tail(image: Pixels) -> bool:
     return bool((last == last[0]).all())
 
 
+def is_halved(image: ImageFile.ImageFile) -> bool:
+    """Return whether ``decode`` read a JPEG at half its sides, as it has more pixels than the limit."""
+    return getattr(image, "decoderconfig", ()) == (2, 0)
+
+
+def _halve(image: ImageFile.ImageFile, max_pixels: int) -> None:
+    """Let libjpeg read a JPEG of more than ``max_pixels`` at half its sides, by the lowest quarter of its DCT."""
+    if image.width * image.height > max_pixels:
+        image.draft(None, (image.width // 2, image.height // 2))
+
+
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels ($AIGID_MAX_PIXELS)")
@@ -110,7 +126,7 @@ def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels
             raise ImageError(Status.DECOMPRESSION_BOMB, f"TIFF tile of {width} x {height}")
 
 
-def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
+def _check_end(image: ImageFile.ImageFile, data: bytes, name: str, max_pixels: int) -> None:
     """Refuse coded pixels that stop early but properly, where decoders go on in grey (JPEG) or black (PNG).
 
     Decoded again with noise after the last code (JPEG) or over a canvas that is not black (PNG), a whole image stays
@@ -125,6 +141,7 @@ def _check_end(image: ImageFile.ImageFile, data: bytes, name: str) -> None:
     else:
         return
     with again:
+        _halve(again, max_pixels)
         again.load()
         if again.tobytes() != image.tobytes():
             raise ImageError(Status.TRUNCATED, "the coded pixels stop early")

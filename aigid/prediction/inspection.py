@@ -14,11 +14,12 @@ from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead, num_workers
 from aigid.images import ImageError, Pixels
 from aigid.images.color import profile_error
-from aigid.images.decode import decode_with
+from aigid.images.decode import decode_with, is_halved
 from aigid.prediction import inputs, metadata
 
 T = TypeVar("T")
 MAX_IMAGES, MAX_BYTES = 128, 2**27  # of a batch, of which two are in memory: images, and bytes of their pixels
+HALVED_NOTE = "read at half its sides, as it has more pixels than the limit"
 MIN_PIXELS = 32  # of the shorter side
 SAMPLED_ROWS = 32  # of an image, evenly spaced
 MAX_FLAT_SHARE = 0.5  # share of pixels equal to both neighbors, above which an image looks drawn by a screen
@@ -36,6 +37,7 @@ class InspectedImage:
     status: str = OK
     message: str = ""
     size: tuple[int, int] | None = None  # width and height, also once the pixels are gone
+    note: str = ""  # on the reading, which makes no verdict unsafe
 
     def without_pixels(self) -> "InspectedImage":
         """Return the same without pixels, which take the most memory."""
@@ -55,8 +57,8 @@ def inspect_content(content: bytes, path: str, max_pixels: int | None = None) ->
     """Return what the bytes of an image file give."""
     digest = sha256(content).hexdigest()
     try:
-        pixels, (claims, profile) = decode_with(
-            content, lambda image: (metadata.container(image), profile_error(image)), max_pixels
+        pixels, (claims, profile, halved) = decode_with(
+            content, lambda image: (metadata.container(image), profile_error(image), is_halved(image)), max_pixels
         )
     except ImageError as error:
         return InspectedImage(path, digest, status=str(error.status), message=error.message)
@@ -64,8 +66,8 @@ def inspect_content(content: bytes, path: str, max_pixels: int | None = None) ->
     warnings = pixel_warnings(pixels)
     if profile:
         warnings += (f"its color profile cannot be used ({profile}): colors taken for sRGB",)
-    size = (pixels.shape[1], pixels.shape[0])
-    return InspectedImage(path, digest, pixels, warnings, claims, size=size)
+    size, note = (pixels.shape[1], pixels.shape[0]), HALVED_NOTE if halved else ""
+    return InspectedImage(path, digest, pixels, warnings, claims, size=size, note=note)
 
 
 def inspect_batches(

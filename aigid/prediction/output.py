@@ -23,8 +23,8 @@ class Prediction:
     ``score`` is the detector's P(generated) as the pipeline has it, ``probability`` the calibrated one, ``scores`` that
     of each view. ``warnings`` make any verdict unsafe. ``occlusion_map`` (8, 8) says by how much the score falls where
     a cell is covered. ``details``: ``detector``, ``model``, ``calibrated``, ``reasons`` for uncertainty,
-    ``classes`` (probability by generator), ``predicted`` (the class decided for), ``stability`` (score of each
-    delivery, spread, flips) and ``embedded_metadata``, which no score has seen.
+    ``note`` on the reading, ``classes`` (probability by generator), ``predicted`` (the class decided for),
+    ``stability`` (score of each delivery, spread, flips) and ``embedded_metadata``, which no score has seen.
     """
 
     path: str
@@ -101,6 +101,8 @@ def _cells(prediction: Prediction) -> list[str]:
         return ["-", "", "", f"{prediction.status}: {prediction.error}"]
     probability = "uncalibrated" if prediction.probability is None else f"{prediction.probability:.1%}"
     remarks = list(prediction.details["reasons"])
+    if note := prediction.details.get("note"):
+        remarks.append(note)
     if predicted := prediction.details.get("predicted"):
         remarks.append(f"most like {predicted}")
     if stability := prediction.details.get("stability"):

@@ -166,6 +166,8 @@ def _decide(
     if classes := predictor.model.detector.classes:
         details["classes"] = dict(zip(classes, result.values["clean"][row].tolist(), strict=True))
         details["predicted"] = classes[result.classes("clean")[row]]
+    if image.note:
+        details["note"] = image.note
     if image.metadata:
         details["embedded_metadata"] = image.metadata
     return Prediction(

@@ -19,6 +19,7 @@ from aigid.images import ImageError, Status
 from aigid.images.decode import MAX_PIXELS, decode
 from aigid.images.formats import READERS
 from aigid.images.headers import Header, read_header
+from aigid.prediction.inspection import HALVED_NOTE, inspect_content
 from tests.helpers.hostile import (
     bombs,
     chunk,
@@ -377,3 +378,27 @@ def test_the_environment_lifts_or_lowers_the_pixel_limit(monkeypatch: pytest.Mon
             decode(data)
     monkeypatch.setenv("AIGID_MAX_PIXELS", str(64 * 48))
     assert decode(png(PICTURE, 2)).shape == PICTURE.shape
+
+
+def test_a_jpeg_of_more_pixels_than_the_default_limit_is_read_at_half_its_sides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Resized to 224 px it is within 1 of 255, on average, of the whole image; a smooth one and a flat corner too."""
+    rows, columns = np.mgrid[:900, :1201] / 150
+    picture = np.stack([np.sin(rows * 3) + np.cos(columns), np.cos(rows * columns / 4), np.sin(columns * 2)], axis=-1)
+    picture[600:] = 0.2
+    data = encode(np.uint8((picture + 2) * 63), "JPEG")
+    whole = decode(data)
+    monkeypatch.setattr("aigid.images.decode.MAX_PIXELS", 900 * 1201 - 1)
+    half = decode(data, max_pixels=900 * 1201 - 1)
+    assert (whole.shape, half.shape) == ((900, 1201, 3), (450, 601, 3))
+    small = [
+        np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC), int)
+        for pixels in (whole, half)
+    ]
+    assert np.abs(small[0] - small[1]).mean() < 1
+    inspected = inspect_content(data, "a.jpg", 900 * 1201 - 1)
+    assert (inspected.note, inspected.warnings) == (HALVED_NOTE, ())
+    assert status_of(data, max_pixels=900 * 1201 - 2) == "too_many_pixels"  # a limit of the user's own stays one
+    monkeypatch.setattr("aigid.images.decode.MAX_PIXELS", 900 * 1201 // 4 - 1)
+    assert status_of(data, max_pixels=900 * 1201 // 4 - 1) == "too_many_pixels"
