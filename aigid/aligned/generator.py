@@ -27,6 +27,7 @@ DOMAINS = {
     "vae": "through a latent diffusion model's autoencoder and back",
 }
 MAX_VAE_IMAGES = 4096  # that an autoencoder is trained on
+MAX_TRAINING_SHAPE = 128, 128  # px of the middle of an image that a generator of a domain is trained on
 TINY: dict[str, Any] = {
     "down_block_types": ["DownEncoderBlock2D"] * 2,
     "up_block_types": ["UpDecoderBlock2D"] * 2,
@@ -148,7 +149,8 @@ def resolve_generator_settings(
             from aigid.generators.autoencoder_training import train_vae as train
         else:
             from aigid.generators.srgan import train_super_resolution as train
-        train(_training_images(table, root, lambda image: image), settings.fit, Path(weights))
+        images = _training_images(table, root, lambda image: _middle(image, *MAX_TRAINING_SHAPE))
+        train(images, settings.fit, Path(weights))
     chosen = settings.model_dump(exclude={"fit", "weights"})
     return AlignSettings(domain=domain, weights=weights, seed=seed, **chosen)
 
@@ -180,9 +182,10 @@ def subsample(table: pd.DataFrame, max_images: int | None) -> pd.DataFrame:
 def _training_images(
     table: pd.DataFrame, root: AnyPath, transform: Callable[[Pixels], Pixels], seed: int | None = None
 ) -> Pixels:
-    """Return the readable real images of training, transformed, (N, S, S, 3); others are named by later stages.
+    """Return the readable real images of training, transformed, (N, H, W, 3); others are named by later stages.
 
-    With a ``seed`` at most ``MAX_VAE_IMAGES`` of them. InputError where none can be read or their sizes differ.
+    Of several sizes the middle is taken, as large as in the smallest, in multiples of 8 px. With a ``seed`` at most
+    ``MAX_VAE_IMAGES`` of them. InputError where none can be read.
     """
     from aigid.images.decode import decode
     from aigid.images.formats import read_bytes
@@ -196,6 +199,15 @@ def _training_images(
             images.append(transform(decode(read_bytes(root / path))))
     if not images:
         raise InputError(f"{root}: no readable real image in the training split")
-    if len(sizes := {image.shape[:2] for image in images}) != 1:
-        raise InputError(f"{root}: images of {len(sizes)} sizes; a generator is trained on those of one")
-    return np.stack(images)
+    shapes = {image.shape[:2] for image in images}
+    multiple = 8 if len(shapes) > 1 else 1
+    height, width = np.min(list(shapes), axis=0) // multiple * multiple
+    if not (height and width):
+        raise InputError(f"{root}: an image of less than 8 px trains no generator")
+    return np.stack([_middle(image, height, width) for image in images])
+
+
+def _middle(image: Pixels, height: int, width: int) -> Pixels:
+    """Return the middle of at most so many pixels; all of a smaller image."""
+    top, left = (max(side - wanted, 0) // 2 for side, wanted in zip(image.shape, (height, width), strict=False))
+    return image[top : top + height, left : left + width]

@@ -4,6 +4,7 @@ import os
 from http.server import BaseHTTPRequestHandler
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -12,13 +13,13 @@ from spandrel.architectures.ESRGAN import ESRGAN
 from torch.nn import functional
 
 from aigid import generators
-from aigid.aligned.generator import AlignSettings, load_generator
+from aigid.aligned.generator import AlignSettings, DomainSettings, load_generator, resolve_generator_settings
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
 from aigid.core.seeding import derive_seed
 from aigid.features import checkpoints
 from aigid.features.checkpoints import state_dict_hash
-from aigid.generators import autoencoder_kl, srgan
+from aigid.generators import GeneratorTrainingSettings, autoencoder_kl, srgan
 from tests.helpers.images import crops
 from tests.helpers.local_server import LocalServer, running
 from tests.helpers.tiny_models import autoencoder
@@ -294,6 +295,25 @@ def test_shrinking_is_antialiased_bicubic():
         levels = 255 * ours[0].permute(1, 2, 0).numpy()
         assert np.abs(levels - np.rint(levels)).max() < 1e-3
         assert np.abs(levels - pillow).max() <= 1.01
+
+
+def test_a_generator_is_trained_on_the_middle_of_images_of_several_sizes(tmp_path):
+    images = [
+        np.random.default_rng(n).integers(0, 256, (*shape, 3), np.uint8)
+        for n, shape in enumerate([(40, 45), (300, 51)])
+    ]
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    table = pd.DataFrame({"path": ["0.png", "1.png"], "split": "train", "label": 0, "generator": "real"})
+    trained = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aigid.generators.srgan.train_super_resolution", lambda tiles, *_: trained.append(tiles))
+        fit = GeneratorTrainingSettings()
+        resolve_generator_settings(DomainSettings(fit=fit), "gan", table, tmp_path, tmp_path / "out", 0)
+    assert np.array_equal(trained[0], [images[0][:, 2:42], images[1][130:170, 5:45]])
+    Image.fromarray(images[0][:7]).save(tmp_path / "1.png")
+    with pytest.raises(InputError, match="an image of less than 8 px trains no generator"):
+        resolve_generator_settings(DomainSettings(fit=fit), "gan", table, tmp_path, tmp_path / "out", 0)
 
 
 def test_networks_that_do_not_fit(tmp_path):
