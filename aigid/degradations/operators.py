@@ -4,13 +4,13 @@ An operator is a pure function ``(image, **parameters, rng) -> image`` on (H, W,
 of policies stand in the definitions of views, which are part of cache keys.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.degradations import basic, edits, extra, filters, noise, pixels, spatial
+from aigid.degradations import basic, edits, extra, filters, noise, pixels, recapture, spatial
 from aigid.degradations.pixels import Pixels, RngOrNone, to_float, to_uint8
 
 T = TypeVar("T")
@@ -23,19 +23,21 @@ _UNIT: tuple[Operator, ...] = (  # of NTIRE 2026 and FeatDistill, under their pu
     *(noise.iso_noise, noise.film_grain, noise.salt_and_pepper, extra.color_bleed, extra.light_leak, extra.fading),
     *(extra.digital_glitch, extra.water_drops, extra.night_vision, extra.ghosting),
     *(edits.bilateral, edits.white_balance, edits.tone_map, edits.portrait_blur),  # our own
+    *(recapture.moire, recapture.gamma),
 )
 _BYTES: tuple[Operator, ...] = (  # of DDA, UniversalFakeDetect, GenImage, NYCU, and our own
     *(filters.gaussian_blur, filters.dda_gaussian_blur, filters.median_blur, filters.dda_motion_blur, filters.sharpen),
     *(noise.gaussian_noise, noise.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
     *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.resize, spatial.centre_crop, spatial.square),
     *(spatial.fit, spatial.letterbox, edits.upscale, edits.watermark, edits.text_overlay, edits.collage),
+    recapture.perspective,
 )
 UNIT_OPERATORS = {operator.__name__: operator for operator in _UNIT}  # take float32 in [0, 1]
 BYTE_OPERATORS = {operator.__name__: operator for operator in _BYTES}  # take uint8
 OPERATORS: dict[str, Operator] = {"jpeg": filters.jpeg} | UNIT_OPERATORS | BYTE_OPERATORS  # jpeg takes either
 GEOMETRIC = frozenset(  # move pixels: FeatDistill's own list, and those of other sources
     {"hflip", "vflip", "low_resolution", "resize", "centre_crop", "square", "fit", "letterbox", "upscale", "collage"}
-    | {"jitter", "colorshift"}
+    | {"jitter", "colorshift", "perspective"}
     | {"pixel_shuffle", "digital_glitch", "ghosting", "color_bleed", "water_drops"}
 )
 
@@ -179,6 +181,11 @@ Policy: TypeAlias = Chain | Sample | Mixture
 def fixed(operator: str, **parameters: int | float) -> Chain:
     """Return a policy of one operator with fixed parameters."""
     return Chain(((1, (operator, parameters)),))
+
+
+def chain(*steps: tuple[str, Mapping[str, Range]]) -> Chain:
+    """Return a policy of operators with their parameters, one after the other."""
+    return Chain(tuple((1, step) for step in steps))
 
 
 def _choice(options: Sequence[T], rng: np.random.Generator) -> T:

@@ -21,6 +21,7 @@ from aigid.degradations.operators import (
     Sample,
     Uniform,
     apply_operators,
+    chain,
     fixed,
 )
 from aigid.degradations.pixels import Pixels
@@ -97,9 +98,7 @@ _COLOR_JITTER = dict.fromkeys(("brightness", "contrast", "saturation"), Uniform(
 }
 DDA_TRAIN = Chain(
     (
-        (0.15, ("jpeg", {"quality": Integer(55, 100)})),
-        (0.5, ("hflip", {})),
-        (0.5, ("vflip", {})),
+        *((0.15, ("jpeg", {"quality": Integer(55, 100)})), (0.5, ("hflip", {})), (0.5, ("vflip", {}))),
         (0.1, ("gaussian_noise", {"deviation": 55})),
         (0.1, ("pepper", {"density": Uniform(0.01, 0.1)})),
         (
@@ -126,20 +125,18 @@ GENIMAGE_SIX = {
     "blur5": fixed("gaussian_blur", sigma=5),
 }
 
-# NYCU's CLIP-SVM: every image becomes eight. Noise has a deviation of 0.1; the last three apply right to left as in
-# brightness(noise(image)).
-_BRIGHTNESS = (1, ("brightness", {"factor": Uniform(0.3, 1.7)}))
-_NOISE = (1, ("whitenoise", {"variance": 0.01}))
-_JPEG = (1, ("jpeg", {"quality": 75}))
+# NYCU's CLIP-SVM: every image becomes eight. Noise has a deviation of 0.1; the last three apply right to left.
+_BRIGHTNESS = ("brightness", {"factor": Uniform(0.3, 1.7)})
+_NOISE, _JPEG = ("whitenoise", {"variance": 0.01}), ("jpeg", {"quality": 75})
 NYCU_AUG_0_TO_7 = {
     "nycu_aug0": Chain(),
     "nycu_aug1": fixed("hflip"),
-    "nycu_aug2": Chain((_BRIGHTNESS,)),
-    "nycu_aug3": Chain((_NOISE,)),
-    "nycu_aug4": Chain((_JPEG,)),
-    "nycu_aug5": Chain((_NOISE, _BRIGHTNESS)),
-    "nycu_aug6": Chain((_JPEG, _BRIGHTNESS)),
-    "nycu_aug7": Chain((_JPEG, _NOISE)),
+    "nycu_aug2": chain(_BRIGHTNESS),
+    "nycu_aug3": chain(_NOISE),
+    "nycu_aug4": chain(_JPEG),
+    "nycu_aug5": chain(_NOISE, _BRIGHTNESS),
+    "nycu_aug6": chain(_JPEG, _BRIGHTNESS),
+    "nycu_aug7": chain(_JPEG, _NOISE),
 }
 
 # NYCU's perturbation sweep: noise (deviation in % of full scale), JPEG quality, brightness reduction (in % kept),
@@ -161,17 +158,24 @@ UFD_SWEEP = {
 # What becomes of an image that is passed on: resized, framed, and chains of these and JPEG. Strengths are ours.
 DELIVERY = {
     "resize50": fixed("resize", factor=0.5),
-    "up50": Chain(((1, ("resize", {"factor": 0.5})), (1, ("resize", {"factor": 2})))),
+    "up50": chain(("resize", {"factor": 0.5}), ("resize", {"factor": 2})),
     "fit512": fixed("fit", side=512),
     "letterbox": fixed("letterbox", ratio=16 / 9),
-    "chain3": Chain(
-        (
-            *((1, ("jpeg", {"quality": 85})), (1, ("resize", {"factor": 0.75})), (1, ("jpeg", {"quality": 75}))),
-            *((1, ("fit", {"side": 512})), (1, ("jpeg", {"quality": 65}))),
-        )
+    "chain3": chain(
+        *(("jpeg", {"quality": 85}), ("resize", {"factor": 0.75}), ("jpeg", {"quality": 75})),
+        *(("fit", {"side": 512}), ("jpeg", {"quality": 65})),
     ),
-    "repost": Chain(
-        ((1, ("gaussian_blur", {"sigma": 1})), (1, ("resize", {"factor": 0.5})), (1, ("jpeg", {"quality": 70})))
+    "repost": chain(("gaussian_blur", {"sigma": 1}), ("resize", {"factor": 0.5}), ("jpeg", {"quality": 70})),
+}
+
+# What hides a forgery without asking the detector. Strengths are ours.
+QUERY_FREE: dict[str, Policy] = {
+    "jpeg_chain": chain(*(("jpeg", {"quality": quality}) for quality in (95, 80, 90, 70))),
+    "resize_chain": chain(*(("resize", {"factor": factor}) for factor in (0.75, 1.6, 0.6, 1.4))),
+    "screenshot": chain(("fit", {"side": 720}), ("letterbox", {"ratio": 9 / 16}), ("text_overlay", {"share": 0.06})),
+    "recapture": chain(
+        *(("perspective", {"amount": 0.04}), ("moire", {"amplitude": 0.06, "pitch": 1.03, "angle": 2})),
+        *(("gamma", {"exponent": 1.15}), ("whitenoise", {"variance": 0.0004}), ("jpeg", {"quality": 90})),
     ),
 }
 
@@ -179,11 +183,9 @@ DELIVERY = {
 EDITS: dict[str, Policy] = {
     "denoise": fixed("bilateral", radius=3, sigma=0.08),
     "sharpen": fixed("sharpen", amount=0.8),
-    "color_grade": Chain(
-        (
-            (1, ("white_balance", {"red": 1.08, "blue": 0.9})),
-            (1, ("color_jitter", {"brightness": 1.05, "contrast": 1.2, "saturation": 1.25, "hue": 0, "order": 0})),
-        )
+    "color_grade": chain(
+        ("white_balance", {"red": 1.08, "blue": 0.9}),
+        ("color_jitter", {"brightness": 1.05, "contrast": 1.2, "saturation": 1.25, "hue": 0, "order": 0}),
     ),
     "tone_map": fixed("tone_map", compression=0.5, detail=1.8),
     "portrait_blur": fixed("portrait_blur", sigma=0.02),

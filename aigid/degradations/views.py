@@ -23,6 +23,7 @@ from aigid.degradations.policies import (
     NYCU_AUG_0_TO_7,
     NYCU_SWEEP,
     POLICIES,
+    QUERY_FREE,
     UFD_SWEEP,
     get_policy,
 )
@@ -44,6 +45,7 @@ VIEWS: dict[str, Policy] = {
     **UFD_SWEEP,
     **DELIVERY,
     **EDITS,
+    **QUERY_FREE,
     **POLICIES,  # drawn anew for each image
     "ntire_basic": POLICIES["ntire_train"],  # its older name
 }

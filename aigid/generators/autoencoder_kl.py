@@ -46,7 +46,7 @@ class VaeReconstruction(nn.Module):
         self.network, self.seed = network.eval().requires_grad_(False), seed
         config = json.loads(json.dumps(network.config))  # no tuples
         self.architecture = {key: value for key, value in config.items() if not key.startswith("_")}
-        self.size_multiple = _reduction(network)
+        self.size_multiple = reduction(network)
 
     def forward(self, images: Tensor, digests: list[str]) -> Tensor:
         """Map (B, 3, H, W) in [0, 1] to about [0, 1]; each posterior's noise is seeded by its image's sha256."""
@@ -146,7 +146,7 @@ def save(network: AutoencoderKL, folder: Path) -> None:
 
 def require_divisible(network: AutoencoderKL | VQModel, size: int, name: str = "cnn.size") -> None:
     """Raise InputError unless the autoencoder returns an image of ``size`` px at that size."""
-    if size % (factor := _reduction(network)):
+    if size % (factor := reduction(network)):
         raise InputError(f"{name}={size}: the VAE shrinks by {factor}, which does not divide it")
 
 
@@ -171,7 +171,8 @@ def reconstruct(
     return np.asarray(decoded.sample.permute(0, 2, 3, 1).float().cpu().numpy())
 
 
-def _reduction(network: AutoencoderKL | VQModel) -> int:
+def reduction(network: AutoencoderKL | VQModel) -> int:
+    """Return the factor by which the latents' sides are smaller."""
     return int(2 ** (len(network.config.block_out_channels) - 1))
 
 

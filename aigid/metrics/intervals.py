@@ -74,7 +74,7 @@ def bootstrap(sample: BootstrapSample, n_bootstrap: int, rng: np.random.Generato
     NaN where a draw has no real or no fake of the part.
     """
     statistics = _Statistics(sample)
-    chunks = [statistics(counts[:, sample.clusters]) for counts in _resample(sample.strata, n_bootstrap, rng)]
+    chunks = [statistics(counts[:, sample.clusters]) for counts in resample(sample.strata, n_bootstrap, rng)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
@@ -86,7 +86,7 @@ def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int
     excess, clusters = np.bincount(rows, sample.scores - (sample.parts >= 0)), cells % num
     starts = np.flatnonzero(np.diff(cells // num, prepend=-1))  # of each bin
     size = np.bincount(sample.clusters, minlength=num)
-    draws = _resample(sample.strata, n_bootstrap, rng)
+    draws = resample(sample.strata, n_bootstrap, rng)
     sums = ((np.add.reduceat(counts[:, clusters] * excess, starts, axis=1), counts @ size) for counts in draws)
     return np.concatenate([np.abs(by_bin).sum(axis=1) / total for by_bin, total in sums])
 
@@ -199,7 +199,7 @@ def effective_sample_size(hits: Array, groups: Array | None = None) -> float:
     return num / max(between / within, 1.0) if within else float(len(size))
 
 
-def _resample(strata: Ints, n_bootstrap: int, rng: np.random.Generator) -> Iterator[Weights]:
+def resample(strata: Ints, n_bootstrap: int, rng: np.random.Generator) -> Iterator[Weights]:
     """Yield how often each cluster is drawn with replacement within its stratum, (b, U) at a time."""
     step = max(CHUNK // len(strata), 1)
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]

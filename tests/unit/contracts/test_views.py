@@ -47,6 +47,9 @@ EXAMPLES = {  # parameters of the operators that have no levels
     "watermark": {"opacity": 0.5},
     "text_overlay": {"share": 0.15},
     "collage": {"gap": 0.02},
+    "perspective": {"amount": 0.1},
+    "moire": {"amplitude": 0.1, "pitch": 1.1, "angle": 3.0},
+    "gamma": {"exponent": 1.3},
 }
 RESIZES = {"low_resolution", "resize", "centre_crop", "square", "fit", "letterbox", "upscale", "collage"}
 IDENTITIES = {  # parameters under which an operator changes nothing
@@ -79,8 +82,11 @@ IDENTITIES = {  # parameters under which an operator changes nothing
     "portrait_blur": {"sigma": 0},
     "upscale": {"factor": 1},
     "watermark": {"opacity": 0},
+    "perspective": {"amount": 0},
+    "moire": {"amplitude": 0, "pitch": 1.1, "angle": 3},
+    "gamma": {"exponent": 1},
 }
-DEFINITIONS = "3e925c76eabd179e8b0ad25e5a8d47e720a1fcdce755ab0051951e5e20b7866a"  # part of the row cache's keys
+DEFINITIONS = "48ce9f216a89eb4861f7e9ed68f98cd803bb4ddfcf07189b5caecabc1a2f1c39"  # part of the row cache's keys
 
 
 def steps() -> list[operators.AppliedOperator]:

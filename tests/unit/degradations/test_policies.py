@@ -220,7 +220,8 @@ def test_numbers_that_follow_from_a_level(monkeypatch):
 
 @pytest.mark.parametrize("name", operators.UNIT_OPERATORS)
 def test_operators_of_unit_values_stay_float32_and_keep_their_input(name):
-    fixed = dict(step for edit in policies.EDITS.values() for _, step in edit.stages)
+    chains = policies.EDITS | policies.QUERY_FREE
+    fixed = dict(step for chain in chains.values() for _, step in chain.stages)
     levels = [p for p in ("ntire_train", "featdistill_extra") if name in policies.get_policy(p).operators()]
     parameters = (
         policies.at_level(levels[0], name, 4, np.random.default_rng(0))["parameters"] if levels else fixed[name]

@@ -23,7 +23,7 @@ def test_each_draw_is_scikit_learn_on_the_drawn_rows(rows: list[tuple[str, float
     population = intervals.population((parts != "real").astype(int), scores, parts, groups)
     drawn = intervals.bootstrap(population, 5, np.random.default_rng(3))
     for b, counts in enumerate(
-        np.concatenate(list(intervals._resample(population.strata, 5, np.random.default_rng(3))))
+        np.concatenate(list(intervals.resample(population.strata, 5, np.random.default_rng(3))))
     ):
         weight = counts[population.clusters]
         for part in range(len(set(parts) - {"real"})):
@@ -42,7 +42,7 @@ def test_draws_keep_class_sizes_and_whole_groups() -> None:
     labels = np.array([0] * 30 + [1] * 60)
     groups = np.array([f"g{k % 30}" for k in range(90)])
     rows = intervals.population(labels, np.random.default_rng(0).random(90), groups=groups)
-    for counts in np.concatenate(list(intervals._resample(rows.strata, 50, np.random.default_rng(0)))):
+    for counts in np.concatenate(list(intervals.resample(rows.strata, 50, np.random.default_rng(0)))):
         assert counts.sum() == 30
         weight = counts[rows.clusters]
         assert (weight[rows.parts < 0].sum(), weight[rows.parts == 0].sum()) == (30, 60)
@@ -100,7 +100,7 @@ def test_each_draw_of_the_calibration_error_is_that_of_the_drawn_rows() -> None:
     labels, scores, groups = rng.integers(0, 2, 90), rng.random(90).round(2), rng.choice(["", "a", "b", "c"], 90)
     rows, edges = intervals.population(labels, scores, groups=groups), np.linspace(0, 1, 16)
     drawn = intervals.bootstrap_error(rows, edges, 7, np.random.default_rng(3))
-    counts = np.concatenate(list(intervals._resample(rows.strata, 7, np.random.default_rng(3))))
+    counts = np.concatenate(list(intervals.resample(rows.strata, 7, np.random.default_rng(3))))
     for b in range(7):
         weight = counts[b][rows.clusters]
         label, score = (np.repeat(x, weight) for x in ((rows.parts >= 0).astype(int), rows.scores))
