@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @click.option("--scale", help="What the scores are: probability (the default), logit or percent.")
 @click.option("--threshold", type=float, help="Also judge at this threshold, of the scale of the scores.")
 @options.decisions
+@options.over_time
 @click.option("--out", type=FOLDER, help="Folder for metrics/, details/, plots/, calibration/ and report/.")
 @options.as_json
 @options.seed("the bootstrap")
@@ -78,7 +79,7 @@ def evaluate(
     requested, cut = protocols.find(protocol) if protocol else None, _threshold(threshold, scale, calibrator)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
     images = manifest.read(manifest_path) if manifest_path else None
-    frames = _read(files, rename_columns, scale)
+    frames = _read(files, rename_columns, scale, settings.period)
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
@@ -101,14 +102,17 @@ def evaluate(
     ctx.exit(1 if any(result.metrics["num_unreadable"] for result in evaluated.values()) else 0)
 
 
-def _read(files: tuple[Path, ...], rename_columns: tuple[str, ...], scale: str | None) -> dict[str, pd.DataFrame]:
+def _read(
+    files: tuple[Path, ...], rename_columns: tuple[str, ...], scale: str | None, period: str | None
+) -> dict[str, pd.DataFrame]:
     from aigid.core import scores
 
-    mapping = dict(_pair(text) for text in rename_columns)
-    return {
-        name: scores.read(path, mapping, scale or scores.PROBABILITY)
-        for name, path in zip(_names(files), files, strict=True)
-    }
+    mapping, frames = dict(map(_pair, rename_columns)), {}
+    for name, path in zip(_names(files), files, strict=True):
+        frames[name] = scores.read(path, mapping, scale or scores.PROBABILITY)
+        if period and not any(frames[name].get(scores.DATE, ())):
+            raise InputError(f"{path}: --over-time {period}: no image has a date in a column {scores.DATE!r}")
+    return frames
 
 
 def _threshold(threshold: float | None, scale: str | None, calibrator: Path | None) -> float | None:
@@ -222,14 +226,13 @@ def _refuse_other_images(frame: pd.DataFrame, images: pd.DataFrame | None, path:
     if images is None:
         return
     frame, listed = frame[frame["split"] == "test"], images.set_index("path")
-    if len(other := frame.loc[~frame["path"].isin(listed.index), "path"]):
+    if len(other := frame["path"][~frame["path"].isin(listed.index)]):
         raise InputError(f"{path} has no {other.iloc[0]!r} ({other.nunique()} such images)")
     for column in ("label", "split"):
         theirs = listed.loc[frame["path"], column].to_numpy()
         if (differ := frame[column].to_numpy() != theirs).any():
-            row = int(differ.argmax())
-            ours = frame[column].iloc[row]
-            raise InputError(f"{path}, {frame['path'].iloc[row]!r}: its {column} is {theirs[row]}, here {ours}")
+            row = frame.iloc[at := int(differ.argmax())]
+            raise InputError(f"{path}, {row['path']!r}: its {column} is {theirs[at]}, here {row[column]}")
 
 
 def _names(files: tuple[Path, ...]) -> list[str]:

@@ -68,6 +68,22 @@ def decisions(command: Command) -> Command:
     return with_settings
 
 
+def over_time(command: Command) -> Command:
+    """Add ``--over-time`` to a command that gets ``settings``; they get its period."""
+
+    @click.option(
+        "--over-time",
+        "period",
+        type=click.Choice(["day", "week", "month", "quarter", "year"]),
+        help="Batches of what the column extra_date says.  [default: each date as it is written]",
+    )
+    @wraps(command)
+    def with_period(*args: Any, period: str | None, settings: Any, **kwargs: Any) -> None:
+        command(*args, settings=settings.model_copy(update={"period": period}), **kwargs)
+
+    return with_period
+
+
 def finish(failed: Sequence[tuple[str, str]], refused: bool = False) -> None:
     """Name the images that could not be read, (path, reason); end with status 1 if there are any or ``refused``."""
     report_failures(failed)

@@ -18,11 +18,15 @@ CLEAN = "clean"
 REQUIRED = ("path", "label", "generator", "split", "view", "score")
 SPLITS = ("train", "val", "test")
 PREFIX, PREDICTED = "class_", "predicted"  # of the columns of class probabilities, and the class decided for
-STRING_COLUMNS = ("path", "generator", "split", "view", "source", "group", "status", "model", manifest.ROLE, PREDICTED)
+DATE = "extra_date"  # of a manifest: when an image came in, 2026, 2026-05 or 2026-05-31
+STRING_COLUMNS = (
+    *("path", "generator", "split", "view", "source", "group", "status", "model"),
+    *(manifest.ROLE, DATE, PREDICTED),
+)
 PROBABILITY, *_ = SCALES = ("probability", "logit", "percent")
 logger = logging.getLogger(__name__)
 IS_DISTORTED, DISTORTIONS = DISTORTION_COLUMNS = ("extra_is_distorted", "extra_distortions")  # of NTIRE's test images
-EXTRA_COLUMNS = (*DISTORTION_COLUMNS, manifest.ROLE)  # of a manifest, which its scores keep
+EXTRA_COLUMNS = (*DISTORTION_COLUMNS, manifest.ROLE, DATE)  # of a manifest, which its scores keep
 LABEL_WORDS = {"true": 1.0, "false": 0.0}
 
 

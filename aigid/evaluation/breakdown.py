@@ -46,16 +46,21 @@ def breakdown_table(
     for view, images in test.groupby("view"):
         rows += _of_view(str(view), images, thresholds, seed, n_bootstrap)
         for name, part in [] if manifest is None else subsets.unseen_parts(images, manifest):
-            rows.append(_pooled(str(view), "unseen", name, part, thresholds, seed, n_bootstrap))
+            rows.append(pooled(str(view), "unseen", name, part, thresholds, seed, n_bootstrap))
         for column in strata:
             for value, part in images.groupby(images[column].astype("str")):
-                rows.append(_pooled(str(view), column, str(value), part, thresholds, seed, n_bootstrap))
+                rows.append(pooled(str(view), column, str(value), part, thresholds, seed, n_bootstrap))
+    return to_table(rows)
+
+
+def to_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Return rows as a table with ``COLUMNS``."""
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(METRICS, "float64"))
 
 
 def _of_view(view: str, images: pd.DataFrame, thresholds: Values, seed: int, n_bootstrap: int) -> Iterator[Row]:
     reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
-    yield _pooled(view, "all", "all", images, thresholds, seed, n_bootstrap)
+    yield pooled(view, "all", "all", images, thresholds, seed, n_bootstrap)
     rng = seeding.numpy_generator("bootstrap", seed, view, "generator")
     draws = _bootstrap(images, "generator", n_bootstrap, rng)
     for name, part in fakes.groupby("generator"):
@@ -67,9 +72,10 @@ def _of_view(view: str, images: pd.DataFrame, thresholds: Values, seed: int, n_b
             yield {**_row(view, "source", str(name), part), **_rates("fpr", part, thresholds)}
 
 
-def _pooled(
+def pooled(
     view: str, kind: str, name: str, images: pd.DataFrame, thresholds: Values, seed: int, n_bootstrap: int
 ) -> Row:
+    """Return the row of a part of one view's images, all generators pooled."""
     draws = _bootstrap(images, "label", n_bootstrap, seeding.numpy_generator("bootstrap", seed, view, kind, name))
     rng = seeding.numpy_generator("bootstrap", seed, view, kind, name, "ece")
     return {

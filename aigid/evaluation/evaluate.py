@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from aigid.core.files import write_json
 from aigid.core.manifest import ROLE
 from aigid.core.params import validate
 from aigid.core.scores import default_view
-from aigid.evaluation import breakdown, cautions
+from aigid.evaluation import breakdown, cautions, over_time
 from aigid.metrics import calibration, classification, decisions, intervals
 from aigid.metrics.classification import Ranking, rank_rows
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CURVES = ("roc", "pr", "reliability", "calibrated")
 NOTE_KEYS = {"view": "view", "warnings": "warnings", "missing_metrics": "omitted", "run_info": "facts"}  # field to key
+CHANGES = "changes"  # key of those over time, of dated images alone
 TYPES: dict[str, Any] = {"view": str, "warnings": list[str], "metrics": dict[str, int | FiniteFloat]}
 Cell = tuple[str, str]  # detector, dataset
 NUM_WORST = 8  # images a class
@@ -50,7 +51,7 @@ class EvaluationResult:
     ``details`` is the table of ``breakdown_table``; ``curves`` holds ``roc``, ``pr`` and ``reliability`` of the
     headline ``view``; ``worst_errors`` lists its most wrongly scored images, ``path, label, generator, score``.
     ``deployment`` is None without validation rows of both classes. ``run_info`` describes inputs and settings, for the
-    report.
+    report; ``changes`` are those of ``over_time.Timeline``, whose batches are in ``details``, None without dates.
     """
 
     metrics: dict[str, float]
@@ -62,6 +63,7 @@ class EvaluationResult:
     worst_errors: pd.DataFrame
     deployment: DecisionRule | None = None
     run_info: dict[str, str] = field(default_factory=dict)
+    changes: list[over_time.Change] | None = None
 
     @cached_property
     def _parts(self) -> dict[Any, pd.DataFrame]:
@@ -92,8 +94,7 @@ def evaluate(
         raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(set(scores['split'])))}")
     view, settings = default_view(test), settings or EvaluationSettings()
     strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
-    images = test[test["view"] == view]
-    validation = scores[(scores["split"] == "val") & (scores["view"] == view)]
+    images, validation = test[test["view"] == view], scores[(scores["split"] == "val") & (scores["view"] == view)]
     ranking, val_ranking = rank_rows(images), rank_rows(validation)
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
     n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
@@ -101,7 +102,7 @@ def evaluate(
     cuts = _numbers(thresholds) | ({"operating": rule.operating_point.threshold} if rule else {})
     details = breakdown.breakdown_table(test, cuts, seed, n_bootstrap, strata, manifest)
     values = _flat_metrics(test, view, ranking, thresholds, details, rule)
-    return EvaluationResult(
+    result = EvaluationResult(
         metrics=_numbers(values),
         missing_metrics={name: value for name, value in values.items() if isinstance(value, str)},
         warnings=list(cautions.on_scores(test, view, ranking, details)),
@@ -112,6 +113,15 @@ def evaluate(
         deployment=rule,
         run_info=_run_info(test, n_bootstrap, seed),
     )
+    return _over_time(result, over_time.timeline(images, cuts, seed, n_bootstrap, settings.period))
+
+
+def _over_time(result: EvaluationResult, dated: over_time.Timeline | None) -> EvaluationResult:
+    if dated is None:
+        return result
+    details = pd.concat([result.details, dated.batches], ignore_index=True)
+    metrics, warnings = result.metrics | dated.metrics(), [*result.warnings, *dated.warnings()]
+    return replace(result, details=details, metrics=metrics, warnings=warnings, changes=dated.changes)
 
 
 def _run_info(test: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[str, str]:
@@ -182,6 +192,7 @@ def write_result(result: EvaluationResult, root: Path | str, detector: str, data
     else:
         paths["deployment"].unlink(missing_ok=True)
     notes = {key: getattr(result, name) for name, key in NOTE_KEYS.items()}
+    notes |= {} if result.changes is None else {CHANGES: result.changes}
     write_json(paths["notes"], notes | {"hardest": result.worst_errors.to_dict("records")})
     for name, table in {"details": result.details, **result.curves}.items():
         tables.write(table, paths[name])
@@ -219,6 +230,7 @@ def _read_result(paths: dict[str, Path]) -> EvaluationResult:
             details=_read_table(paths["details"]),
             curves={name: _read_table(paths[name]) for name in CURVES},
             worst_errors=pd.DataFrame(notes["hardest"], columns=["path", "label", "generator", "score"]),
+            changes=validate(notes[CHANGES], list[over_time.Change], CHANGES) if CHANGES in notes else None,
         )
     except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{paths['metrics']}: its details cannot be read: {error}; evaluate it again") from None

@@ -39,11 +39,12 @@ JSON_KEYS = (
 
 
 class EvaluationSettings(params.Settings):
-    """The calibrator, the target false positive rate, and the error rate of abstention."""
+    """The calibrator, the target false positive rate, the error rate of abstention, and the batches over time."""
 
     calibrator: Literal["temperature", "platt", "beta", "isotonic"] = "platt"
     fpr: Annotated[float, Field(ge=0, lt=1)] = 0.05
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    period: Literal["day", "week", "month", "quarter", "year"] | None = None  # of extra_date; None: each as written
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def roc(results: Results) -> Figure:
         points = result.curves["roc"]
         if len(points) and "auroc" in result.metrics:
             label = f"{result.metrics['auroc']:.3f}  {escape.figure(name)}"
-            axes.plot(*points[["fpr", "tpr"]].to_numpy().T, label=label, clip_on=False, **_color(number, name))
+            axes.plot(*points[["fpr", "tpr"]].to_numpy().T, label=label, clip_on=False, **color(number, name))
     num = len(axes.get_legend_handles_labels()[0])
     if num:
         is_outside = num > MAX_LEGEND_INSIDE
@@ -98,7 +98,7 @@ def save_occlusion_map(image: NDArray[np.uint8], drops: NDArray[Any], title: str
     save(figure, out)
 
 
-def _color(number: int, detector: str) -> dict[str, Any]:
+def color(number: int, detector: str) -> dict[str, Any]:
     """Return the style of a detector: the palette, then the same dashed; controls are gray, each with a pattern."""
     if detector in CONTROLS:
         pattern = ("-", "--", ":", "-.")[CONTROLS.index(detector)]

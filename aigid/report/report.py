@@ -25,7 +25,7 @@ from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult, Section
 from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.report import charts, figures, summary_tables
+from aigid.report import charts, figures, over_time, summary_tables
 from aigid.report.roles import ROLE_ORDER, by_role, role_of
 
 TITLE = "How well the detectors do"
@@ -63,7 +63,7 @@ def write(
     the roots of those datasets whose images may be described.
     """
     datasets, images, differences = by_dataset(results), images or {}, differences or {}
-    sections = _roles(datasets) | dict(sections or {})
+    sections = _roles(datasets) | over_time.sections(datasets) | dict(sections or {})
     info = {name: escape.address(str(value)) for name, value in {**(run_info or {}), **provenance(datasets)}.items()}
     described = [
         _dataset(name, of_dataset, differences.get(name), images.get(name)) for name, of_dataset in datasets.items()

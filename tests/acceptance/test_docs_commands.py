@@ -94,6 +94,7 @@ def workspace(tmp_path_factory):
     table = pd.DataFrame({"path": [str(path.relative_to(folder / "photos")) for path in photos], "view": "clean"})
     number = np.arange(len(table))
     table["label"], table["split"] = number % 2, np.where(number // 2 % 2, "test", "val")
+    table["extra_date"] = np.where(number < 20, "2026-05-30", "2026-06-01")
     table["generator"] = np.where(number % 2, np.char.add("g", (number // 4 % 8).astype(str)), "real")
     for name in ("scores.csv", "ours.csv", "others.csv", "theirs.parquet", "theirs.csv"):
         score = np.clip(0.3 + 0.4 * table["label"] + 0.2 * rng.normal(size=len(table)), 0, 1)

@@ -7,6 +7,7 @@ import pandas as pd
 from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
+from aigid.core.scores import DATE
 from aigid.data.layouts import FileTree, ManifestRow, has_image_suffix, manifest_row
 from aigid.data.layouts.folders import SPLIT_FOLDERS
 from aigid.data.layouts.workbook import read_workbook
@@ -19,7 +20,7 @@ NAME_COLUMNS = (
 COMMUNITY_FORENSICS = (
     "Parquet tables, such as data/CompEval-00000-of-00413.parquet, with image_data, label, model_name and real_source"
 )
-EXTRA_COLUMNS, BFREE_COLUMNS = ("source", "group", "caption"), {"filename", "label", "source_id"}
+EXTRA_COLUMNS, BFREE_COLUMNS = ("source", "group", "caption", DATE), {"filename", "label", "source_id"}
 LABEL_COLUMNS = ("label", "typ", "target", "is_fake", "class", "gt")
 REAL_WORDS = ("0", "0.0", "real", "nature", "false")
 FAKE_WORDS = ("1", "1.0", "fake", "ai", "generated", "true")
@@ -102,7 +103,7 @@ def csv_table(tree: FileTree) -> Iterator[ManifestRow]:
     """Yield a row for each line of the only table in the folder.
 
     Its columns: ``path`` or ``filename``; ``label`` (0 or 1, real or fake) or ``typ`` (``real`` or the generator's
-    name); optional ``generator``, ``split`` (else test), ``source``, ``group``, ``caption``.
+    name); optional ``generator``, ``split`` (else test), ``source``, ``group``, ``caption``, ``extra_date``.
     """
     paths = [path for path in tree.others if "/" not in path and path.endswith(tables.SUFFIXES)]
     if len(paths) > 1:
