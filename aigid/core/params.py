@@ -124,20 +124,34 @@ def _check_names(document: dict[str, Any], path: Path) -> None:
     for key, name in _names(document):
         if not NAME.fullmatch(str(name)):
             raise InputError(f"{path}: {key}: {NAME_RULE}; got {str(name)[:MAX_NAME]!r}")
-        if key.endswith(".backbone") and key.count(".") == 1 and known and name not in known:
+        if (
+            key.endswith(".backbone")
+            and (key.count(".") == 1 or key.startswith("attack."))
+            and known
+            and name not in known
+        ):
             raise InputError(f"{path}: {key}: unknown backbone {name!r}; known: {', '.join(map(str, known))}")
 
 
 def _names(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
     """Yield the dotted key and the value of each name of a dataset, backbone, view or expert."""
-    for pattern in ("demo.*", "index.*", "backbones.*", "featdistill.experts.*"):
+    for pattern in ("demo.*", "index.*", "backbones.*", "featdistill.experts.*", "attack.*"):
         yield from ((".".join(keys)[:MAX_NAME], keys[-1]) for keys in _matches(document, pattern.split(".")))
     for key in ("datasets", "views", "thumbnails"):
         yield from ((key, name) for name in document.get(key) or () if not isinstance(document[key], str))
-    for section, values in document.items():
-        for key in ("backbone", "dataset") if isinstance(values, dict) else ():
-            if isinstance(value := values.get(key), str):
-                yield f"{section}.{key}", value
+    for section, values in _sections(document):
+        yield from (
+            (f"{section}.{key}", values[key]) for key in ("backbone", "dataset") if isinstance(values.get(key), str)
+        )
+
+
+def _sections(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the keys of each section that is a map, and of each below ``attack``."""
+    attacks = document.get("attack")
+    attacked = attacks.items() if isinstance(attacks, dict) else ()
+    for section, values in (*document.items(), *((f"attack.{name}", values) for name, values in attacked)):
+        if isinstance(values, dict):
+            yield section, values
 
 
 def _check_roles(document: dict[str, Any], path: Path) -> None:
@@ -145,8 +159,8 @@ def _check_roles(document: dict[str, Any], path: Path) -> None:
     index = document.get("index")
     entries = index.items() if isinstance(index, dict) else ()
     roles = {name: entry["role"] for name, entry in entries if isinstance(entry, dict) and entry.get("role")}
-    for section, values in document.items():
-        dataset = values.get("dataset") if isinstance(values, dict) else None
+    for section, values in _sections(document):
+        dataset = values.get("dataset")
         if section != "perturbation" and isinstance(dataset, str) and dataset in roles:
             from aigid.core import manifest  # pandas, for those who need it alone
 

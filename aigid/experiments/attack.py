@@ -4,8 +4,7 @@ Attacked images are judged as files are: by Pillow's preprocessing and the bundl
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from aigid.aligned.pairs import psnr
-from aigid.core import seeding
 from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
@@ -28,7 +26,7 @@ from aigid.detectors.probe import LinearProbe
 from aigid.detectors.samples import open_dataset
 from aigid.experiments import image_edits
 from aigid.images import Pixels
-from aigid.metrics import classification, intervals
+from aigid.metrics import intervals
 from aigid.metrics.decisions import GENERATED, REAL, UNCERTAIN
 from aigid.prediction import verdict
 from aigid.prediction.inspection import inspect
@@ -36,13 +34,12 @@ from aigid.prediction.predict import Predictor
 
 DETECTOR, SURROGATE = "detector", "surrogate"
 SIDES = {REAL: -1, UNCERTAIN: 0, GENERATED: 1}
-METRICS = ("auroc", "tpr_at_fpr5", "shift", "wrong", "uncertain")
-COLUMNS = [
-    *("source", "target", "attack", "strength", "images", "counted_as", "num"),
-    *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
-    "psnr",
+SCORE_COLUMNS = [
+    *("source", "target", "attack", "strength", "path", "label", "group", "counted_as"),
+    *("score", "clean", "threshold", "side", "psnr"),
 ]
-N_BOOTSTRAP = 500
+BATCH = 4  # images of each class that are attacked at a time
+Gradients = Mapping[str, Callable[..., Any]]  # from images to logits, by the source's name
 Epsilon = Annotated[int, Field(ge=1, le=64)]
 Source = Literal["detector", "surrogate"]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -50,9 +47,8 @@ logger = logging.getLogger(__name__)
 
 
 class AttackSettings(Settings):
-    """The attacked detector, the attacker's own, and the strengths."""
+    """The attacker's own detector and the strengths; the section's name is the detector that is attacked."""
 
-    detector: str
     backbone: str  # of the attacker's own detector, the surrogate: a probe on its embeddings of the training images
     dataset: str
     c: Annotated[float, Field(gt=0)] = 0.001  # of the surrogate
@@ -67,35 +63,37 @@ class AttackSettings(Settings):
 
 
 class ImageSample:
-    """Readable test images of both classes: their rows, and pixels (H, W, 3) uint8 in the same order."""
+    """Readable images: their rows, and pixels (H, W, 3) uint8 in the same order; InputError where there are none."""
 
-    def __init__(self, table: pd.DataFrame, root: AnyPath, max_images: int, seed: int) -> None:
-        test = np.flatnonzero((table["split"] == "test").to_numpy())
-        rows = table.iloc[sample(table, test, priorities(table, seed), 2 * max_images)]
+    def __init__(self, rows: pd.DataFrame, root: AnyPath) -> None:
         read = [inspect(root / path) for path in rows["path"]]
         for image in read:
             if image.status != OK:
                 logger.warning("%s: %s: not attacked", image.path, image.message or image.status)
-        readable = np.array([image.status == OK for image in read], bool)
-        self.table = rows[readable].reset_index(drop=True)
+        self.table = rows[[image.status == OK for image in read]].reset_index(drop=True)
         self.pixels = [image.pixels for image in read if image.pixels is not None]
         self.digests = [image.sha256 for image in read if image.pixels is not None]
         self.labels = self.table["label"].to_numpy(np.int64)
-        self.groups = intervals.group_names(self.table)
-        if set(self.labels.tolist()) != {0, 1}:
-            raise InputError(f"{root}: its readable test images lack reals or fakes: nothing to attack")
+        if not self.pixels:
+            raise InputError(f"{root}: none of {len(rows)} test images can be read: nothing to attack")
+
+
+def batches(table: pd.DataFrame, max_images: int, seed: int) -> list[pd.DataFrame]:
+    """Return at most ``max_images`` test images of each class, even over generators, ``BATCH`` of each at a time."""
+    test = np.flatnonzero((table["split"] == "test").to_numpy())
+    chosen = table.iloc[sample(table, test, priorities(table, seed), 2 * max_images)]
+    if chosen["label"].nunique() < 2:
+        raise InputError("the test split lacks reals or fakes: nothing to rank attacked images against")
+    number = chosen.groupby("label").cumcount() // BATCH
+    return [part.reset_index(drop=True) for _, part in chosen.groupby(number)]
 
 
 class Target:
-    """A detector as files meet it; ``clean`` are its scores (N,) of the images as they are."""
+    """A detector as files meet it."""
 
-    def __init__(self, name: str, predictor: Predictor, images: ImageSample) -> None:
-        self.name, self.predictor, self._images = name, predictor, images
+    def __init__(self, name: str, predictor: Predictor) -> None:
+        self.name, self.predictor = name, predictor
         self.threshold = float(predictor.operating_point["threshold"])
-
-    @cached_property
-    def clean(self) -> NDArray[np.float64]:
-        return self.score(self._images.pixels)
 
     def score(self, images: Sequence[Pixels]) -> NDArray[np.float64]:
         """Return P(generated) (N,) of images."""
@@ -129,25 +127,32 @@ def surrogate(
     bundle.save(bundle.Bundle("probe", probe, *saved), out)
 
 
-def study(
-    images: ImageSample, predictors: Mapping[str, Predictor], autoencoder: Any, settings: AttackSettings, seed: int
-) -> pd.DataFrame:
-    """Return ``COLUMNS``, a row for each attack, its source, the target and the class of the images.
+def scorer(
+    predictors: Mapping[str, Predictor], autoencoder: Any, root: AnyPath, settings: AttackSettings, seed: int
+) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return the function of a manifest's rows, of images below ``root``, to the scores of what attacks make of them.
 
-    Of class ``images`` the attacked ones, ``num`` in number, are ranked against the other class as it is, or, counted
-    as generated, against the photographs: AUROC and TPR at 5 % FPR. ``shift`` is the mean change of the score,
-    ``wrong`` the share on the wrong side of the operating point, ``uncertain`` of verdicts that abstain; all with
-    95 % intervals. What PGD makes of a detector by its own gradients is also turned to abstention, and saved again.
+    These are ``SCORE_COLUMNS``, a row for each image, attack, its source and the target. ``counted_as`` is the label
+    that the image now deserves, ``clean`` its score as it was, ``side`` that of the verdict. What PGD makes of a
+    detector by its own gradients is also turned to abstention, and saved again.
     """
-    targets = [Target(name, predictor, images) for name, predictor in predictors.items()]
-    rows: list[dict[str, Any]] = []
-    for variant in chain(_edits(images, autoencoder, settings, seed), _gradient_attacks(images, targets, settings)):
-        for target in targets:
-            rows += _measure(variant, target, images, seed)
-            if target.name == variant.source and variant.attack == "pgd":
-                for changed in _follow_up(variant, target, images, settings, seed):
-                    rows += _measure(changed, target, images, seed)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    from aigid.prediction.differentiable import differentiable_logit  # torch
+
+    targets = [Target(name, predictor) for name, predictor in predictors.items()]
+    gradients: Gradients = {source: differentiable_logit(predictors[source]) for source in settings.sources}
+
+    def run(table: pd.DataFrame) -> pd.DataFrame:
+        images, rows = ImageSample(table, root), []
+        clean = {target.name: target.score(images.pixels) for target in targets}
+        edited = _edits(images, autoencoder, settings, seed)
+        for variant in chain(edited, _gradient_attacks(images, gradients, settings)):
+            for target in targets:
+                own = target.name == variant.source and variant.attack == "pgd"
+                followers = _follow_up(variant, target, images, settings, seed) if own else ()
+                rows += [_score(changed, target, images, clean[target.name]) for changed in (variant, *followers)]
+        return pd.concat(rows, ignore_index=True)[SCORE_COLUMNS]
+
+    return run
 
 
 def _edits(images: ImageSample, autoencoder: Any, settings: AttackSettings, seed: int) -> Iterator[Variant]:
@@ -164,14 +169,12 @@ def _edits(images: ImageSample, autoencoder: Any, settings: AttackSettings, seed
         yield Variant("patch", share, pasted, reals, 1)
 
 
-def _gradient_attacks(images: ImageSample, targets: Sequence[Target], settings: AttackSettings) -> Iterator[Variant]:
+def _gradient_attacks(images: ImageSample, gradients: Gradients, settings: AttackSettings) -> Iterator[Variant]:
     from aigid.experiments import gradient_attack  # torch
-    from aigid.prediction.differentiable import differentiable_logit
 
-    by_name, every = {target.name: target for target in targets}, np.arange(len(images.labels))
-    for source in settings.sources:
-        logit, directions = differentiable_logit(by_name[source].predictor), 1.0 - 2 * images.labels
-        half = settings.precision == "bfloat16"
+    every, half = np.arange(len(images.labels)), settings.precision == "bfloat16"
+    for source, logit in gradients.items():
+        directions = 1.0 - 2 * images.labels
         moved = gradient_attack.attack(logit, images.pixels, directions, settings.epsilons, settings.steps, half)
         for (name, epsilon), pixels in moved.items():
             yield Variant(name, epsilon, pixels, every, source=source)
@@ -191,57 +194,18 @@ def _view(view: str, pixels: Sequence[Pixels], images: ImageSample, seed: int) -
     return [views.apply(view, image, digest, seed)[0] for image, digest in zip(pixels, images.digests, strict=True)]
 
 
-def _measure(variant: Variant, target: Target, images: ImageSample, seed: int) -> Iterator[dict[str, Any]]:
+def _score(variant: Variant, target: Target, images: ImageSample, clean: NDArray[np.float64]) -> pd.DataFrame:
     scores, labels = target.score(variant.pixels), images.labels[variant.rows]
-    noise = [_psnr(images.pixels[row], pixels) for row, pixels in zip(variant.rows, variant.pixels, strict=True)]
-    for label, name in enumerate((REAL, GENERATED)):
-        if not (chosen := labels == label).any():
-            continue
-        rows, after = variant.rows[chosen], scores[chosen]
-        truth = label if variant.counted_as is None else variant.counted_as
-        others = np.flatnonzero(images.labels == 1 - truth)
-        groups = images.groups[rows]
-        wrong = (after <= target.threshold) == (truth == 1)
-        unsure = np.array([target.side(score) == 0 for score in after])
-        values = {
-            **_ranking(after, target.clean[others], truth, np.concatenate([groups, images.groups[others]]), seed),
-            "shift": _mean(after - target.clean[rows], groups, seed),
-            "wrong": intervals.Interval(float(wrong.mean()), *intervals.wilson_interval(wrong, groups)),
-            "uncertain": intervals.Interval(float(unsure.mean()), *intervals.wilson_interval(unsure, groups)),
-        }
-        yield {
-            "source": variant.source, "target": target.name, "attack": variant.attack, "strength": variant.strength,
-            "images": name, "counted_as": (REAL, GENERATED)[truth], "num": len(rows),
-            "psnr": np.mean([value for value, of_class in zip(noise, chosen, strict=True) if of_class]),
-            **{f"{key}{end}": part for key, value in values.items()
-               for end, part in zip(("", "_low", "_high"), value, strict=True)},
-        }  # fmt: skip
+    pairs = zip(variant.rows, variant.pixels, strict=True)
+    return images.table.iloc[variant.rows][["path", "label"]].assign(
+        group=intervals.group_names(images.table)[variant.rows],
+        source=variant.source, target=target.name, attack=variant.attack, strength=str(variant.strength),
+        counted_as=labels if variant.counted_as is None else variant.counted_as,
+        score=scores, clean=clean[variant.rows], threshold=target.threshold,
+        side=[target.side(score) for score in scores],
+        psnr=[_psnr(images.pixels[row], pixels) for row, pixels in pairs],
+    )  # fmt: skip
 
 
 def _psnr(clean: Pixels, pixels: Pixels) -> float:
     return psnr(clean, pixels) if clean.shape == pixels.shape else np.nan
-
-
-def _ranking(
-    after: NDArray[np.floating], others: NDArray[np.floating], truth: int, groups: NDArray[Any], seed: int
-) -> dict[str, intervals.Interval]:
-    """Return AUROC and TPR at 5 % FPR of attacked images of a class among others of the other class."""
-    scores = np.concatenate([after, others])
-    labels = np.concatenate([np.full(len(after), truth), np.full(len(others), 1 - truth)])
-    rng = np.random.default_rng(seeding.derive_seed("attack", seed))
-    draws = intervals.bootstrap(intervals.population(labels, scores, None, groups), N_BOOTSTRAP, rng)
-    ranking, num = classification.rank(labels, scores), intervals.num_independent(labels, groups)
-    return {
-        name: intervals.Interval(classification.RANKED[name](ranking), *intervals.interval(draws[name][:, 0], num))
-        for name in METRICS[:2]
-    }
-
-
-def _mean(values: NDArray[np.floating], groups: NDArray[Any], seed: int) -> intervals.Interval:
-    """Return the mean of values (N,) and its interval over bootstrap draws of whole groups."""
-    clusters = intervals.number_clusters(groups)
-    sums, sizes = np.bincount(clusters, values), np.bincount(clusters)
-    rng = np.random.default_rng(seeding.derive_seed("attack", seed))
-    counts = intervals.resample(np.zeros(len(sizes), np.int64), N_BOOTSTRAP, rng)
-    draws = np.concatenate([chunk @ sums / (chunk @ sizes) for chunk in counts])
-    return intervals.Interval(float(values.mean()), *intervals.interval(draws, len(sizes)))

@@ -20,6 +20,7 @@ from aigid.data.index import IndexSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.registry import locate, names, settings_of
 from aigid.evaluation.comparison import CONTROLS
+from aigid.experiments.attack import AttackSettings
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.metrics.decisions import EvaluationSettings
@@ -165,6 +166,17 @@ def test_deps_are_exactly_the_imports(name):
     assert not unused, f"{name} declares files that it does not import"
 
 
+@pytest.mark.parametrize("name", ["attack", "index"])
+def test_deps_of_a_stage_that_the_demo_has_none_of_are_exactly_its_imports(name):
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]["do"]["deps"]
+    declared = {ROOT / dep for dep in deps if dep.startswith(("aigid/", "stages/"))}
+    needed = {
+        file for file in imported_files(ROOT / f"stages/{name}.py") if file.name != "__init__.py" or has_code(file)
+    }
+    assert needed == {file for file in needed if any(file == dep or dep in file.parents for dep in declared)}
+    assert declared == {dep for dep in declared if any(file == dep or dep in file.parents for file in needed)}
+
+
 def followers(section: str) -> set[str]:
     """The stages that a change of one section of params.yaml runs again."""
     owners = [
@@ -243,10 +255,13 @@ def test_a_stage_fits_on_a_screen(file):
 @pytest.mark.parametrize("path", PRESETS, indirect=True)
 def test_every_section_loads(path):
     sections = yaml.safe_load(path.read_text())
-    assert set(sections) == {*SECTIONS, "demo", "index", "backbones"}
+    assert set(sections) == {*SECTIONS, "demo", "index", "backbones", "attack"}
     loaded = {name: params.load_section(name, model, path) for name, model in SECTIONS.items()}
     datasets = {name: params.load_section(f"demo.{name}", DemoSettings, path) for name in sections["demo"]}
     datasets |= {name: params.load_section(f"index.{name}", IndexSettings, path) for name in sections["index"]}
+    for name in sections["attack"]:
+        assert name in JUDGED
+        loaded[f"attack.{name}"] = params.load_section(f"attack.{name}", AttackSettings, path)
     assert loaded["seed"] >= 0
     assert sorted(loaded["datasets"]) == sorted(datasets)
     assert set(loaded["thumbnails"]) <= set(datasets)
