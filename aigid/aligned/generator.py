@@ -209,5 +209,5 @@ def _training_images(
 
 def _middle(image: Pixels, height: int, width: int) -> Pixels:
     """Return the middle of at most so many pixels; all of a smaller image."""
-    top, left = (max(side - wanted, 0) // 2 for side, wanted in zip(image.shape, (height, width), strict=False))
+    top, left = (max(side - target, 0) // 2 for side, target in zip(image.shape, (height, width), strict=False))
     return image[top : top + height, left : left + width]

@@ -147,8 +147,8 @@ def scorer(
         edited = _edits(images, autoencoder, settings, seed)
         for variant in chain(edited, _gradient_attacks(images, gradients, settings)):
             for target in targets:
-                own = target.name == variant.source and variant.attack == "pgd"
-                followers = _follow_up(variant, target, images, settings, seed) if own else ()
+                is_white_box = target.name == variant.source and variant.attack == "pgd"
+                followers = _follow_up(variant, target, images, settings, seed) if is_white_box else ()
                 rows += [_score(changed, target, images, clean[target.name]) for changed in (variant, *followers)]
         return pd.concat(rows, ignore_index=True)[SCORE_COLUMNS]
 
