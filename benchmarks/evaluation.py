@@ -13,7 +13,7 @@ from rich.table import Table
 from sklearn import metrics as sk
 
 from aigid.evaluation import breakdown
-from aigid.metrics import calibration, classification, intervals
+from aigid.metrics import calibration, classification, resampling
 from aigid.metrics.classification import rank
 from benchmarks import record
 
@@ -57,7 +57,7 @@ def resampled(labels: np.ndarray, scores: np.ndarray) -> None:
 
 def bootstrapped(labels: np.ndarray, scores: np.ndarray) -> None:
     """The same metrics, and TPR at 1 % FPR, of ``DRAWS`` samples."""
-    intervals.bootstrap(intervals.population(labels, scores), DRAWS, np.random.default_rng(0))
+    resampling.bootstrap(resampling.population(labels, scores), DRAWS, np.random.default_rng(0))
 
 
 def seconds(work: Callable[[np.ndarray, np.ndarray], None], *data: np.ndarray, repeats: int = 1) -> float:

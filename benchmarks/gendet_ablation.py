@@ -29,7 +29,7 @@ from aigid.detectors.gendet.readouts import readouts
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import to_tensors
 from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset
-from aigid.metrics import intervals
+from aigid.metrics import intervals, resampling
 from aigid.training.tabular import batched
 from benchmarks import record
 
@@ -166,8 +166,8 @@ def train_cells(
 
 def auroc_draws(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """AUROC of draws of whole groups, the same ones for all scores."""
-    population = intervals.population(labels, scores, groups=groups)
-    return intervals.bootstrap(population, intervals.N_BOOTSTRAP, np.random.default_rng(0))["auroc"][:, 0]
+    population = resampling.population(labels, scores, groups=groups)
+    return resampling.bootstrap(population, resampling.N_BOOTSTRAP, np.random.default_rng(0))["auroc"][:, 0]
 
 
 def interval(first: list[np.ndarray], second: list[np.ndarray], num: int) -> tuple[float, float]:

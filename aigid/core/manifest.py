@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from aigid.core import tables
+from aigid.core.columns import BLOCK
 from aigid.core.errors import InputError
 
 REQUIRED = ("path", "label", "generator", "split")
@@ -85,19 +86,27 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     labels = table["label"].map(str)
     require("label", labels.isin(list(LABELS)), "want 0 (real) or 1 (generated)")
     table["label"] = labels.map(LABELS).astype("int64")
-    require("path", table["path"].map(_is_relative_posix), "want a POSIX path relative to the dataset root")
+    require("path", _are_relative_posix(table["path"]), "want a POSIX path relative to the dataset root")
     require("split", table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}")
     require("generator", table["generator"].map(bool), "want a name")
     require("generator", (table["generator"] == "real") == (table["label"] == 0), "'real' goes with label 0")
     if "sha256" in table:
         require("sha256", table["sha256"].str.fullmatch("[0-9a-f]{64}|"), "want 64 hex digits")
-    require("path", ~table["path"].duplicated(), "stands twice")
+    require("path", ~tables.repeats(table, "path"), "stands twice")
     check_roles(table, name)
     if "group" in table:
         require("group", ~tables.has_several(table, "group", "split"), "is in more than one split")
     return table
 
 
+def _are_relative_posix(paths: pd.Series) -> pd.Series:
+    """Return which paths (N,) are; a block of them is in memory as Python's text at a time."""
+    blocks = (paths.iloc[start : start + BLOCK] for start in range(0, len(paths), BLOCK))
+    return pd.Series([_is_relative_posix(path) for block in blocks for path in block], paths.index, bool)
+
+
 def _is_relative_posix(path: str) -> bool:
+    if path[:1] not in ("", ".", "/") and "\\" not in path and ".." not in path:
+        return True
     parts = PurePosixPath(path).parts
     return bool(parts) and "\\" not in path and ".." not in parts and not path.startswith("/")

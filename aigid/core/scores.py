@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aigid.core import manifest, tables
+from aigid.core.columns import to_text
 from aigid.core.errors import InputError
 from aigid.core.files import sha256, write_json
 from aigid.core.special import Floats, expit
@@ -44,7 +45,7 @@ def check(
     table: pd.DataFrame, columns: Mapping[str, str] | None = None, name: str = "scores", scale: str = PROBABILITY
 ) -> pd.DataFrame:
     """Return the rows of a table as ``read`` gives those of a file of that name."""
-    table = _labelled(_rename(table.copy(), columns or {}, name), name)
+    table = _labelled(_rename(table.copy(deep=False), columns or {}, name), name)
     if scale != PROBABILITY and "score" in table:
         mapped = pd.Series(to_probability(_numbers(table["score"]), scale), table.index, object)
         table["score"] = mapped.where(mapped.notna(), table["score"])  # what is no number is refused as it stands
@@ -97,12 +98,12 @@ def read_versions(path: Path | str) -> dict[str, Any]:
 def _labelled(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if "label" not in table or not len(table):
         return table
-    blank = table["label"].astype("str").str.strip() == ""
+    blank = to_text(table["label"]).str.strip() == ""
     if blank.all():
         raise InputError(f"{name}: none of its {len(table)} rows has a label; there is nothing to judge them by")
     if blank.any():
         logger.warning("%s: %d of %d rows have no label; they are left out", name, blank.sum(), len(table))
-    return table[~blank]
+    return table[~blank] if blank.any() else table
 
 
 def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -119,14 +120,14 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     table = scores.reset_index(drop=True)
     for column in STRING_COLUMNS:
         if column in table:
-            table[column] = table[column].astype("str").fillna("")
+            table[column] = to_text(table[column])
     for column in ("path", "view"):
         tables.refuse(table, column, table[column] == "", "want a name", name)
     tables.refuse(table, "split", ~table["split"].isin(SPLITS), f"want {', '.join(SPLITS)}", name)
     manifest.check_roles(table, name)
     _check_labels(table, name)
     _check_scores(table, name)
-    tables.refuse(table, "path", table.duplicated(["path", "view"]), "is scored twice in one view", name)
+    tables.refuse(table, "path", tables.repeats(table, "path", "view"), "is scored twice in one view", name)
     for key, column in (("path", "label"), ("path", "split"), ("group", "split")):
         if key in table:
             tables.refuse(table, key, tables.has_several(table, key, column), f"has more than one {column}", name)
@@ -157,7 +158,7 @@ def _check_scores(table: pd.DataFrame, name: str) -> None:
         tables.refuse(table, PREDICTED, unknown & ~failed, f"want one of {names}", name)
     for column in ["score", *classes]:
         value = _numbers(table[column])
-        blank = table[column].isna() | (table[column].astype("str") == "")
+        blank = to_text(table[column]) == ""
         tables.refuse(
             table, column, ~blank & failed, "want none in a row whose status says that the image failed", name
         )
@@ -191,7 +192,7 @@ def _number(value: Any) -> float:
 
 
 def _rename(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
-    source = table.copy()
+    source = table.copy(deep=False)
     for ours, theirs in columns.items():
         if not theirs.startswith("=") and theirs not in source:
             raise InputError(f"{name}: no column {theirs!r} to read as {ours!r}; found {', '.join(source.columns)}")

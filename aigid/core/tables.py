@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from aigid.core import escape, extras
+from aigid.core.columns import BLOCK, Column, is_ascending, move
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
 from aigid.core.limits import POINTER, Budget
@@ -20,7 +22,6 @@ SUFFIXES = (".csv", ".parquet")
 INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # that pandas adds to a Parquet table
 PARQUET_ROWS = 2**14  # that are read at once
 pd.options.mode.string_storage = "python"  # Arrow's, the default, refuses file names that are not UTF-8
-INDEX_NAMES = 2**14  # cells from the start of a table that share an object with later equal ones, to save memory
 
 
 def read(path: AnyPath | str, required: tuple[str, ...]) -> pd.DataFrame:
@@ -93,35 +94,50 @@ def refuse(table: pd.DataFrame, column: str, bad: pd.Series, message: str, name:
 
 def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
     """Return (N,) bool: the rows that repeat a non-empty ``key`` with another value of ``column``."""
-    pairs = table.loc[table[key] != "", [key, column]].drop_duplicates()
-    return pairs.duplicated(key).reindex(table.index, fill_value=False)
+    if is_ascending(table[key]):
+        return pd.Series(False, table.index)
+    codes, (values, _) = pd.factorize(table[key])[0], pd.factorize(table[column])
+    first = np.zeros(codes.max(initial=-1) + 1, values.dtype)
+    first[codes[::-1]] = values[::-1]
+    odd = (values != first[codes]) & (table[key] != "").to_numpy(bool)
+    pairs = table.loc[odd, [key, column]].drop_duplicates()
+    return pd.Series(True, pairs.index).reindex(table.index, fill_value=False)
+
+
+def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Series:
+    """Return (N,) bool: the rows whose ``key`` an earlier row has, of the same ``within``; of sorted keys no copy."""
+    parts = table.groupby(within)[key] if within else [("", table[key])]
+    if all(is_ascending(part) for _, part in parts):
+        return pd.Series(False, table.index)
+    return table.duplicated([key, within] if within else [key])
 
 
 def _read_csv(path: AnyPath) -> pd.DataFrame:
     with path.open("rb") as file:
         wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
-    rows: list[list[str]] = []
-    known: dict[str, str] = {}
+    header, rows, columns = list[str](), list[list[str]](), list[Column]()
     line = 1  # where a row begins
     with path.open("r", newline="", encoding=encoding, errors=errors) as file:
         reader = csv.reader(file, strict=True)
         try:
             for row in reader:
-                if row and rows and len(row) != len(rows[0]):
-                    raise InputError(f"{path}: line {line}: {len(row)} cells under {len(rows[0])} columns")
-                if len(known) < INDEX_NAMES:
-                    known.update(zip(row, row, strict=True))
-                if row:
-                    escaped = (escape.read_csv_cell(cell) if cell[:1] == "'" else cell for cell in row)
-                    rows.append([known.get(cell, cell) for cell in escaped])
+                if row and columns:
+                    if len(row) != len(header):
+                        raise InputError(f"{path}: line {line}: {len(row)} cells under {len(header)} columns")
+                    rows.append(row)
+                elif row:
+                    header, columns = [*map(escape.read_csv_cell, row)], [Column() for _ in row]
+                if len(rows) == BLOCK:
+                    move(rows, columns)
                 line = reader.line_num + 1
         except (csv.Error, UnicodeError) as error:
             raise InputError(f"{path}: the row that begins in line {line} is not CSV: {error}") from None
-    header = rows.pop(0) if rows else []
+    move(rows, columns)
     if broken := [name for name in header if not name.isascii() and escape.has_surrogates(name)]:
         raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
-    return pd.DataFrame(rows, columns=header, dtype=object)
+    cells = {number: column.series(object) for number, column in enumerate(columns)}
+    return pd.DataFrame(cells).set_axis(header, axis="columns")
 
 
 def _has_carriage_return(table: pd.DataFrame) -> bool:
@@ -159,19 +175,20 @@ def read_parquet(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
             if twice := [name for name, times in Counter(names).items() if times > 1]:
                 raise InputError(f"{path}: column {twice[0]!r} stands twice")
             _check_declared(head.metadata, names, budget)
-            cells: dict[str, list[str]] = {name: [] for name in names}
+            cells = {name: Column() for name in names}
             texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
             source = parquet.ParquetFile(file, read_dictionary=texts)
             for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
                 for name in list(cells):
                     try:
-                        cells[name] += _texts(batch.column(batch.schema.names.index(name)), budget)
+                        cells[name].add(_texts(batch.column(batch.schema.names.index(name)), budget))
                     except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
                         if isinstance(error, InputError):
                             raise
                         del cells[name]
             unread = [name for name in names if name not in cells]
-            return pd.DataFrame(cells, range(head.metadata.num_rows), dtype="str"), [*others, *unread]
+            columns = {name: column.series("str") for name, column in cells.items()}
+            return pd.DataFrame(columns, range(head.metadata.num_rows)), [*others, *unread]
     except InputError:
         raise
     except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:

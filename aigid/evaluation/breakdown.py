@@ -13,7 +13,7 @@ import pandas as pd
 from aigid.core import seeding
 from aigid.core.errors import InputError
 from aigid.evaluation import subsets
-from aigid.metrics import calibration, classification, intervals
+from aigid.metrics import calibration, classification, intervals, resampling
 from aigid.metrics.classification import ANY, BOTH, RANKED, Floats, MetricValue, MetricValues, Ranking, rank_rows
 
 RATE_METRICS = ("acc_05", "acc_val", "acc_oracle", "tpr_05", "tpr_val", "fpr_05", "fpr_val", "fpr_operating")
@@ -99,12 +99,14 @@ def _bootstrap(
 ) -> dict[object, dict[str, Floats]]:
     """Return the draws (n_bootstrap,) of each metric by part of the fakes, named by ``column``; none for one class."""
     readable = images[images["score"].notna()]
-    labels, parts = readable["label"].to_numpy(), readable[column].to_numpy()
+    labels = readable["label"].to_numpy()
     if n_bootstrap == 0 or labels.min(initial=1) == labels.max(initial=0):
         return {}
-    sample = intervals.population(labels, readable["score"].to_numpy(), parts, intervals.group_names(readable))
-    draws = intervals.bootstrap(sample, n_bootstrap, rng)
-    return {part: {name: draws[name][:, k] for name in draws} for k, part in enumerate(np.unique(parts[labels == 1]))}
+    parts, names = pd.factorize(readable[column], sort=True)
+    sample = resampling.population(labels, readable["score"].to_numpy(), parts, resampling.group_codes(readable))
+    draws = resampling.bootstrap(sample, n_bootstrap, rng)
+    codes = np.unique(parts[labels == 1])
+    return {names[code]: {name: draws[name][:, k] for name in draws} for k, code in enumerate(codes)}
 
 
 def _ranking_interval(images: pd.DataFrame, draws: dict[str, Floats] | None) -> Values:
@@ -113,7 +115,7 @@ def _ranking_interval(images: pd.DataFrame, draws: dict[str, Floats] | None) -> 
     if not ranking.has_both:
         return {}
     values = {name: metric(ranking) for name, metric in RANKED.items()}
-    num = intervals.num_independent(readable["label"].to_numpy(), intervals.group_names(readable))
+    num = intervals.num_independent(readable["label"].to_numpy(), resampling.group_codes(readable))
     for name, of_metric in (draws or {}).items():
         low, high = intervals.interval(of_metric, num)
         if low < high:
@@ -131,8 +133,8 @@ def _calibration_interval(images: pd.DataFrame, n_bootstrap: int, rng: np.random
     values = {"ece": calibration.expected_calibration_error(rank_rows(readable))}
     if n_bootstrap:
         labels, scores = readable["label"].to_numpy(), readable["score"].to_numpy()
-        sample = intervals.population(labels, scores, groups=intervals.group_names(readable))
-        draws = intervals.bootstrap_error(sample, calibration.EQUAL_WIDTH, n_bootstrap, rng)
+        sample = resampling.population(labels, scores, groups=resampling.group_codes(readable))
+        draws = resampling.bootstrap_error(sample, calibration.EQUAL_WIDTH, n_bootstrap, rng)
         values["ece_low"], values["ece_high"] = intervals.basic_interval(draws, values["ece"])
     return values
 
@@ -146,7 +148,7 @@ def _rates(name: str, images: pd.DataFrame, thresholds: Values, keys: Sequence[s
         if key in keys and len(readable):
             positive = readable["score"].to_numpy() > threshold
             hits = positive == (readable["label"].to_numpy() == 1) if name == "acc" else positive
-            low, high = intervals.wilson_interval(hits, intervals.group_names(readable))
+            low, high = intervals.wilson_interval(hits, resampling.group_codes(readable))
             values |= {key: hits.mean(), f"{key}_low": low, f"{key}_high": high}
     return values
 

@@ -21,8 +21,8 @@ def on_scores(test: pd.DataFrame, view: str, ranking: Ranking, details: pd.DataF
         yield f"no view 'clean' among {', '.join(views)}: there is no headline"
     elif view != CLEAN:
         yield f"no view 'clean': the headline is view {view!r}"
-    images = {name: frozenset(part) for name, part in test.groupby("view")["path"]}
-    if odd := [name for name in views if view and images[name] != images[view]]:
+    images = {str(name): frozenset(part) for name, part in test.groupby("view")["path"]} if len(views) > 1 else {}
+    if odd := [name for name in images if view and images[name] != images[view]]:
         yield f"other images than in view {view!r}: {', '.join(odd)}; their drop is not like for like"
     if num := int(test["score"].isna().sum()):
         yield f"{num} of {len(test)} test rows are images that could not be read; they are left out"
@@ -58,7 +58,8 @@ def require_same_view(first: Mapping[str, Any], second: Mapping[str, Any], view:
 
 def require_one_model(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows; InputError where they were scored by more than one bundle."""
-    models = sorted({model for model in scores.get("model", ()) if re.fullmatch(r".+@[0-9a-f]{16}", model)})
+    names = scores["model"].unique() if "model" in scores else ()
+    models = sorted(model for model in names if re.fullmatch(r".+@[0-9a-f]{16}", model))
     if len(models) > 1:
         raise InputError(f"scores of {len(models)} bundles, {', '.join(models)}: evaluate the rows of each alone")
     return scores

@@ -17,7 +17,7 @@ from aigid.core.scores import default_view
 from aigid.core.special import normal_cdf
 from aigid.evaluation import cautions
 from aigid.evaluation.evaluate import EvaluationResult
-from aigid.metrics import intervals
+from aigid.metrics import intervals, resampling
 from aigid.metrics.classification import RANKED, Floats, rank
 
 COLUMNS = ["first", "second", "metric", "difference", "low", "high", "p", "num_images"]
@@ -31,7 +31,7 @@ Results = Mapping[str, EvaluationResult]  # by detector, on one dataset
 def compare_all(
     scores: Mapping[str, pd.DataFrame],
     seed: int = 0,
-    n_bootstrap: int = intervals.N_BOOTSTRAP,
+    n_bootstrap: int = resampling.N_BOOTSTRAP,
     versions: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return ``compare`` of every two detectors as one table, and a line for each pair that cannot be compared.
@@ -51,7 +51,7 @@ def compare_all(
     return pd.concat(tables[1:] or tables, ignore_index=True), refused
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0, n_bootstrap: int = intervals.N_BOOTSTRAP) -> pd.DataFrame:
+def compare(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0, n_bootstrap: int = resampling.N_BOOTSTRAP) -> pd.DataFrame:
     """Return, per ranking metric, ``difference`` (a - b), its interval ``low, high``, ``p`` and ``num_images``.
 
     Both are checked scores whose test rows of the headline view are the same images; what either could not read is
@@ -60,11 +60,11 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, seed: int = 0, n_bootstrap: int = 
     """
     both = _paired(a, b)
     labels, groups = both["label"].to_numpy(), both["cluster"].to_numpy()
-    n_bootstrap = intervals.limit_draws(n_bootstrap, len(both))
+    n_bootstrap = resampling.limit_draws(n_bootstrap, len(both))
     pair, draws = [both[side].to_numpy() for side in ("score_a", "score_b")], []
     for scores in pair:
-        sample = intervals.population(labels, scores, groups=groups)
-        draws.append(intervals.bootstrap(sample, n_bootstrap, seeding.numpy_generator("compare", seed)))
+        sample = resampling.population(labels, scores, groups=groups)
+        draws.append(resampling.bootstrap(sample, n_bootstrap, seeding.numpy_generator("compare", seed)))
     rows = []
     for name, metric in RANKED.items():
         difference = metric(rank(labels, pair[0])) - metric(rank(labels, pair[1]))

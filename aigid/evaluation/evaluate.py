@@ -17,9 +17,9 @@ from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.core.manifest import ROLE
 from aigid.core.params import validate
-from aigid.core.scores import default_view
-from aigid.evaluation import breakdown, cautions, over_time
-from aigid.metrics import calibration, classification, decisions, intervals
+from aigid.core.scores import DATE, default_view
+from aigid.evaluation import breakdown, cautions, over_time, subsets
+from aigid.metrics import calibration, classification, decisions, resampling
 from aigid.metrics.classification import Ranking, rank_rows
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 
@@ -77,27 +77,26 @@ class EvaluationResult:
 def evaluate(
     scores: pd.DataFrame,
     seed: int = 0,
-    n_bootstrap: int = intervals.N_BOOTSTRAP,
+    n_bootstrap: int = resampling.N_BOOTSTRAP,
     strata: Sequence[str] = (),
     settings: EvaluationSettings | None = None,
     manifest: pd.DataFrame | None = None,
 ) -> EvaluationResult:
     """Evaluate the test rows of a checked scores file; its validation rows only fit thresholds and calibrators.
 
-    The headline is the view ``clean``, or the only view there is. A file with several views and no ``clean`` has no
-    headline: its metrics are missing, but for those over the views. ``n_bootstrap`` = 0 leaves the bootstrap out, and
-    very many rows get fewer draws (``intervals.limit_draws``); ``strata`` names columns to break the scores down by,
-    beyond generator and source; ``manifest``, of the dataset, tells what is in test alone.
+    The headline is the view ``clean``, or the only view there is: of several others the metrics are missing, but for
+    those over the views. ``n_bootstrap`` = 0 leaves the bootstrap out, very many rows get fewer draws; ``strata`` names
+    columns to break the scores down by beside generator and source; ``manifest`` tells what is in test alone.
     """
-    test = cautions.require_one_model(scores)[scores["split"] == "test"]
-    if test.empty:
-        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(set(scores['split'])))}")
+    given, scores = scores, subsets.compact(cautions.require_one_model(scores), strata, manifest is not None)
+    if (test := scores[scores["split"] == "test"]).empty:
+        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
     view, settings = default_view(test), settings or EvaluationSettings()
     strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
     images, validation = test[test["view"] == view], scores[(scores["split"] == "val") & (scores["view"] == view)]
     ranking, val_ranking = rank_rows(images), rank_rows(validation)
     thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
-    n_bootstrap = intervals.limit_draws(n_bootstrap, max(test["view"].value_counts()))
+    n_bootstrap = resampling.limit_draws(n_bootstrap, max(test["view"].value_counts()))
     rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
     cuts = _numbers(thresholds) | ({"operating": rule.operating_point.threshold} if rule else {})
     details = breakdown.breakdown_table(test, cuts, seed, n_bootstrap, strata, manifest)
@@ -109,11 +108,12 @@ def evaluate(
         view=view,
         details=details,
         curves=_curves(ranking, rule),
-        worst_errors=_worst_errors(images),
+        worst_errors=_worst_errors(images, given["path"]),
         deployment=rule,
         run_info=_run_info(test, n_bootstrap, seed),
     )
-    return _over_time(result, over_time.timeline(images, cuts, seed, n_bootstrap, settings.period))
+    dated = given.loc[images.index] if DATE in given else images
+    return _over_time(result, over_time.timeline(dated, cuts, seed, n_bootstrap, settings.period))
 
 
 def _over_time(result: EvaluationResult, dated: over_time.Timeline | None) -> EvaluationResult:
@@ -171,11 +171,14 @@ def _curves(ranking: Ranking, rule: DecisionRule | None) -> dict[str, pd.DataFra
     }
 
 
-def _worst_errors(images: pd.DataFrame) -> pd.DataFrame:
-    """Return the reals that score highest and the fakes that score lowest, those on the wrong side of 0.5 only."""
-    table = images.loc[images["score"].notna(), ["path", "label", "generator", "score"]]
-    table = table.assign(error=(table["score"] - table["label"]).abs())
-    table = table[table["error"] > 0.5].sort_values(["error", "path"], ascending=[False, True])
+def _worst_errors(images: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
+    """Return the reals that score highest and the fakes that score lowest, those on the wrong side of 0.5 only.
+
+    ``names`` are the paths of all rows by their index.
+    """
+    error = (images["score"] - images["label"]).abs()
+    table = images.loc[error > 0.5, ["path", "label", "generator", "score"]].assign(error=error)
+    table = table.assign(path=names.loc[table.index]).sort_values(["error", "path"], ascending=[False, True])
     return table.groupby("label").head(NUM_WORST).drop(columns="error").reset_index(drop=True)
 
 

@@ -1,10 +1,29 @@
 """The test sets of a scores file: a view's rows, each generator's fakes with their reals, and what test alone has."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from aigid.core.columns import ranks
 from aigid.core.errors import InputError
+from aigid.core.manifest import ROLE
+from aigid.metrics.resampling import group_codes
 
 UNSEEN = ("generators", "generators and sources")  # of test alone
+
+CATEGORIES = ("generator", "source", "split", "view", "model", ROLE)  # columns of few distinct cells
+
+
+def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.DataFrame:
+    """Return the columns that are evaluated, of few bytes a row: numbers stand for groups and, unless ``named``, paths.
+
+    The judge takes many subsets of the rows, each of which is a copy.
+    """
+    texts = [name for name in CATEGORIES if name in scores]
+    columns = dict.fromkeys(["label", "score", *texts, *(name for name in strata if name in scores)])
+    table = scores[[*columns]].astype(dict.fromkeys(texts, "category"))
+    table["path"] = scores["path"] if named else ranks(scores["path"])
+    return table.assign(group=group_codes(scores)) if "group" in scores and "group" not in strata else table
 
 
 def of_view(test: pd.DataFrame, view: str) -> pd.DataFrame:

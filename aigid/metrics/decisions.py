@@ -15,7 +15,7 @@ from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.core.special import beta_quantile
-from aigid.metrics import calibration, classification, intervals
+from aigid.metrics import calibration, classification, intervals, resampling
 from aigid.metrics.calibration import Calibrator
 from aigid.metrics.classification import (
     ANY,
@@ -138,7 +138,7 @@ def fit_decision_rule(validation: pd.DataFrame, settings: EvaluationSettings) ->
     groups = None
     if "group" in validation:
         reals = validation[(validation["label"] == 0) & validation["score"].notna()]
-        groups = reals.sort_values(["score", "group"])["group"].to_numpy(str)
+        groups = resampling.group_codes(reals.sort_values(["score", "group"]))
     point = operating_point(ranking, settings.fpr, groups=groups)
     return DecisionRule(calibrator, point, abstainer(ranking, settings.alpha))
 

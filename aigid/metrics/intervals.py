@@ -1,7 +1,5 @@
-"""Confidence intervals: a stratified, group-aware bootstrap of ranking metrics, and Wilson intervals of shares."""
+"""Confidence intervals: of AUROC by a bootstrap of groups, of shares by Wilson."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +8,10 @@ from numpy.typing import NDArray
 
 from aigid.core.special import normal_cdf, normal_quantile, student_quantile
 from aigid.metrics.classification import Array, Floats, auroc, rank
+from aigid.metrics.resampling import bootstrap, group_codes, population
 
 CONFIDENCE = 0.95
-N_BOOTSTRAP, MIN_DRAWS, MAX_SAMPLED_ROWS = 1000, 200, 200_000_000
-CHUNK = 1 << 17  # weights at a time: few enough to stay in the processor's cache
-
 Ints = NDArray[np.int64]
-Weights = NDArray[np.int32]
-Metrics = dict[str, Floats]
 
 
 class Interval(NamedTuple):
@@ -30,65 +24,6 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         """Return ``0.912 [0.898, 0.925]``."""
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class BootstrapSample:
-    """The rows to resample, sorted by part and falling score, reals first.
-
-    ``scores`` (N,); ``parts`` (N,) is -1 for a real, else the number of the part that a fake is evaluated in. Rows of
-    one of the ``clusters`` (N,) are drawn together, within the ``strata`` (U,) of the clusters.
-    """
-
-    scores: Floats
-    parts: Ints
-    clusters: Ints
-    strata: Ints
-
-
-def population(
-    labels: Array, scores: Array, parts: Array | None = None, groups: Array | None = None
-) -> BootstrapSample:
-    """Build the sample of rows (N,) of reals (label 0) and fakes (label 1), in any order.
-
-    ``parts`` names each fake's part, such as its generator (all are one part if None). Rows with one name in
-    ``groups`` are one cluster; ``""`` is a cluster alone. A cluster's stratum is its first part, reals being first.
-    """
-    is_fake = labels == 1
-    part = np.full(len(labels), -1)
-    part[is_fake] = 0 if parts is None else np.unique(parts[is_fake], return_inverse=True)[1]
-    name = np.full(len(labels), "") if groups is None else groups.astype(str)
-    group = np.unique(name, return_inverse=True)[1] + len(name)
-    order = np.lexsort((group, -scores, part))
-    part, group, alone = part[order], group[order], name[order] == ""
-    group[alone] = np.arange(alone.sum())
-    clusters = np.unique(group, return_inverse=True)[1]
-    strata = np.full(clusters.max() + 1, part.max())
-    np.minimum.at(strata, clusters, part)
-    return BootstrapSample(np.asarray(scores, np.float64)[order], part, clusters, strata)
-
-
-def bootstrap(sample: BootstrapSample, n_bootstrap: int, rng: np.random.Generator) -> Metrics:
-    """Return ``auroc``, ``ap``, ``tpr_at_fpr1`` and ``tpr_at_fpr5`` of each draw and part, (n_bootstrap, C).
-
-    NaN where a draw has no real or no fake of the part.
-    """
-    statistics = _Statistics(sample)
-    chunks = [statistics(counts[:, sample.clusters]) for counts in resample(sample.strata, n_bootstrap, rng)]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int, rng: np.random.Generator) -> Floats:
-    """Return the expected calibration error of each draw, (n_bootstrap,), reals and fakes pooled."""
-    bins = np.maximum(np.searchsorted(bin_edges, sample.scores, side="left") - 1, 0)
-    num = len(sample.strata)
-    cells, rows = np.unique(bins * num + sample.clusters, return_inverse=True)
-    excess, clusters = np.bincount(rows, sample.scores - (sample.parts >= 0)), cells % num
-    starts = np.flatnonzero(np.diff(cells // num, prepend=-1))  # of each bin
-    size = np.bincount(sample.clusters, minlength=num)
-    draws = resample(sample.strata, n_bootstrap, rng)
-    sums = ((np.add.reduceat(counts[:, clusters] * excess, starts, axis=1), counts @ size) for counts in draws)
-    return np.concatenate([np.abs(by_bin).sum(axis=1) / total for by_bin, total in sums])
 
 
 def auroc_intervals(
@@ -127,11 +62,6 @@ def _auroc_draws(
     return result
 
 
-def limit_draws(n_bootstrap: int, num: int) -> int:
-    """Return at most ``n_bootstrap``, fewer for so many rows ``num`` that a draw takes a tenth of a second."""
-    return min(n_bootstrap, max(MAX_SAMPLED_ROWS // max(num, 1), MIN_DRAWS))
-
-
 def basic_interval(draws: Floats, value: float, level: float = CONFIDENCE) -> tuple[float, float]:
     """Return the basic interval of a ``value`` in [0, 1] whose draws (B,) are biased upwards, as those of an error."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
@@ -167,7 +97,8 @@ def number_clusters(groups: Array) -> Ints:
 
 def num_independent(labels: Array, groups: Array) -> int:
     """Return the number of clusters of the smaller class of rows (N,), ``""`` being alone."""
-    return min(len(np.unique(number_clusters(groups[labels == label]))) for label in (0, 1))
+    of_class = [group_codes(groups[labels == label]) for label in (0, 1)]
+    return min(int((codes < 0).sum()) + int(np.count_nonzero(np.bincount(codes[codes >= 0]))) for codes in of_class)
 
 
 def wilson_interval(hits: Array, groups: Array | None = None, level: float = CONFIDENCE) -> tuple[float, float]:
@@ -189,61 +120,13 @@ def effective_sample_size(hits: Array, groups: Array | None = None) -> float:
     num, mean = float(len(hits)), float(np.mean(hits))
     if groups is None:
         return num
-    alone = groups == ""
-    group = np.unique(groups[~alone].astype(str), return_inverse=True)[1]
-    size = np.concatenate([np.bincount(group), np.ones(alone.sum(), int)])
-    hit = np.concatenate([np.bincount(group, hits[~alone]).astype(int), np.sort(hits[alone].astype(int))])
+    codes = group_codes(groups)
+    alone = codes < 0
+    sizes = np.bincount(codes[~alone])
+    size = np.concatenate([sizes[sizes > 0], np.ones(alone.sum(), int)])
+    hit = np.bincount(codes[~alone], hits[~alone])[sizes > 0].astype(int)
+    hit = np.concatenate([hit, np.sort(hits[alone].astype(int))])
     if len(size) == 1:
         return 1.0
     between, within = np.sum((hit - size * mean) ** 2), num * mean * (1 - mean)
     return num / max(between / within, 1.0) if within else float(len(size))
-
-
-def resample(strata: Ints, n_bootstrap: int, rng: np.random.Generator) -> Iterator[Weights]:
-    """Yield how often each cluster is drawn with replacement within its stratum, (b, U) at a time."""
-    step = max(CHUNK // len(strata), 1)
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for start in range(0, n_bootstrap, step):
-        num = min(step, n_bootstrap - start)
-        counts = np.empty((num, len(strata)), np.int32)
-        for clusters in members:
-            size = len(clusters)
-            sampled = rng.integers(0, size, (num, size)) + size * np.arange(num)[:, None]
-            counts[:, clusters] = np.bincount(sampled.ravel(), minlength=num * size).reshape(num, size)
-        yield counts
-
-
-class _Statistics:
-    """The metrics of one sample under any weights; what does not depend on the weights is computed once."""
-
-    def __init__(self, sample: BootstrapSample) -> None:
-        self.num_real = int(np.searchsorted(sample.parts, 0))
-        reals, fakes = -sample.scores[: self.num_real], -sample.scores[self.num_real :]
-        self.part = sample.parts[self.num_real :]
-        self.starts = np.searchsorted(self.part, np.arange(sample.parts[-1] + 1))
-        self.above = np.searchsorted(reals, fakes, side="left")  # reals that score higher than each fake
-        self.at_least = np.searchsorted(reals, fakes, side="right")  # or as high
-        parts = zip(np.split(fakes, self.starts[1:]), self.starts, strict=True)
-        # Fakes, earlier parts included, down to the last that ties with each.
-        self.last = np.concatenate([np.searchsorted(part, part, side="right") + start for part, start in parts])
-
-    def __call__(self, weights: Weights) -> Metrics:
-        weight = weights[:, self.num_real :]
-        total = np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
-        real, fake = total[:, : self.num_real + 1], total[:, self.num_real :]
-        num_real, num_fake = real[:, -1:], self._sum(weight).astype(np.float64)
-        fp = real[:, self.at_least]
-        tp = fake[:, self.last] - fake[:, self.starts[self.part]]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            wins = self._sum(weight * (2 * num_real - fp - real[:, self.above]))
-            draws = {
-                "auroc": wins / (2 * num_real * num_fake),
-                "ap": self._sum(weight * (tp / np.maximum(tp + fp, 1))) / num_fake,
-                "tpr_at_fpr1": self._sum(weight * (fp / num_real <= 0.01)) / num_fake,
-                "tpr_at_fpr5": self._sum(weight * (fp / num_real <= 0.05)) / num_fake,
-            }
-        return {name: np.where(num_real > 0, value, np.nan) for name, value in draws.items()}
-
-    def _sum(self, values: Array) -> Array:
-        """Sum over the fakes of each part, (b, C)."""
-        return np.add.reduceat(values, self.starts, axis=1, dtype=np.result_type(values.dtype, np.int64))

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigid.core import tables
+from aigid.core import columns, tables
 from aigid.core.errors import InputError
 
 CELLS = st.binary(max_size=12).map(os.fsdecode) | st.text(alphabet="\r\n\"',;=+-@ \t\ufeffa\u2028", max_size=6)
@@ -44,3 +45,35 @@ def test_faults_name_the_line_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('path,label\n"a\nb",0\n\nc.jpg\n')
     with pytest.raises(InputError, match=r"t\.csv: line 5: 1 cells under 2 columns"):
         tables.read(tmp_path / "t.csv", ())
+
+
+@pytest.mark.parametrize("odd", ["", "caf\udce9"])  # the second is not UTF-8: Arrow refuses it
+def test_long_columns_of_many_texts_read_back_as_short_ones_do(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"a/{number:03}.png" for number in range(40)]
+    written = pd.DataFrame(
+        {"path": [*paths, f"b/{odd}.png"], "split": "test", "caption": ["'quoted, =1", odd] + 39 * [""]}
+    )
+    tables.write(written, tmp_path / "t.csv")
+    short = tables.read(tmp_path / "t.csv", ("path",))
+    monkeypatch.setattr(tables, "BLOCK", 8)
+    monkeypatch.setattr(columns, "NUM_SHARED", 3)
+    long = tables.read(tmp_path / "t.csv", ("path",))
+    assert long.astype(object).equals(short.astype(object))
+    assert isinstance(long["path"].dtype, pd.StringDtype) == (odd == "")
+    assert short["path"].dtype == object == long["split"].dtype
+
+
+def test_repeats_and_conflicts_are_those_of_pandas_whether_sorted_or_not() -> None:
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        names = draw.choice(["", "a", "b", "c", "d"], 30)
+        table = pd.DataFrame({"key": names, "view": draw.choice(["x", "y"], 30)}, dtype=object)
+        assert tables.repeats(table, "key", "view").tolist() == table.duplicated(["key", "view"]).tolist()
+        pairs = table[table["key"] != ""].drop_duplicates()
+        conflicts = pairs.index[pairs.duplicated("key")].tolist()
+        assert np.flatnonzero(tables.has_several(table, "key", "view")).tolist() == conflicts
+    distinct = pd.DataFrame({"key": ["a", "b", "c"], "view": "x"})
+    assert not tables.repeats(distinct, "key").any()
+    assert not tables.has_several(distinct, "key", "view").any()

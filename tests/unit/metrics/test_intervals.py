@@ -1,13 +1,14 @@
 """Bootstrap draws against scikit-learn on the resampled rows, and intervals against what they promise."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 from sklearn import metrics as sk
 
-from aigid.metrics import calibration, intervals
+from aigid.metrics import calibration, intervals, resampling
 from aigid.metrics.classification import rank
 
 PART = st.tuples(
@@ -20,10 +21,10 @@ PART = st.tuples(
 def test_each_draw_is_scikit_learn_on_the_drawn_rows(rows: list[tuple[str, float, int]]) -> None:
     parts, scores, groups = (np.array(column) for column in zip(*rows, strict=True))
     groups = np.where(groups == 0, "", groups.astype(str))
-    population = intervals.population((parts != "real").astype(int), scores, parts, groups)
-    drawn = intervals.bootstrap(population, 5, np.random.default_rng(3))
+    population = resampling.population((parts != "real").astype(int), scores, parts, groups)
+    drawn = resampling.bootstrap(population, 5, np.random.default_rng(3))
     for b, counts in enumerate(
-        np.concatenate(list(intervals.resample(population.strata, 5, np.random.default_rng(3))))
+        np.concatenate(list(resampling.resample(population.strata, 5, np.random.default_rng(3))))
     ):
         weight = counts[population.clusters]
         for part in range(len(set(parts) - {"real"})):
@@ -41,11 +42,37 @@ def test_each_draw_is_scikit_learn_on_the_drawn_rows(rows: list[tuple[str, float
 def test_draws_keep_class_sizes_and_whole_groups() -> None:
     labels = np.array([0] * 30 + [1] * 60)
     groups = np.array([f"g{k % 30}" for k in range(90)])
-    rows = intervals.population(labels, np.random.default_rng(0).random(90), groups=groups)
-    for counts in np.concatenate(list(intervals.resample(rows.strata, 50, np.random.default_rng(0)))):
+    rows = resampling.population(labels, np.random.default_rng(0).random(90), groups=groups)
+    for counts in np.concatenate(list(resampling.resample(rows.strata, 50, np.random.default_rng(0)))):
         assert counts.sum() == 30
         weight = counts[rows.clusters]
         assert (weight[rows.parts < 0].sum(), weight[rows.parts == 0].sum()) == (30, 60)
+
+
+def test_blocks_of_a_large_stratum_are_drawn_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "CHUNK", 4)
+    strata = np.array([0] * 10 + [1] * 3)
+    counts = np.concatenate(list(resampling.resample(strata, 20_000, np.random.default_rng(0))))
+    assert (counts[:, :10].sum(axis=1) == 10).all()
+    assert (counts[:, 10:].sum(axis=1) == 3).all()
+    multinomial = np.eye(10) - 1 / 10  # the covariance of equal chances
+    assert np.cov(counts[:, :10].T) == pytest.approx(multinomial, abs=0.04)
+    assert counts.mean(axis=0) == pytest.approx(np.ones(13), abs=0.03)
+
+
+def test_numbers_of_groups_are_as_good_as_their_names() -> None:
+    rng = np.random.default_rng(0)
+    labels, scores, names = rng.integers(0, 2, 90), rng.random(90), rng.choice(["", "a", "b", "c"], 90)
+    codes = resampling.group_codes(pd.DataFrame({"group": names}))
+    assert set(codes[names == ""]) == {-1}
+    of_names, of_codes = (resampling.population(labels, scores, groups=groups) for groups in (names, codes))
+    for ours, theirs in zip(vars(of_names).values(), vars(of_codes).values(), strict=True):
+        assert np.array_equal(ours, theirs)
+    assert intervals.num_independent(labels, names) == min(
+        len(np.unique(intervals.number_clusters(names[labels == label]))) for label in (0, 1)
+    )
+    assert intervals.num_independent(labels, codes) == intervals.num_independent(labels, names)
+    assert intervals.effective_sample_size(labels, codes) == intervals.effective_sample_size(labels, names)
 
 
 def test_row_order_changes_no_draw() -> None:
@@ -55,8 +82,8 @@ def test_row_order_changes_no_draw() -> None:
     groups = rng.choice(["", "x", "y", "z"], 200)
     shuffled = rng.permutation(200)
     draws = [
-        intervals.bootstrap(
-            intervals.population(labels[order], scores[order], parts[order], groups[order]),
+        resampling.bootstrap(
+            resampling.population(labels[order], scores[order], parts[order], groups[order]),
             20,
             np.random.default_rng(1),
         )
@@ -75,7 +102,7 @@ def test_the_interval_holds_the_true_auroc_as_often_as_it_says(num: int, draws: 
     truth = norm.cdf(1 / np.sqrt(2))
     for _ in range(num):
         scores = norm.cdf(np.concatenate([rng.normal(0, 1, 80), rng.normal(1, 1, 80)]))
-        drawn = intervals.bootstrap(intervals.population(np.repeat([0, 1], 80), scores), draws, rng)["auroc"]
+        drawn = resampling.bootstrap(resampling.population(np.repeat([0, 1], 80), scores), draws, rng)["auroc"]
         low, high = intervals.interval(drawn[:, 0], 80)
         held += low <= truth <= high
     print(f"coverage {held / num:.3f}")
@@ -89,7 +116,7 @@ def test_the_mirrored_interval_holds_the_true_error_of_calibration() -> None:
     truth = np.sum((fake + real) / 2 * np.abs(middle - fake / (fake + real)))
     for _ in range(150):
         score = np.concatenate([rng.choice(middle, 400, p=share) for share in (real, fake)])
-        drawn = intervals.bootstrap_error(intervals.population(label, score), edges, 200, rng)
+        drawn = resampling.bootstrap_error(resampling.population(label, score), edges, 200, rng)
         low, high = intervals.basic_interval(drawn, calibration.expected_calibration_error(rank(label, score), edges))
         held += low <= truth <= high
     assert 0.88 <= held / 150 <= 0.99
@@ -98,9 +125,9 @@ def test_the_mirrored_interval_holds_the_true_error_of_calibration() -> None:
 def test_each_draw_of_the_calibration_error_is_that_of_the_drawn_rows() -> None:
     rng = np.random.default_rng(0)
     labels, scores, groups = rng.integers(0, 2, 90), rng.random(90).round(2), rng.choice(["", "a", "b", "c"], 90)
-    rows, edges = intervals.population(labels, scores, groups=groups), np.linspace(0, 1, 16)
-    drawn = intervals.bootstrap_error(rows, edges, 7, np.random.default_rng(3))
-    counts = np.concatenate(list(intervals.resample(rows.strata, 7, np.random.default_rng(3))))
+    rows, edges = resampling.population(labels, scores, groups=groups), np.linspace(0, 1, 16)
+    drawn = resampling.bootstrap_error(rows, edges, 7, np.random.default_rng(3))
+    counts = np.concatenate(list(resampling.resample(rows.strata, 7, np.random.default_rng(3))))
     for b in range(7):
         weight = counts[b][rows.clusters]
         label, score = (np.repeat(x, weight) for x in ((rows.parts >= 0).astype(int), rows.scores))
@@ -119,8 +146,8 @@ def test_groups_widen_the_interval() -> None:
     photo = np.repeat(np.arange(40), 10)
     scores = norm.cdf(np.repeat(rng.normal(0, 1, 40), 10) + rng.normal(0, 0.1, 400) + (photo % 2))
     widths = [
-        np.diff(intervals.interval(intervals.bootstrap(rows, 300, np.random.default_rng(1))["auroc"][:, 0], 20))[0]
-        for rows in (intervals.population(photo % 2, scores, groups=groups) for groups in (None, photo.astype(str)))
+        np.diff(intervals.interval(resampling.bootstrap(rows, 300, np.random.default_rng(1))["auroc"][:, 0], 20))[0]
+        for rows in (resampling.population(photo % 2, scores, groups=groups) for groups in (None, photo.astype(str)))
     ]
     assert widths[1] > 2 * widths[0]
 

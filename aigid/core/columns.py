@@ -1,0 +1,71 @@
+"""The columns of a table of text, collected block by block, as compact as their cells allow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from aigid.core import escape
+
+BLOCK = 2**16  # rows that are lists of cells at a time
+NUM_SHARED = 2**14  # distinct cells of a column that are one object each
+
+
+class Column:
+    """Collects cells: of few distinct ones, equal ones are one object; many become Arrow's text, a third as large.
+
+    A column of one block stays Python's, and one with a cell that is not UTF-8, which Arrow refuses.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[Any] = []
+        self._shared: dict[str, str] = {}
+
+    def add(self, cells: list[str]) -> None:
+        if len(self._shared) <= NUM_SHARED:
+            cells = [self._shared.setdefault(cell, cell) for cell in cells]
+        part = np.array(cells, object)
+        self._parts.append(_pack(part) if len(self._shared) > NUM_SHARED and self._parts else part)
+
+    def series(self, dtype: Any) -> pd.Series:
+        """Return all cells, of ``dtype`` where they are Python's."""
+        parts = self._parts or [np.empty(0, object)]
+        if len({type(part) for part in parts}) == 2:
+            parts[:] = map(_pack, parts)
+        if not any(isinstance(part, np.ndarray) for part in parts):
+            return pd.Series(parts[0]._concat_same_type(parts))
+        return pd.Series(np.concatenate([np.asarray(part, object) for part in parts]), dtype=dtype)
+
+
+def move(rows: list[list[str]], columns: Sequence[Column]) -> None:
+    """Move the cells of all rows to their columns."""
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+        column.add([escape.read_csv_cell(cell) if cell[:1] == "'" else cell for cell in cells])
+    rows.clear()
+
+
+def _pack(part: Any) -> Any:
+    """Return cells as Arrow's text; as they are where it refuses them, or is not installed."""
+    try:
+        return pd.array(part, pd.StringDtype("pyarrow", na_value=np.nan))
+    except (ImportError, UnicodeEncodeError):
+        return part
+
+
+def is_ascending(texts: pd.Series) -> bool:
+    """Return whether each cell is greater than the one before it, so that none stands twice."""
+    blocks = (texts.array[start : start + BLOCK + 1] for start in range(0, len(texts), BLOCK))
+    return all(bool((block[1:] > block[:-1]).all()) for block in blocks)
+
+
+def ranks(texts: pd.Series) -> NDArray[np.int64]:
+    """Return a number (N,) for each cell, in the order of the texts."""
+    return np.arange(len(texts)) if is_ascending(texts) else pd.factorize(texts, sort=True)[0]
+
+
+def to_text(column: pd.Series) -> pd.Series:
+    """Return the column as text, missing cells empty."""
+    column = column if isinstance(column.dtype, pd.StringDtype) else column.astype("str")
+    return column.fillna("") if column.hasnans else column
