@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import seeding
-from aigid.metrics import classification, intervals
+from aigid.metrics import classification, intervals, resampling
 from aigid.metrics.decisions import GENERATED, REAL
 
 METRICS = ("auroc", "tpr_at_fpr5", "shift", "wrong", "uncertain")
@@ -57,7 +57,7 @@ def _ranking(
     scores = np.concatenate([after, others])
     labels = np.concatenate([np.full(len(after), truth), np.full(len(others), 1 - truth)])
     rng = np.random.default_rng(seeding.derive_seed("attack", seed))
-    draws = intervals.bootstrap(intervals.population(labels, scores, None, groups), N_BOOTSTRAP, rng)
+    draws = resampling.bootstrap(resampling.population(labels, scores, None, groups), N_BOOTSTRAP, rng)
     ranking, num = classification.rank(labels, scores), intervals.num_independent(labels, groups)
     return {
         name: intervals.Interval(classification.RANKED[name](ranking), *intervals.interval(draws[name][:, 0], num))
@@ -70,6 +70,6 @@ def _mean(values: NDArray[np.floating], groups: NDArray[Any], seed: int) -> inte
     clusters = intervals.number_clusters(groups)
     sums, sizes = np.bincount(clusters, values), np.bincount(clusters)
     rng = np.random.default_rng(seeding.derive_seed("attack", seed))
-    counts = intervals.resample(np.zeros(len(sizes), np.int64), N_BOOTSTRAP, rng)
+    counts = resampling.resample(np.zeros(len(sizes), np.int32), N_BOOTSTRAP, rng)
     draws = np.concatenate([chunk @ sums / (chunk @ sizes) for chunk in counts])
     return intervals.Interval(float(values.mean()), *intervals.interval(draws, len(sizes)))
