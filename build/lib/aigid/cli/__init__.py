@@ -1,1 +1,0 @@
-"""The commands of `aigid`; each imports what it needs when it runs, so that `--help` is instant."""

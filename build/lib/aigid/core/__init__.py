@@ -1,1 +1,0 @@
-"""Foundations: errors, console, parameters, files, tables, caches, and the file formats that all parts share."""

@@ -1,1 +1,0 @@
-"""Datasets: index, layouts, the demo, audits."""

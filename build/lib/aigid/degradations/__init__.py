@@ -1,1 +1,0 @@
-"""Image degradations: operators, the policies that sample them, and named, seeded views."""

@@ -1,1 +1,0 @@
-"""Detectors of generated images, one module or folder each."""

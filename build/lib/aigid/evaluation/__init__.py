@@ -1,1 +1,0 @@
-"""Evaluate score files: metrics, breakdowns, comparisons, protocols and published results."""

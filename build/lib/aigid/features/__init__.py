@@ -1,1 +1,0 @@
-"""Frozen backbones and the extraction of their embeddings."""

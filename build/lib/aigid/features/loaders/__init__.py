@@ -1,1 +1,0 @@
-"""Backbone loaders, one module a library."""

@@ -1,1 +1,0 @@
-"""Importers of published detectors, made into bundles."""

@@ -1,1 +1,0 @@
-"""Metrics: pure functions of labels and scores, with confidence intervals, calibration and decision rules."""

@@ -1,1 +1,0 @@
-"""Render evaluation results: tables, figures, the HTML report and model cards."""
