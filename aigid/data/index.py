@@ -19,6 +19,7 @@ from aigid.data.layouts import (
     folders,
     layout_error,
     ntire,
+    raid,
     scan,
     tables,
     unmatched_images,
@@ -62,8 +63,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "genimage": Layout("<generator>/[<folder of the zip>/]{train,val}/{ai,nature}/<image>", folders.genimage),
     "ntire_shards": Layout(
-        "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and "
-        "its label (0, 1)",
+        "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and label (0, 1)",
         ntire.ntire_shards,
     ),
     "ntire_test": Layout(
@@ -71,6 +71,7 @@ LAYOUTS: dict[str, Layout] = {
         "<set>_images/<image>, such as val, val_hard (in val_images_hard) and test",
         ntire.ntire_test,
     ),
+    "raid": Layout(raid.PATTERN, raid.raid),
     "synthbuster": Layout("synthbuster/<generator>/<image> beside real_RAISE_1k/<image>", folders.synthbuster),
     "synthwildx": Layout(
         "[synthwildx/]list.csv with columns filename and typ (real, dalle3, firefly, midjourney) beside its images",
@@ -90,8 +91,7 @@ LAYOUTS: dict[str, Layout] = {
         "[{train,val,test}/]real/<id>.<suffix> beside [{train,val,test}/]fake/<id>.<suffix>", folders.aligned_pairs
     ),
     "csv": Layout(
-        "one .csv or .parquet table with columns path (or filename) and label (or typ), beside the images that "
-        "it names",
+        "one .csv or .parquet table with columns path (or filename) and label (or typ), beside the images it names",
         tables.csv_table,
     ),
     "realfake": Layout(folders.REALFAKE, folders.realfake),

@@ -97,6 +97,28 @@ def defactify(test: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def raid(test: pd.DataFrame) -> dict[str, float]:
+    """Return RAID's numbers of each budget, ``original`` and ``epsilon<n>``: those of ``evaluate_detector.py``.
+
+    Accuracies of each folder, and of all F1, accuracy, and AUROC and AP of the hard decisions at 0.5.
+    """
+    images = of_view(test, CLEAN)
+    values: dict[str, float] = {}
+    if "source" not in images or not set(images["source"]) - {""}:
+        raise InputError("protocol raid: no column 'source', which the layout raid gives")
+    for budget, part in images.groupby("source"):
+        decided = rank(part["label"], part["score"] > 0.5)
+        if not decided.has_both:
+            raise InputError(f"protocol raid: {budget}: needs both classes")
+        values |= {f"{budget}_acc_{name}": classification.accuracy(rank_rows(rows), 0.5)
+                   for name, rows in part.groupby("generator")}  # fmt: skip
+        values[f"{budget}_f1"] = classification.f1(decided, 0.5)
+        values[f"{budget}_acc"] = classification.accuracy(decided, 0.5)
+        values[f"{budget}_auroc_decided"] = classification.auroc(decided)
+        values[f"{budget}_ap_decided"] = classification.average_precision(decided)
+    return values
+
+
 def _mean(values: dict[str, float], prefix: str) -> float:
     return float(np.mean([value for name, value in values.items() if name.startswith(prefix)]))
 
@@ -168,6 +190,14 @@ PROTOCOLS = {
         aggregate="macro F1 over the classes; the binary F1 of task A beside it",
         required_columns="view clean, and a column class_<name> for each class, class_real among them",
         compute=defactify,
+    ),
+    "raid": Protocol(
+        threshold="0.5",
+        sample="all images",
+        crop="256 px from the centre, before the detector's own",
+        aggregate="all images of a budget together; accuracy of each folder",
+        required_columns="view clean; source is the budget, original or epsilon<n>",
+        compute=raid,
     ),
     "dda": Protocol(
         threshold="0.5",

@@ -95,6 +95,15 @@ TREES: dict[str, dict[str, Row | str | dict[str, list[Any]] | None]] = {
         "EvalGEN/Flux/12_10.jpg": None,
         "EvalGEN/Other/12_0.jpg": None,
     },
+    "raid": {
+        "RAID/original/real/0.png": (0, "real", "test", "real/0"),
+        "RAID/original/gen_0/a.b.jpeg": (1, "gen_0", "test", "gen_0/a.b"),
+        "RAID/epsilon32/gen_0/a.b.png": (1, "gen_0", "test", "gen_0/a.b"),
+        "epsilon16/gen_3/1.png": (1, "gen_3", "test", "gen_3/1"),
+        "RAID/original/1.png": None,
+        "RAID/epsilon/gen_0/1.png": None,
+        "RAID/original/gen_x/1.png": None,
+    },
     "drct2m": {
         "MSCOCO/train2017/000000000009.jpg": (0, "real", "train", "000000000009"),
         "MSCOCO/val2017/000000000139.jpg": (0, "real", "test", "000000000139"),

@@ -104,6 +104,24 @@ def test_ntires_official_numbers_are_of_the_organisers_distortions() -> None:
         protocols.find("ntire_test").apply(frame[(frame["label"] == 1) | (frame["extra_is_distorted"] == "0")])
 
 
+def test_raid_decides_at_half_for_each_budget() -> None:
+    frame = made()
+    frame["source"] = np.where(np.arange(len(frame)) % 3 == 0, "epsilon32", "original")
+    numbers = protocols.find("raid").apply(frame)
+    for budget, part in frame.groupby("source"):
+        decided = part["score"] > 0.5
+        expected = {"f1": sk.f1_score, "acc": sk.accuracy_score, "auroc_decided": sk.roc_auc_score}
+        expected["ap_decided"] = sk.average_precision_score
+        for name, metric in expected.items():
+            assert numbers[f"{budget}_{name}"] == pytest.approx(metric(part["label"], decided), abs=1e-12)
+        adm = part["generator"] == "adm"
+        assert numbers[f"{budget}_acc_adm"] == pytest.approx(decided[adm].mean())
+    with pytest.raises(InputError, match="protocol raid: no column 'source'"):
+        protocols.find("raid").apply(made())
+    with pytest.raises(InputError, match="protocol raid: original: needs both classes"):
+        protocols.find("raid").apply(frame[(frame["source"] != "original") | (frame["label"] == 1)])
+
+
 def test_dda_takes_fakes_as_jpeg_and_reals_as_they_are() -> None:
     frame = made(views=("clean", "jpeg96"))
     found = protocols.find("dda").apply(frame)
