@@ -14,7 +14,7 @@ from aigid.detectors.registry import names
 from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.evaluate import Section, read_results
-from aigid.report import cards, report, studies
+from aigid.report import cards, ledger, report, studies
 from aigid.training import prior
 
 
@@ -48,7 +48,7 @@ def main(results: Path, manifests: Path, models: Path, curves: Path, out: Path) 
     by_cell = read_results(results, cells)
     report.write_curves({cell: by_cell[cell] for cell in product(detectors, datasets)}, curves)
     report.write(by_cell, out, warnings, run_info, sections=sections, images=images)
-    cards.write_ledger(results, out)
+    ledger.write(results, out)
     cards.write(by_cell, models, manifests, out / "cards", detectors, datasets)
 
 

@@ -1,12 +1,7 @@
-"""Model cards of detectors, and the reproduction ledger: every number that a paper publishes beside ours.
-
-``ledger.csv`` holds the published ones, a line each; ``key`` is the metric's name in
-``results/metrics/<detector>/<dataset>.json``. A line without a detector is a variant that no default run has.
-"""
+"""Model cards of detectors."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +16,6 @@ from aigid.evaluation.evaluate import Cell, EvaluationResult
 from aigid.report import false_alarms, summary_tables
 
 DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
-LEDGER = """# Reproduction ledger
-
-What the papers publish, beside what this run measured under the same protocol. A number is ours only where the
-paper's own data and backbone were there to measure it; else the line says what is missing. The commands are run in the
-repository's root. No line is filled in from a smaller or a similar experiment.
-
-"""
 
 
 def write(
@@ -200,31 +188,3 @@ def _reproduction(name: str, metadata: Mapping[str, Any], date: str, edited: boo
         f"- the bundle's sha256 `{metadata['sha256']}`",
     ]
     return ["## How to make it again", "\n".join(lines)]
-
-
-def published_values() -> pd.DataFrame:
-    """Return ``method, paper, protocol, number, published, detector, dataset, key, needs, command``, a row a number."""
-    with files("aigid.report").joinpath("ledger.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype=str, keep_default_na=False)
-
-
-def _our_value(row: pd.Series, root: Path) -> str:
-    """Return our number for a published one, or why there is none."""
-    path = root / "metrics" / row["detector"] / f"{row['dataset']}.json"
-    if not row["detector"] or not path.is_file():
-        return f"not run: needs {row['needs']}"
-    value = json.loads(path.read_text(encoding="utf-8")).get(row["key"])
-    return f"not run: {path.as_posix()} has no {row['key']}" if value is None else f"{value:.4f}"
-
-
-def write_ledger(root: Path, out: Path) -> None:
-    """Write ``ledger.md`` into ``out`` from the metrics below ``root``, one table a paper and protocol."""
-    table = published_values()
-    table["ours"] = [_our_value(row, root) for _, row in table.iterrows()]
-    table["command"] = "`" + table["command"] + "`"
-    columns = ["method", "number", "published", "ours", "command"]
-    parts = [
-        f"## {paper}: {protocol}\n\n{pipe_table(rows[columns])}\n"
-        for (paper, protocol), rows in table.groupby(["paper", "protocol"], sort=False)
-    ]
-    write_text(out / "ledger.md", LEDGER + "\n".join(parts))

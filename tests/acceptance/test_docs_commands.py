@@ -53,6 +53,7 @@ NOT_RUN = {  # what a line starts with: why
     "aigid weights fetch": "wants a package index; tests/unit/features/test_weights.py",
     "aigid audit aligned-gan": "follows the line before",
     "aigid import featdistill": "wants the published checkpoints; tests of the importer",
+    "aigid import linear --weights HEAD.pth": "wants a published head; tests/unit/importers/test_linear.py",
     "python -m benchmarks.": "minutes to hours",
     "aigid index s3://": "wants a bucket; tests/integration/test_remote.py",
     "AIGID_": "wants a bucket; tests/integration/test_remote.py",

@@ -24,7 +24,7 @@ from aigid.experiments.attack import AttackSettings
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.features.backbones import BackboneSettings, backbone_settings
 from aigid.metrics.decisions import EvaluationSettings
-from aigid.report import cards
+from aigid.report import ledger
 from aigid.report.studies import PerturbationSettings
 from tests.helpers.workspace import BIN, copy
 
@@ -236,7 +236,7 @@ def test_the_branches_of_the_makefile_share_only_what_is_made_before():
 
 def test_a_ledger_command_trains_one_detector():
     """A number of one method must not start the training of the others, which may take weeks."""
-    for method, detector, command in cards.published_values()[["method", "detector", "command"]].to_numpy():
+    for method, detector, command in ledger.read(ROOT / "results/ledger")[["method", "detector", "command"]].to_numpy():
         for targets in re.findall(r"dvc (?:repro|exp run)\b([^&]*)", command):
             named = re.sub(r"-S \S+", "", targets).split()
             assert named, f"{method}: {command}: the whole pipeline"
