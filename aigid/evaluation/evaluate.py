@@ -179,7 +179,8 @@ def _worst_errors(images: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
     error = (images["score"] - images["label"]).abs()
     table = images.loc[error > 0.5, ["path", "label", "generator", "score"]].assign(error=error)
     table = table.assign(path=names.loc[table.index]).sort_values(["error", "path"], ascending=[False, True])
-    return table.groupby("label").head(NUM_WORST).drop(columns="error").reset_index(drop=True)
+    worst = table.groupby("label").head(NUM_WORST).drop(columns="error").reset_index(drop=True)
+    return worst.astype({"generator": "str"})
 
 
 def write_result(result: EvaluationResult, root: Path | str, detector: str, dataset: str) -> None:

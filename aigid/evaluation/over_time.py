@@ -12,7 +12,8 @@ import pandas as pd
 from aigid.core import seeding, tables
 from aigid.core.scores import DATE
 from aigid.evaluation import breakdown
-from aigid.metrics import change_points, intervals
+from aigid.metrics import change_points
+from aigid.metrics.resampling import group_codes
 
 KIND = "date"  # of rows of ``breakdown_table`` whose names are batches
 LEVEL = 0.05  # of a false alarm in any of the metrics
@@ -60,7 +61,7 @@ def timeline(
     if DATE not in images or (images[DATE] == "").all():
         return None
     dated = images[images[DATE] != ""]
-    dated = dated.assign(**{KIND: to_batches(dated[DATE], period)})
+    dated = dated.assign(**{KIND: to_batches(dated[DATE].astype("str"), period)})
     rows = [
         breakdown.pooled(str(part["view"].iloc[0]), KIND, str(name), part, thresholds, seed, n_bootstrap)
         for name, part in dated.groupby(KIND)
@@ -95,7 +96,7 @@ def find_changes(dated: pd.DataFrame, threshold: float, seed: int) -> list[Chang
     rows = dated[dated["score"].notna()]
     names, batch = np.unique(rows[KIND].to_numpy(str), return_inverse=True)
     scores = rows["score"].to_numpy(np.float64)
-    images = change_points.images_of(rows["label"].to_numpy(), scores, threshold, batch, intervals.group_names(rows))
+    images = change_points.images_of(rows["label"].to_numpy(), scores, threshold, batch, group_codes(rows))
     changes: list[Change] = []
     for metric, compute in change_points.METRICS.items():
         rng = seeding.numpy_generator("over time", seed, metric)

@@ -7,11 +7,12 @@ import pandas as pd
 from aigid.core.columns import ranks
 from aigid.core.errors import InputError
 from aigid.core.manifest import ROLE
+from aigid.core.scores import DATE
 from aigid.metrics.resampling import group_codes
 
 UNSEEN = ("generators", "generators and sources")  # of test alone
 
-CATEGORIES = ("generator", "source", "split", "view", "model", ROLE)  # columns of few distinct cells
+CATEGORIES = ("generator", "source", "split", "view", "model", ROLE, DATE)  # columns of few distinct cells
 
 
 def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.DataFrame:

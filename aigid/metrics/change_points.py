@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.metrics import intervals
 from aigid.metrics.calibration import BINS, EQUAL_WIDTH
 from aigid.metrics.classification import Array, Floats
+from aigid.metrics.resampling import group_codes
 
 MAX_PERMUTATIONS, MIN_PERMUTATIONS, MAX_ROWS = 999, 199, 20_000_000  # the last of all permutations together
 Ints = NDArray[np.int64]
@@ -44,8 +44,10 @@ class Images:
 
 
 def images_of(labels: Array, scores: Floats, threshold: float, batch: Ints, groups: Array) -> Images:
-    """Return the images (N,); a score above ``threshold`` accuses, ``""`` is a group alone."""
-    units = np.unique(np.stack([intervals.number_clusters(groups), batch]), axis=1, return_inverse=True)[1].reshape(-1)
+    """Return the images (N,); a score above ``threshold`` accuses; a group ``""``, or -1, is a row alone."""
+    codes = group_codes(groups)
+    clusters = np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
+    units = np.unique(np.stack([clusters, batch]), axis=1, return_inverse=True)[1].reshape(-1)
     fakes, sizes = np.bincount(units, labels), np.bincount(units)
     strata = np.where(fakes == 0, 0, np.where(fakes == sizes, 2, 1))
     return Images(np.asarray(labels, np.int64), scores, scores > threshold, batch, units, strata)
