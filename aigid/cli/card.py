@@ -17,6 +17,7 @@ from aigid.core.errors import InputError
 @click.option("--dataset", help="What it was judged on.  [default: the dataset that it learnt from]")
 @click.option("--manifest", "manifest_path", type=FILE, help="Of what it learnt from.  [default: `aigid fetch`'s list]")
 @click.option("--edits", type=FILE, help="A table of false alarms on edited photographs to quote, .csv.")
+@click.option("--attacks", "attacked", type=FILE, help="A table of attacks to quote, of the stage attack, .csv.")
 @click.option("--date", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The day that the card states.")
 @click.option("--out", type=FILE, help="The card, .md.  [default: standard output]")
 def card(
@@ -26,6 +27,7 @@ def card(
     dataset: str | None,
     manifest_path: Path | None,
     edits: Path | None,
+    attacked: Path | None,
     date: datetime,
     out: Path | None,
 ) -> None:
@@ -38,7 +40,7 @@ def card(
     from aigid.data import lists
     from aigid.evaluation.comparison import SHALLOW
     from aigid.evaluation.evaluate import read_results
-    from aigid.report import cards, false_alarms
+    from aigid.report import attacks, cards, false_alarms
 
     metadata = cards.read_metadata(bundle)
     learnt_from = metadata["origin"]["training"].get("dataset", "")
@@ -50,6 +52,6 @@ def card(
         raise InputError(f"{manifest_path or learnt_from}: holds other images than those that {bundle} learnt from")
     by_cell = read_results(results, [(name, dataset)])
     evaluated = {key: by_cell[key, dataset] for key in (name, SHALLOW) if (key, dataset) in by_cell}
-    edited = false_alarms.read(edits) if edits else None
-    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}", edited)
+    quoted = false_alarms.read(edits) if edits else None, attacks.read(attacked) if attacked else None
+    text = cards.markdown(name, metadata, {dataset: evaluated}, images, f"{date:%Y-%m-%d}", *quoted)
     write_text(out, text) if out else click.echo(text, nl=False)

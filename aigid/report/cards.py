@@ -13,7 +13,7 @@ from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult
-from aigid.report import false_alarms, summary_tables
+from aigid.report import attacks, false_alarms, summary_tables
 
 DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
 
@@ -42,7 +42,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
         metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         training, source = metadata["origin"]["training"], metadata["origin"].get("source")
         if training:  # else it is said below
-            _components(metadata, None), _reproduction(bundle.name, metadata, "", False)
+            _components(metadata, None), _reproduction(bundle.name, metadata, "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no bundle: {error}") from None
     if not training:
@@ -72,11 +72,13 @@ def markdown(
     images: pd.DataFrame | None = None,
     date: str = "",
     edits: pd.DataFrame | None = None,
+    attacked: pd.DataFrame | None = None,
 ) -> str:
     """Return the card of a detector.
 
     ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and perhaps the shallow
-    cues'; ``images`` are its ``training_images``; ``edits`` a table as of ``false_alarms.by_edit``.
+    cues'; ``images`` are its ``training_images``; ``edits`` a table as of ``false_alarms.by_edit``, ``attacked`` as of
+    ``attacks.read``.
     """
     parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
     parts += [f"# Model card: {escape.markdown(name)}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
@@ -85,7 +87,10 @@ def markdown(
         parts += [f"## On {escape.markdown(dataset)}", *_metrics(name, results)]
     if edits is not None:
         parts += [f"## {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(edits)]
-    return "\n\n".join([*parts, *_reproduction(name, metadata, date, edits is not None)]) + "\n"
+    if attacked is not None:
+        parts += [f"## {attacks.TITLE}", attacks.NOTES, pipe_table(attacked)]
+    options = [name for name, table in (("--edits", edits), ("--attacks", attacked)) if table is not None]
+    return "\n\n".join([*parts, *_reproduction(name, metadata, date, options)]) + "\n"
 
 
 def _components(metadata: Mapping[str, Any], images: pd.DataFrame | None) -> list[str]:
@@ -178,11 +183,11 @@ def _worst_view(result: EvaluationResult) -> list[str]:
     return [f"the view that hides most: {views['view'].iloc[0]}, AUROC {views['auroc'].iloc[0]:.3f}"]
 
 
-def _reproduction(name: str, metadata: Mapping[str, Any], date: str, edited: bool) -> list[str]:
-    code, options = metadata["code"], f"`--date {date}`" + (" and `--edits`" if edited else "")
+def _reproduction(name: str, metadata: Mapping[str, Any], date: str, options: Sequence[str] = ()) -> list[str]:
+    code, given = metadata["code"], " and ".join(f"`{option}`" for option in (f"--date {date}", *options))
     lines = [
         f"- `dvc repro evaluate@{name}` at the commit that holds this file",
-        *([f"- this card: `aigid card` on the bundle and the results of that, with {options}"] if date else []),
+        *([f"- this card: `aigid card` on the bundle and the results of that, with {given}"] if date else []),
         f"- aigid {code['aigid']}, sources of the detector sha256 `{code['sources_sha256']}`",
         f"- seed {metadata['origin']['seed']}",
         f"- the bundle's sha256 `{metadata['sha256']}`",

@@ -12,7 +12,7 @@ from aigid.core import manifest, scores
 from aigid.core.errors import InputError
 from aigid.evaluation import comparison
 from aigid.evaluation.evaluate import evaluate, read_results, write_result
-from aigid.report import cards, false_alarms
+from aigid.report import attacks, cards, false_alarms
 from tests.helpers.cli import aigid, refused
 
 ABOUT = {
@@ -184,6 +184,16 @@ def test_a_card_quotes_false_alarms_on_edited_photographs(made):
     assert "## False alarms on edited photographs\n" in text
     assert cells(text, "source") == ["source", "reals", "clean", "tone_map"]
     assert cells(text, "all | 9") == ["all", "9", "0.1", "0.333"]
+
+
+def test_a_card_quotes_attacks(made):
+    numbers = ",".join(attacks.NUMBERS)
+    rows = f"source,target,attack,strength,images,counted_as,{numbers}\ndetector,detector,pgd,4,generated,generated"
+    (made / "attack.csv").write_text(rows + ",0.5" * len(attacks.NUMBERS) + "\n")
+    text = write_card(made, "--manifest", "d.csv", "--attacks", "attack.csv").stdout
+    assert "## What an attacker can do\n" in text
+    assert cells(text, "pgd | 4")[:5] == ["pgd", "4", "detector", "0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]"]
+    assert "and `--attacks`" in text
 
 
 def test_a_card_is_refused_where_its_parts_do_not_belong_together(made):

@@ -1,0 +1,45 @@
+"""The rows of a card that say what an attacker can do."""
+
+import pandas as pd
+import pytest
+
+from aigid.core.errors import InputError
+from aigid.report import attacks
+
+TEXT = ["source", "target", "attack", "strength", "images", "counted_as"]
+ROWS = [
+    ["", "detector", "none", "", "real", "real"],
+    ["", "detector", "none", "", "generated", "generated"],
+    ["", "detector", "patch", "0.25", "real", "generated"],
+    ["detector", "detector", "pgd", "4", "real", "real"],
+    ["detector", "detector", "pgd", "4", "generated", "generated"],
+    ["detector", "surrogate", "pgd", "4", "generated", "generated"],
+]
+
+
+def made(path, rows=ROWS):
+    table = pd.DataFrame(rows, columns=TEXT)
+    for number, name in enumerate(attacks.NUMBERS):
+        table[name] = [round(number / 10 + row / 1000, 3) for row in range(len(rows))]
+    table.assign(machine="m").to_csv(path, index=False)
+    return path
+
+
+def test_a_row_is_an_attack_on_the_detector(tmp_path):
+    table = attacks.read(made(tmp_path / "a.csv")).set_index("attack")
+    assert list(table.index) == ["none", "patch, of photographs", "pgd"]
+    pgd = table.loc["pgd"]
+    assert pgd[["strength", "gradients", "AUROC"]].tolist() == ["4", "detector", "0.004 [0.104, 0.204]"]
+    assert pgd[["missed", "accused"]].tolist() == ["0.304 [0.404, 0.504]", "0.303 [0.403, 0.503]"]
+    patch = table.loc["patch, of photographs"]
+    assert patch[["gradients", "missed", "accused", "uncertain, photographs"]].tolist() == [
+        "-", "0.302 [0.402, 0.502]", "-", "-",
+    ]  # fmt: skip
+
+
+def test_a_table_of_something_else_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a.csv: column target: no 'detector'"):
+        attacks.read(made(tmp_path / "a.csv", ROWS[-1:]))
+    (tmp_path / "b.csv").write_text("source,reals\nall,1\n")
+    with pytest.raises(InputError, match=r"b.csv: .*'target'"):
+        attacks.read(tmp_path / "b.csv")
