@@ -33,15 +33,18 @@ from aigid.detectors.svm.kernel import (
     nystroem,
     pairwise_coupling,
     predict,
+    rbf,
     support_vectors,
     transform,
 )
 
 FILE, MACHINE = "arrays.safetensors", ("centres", "coefficients", "intercepts")  # a contract: the arrays in the file
+MAX_KERNEL_ROWS = 10_000  # of a kernel that is kept: 0.8 GB
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 AS_GRID = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 Grid = Annotated[tuple[Positive, ...], Field(min_length=1), AS_GRID]
+Cell = tuple[float, float | Literal["scale"]]  # strength, gamma
 GammaGrid = Annotated[tuple[Positive | Literal["scale"], ...], Field(min_length=1), AS_GRID]
 
 
@@ -101,19 +104,14 @@ class KernelSvm(EmbeddingDetector):
         x, y, x_val = transform(train.x[rows], arrays), y[rows], transform(val.x, arrays)
         arrays["columns"] = columns = _select_columns(settings, x, y, x_val, y_val, seed)
         x, x_val = x[:, columns], x_val[:, columns]
-        f1: dict[str, float] = {}
-        best: tuple[KernelMachine, Floats, float] | None = None
-        for strength, gamma in product(settings.strengths, settings.gamma):
-            machine = _fit_machine(settings, x, y, strength, _gamma(gamma, x), seed)
-            decisions = machine.decision_function(x_val)
-            value = _f1_macro(y_val, predict(decisions, num_classes))
-            best = (machine, decisions, strength) if best is None or value > max(f1.values()) else best
-            f1[f"{strength}, {gamma}"] = value
-        assert best is not None, "a grid has at least one cell"
-        machine, decisions, strength = best
-        arrays["slopes"], arrays["offsets"] = fit_platt(decisions, y_val, num_classes)
-        state = {"strength": strength, "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
-        return cls(machine, arrays, classes, state | {"val_f1_macro": f1})
+        machines = fit_grid(settings, x, y, seed)
+        decisions = {cell: machine.decision_function(x_val) for cell, machine in machines.items()}
+        f1 = {cell: _f1_macro(y_val, predict(decisions[cell], num_classes)) for cell in machines}
+        best = max(f1, key=f1.__getitem__)
+        machine, values = machines[best], {f"{strength}, {gamma}": value for (strength, gamma), value in f1.items()}
+        arrays["slopes"], arrays["offsets"] = fit_platt(decisions[best], y_val, num_classes)
+        state = {"strength": best[0], "gamma": machine.gamma, "num_train": len(y), "num_centres": len(machine.centers)}
+        return cls(machine, arrays, classes, state | {"val_f1_macro": values})
 
     def decision_function(self, embeddings: Floats) -> Floats:
         """Return the decisions (N, P) of all pairs of classes."""
@@ -225,10 +223,24 @@ def _gamma(gamma: float | Literal["scale"], x: Floats) -> float:
     return float(1 / (x.shape[1] * variance)) if variance else 1.0
 
 
-def _fit_machine(settings: SvmSettings, x: Floats, y: Ints, strength: float, gamma: float, seed: int) -> KernelMachine:
+def fit_grid(settings: SvmSettings, x: Floats, y: Ints, seed: int) -> dict[Cell, KernelMachine]:
+    """Return the machine of each cell; of several libsvm gets each gamma's kernel, one product, where it fits."""
+    shared = settings.solver == "libsvm" and len(settings.c) * len(settings.gamma) > 1 and len(x) <= MAX_KERNEL_ROWS
+    machines: dict[Cell, KernelMachine] = {}
+    for gamma in settings.gamma:
+        value, wide = _gamma(gamma, x), x.astype(np.float64)
+        kernel = rbf(wide, wide, value) if shared else None
+        for strength in settings.strengths:
+            machines[strength, gamma] = _fit_machine(settings, x, y, strength, value, seed, kernel)
+    return {cell: machines[cell] for cell in product(settings.strengths, settings.gamma)}
+
+
+def _fit_machine(
+    settings: SvmSettings, x: Floats, y: Ints, strength: float, gamma: float, seed: int, kernel: Floats | None = None
+) -> KernelMachine:
     if settings.solver == "nystroem":
         return nystroem(x, y, strength, gamma, settings.landmarks, seed)
-    return support_vectors(x, y, strength, gamma, settings.solver == "intelex")
+    return support_vectors(x, y, strength, gamma, settings.solver == "intelex", kernel)
 
 
 def _f1_macro(y: Ints, predicted: Ints) -> float:

@@ -123,25 +123,31 @@ def pairwise_coupling(pairwise: Floats, num_classes: int) -> Floats:
     return probabilities
 
 
-def support_vectors(x: Floats, y: Ints, c: float, gamma: float, intelex: bool = False) -> KernelMachine:
-    """Fit scikit-learn's balanced RBF ``SVC``, or with ``intelex`` that of scikit-learn-intelex (oneDAL)."""
-    svc = _svc(intelex)(C=c, gamma=gamma, class_weight="balanced", cache_size=1000).fit(x, y)
-    return from_svc(svc, gamma)
+def support_vectors(
+    x: Floats, y: Ints, c: float, gamma: float, intelex: bool = False, kernel: Floats | None = None
+) -> KernelMachine:
+    """Fit scikit-learn's balanced RBF ``SVC``, or with ``intelex`` that of scikit-learn-intelex (oneDAL).
+
+    ``kernel`` is ``rbf(x, x, gamma)`` (N, N) where it is known; libsvm's own values, one by one, are most of its time.
+    """
+    kind = "rbf" if kernel is None else "precomputed"
+    svc = _svc(intelex)(C=c, gamma=gamma, kernel=kind, class_weight="balanced", cache_size=1000)
+    return from_svc(svc.fit(x if kernel is None else kernel, y), gamma, x)
 
 
-def from_svc(svc: Any, gamma: float) -> KernelMachine:
-    """Return a fitted ``SVC`` as arrays: every pair's coefficients are a column over all support vectors."""
+def from_svc(svc: Any, gamma: float, x: Floats) -> KernelMachine:
+    """Return an ``SVC`` fitted on ``x`` as arrays: every pair's coefficients are a column over all support vectors."""
     starts = np.concatenate([[0], np.cumsum(svc.n_support_)])
     num_classes, dual = len(svc.classes_), np.asarray(svc.dual_coef_, np.float64)
     pairs = list(combinations(range(num_classes), 2))
-    coefficients = np.zeros((len(svc.support_vectors_), len(pairs)))
+    coefficients = np.zeros((len(svc.support_), len(pairs)))
     sign = 1 if num_classes > 2 else -1  # scikit-learn turns the sign of two classes over
     for column, (i, j) in enumerate(pairs):
         of_i, of_j = slice(starts[i], starts[i + 1]), slice(starts[j], starts[j + 1])
         coefficients[of_i, column] = sign * dual[j - 1, of_i]
         coefficients[of_j, column] = sign * dual[i, of_j]
     intercepts = sign * np.asarray(svc.intercept_, np.float64)
-    return KernelMachine(np.asarray(svc.support_vectors_, np.float32), coefficients, intercepts, gamma, num_classes)
+    return KernelMachine(np.asarray(x[svc.support_], np.float32), coefficients, intercepts, gamma, num_classes)
 
 
 def nystroem(

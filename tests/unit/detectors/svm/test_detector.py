@@ -219,6 +219,15 @@ def test_validation_chooses_the_cell():
     assert list(alone["val_f1_macro"].values()) == [max(f1.values())]
 
 
+def test_machines_of_a_grid_share_a_kernel_and_decide_as_libsvm_alone():
+    train, val, test = (rows(seed, n=600) for seed in range(3))
+    detector = KernelSvm.fit(settings(c=[1.0, 10.0], gamma=[0.5, "scale"]), train, val, 0)
+    cell = {"c": detector.state["strength"], "gamma": detector.state["gamma"]}
+    alone = KernelSvm.fit(settings(**cell), train, val, 0)
+    np.testing.assert_allclose(detector.decision_function(test.x), alone.decision_function(test.x), atol=5e-3)
+    assert np.abs(detector.decision_function(test.x)).max() > 1
+
+
 def test_forward_selection_by_hand():
     worth = {0: 1.0, 1: 3.0, 2: 2.0, 3: -1.0}
 
@@ -276,4 +285,6 @@ def test_a_fitted_svc_with_uneven_classes_keeps_its_signs():
     y = np.unique(train.generators, return_inverse=True)[1]
     keep = (y != 1) | (np.arange(200) % 5 == 0)
     svc = SVC(C=1, gamma=0.1, decision_function_shape="ovo").fit(train.x[keep], y[keep])
-    np.testing.assert_allclose(from_svc(svc, 0.1).decision_function(train.x), svc.decision_function(train.x), atol=1e-4)
+    np.testing.assert_allclose(
+        from_svc(svc, 0.1, train.x[keep]).decision_function(train.x), svc.decision_function(train.x), atol=1e-4
+    )
