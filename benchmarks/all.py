@@ -40,9 +40,9 @@ CLAIMS = (
     Claim("predict", "predict", "1,000 images", "ratio of pace"),
     Claim("extract", "extract", "decode: fast", RATIO),
     Claim("extract", "extract", "decode: exact", RATIO),
-    Claim("peers", "peers", "16 JPEGs of 512 px/aigid extract, decode: fast", "pace", ">=", 5.0),
-    Claim("peers", "peers", "3 JPEGs of 3464 px/aigid extract, decode: fast", "pace", ">=", 3.0),
-    Claim("peers", "peers", "16 JPEGs of 512 px, clip/aigid extract, one decoding", "pace", ">=", 0.9),
+    Claim("peers", "peers", "JPEGs of 512 px/aigid extract, decode: fast", "pace", ">=", 5.0),
+    Claim("peers", "peers", "JPEGs of 3464 px/aigid extract, decode: fast", "pace", ">=", 3.0),
+    Claim("peers", "peers", "clip_vit_b16_int8/aigid extract, one decoding", "pace", ">=", 0.9),
     Claim("onnx", "onnx_vnni", "ONNX Runtime int8", "pace to torch float32"),
     Claim("onnx", "onnx", "ONNX Runtime int8", "pace to torch float32"),
     *(Claim("scale", "scale", step, "ratio to 100,000", "<=", 1.3) for step in ("index", "look up", "assemble")),
@@ -70,8 +70,8 @@ def figure(table: pd.DataFrame | None, claim: Claim) -> tuple[str, pd.Series | N
 
 def number(cell: str) -> float | None:
     """The last number of a cell."""
-    found = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", cell)
-    return float(found[-1]) if found else None
+    digits = re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", cell)
+    return float(digits[-1]) if digits else None
 
 
 def read(text: str) -> pd.DataFrame | None:
@@ -109,8 +109,8 @@ def main(names: tuple[str, ...], since: str | None, out: Path) -> None:
         value, old = number(cell), figure(before(path, since), claim)[0] if path.exists() else ""
         holds = "" if not claim.sign or value is None else "yes" if SIGNS[claim.sign](value, claim.bound) else "no"
         bound = f"{claim.sign} {claim.bound:g}" if claim.sign else "-"
-        place = ("", "not measured") if row is None else (row["machine"], f"{row['date']}, {row['commit']}")
-        table.add_row(claim.module, claim.row.replace("/", ": "), claim.column, cell, old, bound, holds, *place)
+        origin = ("", "not measured") if row is None else (row["machine"], f"{row['date']}, {row['commit']}")
+        table.add_row(claim.module, claim.row.replace("/", ": "), claim.column, cell, old, bound, holds, *origin)
     record.publish(table, "all", out, width=200)
 
 

@@ -1,9 +1,9 @@
 """Extraction against what a user would run instead, on the same images and the same CLIP ViT-B/16.
 
-python -m benchmarks.peers [--images 32] [--large 6] [--rounds 3]
+python -m benchmarks.peers [--images 16] [--large 6] [--rounds 3]
 
 All ways take turns, so that ratios are of one run. *Plain*: torch in float32 behind a DataLoader with Pillow, as many
-workers as cores. A peer that is not installed is left out and named; each takes part with its own reading, the tower
+workers as cores. A peer that is not installed is left out and named; each takes part with its own reading, the encoder
 is the same. `aigid weights fetch clip_vit_b16_int8 efficientnet_lite0` must have been run.
 """
 
@@ -65,15 +65,15 @@ def ours(loader: EncoderLoader, names: Iterable[str], decode: str) -> Way:
 
 
 @torch.inference_mode()
-def embed(tower: TorchBackbone, pixels: torch.Tensor) -> torch.Tensor:
+def embed(encoder: TorchBackbone, pixels: torch.Tensor) -> torch.Tensor:
     """Embed (B, 224, 224, 3) uint8, without the padding that makes embeddings independent of their batch."""
     mean, std = torch.tensor(PREPROCESS.mean), torch.tensor(PREPROCESS.std)
-    return tower.network(((pixels / 255 - mean) / std).permute(0, 3, 1, 2))
+    return encoder.network(((pixels / 255 - mean) / std).permute(0, 3, 1, 2))
 
 
-def plain(tower: TorchBackbone) -> Way:
+def plain(encoder: TorchBackbone) -> Way:
     return lambda folder: sum(
-        len(embed(tower, pixels))
+        len(embed(encoder, pixels))
         for pixels in DataLoader(Files(folder / "images", crop), BATCH, num_workers=num_workers())
     )
 
@@ -91,8 +91,8 @@ def onnx_loop(folder: Path) -> int:
     return num
 
 
-def timm_loop(tower: TorchBackbone) -> Way:
-    """timm's validate.py: its dataset, its loader and its transform, around the tower."""
+def timm_loop(encoder: TorchBackbone) -> Way:
+    """timm's validate.py: its dataset, its loader and its transform, around the encoder."""
     from timm.data import ImageDataset, create_loader
 
     def run(folder: Path) -> int:
@@ -100,19 +100,19 @@ def timm_loop(tower: TorchBackbone) -> Way:
         options |= {"mean": PREPROCESS.mean, "std": PREPROCESS.std, "device": torch.device("cpu")}
         loader = create_loader(ImageDataset(str(folder)), (3, SIZE, SIZE), BATCH, **options)
         with torch.inference_mode():
-            return sum(len(tower.network(pixels)) for pixels, _ in loader)
+            return sum(len(encoder.network(pixels)) for pixels, _ in loader)
 
     return run
 
 
-def clip_retrieval(tower: TorchBackbone) -> Way:
-    """clip-retrieval's own reader and mapper, around the tower."""
+def clip_retrieval(encoder: TorchBackbone) -> Way:
+    """clip-retrieval's own reader and mapper, around the encoder."""
     from clip_retrieval.clip_inference.mapper import ClipMapper
     from clip_retrieval.clip_inference.reader import FilesReader
 
     mapper = ClipMapper.__new__(ClipMapper)
     vars(mapper).update(enable_image=True, enable_text=False, enable_metadata=False, use_mclip=False, device="cpu")
-    mapper.model_img = lambda pixels: embed(tower, pixels).clone()
+    mapper.model_img = lambda pixels: embed(encoder, pixels).clone()
 
     def run(folder: Path) -> int:
         options = {"enable_text": False, "enable_image": True, "enable_metadata": False}
@@ -124,23 +124,26 @@ def clip_retrieval(tower: TorchBackbone) -> Way:
 
 def ways() -> tuple[dict[str, Way], list[str]]:
     """What is compared, and a line for each peer that cannot take part."""
-    tower = TorchBackbone(backbone_settings("clip_vit_b16_dequantized"), torch.device("cpu"), BATCH)
+    encoder = TorchBackbone(backbone_settings("clip_vit_b16_dequantized"), torch.device("cpu"), BATCH)
     loader, missing = EncoderLoader(), []
-    found: dict[str, Way] = {PLAIN: plain(tower), "aigid extract": ours(loader, JOINT[:1], "exact")}
-    found |= {"aigid extract, decode: fast": ours(loader, JOINT[:1], "fast"), "ONNX Runtime, Pillow loop": onnx_loop}
+    candidates: dict[str, Way] = {PLAIN: plain(encoder), "aigid extract": ours(loader, JOINT[:1], "exact")}
+    candidates |= {
+        "aigid extract, decode: fast": ours(loader, JOINT[:1], "fast"),
+        "ONNX Runtime, Pillow loop": onnx_loop,
+    }
     for name, build in {
         "clip-retrieval's reader and mapper": clip_retrieval,
         "timm's validate loop": timm_loop,
     }.items():
         try:
-            found[name] = build(tower)
+            candidates[name] = build(encoder)
         except ImportError as error:
             missing.append(f"{name}: {error}")
     try:
         import imgbeddings  # noqa: F401
     except ImportError as error:
         missing.append(f"imgbeddings: {error}")
-    return found, missing
+    return candidates, missing
 
 
 def used() -> float:
@@ -148,14 +151,15 @@ def used() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
-def race(found: dict[str, Way], folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+def race(candidates: dict[str, Way], folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
     """Seconds an image by the clock and of the processor, by way, one pair a round."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     for _ in range(rounds):
-        for name, run in found.items():
+        for name, run in candidates.items():
             start, cpu = perf_counter(), used()
             num = run(folder)
             times[name].append(((perf_counter() - start) / num, (used() - cpu) / num))
+            print(f"{folder.name} px, {name}: {perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
     return times
 
 
@@ -190,33 +194,33 @@ def rows(times: dict[str, list[tuple[float, float]]], reference: str, what: str,
 
 
 @click.command(help=__doc__)
-@click.option("--images", default=32, show_default=True, help="JPEGs of 512 px.")
+@click.option("--images", default=16, show_default=True, help="JPEGs of 512 px.")
 @click.option("--large", default=6, show_default=True, help="JPEGs of 12 megapixels.")
 @click.option("--rounds", default=3, show_default=True, help="Each way once, in turn.")
 @record.out_option
 def main(images: int, large: int, rounds: int, out: Path) -> None:
-    found, missing = ways()
+    candidates, missing = ways()
     for line in missing:
         print(f"left out: {line}", file=sys.stderr)
-    title = f"{cpu_name()}; {num_workers()} cores; median of {rounds} rounds"
+    title = f"{cpu_name()}; {num_workers()} cores; {images} and {large} JPEGs; median of {rounds} rounds"
     table = Table("images", "way", "images/s", "pace", "pace by processor time", "bound", title=title)
     with tempfile.TemporaryDirectory() as scratch:
         for num, side in ((1, 256), (images, 512), (large, 3464)):
             folder = Path(scratch, str(side))
             folder.mkdir()
             pictures.write(folder, num, side)
-            if num == 1:  # towers are loaded
-                race(found, folder, 1)
+            if num == 1:  # encoders are loaded
+                race(candidates, folder, 1)
                 continue
-            chosen = found if side == 512 else dict(list(found.items())[:3])
+            chosen = candidates if side == 512 else dict(list(candidates.items())[:3])
             bounds = {"aigid extract, decode: fast": BOUNDS[side]}
-            for row in rows(race(chosen, folder, rounds), PLAIN, f"{num} JPEGs of {side} px", bounds):
+            for row in rows(race(chosen, folder, rounds), PLAIN, f"JPEGs of {side} px", bounds):
                 table.add_row(*row)
         folder, loader, alone = Path(scratch, "512"), EncoderLoader(), "three encoders alone, one after the other"
         three = {alone: bare(loader, folder), "aigid extract, one decoding": ours(loader, JOINT, "exact")}
         race(three, Path(scratch, "256"), 1)
         bounds = {"aigid extract, one decoding": JOINT_BOUND}
-        for row in rows(race(three, folder, rounds), alone, f"{images} JPEGs of 512 px, {', '.join(JOINT)}", bounds):
+        for row in rows(race(three, folder, rounds), alone, f"{', '.join(JOINT)}", bounds):
             table.add_row(*row)
     for line in missing:
         table.add_row("", line.partition(":")[0], "", "", "", f"left out: {line.partition(': ')[2]}")

@@ -79,10 +79,10 @@ def main(rows: int, dim: int, predicted: int, out: Path) -> None:
     machines, shared, cpu = timed(lambda: fit_grid(settings, x[few], y[few], 0))
     for c, gamma in machines:
         alone.append(timed(lambda c=c, gamma=gamma: support_vectors(x[few], y[few], c, gamma)))
-    own = sum(seconds for _, seconds, _ in alone)
+    separate = sum(seconds for _, seconds, _ in alone)
     named = [predict(machine.decision_function(outside), machine.num_classes) for machine in machines.values()]
     theirs = [predict(machine.decision_function(outside), machine.num_classes) for machine, _, _ in alone]
-    row = (f"{own / shared:.1f}", f"{max((part == truth).mean() for part in named):.4f}")
+    row = (f"{separate / shared:.1f}", f"{max((part == truth).mean() for part in named):.4f}")
     same = f"{np.mean(np.array(named) == np.array(theirs)):.4f}"
     name = f"grid of {len(machines)} on shared kernels, {len(x[few])} rows, against libsvm alone"
     table.add_row(name, f"{shared:.1f}", f"{cpu:.1f}", *row, same)
