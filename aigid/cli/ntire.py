@@ -18,7 +18,8 @@ CSV, META = "predictions.csv", "predictions.meta.json"
 @click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for predictions.csv and predictions.meta.json.")
 @click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
-def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
+@click.pass_context
+def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: bool) -> None:
     """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
 
     An interrupted call resumes; an image's score depends on nothing but the image.
@@ -28,12 +29,12 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     import numpy as np
     import pandas as pd
 
-    from aigid.core import tables
+    from aigid.core import folders, tables
     from aigid.core.embeddings import OK
     from aigid.data.layouts import scan_images
-    from aigid.detectors.bundle import load_detector
-    from aigid.detectors.featdistill.detector import ENSEMBLE, FeatDistill
-    from aigid.detectors.protocol import NOT_FINITE
+    from aigid.detectors.bundle import METADATA, load_detector
+    from aigid.detectors.featdistill.detector import FeatDistill
+    from aigid.detectors.protocol import blank_not_finite
     from aigid.detectors.samples import Samples
     from aigid.features.extract import EncoderLoader
 
@@ -42,17 +43,16 @@ def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     if not paths:
         raise InputError(f"{images}: no images below it")
     samples = Samples(pd.DataFrame({"path": paths}), images)
-    result = detector.predict(samples, ["clean"], None if streamed else EncoderLoader())
-    scores = np.where(result.status == OK, result.scores["clean"][ENSEMBLE], np.nan)
-    failed = {sample.path: f"{sample.status}: {sample.message}" for sample in result.failed}
-    for index in np.flatnonzero((result.status == OK) & ~np.isfinite(scores)):
-        failed[paths[index]], scores[index] = f"{NOT_FINITE}: the experts answer {scores[index]}", np.nan
+    ctx.with_resource(folders.lock_folder(out))
+    result = blank_not_finite(detector.predict(samples, ["clean"], None if streamed else EncoderLoader()).ensemble())
+    scores = np.where(result.status == OK, result.values["clean"], np.nan)
+    failed = {paths[row]: f"{result.status[row]}: {result.messages[row]}" for row in result.messages}
     tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
     metadata = {
         "images": str(images),
         "num_images": len(paths),
         "failed": failed,
-        "model": sha256(source / "model.json"),
+        "model": sha256(source / METADATA),
         "experts": list(detector.members),
         "predictions": sha256(out / CSV),
     }

@@ -85,8 +85,10 @@ def predict(
 
 def check_bundles(sources: Sequence[Path | str]) -> None:
     """Raise InputError where a folder holds no bundle; an address is looked up when it is loaded."""
+    from aigid.core.bundle_files import METADATA
+
     for folder in sources:
-        if isinstance(folder, Path) and not (folder if folder.suffix == EXPORTED else folder / "model.json").is_file():
+        if isinstance(folder, Path) and not (folder if folder.suffix == EXPORTED else folder / METADATA).is_file():
             raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
 
 

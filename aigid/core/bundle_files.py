@@ -1,5 +1,6 @@
 """The files of a bundle, and the fields of its ``model.json``, each with its type and range."""
 
+import hashlib
 import json
 import operator
 from collections.abc import Iterator
@@ -11,14 +12,19 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
-from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from aigid.core.errors import InputError, reason
 from aigid.core.params import Settings, validate
 
 METADATA = "model.json"
-FLOATS = ("F16", "F32", "F64")  # safetensors' names of what NumPy reads
+FLOATS = {  # safetensors' names: unsigned of that size, and the exponent that infinity and NaN have
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+    "F32": ("<u4", 0x7F800000),
+    "F64": ("<u8", 0x7FF0000000000000),
+}
+BLOCK = 2**22  # numbers that are looked at at once
 UNREAD_FILES = {METADATA, "README.md", ".gitattributes", ".DS_Store"}  # which may lie in a bundle without being listed
 STRICT = ConfigDict(strict=True)
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -110,11 +116,24 @@ def _shapes(text: str) -> dict[str, list[str]]:
     return {name: sizes.split(",") for name, _, sizes in (part[:-1].partition("(") for part in text.split())}
 
 
-def require_finite(path: Path) -> None:
-    """Raise InputError where a file of safetensors is none, or holds NaN or infinity."""
-    with array_errors(path), safe_open(path, "numpy") as file:
-        for name in file.keys():  # noqa: SIM118
-            if file.get_slice(name).get_dtype() in FLOATS and not np.isfinite(file.get_tensor(name)).all():
+def require_saved(path: Path, sha256: str) -> None:
+    """Raise InputError where a file is not the one that was saved, or one of safetensors holds NaN or infinity."""
+    content: Any = np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path}: not the file that was saved with this model")
+    if path.suffix == ".safetensors":
+        with array_errors(path):
+            _require_finite(path, content)
+
+
+def _require_finite(path: Path, content: Any) -> None:
+    start = 8 + int(content[:8].view("<u8")[0])
+    for name, entry in json.loads(content[8:start].tobytes()).items():
+        kind, infinity = FLOATS.get(entry.get("dtype"), ("", 0))
+        low, high = entry.get("data_offsets", (0, 0))
+        numbers = content[start + low : start + high].view(kind) if kind else np.empty(0, "<u1")
+        for part in np.array_split(numbers, -(-len(numbers) // BLOCK) or 1):
+            if (part & infinity == infinity).any():
                 raise InputError(f"{path}: array {name!r} holds NaN or infinity")
 
 

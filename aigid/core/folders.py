@@ -44,6 +44,15 @@ def lock(path: Path, owner: object, command: str = "aigid", keep: bool = False) 
                 path.unlink(missing_ok=True)
 
 
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create a folder and lock it; InputError where another call writes to it."""
+    with full_disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder / ".lock", folder):
+            yield
+
+
 def require_replaceable(folder: Path, is_ours: Callable[[Path], bool] | None = None, kind: str = "") -> None:
     """Raise InputError unless a folder is absent, empty, or ``is_ours`` says that it holds an earlier ``kind``."""
     if not folder.exists():

@@ -78,7 +78,7 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     for column in manifest.columns:
         if column not in REQUIRED + OPTIONAL and not column.startswith("extra_"):
             raise InputError(f"{name}: unknown column {column!r}; more columns are named extra_{column}")
-    table = manifest.reset_index(drop=True)
+    table = tables.unsorted(manifest)
 
     def require(column: str, good: pd.Series, message: str) -> None:
         tables.refuse(table, column, ~good.astype(bool), message, name)
@@ -96,7 +96,7 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
     check_roles(table, name)
     if "group" in table:
         require("group", ~tables.has_several(table, "group", "split"), "is in more than one split")
-    return table
+    return table.reset_index(drop=True)
 
 
 def _are_relative_posix(paths: pd.Series) -> pd.Series:
@@ -109,4 +109,4 @@ def _is_relative_posix(path: str) -> bool:
     if path[:1] not in ("", ".", "/") and "\\" not in path and ".." not in path:
         return True
     parts = PurePosixPath(path).parts
-    return bool(parts) and "\\" not in path and ".." not in parts and not path.startswith("/")
+    return bool(parts) and ".." not in parts and not path.startswith("/")

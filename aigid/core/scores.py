@@ -117,7 +117,7 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
         raise InputError(f"{name}: no column {', '.join(map(repr, missing))}; found {present or 'none'}")
     if scores.empty:
         raise InputError(f"{name}: no rows")
-    table = scores.reset_index(drop=True)
+    table = tables.unsorted(scores)
     for column in STRING_COLUMNS:
         if column in table:
             table[column] = to_text(table[column])
@@ -131,7 +131,7 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     for key, column in (("path", "label"), ("path", "split"), ("group", "split")):
         if key in table:
             tables.refuse(table, key, tables.has_several(table, key, column), f"has more than one {column}", name)
-    return table
+    return table.reset_index(drop=True)
 
 
 def default_view(rows: pd.DataFrame) -> str:

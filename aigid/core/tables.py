@@ -2,25 +2,22 @@
 
 import codecs
 import csv
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from aigid.core import escape, extras
+from aigid.core import escape, extras, parquet
 from aigid.core.columns import BLOCK, Column, is_ascending, move
 from aigid.core.errors import InputError
 from aigid.core.files import atomic_write
-from aigid.core.limits import POINTER, Budget
 from aigid.core.paths import AnyPath, as_path
 
 SUFFIXES = (".csv", ".parquet")
-INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # that pandas adds to a Parquet table
-PARQUET_ROWS = 2**14  # that are read at once
 pd.options.mode.string_storage = "python"  # Arrow's, the default, refuses file names that are not UTF-8
 
 
@@ -30,7 +27,7 @@ def read(path: AnyPath | str, required: tuple[str, ...]) -> pd.DataFrame:
     check_suffix(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    table = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
+    table = read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     if table.columns.has_duplicates:
         raise InputError(f"{path}: column {table.columns[table.columns.duplicated()][0]!r} stands twice")
     for column in required:
@@ -78,18 +75,34 @@ def check_suffix(path: AnyPath) -> None:
         raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")
 
 
-def row_label(row: int) -> str:
-    """Return how messages name a row, given its position from 0: ``row 3 (line 4)``, line 1 being the header."""
-    return f"row {row + 1} (line {row + 2})"
+def row_label(row: int, name: AnyPath | str = "") -> str:
+    """Return how messages name a row of a file, given its position from 0: ``row 3 (line 4)``.
+
+    Line 1 is the header; where cells of a CSV hold line ends, or lines are empty, the line is where the row begins.
+    """
+    line = row + 2
+    if str(name).endswith(".csv"):
+        with suppress(OSError, InputError, ValueError, csv.Error):
+            line = next(islice(_rows(as_path(name)), row + 1, None), (line, []))[0]
+    return f"row {row + 1} (line {line})"
 
 
 def refuse(table: pd.DataFrame, column: str, bad: pd.Series, message: str, name: str) -> None:
-    """Raise InputError with the first of the ``bad`` rows (N,) bool, its value in ``column``, and their number."""
+    """Raise InputError with the first of the ``bad`` rows (N,) bool, its value in ``column``, and their number.
+
+    Rows are counted by the table's index, which is their place in the file ``name`` even where some were left out.
+    """
     if num := int(bad.sum()):
         row = int(bad.to_numpy().argmax())
         more = f" ({num} such rows)" if num > 1 else ""
-        value = str(table[column].iloc[row])
-        raise InputError(f"{name}: {row_label(row)}, column {column}: {value!r}: {message}{more}")
+        value, place = str(table[column].iloc[row]), table.index[row]
+        label = row_label(int(place) if pd.api.types.is_integer(place) else row, name)
+        raise InputError(f"{name}: {label}, column {column}: {value!r}: {message}{more}")
+
+
+def unsorted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy to be checked, whose index ``refuse`` can count rows by."""
+    return table.copy(deep=False) if table.index.is_unique else table.reset_index(drop=True)
 
 
 def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
@@ -112,32 +125,47 @@ def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Seri
     return table.duplicated([key, within] if within else [key])
 
 
-def _read_csv(path: AnyPath) -> pd.DataFrame:
+def read_csv(path: AnyPath) -> pd.DataFrame:
+    """Return the cells of a CSV under its header, rows or none; InputError naming the line where it is no CSV."""
+    names, rows, columns = list[str](), list[list[str]](), list[Column]()
+    for line, row in _rows(path):
+        if not columns:
+            names, columns = [*map(escape.read_csv_cell, row)], [Column() for _ in row]
+            continue
+        if len(row) != len(names):
+            raise InputError(f"{path}: line {line}: {len(row)} cells under {len(names)} columns")
+        rows.append(row)
+        if len(rows) == BLOCK:
+            move(rows, columns)
+    move(rows, columns)
+    if broken := [name for name in names if not name.isascii() and escape.has_surrogates(name)]:
+        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
+    cells = {number: column.series(object) for number, column in enumerate(columns)}
+    return pd.DataFrame(cells).set_axis(names, axis="columns")
+
+
+def header(path: AnyPath) -> set[str]:
+    """Return the names of a CSV's columns; none where it is no CSV."""
+    with suppress(InputError):
+        return set(next(_rows(path), (1, []))[1])
+    return set()
+
+
+def _rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line where each row begins, the header's too, and the row; empty lines are none."""
     with path.open("rb") as file:
         wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
-    header, rows, columns = list[str](), list[list[str]](), list[Column]()
-    line = 1  # where a row begins
+    line = 1
     with path.open("r", newline="", encoding=encoding, errors=errors) as file:
         reader = csv.reader(file, strict=True)
         try:
             for row in reader:
-                if row and columns:
-                    if len(row) != len(header):
-                        raise InputError(f"{path}: line {line}: {len(row)} cells under {len(header)} columns")
-                    rows.append(row)
-                elif row:
-                    header, columns = [*map(escape.read_csv_cell, row)], [Column() for _ in row]
-                if len(rows) == BLOCK:
-                    move(rows, columns)
+                if row:
+                    yield line, row
                 line = reader.line_num + 1
         except (csv.Error, UnicodeError) as error:
             raise InputError(f"{path}: the row that begins in line {line} is not CSV: {error}") from None
-    move(rows, columns)
-    if broken := [name for name in header if not name.isascii() and escape.has_surrogates(name)]:
-        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
-    cells = {number: column.series(object) for number, column in enumerate(columns)}
-    return pd.DataFrame(cells).set_axis(header, axis="columns")
 
 
 def _has_carriage_return(table: pd.DataFrame) -> bool:
@@ -152,80 +180,10 @@ def _escape_formulas(column: pd.Series) -> pd.Series:
 
 
 def _read_parquet(path: AnyPath) -> pd.DataFrame:
-    table, others = read_parquet(path)
+    table, others = parquet.read(path)
     if others:
         raise InputError(f"{path}: column {others[0]!r} holds neither text nor numbers")
     return table
-
-
-def read_parquet(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
-    """Return the cells of a Parquet table's columns of text, numbers and dates as text, and the names of the others.
-
-    InputError where it is none, or would take more memory than ``Budget`` allows. A text that recurs is one object.
-    """
-    from pyarrow import ArrowException, parquet
-
-    try:
-        with path.open("rb") as file:
-            budget = Budget(path, file.seek(0, 2))
-            head = parquet.ParquetFile(file)
-            fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
-            names = [field.name for field in fields if _is_plain(field.type)]
-            others = [field.name for field in fields if not _is_plain(field.type)]
-            if twice := [name for name, times in Counter(names).items() if times > 1]:
-                raise InputError(f"{path}: column {twice[0]!r} stands twice")
-            _check_declared(head.metadata, names, budget)
-            cells = {name: Column() for name in names}
-            texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
-            source = parquet.ParquetFile(file, read_dictionary=texts)
-            for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
-                for name in list(cells):
-                    try:
-                        cells[name].add(_texts(batch.column(batch.schema.names.index(name)), budget))
-                    except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
-                        if isinstance(error, InputError):
-                            raise
-                        del cells[name]
-            unread = [name for name in names if name not in cells]
-            columns = {name: column.series("str") for name, column in cells.items()}
-            return pd.DataFrame(columns, range(head.metadata.num_rows)), [*others, *unread]
-    except InputError:
-        raise
-    except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a Parquet table: {reason}") from None
-
-
-def _is_plain(kind: Any) -> bool:
-    from pyarrow import types
-
-    kind = kind.value_type if types.is_dictionary(kind) else kind
-    return not types.is_nested(kind) and "binary" not in str(kind)
-
-
-def _check_declared(metadata: Any, names: Sequence[str], budget: Budget) -> None:
-    """Raise InputError where a table says that it takes more memory than ``budget`` allows."""
-    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    sizes = [max(column.total_uncompressed_size, 0) for column in columns if column.path_in_schema in names]
-    for size in (sum(sizes), POINTER * max(metadata.num_rows, 0) * max(len(names), 1)):
-        if size > budget.limit:
-            budget.spend(size)
-
-
-def _texts(column: Any, budget: Budget) -> list[str]:
-    """Return the cells of a column of a batch; InputError before they take too much memory."""
-    from pyarrow import compute
-
-    num_bytes = POINTER * len(column)
-    if hasattr(column, "dictionary") and "string" in str(column.dictionary.type):
-        num_bytes += compute.sum(compute.binary_length(column.dictionary).take(column.indices)).as_py() or 0
-    budget.spend(num_bytes)
-    if hasattr(column, "dictionary") and len(column.dictionary) <= len(column):
-        words = [*map(str, column.dictionary.to_pylist())]
-        return ["" if index is None else words[index] for index in column.indices.to_pylist()]
-    cells = column.dictionary_decode() if hasattr(column, "dictionary") else column
-    return ["" if cell is None or cell != cell else str(cell) for cell in cells.to_pylist()]
 
 
 def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:

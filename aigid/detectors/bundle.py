@@ -14,7 +14,7 @@ import pandas as pd
 from aigid.core import tables
 from aigid.core.bundle_files import METADATA as METADATA
 from aigid.core.bundle_files import is_bundle as is_bundle
-from aigid.core.bundle_files import list_files, require_finite, validate_metadata
+from aigid.core.bundle_files import list_files, require_saved, validate_metadata
 from aigid.core.errors import InputError, reason
 from aigid.core.files import sha256, write_text
 from aigid.core.folders import replace_folder
@@ -134,9 +134,6 @@ def load(folder: Path) -> Bundle:
     path = folder / METADATA
     try:
         metadata = read_metadata(folder)
-        for name in metadata["files"]:
-            if name.endswith(".safetensors"):
-                require_finite(folder / name)
         detector = get_detector(metadata["detector"]).load(folder, metadata["detector_state"])
         origin = Provenance(**metadata["origin"])
         validation = _scores(folder / VALIDATION) if VALIDATION in metadata["files"] else None
@@ -163,8 +160,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     for name, expected in metadata["files"].items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise InputError(f"files: {name!r} does not lie in the bundle")
-        if sha256(folder / name) != expected:
-            raise InputError(f"{folder / name}: not the file that was saved with this model")
+        require_saved(folder / name, expected)
     if unlisted := sorted(set(list_files(folder)) - set(metadata["files"])):
         raise InputError(f"{folder / unlisted[0]}: not among the files that were saved with this model")
     return dict(metadata)

@@ -100,7 +100,7 @@ def _bootstrap(
     """Return the draws (n_bootstrap,) of each metric by part of the fakes, named by ``column``; none for one class."""
     readable = images[images["score"].notna()]
     labels = readable["label"].to_numpy()
-    if n_bootstrap == 0 or labels.min(initial=1) == labels.max(initial=0):
+    if n_bootstrap == 0 or labels.min(initial=1) >= labels.max(initial=0):
         return {}
     parts, names = pd.factorize(readable[column], sort=True)
     sample = resampling.population(labels, readable["score"].to_numpy(), parts, resampling.group_codes(readable))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pydantic import FiniteFloat
 
-from aigid.core import escape, tables
+from aigid.core import tables
 from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.core.manifest import ROLE
@@ -242,7 +242,7 @@ def _read_result(paths: dict[str, Path]) -> EvaluationResult:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read a table; names stay text, be they ``NA`` or ``2024``; numbers read back to the same bits."""
-    table = pd.read_csv(path, dtype=object, keep_default_na=False).map(escape.read_csv_cell)
+    table = tables.read_csv(path)
     for column in table.columns.difference(["view", "kind", "name"], sort=False):
         table[column] = [(int if column.startswith("num") else float)(cell or "nan") for cell in table[column]]
     return table

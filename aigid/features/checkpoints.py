@@ -140,7 +140,8 @@ def from_pretrained(kind: Any, *source: str | None, **options: object) -> Any:
     if not sys.stderr.isatty():
         disable: Callable[[], None] = messages.disable_progress_bar
         disable()
-    return kind.from_pretrained(*source, trust_remote_code=False, **options)
+    with quiet():
+        return kind.from_pretrained(*source, trust_remote_code=False, **options)
 
 
 def refuse_code(record: Mapping[str, Any], name: object) -> None:
@@ -177,7 +178,7 @@ def hub_errors(name: str, files: str, advice: str = "") -> Iterator[None]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep libraries from warnings, as that weights are random which are only read later."""
-    levels = {logger: logging.getLogger(logger).level for logger in ("", "huggingface_hub")}
+    levels = {logger: logging.getLogger(logger).level for logger in ("", "huggingface_hub", "transformers")}
     for logger in levels:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:

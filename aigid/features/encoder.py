@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from aigid.core.errors import InputError
 from aigid.features import checkpoints, vit, weights
-from aigid.features.backbones import LARGEST_BATCH, BackboneSettings, fingerprint
+from aigid.features.backbones import LARGEST_BATCH, BackboneSettings, fingerprint, first_image_errors
 from aigid.features.preprocess import Pixels, Preprocess, warn_of_contradictions
 
 MIN_BATCH = 4  # images in a CPU's batch: with fewer a matrix product's last bits differ, and so do float16 values
@@ -52,7 +52,8 @@ class TorchBackbone:
         self._mean, self._std = _mean_std(settings.preprocess, device)
         self._thread = threading.local()
         size = settings.preprocess.size
-        self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
+        with first_image_errors(size, settings.weights or settings.model):
+            self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
 
     @property
     def device_info(self) -> str:
@@ -203,6 +204,13 @@ def load_encoder(settings: BackboneSettings) -> nn.Module:
     if settings.pool not in ("own", "before_projection"):
         vit.FeatureHooks(network, settings.layers, settings.pool)
     return network.eval()  # a batch norm in training takes even a look at its output's width for data
+
+
+def output_width(network: nn.Module, size: int, name: str = "") -> int:
+    """Return the width of an encoder's embeddings of images of ``size`` px."""
+    device = next(network.parameters(), torch.empty(0)).device
+    with torch.inference_mode(), first_image_errors(size, name or "of the backbone"):
+        return int(network(torch.zeros(1, 3, size, size, device=device)).shape[1])
 
 
 def largest_that_fits(free: int, peaks: tuple[int, int], batches: tuple[int, int]) -> int:

@@ -101,6 +101,15 @@ def resample(image: Pixels, size: tuple[int, int], interpolation: str) -> Pixels
     return np.asarray(Image.fromarray(image).resize(size, INTERPOLATIONS[interpolation]))
 
 
+def scale_shorter(width: int, height: int, short: int) -> tuple[int, int]:
+    """Return width and height with a shorter side of ``short`` px; ImageError for over ``MAX_RESIZED`` pixels."""
+    scaled = (int(short * width / min(width, height)), int(short * height / min(width, height)))
+    if scaled[0] * scaled[1] > MAX_RESIZED:
+        message = f"{width} x {height} at {short} px of the shorter side is {scaled[0]} x {scaled[1]}"
+        raise ImageError(Status.TOO_MANY_PIXELS, f"{message}, limit {MAX_RESIZED} pixels")
+    return scaled
+
+
 def resize_and_crop(
     image: Pixels, preprocess: Preprocess, resample: Callable[[Pixels, tuple[int, int], str], Pixels] = resample
 ) -> Pixels:
@@ -114,11 +123,7 @@ def resize_and_crop(
     if preprocess.resize == "squash":
         scaled = (resized, resized)
     elif preprocess.resize == "shortest":
-        short = min(height, width)
-        scaled = (int(resized * width / short), int(resized * height / short))
-    if scaled[0] * scaled[1] > MAX_RESIZED:
-        message = f"{width} x {height} at {resized} px of the shorter side is {scaled[0]} x {scaled[1]}"
-        raise ImageError(Status.TOO_MANY_PIXELS, f"{message}, limit {MAX_RESIZED} pixels")
+        scaled = scale_shorter(width, height, resized)
     if scaled != (width, height):
         image = resample(image, scaled, preprocess.interpolation)
     pads = [(max(size - side, 0) // 2, (max(size - side, 0) + 1) // 2) for side in image.shape[:2]]

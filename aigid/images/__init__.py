@@ -1,6 +1,7 @@
 """Image files: decoding, formats, headers, archives, hashes, properties; and their errors by name."""
 
 import errno
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -89,5 +90,5 @@ def classify_error(error: Exception) -> ImageError:
 
 
 def is_member(path: AnyPath | str) -> bool:
-    """Return whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does."""
-    return MEMBER.search(str(path)) is not None
+    """Return whether a path leads into an archive, as ``shard_0.tar::images/a.jpg`` does, and is no file itself."""
+    return MEMBER.search(str(path)) is not None and not os.path.lexists(str(path))

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from aigid.core import tables
+from aigid.core import parquet
 from aigid.core.errors import InputError
 from aigid.core.limits import MAX_FILE_BYTES, MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
@@ -56,7 +56,7 @@ def _archive_errors() -> tuple[type[Exception], ...]:
 
 def captions(path: AnyPath) -> list[dict[str, str]]:
     """Return the cells of a Parquet table's rows that hold text or numbers, column names in lower case."""
-    table, _ = tables.read_parquet(path)
+    table, _ = parquet.read(path)
     names = [name.lower() for name in table.columns]
     return [dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None)]
 
@@ -194,6 +194,9 @@ def _group(path: str, _token: tuple[int, ...] | None, group: int, column: str) -
     parts = [chunk for chunk in chunks if f"{chunk.path_in_schema}.".startswith(f"{column}.")]
     stored, unpacked = (sum(max(getattr(part, name), 0) for part in parts) for name in SIZES)
     _check_size(0, stored, unpacked)
+    if not is_remote(path):  # where each header would be a request
+        with as_path(path).open("rb") as source:
+            _check_size(0, stored, sum(parquet.unpacked_size(source, part) for part in parts))
     texts = [chunk.path_in_schema for chunk in parts if chunk.physical_type == "BYTE_ARRAY"]
     return _parquet_file(path, texts).read_row_group(group, columns=[column]).column(0)
 

@@ -20,8 +20,9 @@ from aigid.core import files
 from aigid.core.limits import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS
 from aigid.core.paths import AnyPath
 from aigid.images import ImageError, Pixels, Status, classify_error, color
-from aigid.images.formats import end_of_scan, format_of, open_lazily, read_bytes
+from aigid.images.formats import format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
+from aigid.images.jpeg import end_of_scan, num_scans
 
 T = TypeVar("T")
 BACKGROUND = (255, 255, 255)
@@ -53,18 +54,18 @@ def decode_with(
 ) -> tuple[Pixels, T]:
     """Return the pixels as ``decode`` does, and what ``read`` gives of Pillow's image once all of it is loaded."""
     data = source if isinstance(source, bytes) else read_bytes(source)
-    name, max_pixels = format_of(data[:1024]), max_pixels or files.max_pixels(MAX_PIXELS)
+    name, limit = format_of(data[:1024]), max_pixels or files.max_pixels(MAX_PIXELS)
+    setting = "--max-pixels" if max_pixels else "$AIGID_MAX_PIXELS"
     if name in ("WEBP", "TIFF"):  # Pillow allocates the canvas of the one on opening, and reads on past the other's end
         header = read_header(data)
-        _check_size(header.width, header.height, max_pixels)
+        _check_size(header.width, header.height, limit, setting)
     try:
         with open_lazily(data, name) as image:
-            halved = HALVED if max_pixels == MAX_PIXELS and isinstance(image, JpegImageFile) else 1
-            _check_size(*image.size, halved * max_pixels)
-            _check_progressive_scans(image, data, max_pixels)
-            _halve(image, max_pixels)
+            _check_size(*image.size, limit * (HALVED if _may_be_halved(image, data, limit) else 1), setting)
+            _check_cost(image, data, limit)
+            _halve(image, limit)
             image.load()
-            _check_end(image, data, name, max_pixels)
+            _check_end(image, data, name, limit)
             return _rgb(image), read(image)
     except ImageError:
         raise
@@ -81,7 +82,7 @@ def is_plain_jpeg(data: bytes, max_pixels: int | None = None) -> bool:
         max_pixels = max_pixels or files.max_pixels(MAX_PIXELS)
         with open_lazily(data, "JPEG") as image:
             _check_size(*image.size, max_pixels)
-            _check_progressive_scans(image, data, max_pixels)
+            _check_cost(image, data, max_pixels)
             plain = image.mode in ("L", "RGB") and not image.has_transparency_data and color.is_srgb(image)
             return plain and _orientation(image) not in TRANSPOSE
     except Exception:
@@ -105,16 +106,23 @@ def _halve(image: ImageFile.ImageFile, max_pixels: int) -> None:
         image.draft(None, (image.width // 2, image.height // 2))
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {max_pixels} pixels ($AIGID_MAX_PIXELS)")
+def _may_be_halved(image: ImageFile.ImageFile, data: bytes, limit: int) -> bool:
+    """Return whether a JPEG is larger than the default limit, and of one scan: of more all of it stands in memory."""
+    if not isinstance(image, JpegImageFile) or not limit == MAX_PIXELS < image.width * image.height:
+        return False
+    return num_scans(data) == 1
 
 
-def _check_progressive_scans(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
+def _check_size(width: int, height: int, limit: int, setting: str = "") -> None:
+    if width * height > limit:
+        raise ImageError(Status.TOO_MANY_PIXELS, f"{width} x {height}, limit {limit} pixels ({setting})")
+
+
+def _check_cost(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
     """Refuse what is small in pixels but not in memory or time."""
     if any(tile[0] in SLOW_CODECS for tile in image.tile):
         raise ImageError(Status.UNSUPPORTED_FORMAT, f"{image.format} with codec {image.tile[0][0]}")
-    scans = data.count(b"\xff\xda") if image.info.get("progressive") else 0
+    scans = num_scans(data) if image.info.get("progressive") else 0
     if scans > MAX_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
         size = f"{scans} progressive scans of {image.width} x {image.height}"
         raise ImageError(

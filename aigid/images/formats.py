@@ -3,9 +3,8 @@
 import os
 import re
 import stat
-import struct
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -25,9 +24,6 @@ from aigid.core.errors import InputError
 from aigid.core.limits import MAX_FILE_BYTES as MAX_BYTES
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images import STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
-
-MAX_SEGMENTS = 10_000  # of a file that is cut into segments or chunks
-MARKER = re.compile(rb"\xff+[\x01-\xcf\xd8-\xfe]")  # within coded pixels: any but stuffing and restarts
 
 
 def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
@@ -120,7 +116,12 @@ def open_file(path: AnyPath | str) -> BinaryIO:
 
 
 def similar_name(path: Path) -> str:
-    """Return ``; there is NAME`` for a missing file, where a name differs in case, Unicode form or leading zeros."""
+    """Return ``; there is NAME`` for a missing file, where a name differs in case, Unicode form or leading zeros.
+
+    Or where it is there by slashes in place of Windows' backslashes.
+    """
+    if "\\" in path.name and os.path.lexists(other := str(path).replace("\\", "/")):
+        return f"; there is {other}"
     folder, *rest = path.parents
     missing = path
     while not folder.is_dir() and rest:
@@ -209,40 +210,3 @@ def _media_format(head: bytes) -> str:
 def open_lazily(file: BinaryIO | bytes, name: str) -> ImageFile.ImageFile:
     """Return Pillow's image, its header read and no pixel decoded; raises whatever Pillow raises."""
     return READERS[name](BytesIO(file) if isinstance(file, bytes) else file)
-
-
-def read_exactly(file: BinaryIO, length: int) -> bytes:
-    """Read ``length`` bytes, or raise EOFError."""
-    data = file.read(max(length, 0))
-    if len(data) != length:
-        raise EOFError
-    return data
-
-
-def jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield (marker, payload) of tables, metadata and frames up to the first scan; other payloads are skipped."""
-    file.seek(2)
-    for _ in range(MAX_SEGMENTS):  # or bytes of junk in between, which decoders skip
-        if read_exactly(file, 1) != b"\xff":
-            continue
-        marker = read_exactly(file, 1)[0]
-        if marker == 0xFF:
-            file.seek(-1, 1)
-        elif marker == 0xDA:
-            return
-        elif marker in (0xDB, 0xE1, 0xE2) or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            yield marker, read_exactly(file, struct.unpack(">H", read_exactly(file, 2))[0] - 2)
-        elif marker > 0x01 and not 0xD0 <= marker <= 0xD9:  # those stand alone
-            file.seek(struct.unpack(">H", read_exactly(file, 2))[0] - 2, 1)
-    raise ImageError(Status.CORRUPT, f"more than {MAX_SEGMENTS} JPEG segments")
-
-
-def end_of_scan(data: bytes) -> int | None:
-    """Return where the coded pixels end in a baseline JPEG of one scan with Huffman coding; None for any other."""
-    file = BytesIO(data)
-    frames = [payload for marker, payload in jpeg_segments(file) if marker in (0xC0, 0xC1)]
-    length, layers = struct.unpack(">HB", read_exactly(file, 3))
-    if not frames or frames[0][5] != layers:
-        return None
-    end = MARKER.search(data, file.tell() + length - 3)
-    return end.start() if end else None

@@ -21,7 +21,7 @@ from aigid.images.formats import read_bytes
 
 FileState = tuple[int, int]  # bytes, and the time of the last change in ns
 DB_FILE = "sha256.sqlite"
-TABLE = "sha256 (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, digest BLOB, proof INTEGER) WITHOUT ROWID"
+TABLE = "sha256 (path BLOB PRIMARY KEY, size INTEGER, ctime INTEGER, digest BLOB, proof INTEGER) WITHOUT ROWID"
 CHUNK = 4096  # files from one write to the database to the next: what a kill loses
 CHUNK_BYTES = 2**16  # bytes read at once
 
@@ -86,7 +86,7 @@ def _state(path: str) -> FileState | None:
         raise
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    return (status.st_size, status.st_ctime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _digest(path: str) -> bytes:
@@ -114,9 +114,9 @@ def _lookup(db: sqlite3.Connection, states: dict[str, FileState | None]) -> dict
     digests: dict[str, bytes] = {}
     for part in [list(known)[start : start + 512] for start in range(0, len(known), 512)]:
         rows = db.execute(f"SELECT * FROM sha256 WHERE path IN ({','.join('?' * len(part))})", part)
-        for key, size, mtime, digest, checksum in rows:
+        for key, size, ctime, digest, checksum in rows:
             path, state = known[key]
-            if state == (size, mtime) and checksum == _checksum(key, state, digest):
+            if state == (size, ctime) and checksum == _checksum(key, state, digest):
                 digests[path] = digest
     return digests
 

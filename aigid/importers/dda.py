@@ -43,6 +43,9 @@ class Dda(LinearProbe):
     def load(cls, folder: Path, state: dict[str, Any]) -> Self:
         """Return what ``save`` wrote; the encoder stays on disk."""
         head = LinearProbe.load(folder, state)
+        norm = checkpoints.header(folder / ENCODER_FILE).get("norm.weight", torch.empty(0))
+        if norm.shape != head.weight.shape:
+            raise InputError(f"{folder / ENCODER_FILE}: no encoder of the head's {len(head.weight)} columns")
         return cls(head.weight, head.bias, lambda: checkpoints.read(folder / ENCODER_FILE))
 
 

@@ -21,6 +21,7 @@ from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Samples
 from aigid.features import checkpoints
 from aigid.features.loaders.transformers import load_strict
+from aigid.features.preprocess import scale_shorter
 from aigid.images import ImageError
 from aigid.images.decode import decode
 from aigid.importers.base import ImportRequest
@@ -44,6 +45,7 @@ class HubClassifier(BaseDetector):
     def __init__(self, model: Any, processor: Any, fake_labels: tuple[str, ...]) -> None:
         self.processor, self.fake_labels = processor, fake_labels
         self.model = model.eval().requires_grad_(False).to(choose_device(device_name()))
+        self.size = max(processor(images=[Image.new("RGB", (64, 64))], return_tensors="pt")["pixel_values"].shape[-2:])
         labels = model.config.id2label
         self.fake = [int(number) for number, label in labels.items() if label in fake_labels]
         self.independent = len(labels) == 1 or model.config.problem_type == MULTI_LABEL
@@ -80,7 +82,9 @@ class HubClassifier(BaseDetector):
                     try:
                         known = samples.pixels.get(digests[index])
                         image = decode(samples.root / paths[index]) if known is None else known
-                        images[index] = apply(view, image, digests[index], samples.seed)[0]
+                        image = apply(view, image, digests[index], samples.seed)[0]
+                        scale_shorter(image.shape[1], image.shape[0], self.size)  # its processor has no limit
+                        images[index] = image
                     except ImageError as error:
                         status[index], messages[index] = str(error.status), error.message
                 if images:

@@ -8,12 +8,14 @@ import os
 import re
 import warnings
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL.ImageFile import ImageFile
 
+from aigid.core.errors import InputError, reason
 from aigid.images.formats import format_of
 
 SOURCE_TYPE = re.compile(rb"digitalsourcetype/([A-Za-z]{4,60})")  # IPTC's vocabulary, in XMP or in a C2PA assertion
@@ -86,24 +88,31 @@ def _c2pa(content: bytes) -> dict[str, Any]:
         import c2pa
     except ImportError:
         return {"state": "present", "checked": False, "why": "the extra c2pa checks its signature"}
-    settings, known = {}, ""
-    if path := os.environ.get("AIGID_TRUST_LIST"):
-        settings = {"trust": {"trust_anchors": Path(path).read_text(encoding="utf-8")}}
-        date = datetime.fromtimestamp(Path(path).stat().st_mtime, UTC).date()
-        known = f"valid, signer on the trust list {Path(path).name} of {date}"
+    path = os.environ.get("AIGID_TRUST_LIST")
+    settings, known = _trust_list(path, Path(path).stat().st_mtime_ns) if path else ({}, "")
     try:
         source = f"image/{format_of(content[:1024]).lower()}", BytesIO(content)
         with c2pa.Context.from_dict(settings) as context, c2pa.Reader(*source, context=context) as reader:
             store = json.loads(reader.json())
+        active = store.get("manifests", {}).get(store.get("active_manifest"), {})
+        programs = active.get("claim_generator_info") or [{"name": active.get("claim_generator") or ""}]
+        signer, program = active.get("signature_info", {}).get("issuer", ""), programs[0].get("name", "")
     except Exception as error:
         absent = "ManifestNotFound" in type(error).__name__
-        why = " ".join(str(error).split())[:MAX_QUOTED_CHARS]
-        return {"state": "absent" if absent else "invalid", "checked": True, "why": why}
+        return {"state": "absent" if absent else "invalid", "checked": True, "why": reason(error, MAX_QUOTED_CHARS)}
     state = {"Valid": "valid, signer unknown", "Trusted": known}.get(store.get("validation_state"), "invalid")
-    active = store.get("manifests", {}).get(store.get("active_manifest"), {})
-    programs = active.get("claim_generator_info") or [{"name": active.get("claim_generator") or ""}]
-    signer = active.get("signature_info", {}).get("issuer", "")
-    return {"state": state, "checked": True, "signer": signer, "claimed_by": programs[0].get("name", "")}
+    return {"state": state, "checked": True, "signer": signer, "claimed_by": program}
+
+
+@lru_cache(maxsize=1)
+def _trust_list(path: str, changed: int) -> tuple[dict[str, Any], str]:
+    """Return c2pa's settings for a PEM file, changed at that time in ns, and the state of what it vouches for."""
+    try:
+        anchors = Path(path).read_text(encoding="utf-8")
+    except ValueError as error:
+        raise InputError(f"AIGID_TRUST_LIST={path}: no PEM file: {reason(error)}") from None
+    date = datetime.fromtimestamp(changed / 1e9, UTC).date()
+    return {"trust": {"trust_anchors": anchors}}, f"valid, signer on the trust list {Path(path).name} of {date}"
 
 
 def _summary(claims: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from aigid.core import escape, manifest
+from aigid.core.bundle_files import METADATA
 from aigid.core.errors import InputError
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
@@ -37,7 +38,7 @@ def write(
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
     """Return the ``model.json`` of a bundle; InputError where it does not say which images it learnt from."""
-    path = bundle / "model.json"
+    path = bundle / METADATA
     try:
         metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         training, source = metadata["origin"]["training"], metadata["origin"].get("source")

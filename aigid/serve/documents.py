@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aigid.core.bundle_files import METADATA
 from aigid.core.files import sha256
 from aigid.metrics.decisions import DecisionRule
 from aigid.prediction import EXPORTED
@@ -49,7 +50,7 @@ def bundle_sha256(predictor: Predictor) -> str:
     """Return the sha256 that a bundle's ``model.json`` has of itself, and with it of all its files; of one file its."""
     if predictor.folder.suffix == EXPORTED:
         return sha256(predictor.folder)
-    digest: str = json.loads((predictor.folder / "model.json").read_text(encoding="utf-8"))["sha256"]
+    digest: str = json.loads((predictor.folder / METADATA).read_text(encoding="utf-8"))["sha256"]
     return digest
 
 

@@ -98,7 +98,7 @@ def _sorted(tree: FileTree, paths: Iterable[str]) -> FileTree:
 
 def is_hidden(path: str) -> bool:
     """Return whether a path leads through a hidden folder or that of a Mac's archive, or to a hidden file."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    return any((part[:1] == "." and part != ".") or part == "__MACOSX" for part in path.split("/"))
 
 
 def _until_hidden(path: str) -> str:
@@ -139,7 +139,7 @@ def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> tuple[dict[str
         for name in archives.members(tree.root / path):
             table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0
             image = f"{path if table else folder}/{name.removeprefix('./')}".strip("/")
-            if not table and not is_image(tree.root / path, name.removeprefix("./"), MEMBER_SEPARATOR):
+            if not table and not is_image(tree.root / path, name, MEMBER_SEPARATOR):
                 others.append(f"{path}/{name}")
             else:
                 if image in archived or image in tree.images:

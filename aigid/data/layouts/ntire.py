@@ -51,7 +51,7 @@ def _rows(tree: FileTree, table_path: str, part: str, folder: str) -> Iterator[M
         label, distorted = (parse_label(cells[column]) for column in numbers)
         if label is None or distorted is None:
             column = numbers[label is not None]
-            raise InputError(f"{path}: {row_label(index)}, column {column}: {cells[column]!r}: want 0 or 1")
+            raise InputError(f"{path}: {row_label(index, path)}, column {column}: {cells[column]!r}: want 0 or 1")
         extra = {f"extra_{key}": " ".join(LIST_ITEM.findall(cells.get(key, ""))) for key in LISTS}
         extra[IS_DISTORTED] = str(distorted)
         yield manifest_row(resolve(cells[image]), label, "unknown", "test", source=part, **extra)

@@ -48,7 +48,7 @@ def iter_labels(tree: FileTree, table_path: str) -> Iterator[tuple[str, int, str
         value = parse_label(cells[label])
         named = cells[label] if label == "typ" and value is None else ""
         if value is None and not named:
-            cell = f"{path}: {tables.row_label(number)}, column {label}"
+            cell = f"{path}: {tables.row_label(number, path)}, column {label}"
             raise InputError(f"{cell}: {cells[label]!r}: want 0/1 or real/fake")
         generator = "real" if value == 0 else cells.get("generator") or named
         yield resolve(cells[name]), int(value != 0), generator, cells
@@ -89,6 +89,8 @@ def path_resolver(tree: FileTree, folder: str) -> Callable[[str], str]:
     known = set(tree.images)
 
     def resolve(written: str) -> str:
+        if start + written in known:
+            return start + written
         written = written.replace("\\", "/").removeprefix("./")
         path = start + written
         if path in known or "/" in written:
@@ -133,7 +135,7 @@ def bfree_online(tree: FileTree) -> Iterator[ManifestRow]:
     row.
     """
     for table in tree.others:
-        if table.count("/") < 2 and table.endswith(".csv") and _header(tree.root / table) >= BFREE_COLUMNS:
+        if table.count("/") < 2 and table.endswith(".csv") and tables.header(tree.root / table) >= BFREE_COLUMNS:
             for path, label, _, cells in iter_labels(tree, table):
                 yield manifest_row(path, label, "viral", "test", source="viral", group=cells["source_id"])
 
@@ -155,8 +157,3 @@ def community_forensics(tree: FileTree) -> Iterator[ManifestRow]:
             extra = {"source": "" if label else cells["real_source"], "caption": cells.get("prompt", "")}
             extra["extra_architecture"] = cells.get("architecture", "") if label else ""
             yield manifest_row(path, label, cells["model_name"] or "unknown", "test", **extra)
-
-
-def _header(path: AnyPath) -> set[str]:
-    with path.open("r", newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        return set(file.readline().strip().split(","))

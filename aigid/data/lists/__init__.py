@@ -5,6 +5,8 @@ it must lie on disk, and ``url`` or what fills the ``url`` of the .yaml, such as
 """
 
 import io
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +15,7 @@ from urllib.parse import quote
 
 import pandas as pd
 import yaml
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from pydantic import Field
 
 from aigid.core import manifest, tables
@@ -23,7 +25,9 @@ from aigid.core.params import Settings, validate
 from aigid.data.layouts.tables import records
 from aigid.data.licences import DATASET_LICENCES
 from aigid.images import ImageError, Status, classify_error
+from aigid.images.formats import format_of, open_lazily
 
+PLACEHOLDER = re.compile(r"\{(\w+)\}")  # of a column, in an address
 LISTS = Path(__file__).parent
 STEPS = "for the steps and the layout that reads it see docs/reference/datasets.md"
 
@@ -38,7 +42,7 @@ class Recipe(Settings):
     def apply(self, content: bytes) -> bytes:
         """Return the image's file; ImageError where it cannot be decoded, or is too small."""
         try:
-            with Image.open(io.BytesIO(content)) as file:
+            with open_lazily(content, format_of(content[:1024])) as file:
                 if file.width * file.height > MAX_PIXELS:
                     raise ImageError(Status.TOO_MANY_PIXELS, f"{file.width} x {file.height} px")
                 image = ImageOps.exif_transpose(file).convert("RGB")
@@ -157,12 +161,12 @@ def _read_settings(path: Path) -> ListSettings:
 
 
 def _url(settings: ListSettings, row: Mapping[str, str], source: Path) -> str:
-    values = {column: value if column == "url" else quote(value) for column, value in row.items()}
+    values = {column: value if column == "url" else quote(os.fsencode(value)) for column, value in row.items()}
     if settings.sources:
         values["revision"] = settings.sources[row["repository"]].revision
+    if {*"{}"} & {*PLACEHOLDER.sub("", settings.url)}:
+        raise InputError(f"{source}: the address {settings.url!r}: want columns in braces alone")
     try:
-        return settings.url.format_map(values)
+        return PLACEHOLDER.sub(lambda column: values[column[1]], settings.url)
     except KeyError as error:
         raise InputError(f"{source}: the address {settings.url!r} wants a column {error}") from None
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{source}: the address {settings.url!r}: {error}; want columns in braces alone") from None

@@ -62,6 +62,11 @@ class ExpertScores(NamedTuple):
     status: NDArray[Any]
     failed: list[DecodedImage]
 
+    def ensemble(self) -> Scores:
+        """Return the scores of the ensemble alone."""
+        messages = {sample.index: sample.message for sample in self.failed}
+        return Scores(self.status, {view: members[ENSEMBLE] for view, members in self.scores.items()}, messages)
+
 
 class FeatDistill(BaseDetector):
     """Members by name, in the order in which they are averaged; one expert is an ensemble of one."""
@@ -93,9 +98,7 @@ class FeatDistill(BaseDetector):
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:
         """Return the mean of the experts' P(generated); they stay in memory from one call to the next."""
         self._loader = self._loader or EncoderLoader()
-        result = self.predict(samples, views, self._loader)
-        messages = {sample.index: sample.message for sample in result.failed}
-        return Scores(result.status, {view: result.scores[view][ENSEMBLE] for view in views}, messages)
+        return self.predict(samples, views, self._loader).ensemble()
 
     def predict(self, samples: Samples, views: Sequence[str], loader: EncoderLoader | None = None) -> ExpertScores:
         """Score images in each view with each expert and the ensemble.

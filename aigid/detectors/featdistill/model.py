@@ -12,7 +12,7 @@ from aigid.core import seeding
 from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import checkpoints, vit
 from aigid.features.backbones import BackboneSettings
-from aigid.features.encoder import load_encoder
+from aigid.features.encoder import load_encoder, output_width
 
 HIDDEN, DROPOUT, CLASSES = 256, 0.3, 2  # of the head; class 1 is generated
 HEAD_FILE = "classifier."
@@ -63,9 +63,9 @@ def head(width: int) -> nn.Sequential:
 
 def build(settings: ExpertSettings) -> Expert:
     """Return an untrained expert: the encoder as its settings say, the head sampled from the expert's seed."""
-    encoder, size = load_encoder(settings.backbone), settings.backbone.preprocess.size
+    encoder, backbone = load_encoder(settings.backbone), settings.backbone
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        width = encoder(torch.zeros(1, 3, size, size, device=next(encoder.parameters()).device)).shape[1]
+        width = output_width(encoder, backbone.preprocess.size, backbone.weights or backbone.model)
         torch.manual_seed(seeding.derive_seed("featdistill head", settings.seed))
         return Expert(encoder, width)
 

@@ -12,7 +12,7 @@ from aigid.core.errors import InputError
 from aigid.detectors.sef.settings import ExpertSettings
 from aigid.features import checkpoints, lora, vit
 from aigid.features.backbones import BackboneSettings, backbone_settings
-from aigid.features.encoder import load_encoder
+from aigid.features.encoder import load_encoder, output_width
 from aigid.features.preprocess import Preprocess
 
 
@@ -22,9 +22,7 @@ class Expert(nn.Module):
     def __init__(self, encoder: nn.Module, preprocess: Preprocess, base: str) -> None:
         super().__init__()
         self.encoder, self.preprocess, self.base = encoder, preprocess, base
-        with torch.inference_mode():
-            width = encoder(torch.zeros(1, 3, preprocess.size, preprocess.size)).shape[1]
-        self.head = nn.Linear(width, 1)
+        self.head = nn.Linear(output_width(encoder, preprocess.size), 1)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aigid.core.errors import InputError, reason
 from aigid.core.files import num_workers
 from aigid.features import weights
-from aigid.features.backbones import BackboneSettings, fingerprint
+from aigid.features.backbones import BackboneSettings, fingerprint, first_image_errors
 from aigid.features.preprocess import Pixels, parse_record, warn_of_contradictions
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
@@ -59,7 +59,8 @@ class OnnxBackbone:
         self.batch = IMAGES_PER_THREAD * num_workers()
         self._pool = ThreadPoolExecutor(num_workers())
         size = settings.preprocess.size
-        self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
+        with first_image_errors(size, str(self.path)):
+            self.dim = self.encode(np.zeros((1, size, size, 3), np.uint8)).shape[1]
 
     @property
     def device_info(self) -> str:
@@ -178,7 +179,7 @@ def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if provider == "cpu" and products_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it raises says why
     try:
         return onnxruntime.InferenceSession(model or str(path), options, providers=[PROVIDERS[provider]])
     except Exception as error:  # onnxruntime raises classes of its own, and RuntimeError

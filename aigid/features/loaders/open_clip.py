@@ -108,8 +108,9 @@ def _from_file(settings: BackboneSettings, path: Path) -> nn.Module:
         raise InputError(f"weights {path}: holds no .safetensors, .bin or .pth file")
     if checkpoints.has_head(file):
         state = checkpoints.strip_prefix(checkpoints.read(file))
-        keys = model.get_submodule("visual").load_state_dict(state, strict=False)
-        checkpoints.check(file, keys.missing_keys, keys.unexpected_keys)
+        visual = model.get_submodule("visual")
+        checkpoints.load_strict(file, state, checkpoints.shapes(visual))
+        visual.load_state_dict(state, strict=False)
         return model
     if file.suffix in (".npz", ".npy"):
         raise InputError(f"weights {file}: big_vision's arrays are not read here; want the copy of timm on the hub")

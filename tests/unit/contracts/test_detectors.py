@@ -142,7 +142,7 @@ def _components(name: str, material: Material) -> dict[str, Any]:
 
 def _imported(name: str, material: Material) -> Any:
     if name == "dda":
-        return Dda(np.array([1.0] + [0.0] * 7), -2.0, lambda: {"norm.weight": torch.ones(2)})
+        return Dda(np.array([1.0] + [0.0] * 7), -2.0, lambda: {"norm.weight": torch.ones(8)})
     folder = material.folder / name
     config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16,
                        patch_size=4, id2label={0: "photo", 1: "fake"}, initializer_range=1.0)  # fmt: skip
