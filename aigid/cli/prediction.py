@@ -64,6 +64,7 @@ def predict(
     settings: EvaluationSettings,
 ) -> None:
     """Real or generated? PATH is an image, a folder, a glob, a manifest, or - for a list of paths on stdin."""
+    from aigid.core import tables
     from aigid.prediction import inputs
 
     if as_json and out:
@@ -71,6 +72,8 @@ def predict(
     check_bundles(sources)
     _check_out(sources, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else (), print_status)
+    if out:
+        tables.check_names(images["path"], out)
     from aigid.metrics import decisions
     from aigid.prediction import hub
     from aigid.prediction import predict as library

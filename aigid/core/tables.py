@@ -75,6 +75,12 @@ def check_suffix(path: AnyPath) -> None:
         raise InputError(f"{path}: want a name that ends in {' or '.join(SUFFIXES)}")
 
 
+def check_names(names: Iterable[str], path: Path) -> None:
+    """InputError for text that a table at ``path`` cannot hold, before it is computed."""
+    if path.suffix == ".parquet" and (broken := next(filter(escape.has_surrogates, names), None)) is not None:
+        raise InputError(f"{path}: {broken!r} is not UTF-8, which Parquet wants; write a .csv")
+
+
 def row_label(row: int, name: AnyPath | str = "") -> str:
     """Return how messages name a row of a file, given its position from 0: ``row 3 (line 4)``.
 
@@ -188,10 +194,9 @@ def _read_parquet(path: AnyPath) -> pd.DataFrame:
 
 def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
     extras.require("pyarrow", str(path))
-    try:
-        table.to_parquet(part, index=False)
-    except UnicodeEncodeError as error:
-        raise InputError(f"{path}: {error.object!r} is not UTF-8, which Parquet wants; write a .csv") from None
+    for column in table.select_dtypes(["object", "string"]):
+        check_names(filter(lambda cell: isinstance(cell, str), table[column]), path)
+    table.to_parquet(part, index=False)
 
 
 def pipe_table(table: pd.DataFrame) -> str:

@@ -92,9 +92,10 @@ def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
     return jpeg[:2] + segment(marker, payload) + jpeg[2:]
 
 
-def repeated_scans(times: int) -> bytes:
-    """A progressive JPEG whose last scan stands there ``times`` times more."""
-    jpeg = encode(picture(), "JPEG", progressive=True)
+def repeated_scans(times: int, side: int = 0) -> bytes:
+    """A progressive JPEG, of a square where it has a side, whose last scan stands there ``times`` times more."""
+    pixels = np.full((side, side, 3), 99, np.uint8) if side else picture()
+    jpeg = encode(pixels, "JPEG", progressive=True)
     last = jpeg.rindex(b"\xff\xda")
     return jpeg[:-2] + jpeg[last:-2] * times + jpeg[-2:]
 
@@ -124,6 +125,8 @@ def bombs() -> dict[str, tuple[str, bytes]]:
         "png_text": ("decompression_bomb", png(small, 2, chunk(b"zTXt", b"Comment\0\0" + zeros))),
         "png_profile": ("decompression_bomb", png(small, 2, chunk(b"iCCP", b"p\0\0" + zeros))),
         "jpeg_scans": ("decompression_bomb", repeated_scans(500)),
+        "jpeg_large_scans": ("decompression_bomb", repeated_scans(80, 4000)),
+        "jpeg_segments": ("corrupt", repeated_scans(0).replace(b"\xff\xda", b"\xff\xfe\0\2" * 20_000 + b"\xff\xda", 2)),
     }
 
 

@@ -126,7 +126,8 @@ def run_audit(table: pd.DataFrame, root: AnyPath, settings: AuditSettings, seed:
 
 def _refuse_other_root(table: pd.DataFrame, root: AnyPath, unreadable: list[Unreadable]) -> None:
     if all(image.status == Status.MISSING for image in unreadable) and len(unreadable) == len(table):
-        raise InputError(f"{root}: none of the manifest's {len(table)} images is there, such as {table['path'][0]}")
+        first = f"such as {unreadable[0].path}: {unreadable[0].message}"
+        raise InputError(f"{root}: none of the manifest's {len(table)} images is there, {first}")
 
 
 def _count(table: pd.DataFrame, unreadable: list[Unreadable]) -> list[Count]:

@@ -53,7 +53,7 @@ def parquet_bomb(path: Path) -> None:
 
 
 def image_bomb(path: Path) -> None:
-    parquet.write_table(pa.table({"image": [bytes(3 * 10**8)]}), path, compression="zstd")
+    parquet.write_table(pa.table({"image": [bytes(8 * 10**7)]}), path, compression="zstd")
 
 
 def hdf5_bomb(path: Path) -> None:
@@ -65,7 +65,35 @@ def hdf5_bomb(path: Path) -> None:
         file.create_dataset("views/clean", (5 * 10**8, 4), "f2", chunks=(1000, 4))
 
 
+def varint(number: int, length: int = 0) -> bytes:
+    """A number as Thrift's compact protocol writes it, in at least so many bytes."""
+    number, digits = number << 1, []
+    while number or len(digits) < max(length, 1):
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits[:-1], digits[-1] & 127])
+
+
+def lying_parquet(path: Path, cell: bytes | str, of_page: bool = False) -> None:
+    """One cell whose footer says that it takes 9 bytes, or whose page says that it takes 134 MB."""
+    parquet.write_table(pa.table({"image": [cell]}), path, compression="zstd", use_dictionary=False)
+    data = path.read_bytes()
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    size = parquet.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size
+    if of_page:  # beside the cell are its length and what says that it is not missing
+        size = next(size for size in range(len(cell), len(cell) + 99) if varint(size) in data[:footer])
+    parts = [data[:footer], data[footer:]]
+    new = varint(2**27 - 1 if of_page else 9, len(varint(size)))
+    parts[not of_page] = parts[not of_page].replace(varint(size), new)
+    path.write_bytes(b"".join(parts))
+
+
 BOMBS = {
+    "footer.parquet": (lambda path: lying_parquet(path, bytes(8 * 10**7)),
+                       lambda path: archives.read(f"{path}::image/000000")),
+    "page.parquet": (lambda path: lying_parquet(path, bytes(10**7), True),
+                     lambda path: archives.read(f"{path}::image/000000")),
+    "texts.parquet": (lambda path: lying_parquet(path, "x" * 8 * 10**7), lambda path: tables.read(path, ())),
     "p.parquet": (parquet_bomb, lambda path: tables.read(path, ())),
     "i.parquet": (image_bomb, lambda path: archives.read(f"{path}::image/000000")),
     "columns.xlsx": (lambda path: write_zip(path, sheet("<row><c r='XFD1'><v>1</v></c></row>" * 10**5)),
@@ -438,7 +466,47 @@ def check_mutations(tmp_path: Path, num: int) -> None:
 
 
 def test_mutated_tables_end_in_one_line(tmp_path):
-    check_mutations(tmp_path, 300)
+    """With 4,000 images (tests/unit/images/test_decode.py) and 300 files of bundles the fuzz of each run of tests."""
+    check_mutations(tmp_path, 700)
+
+
+def reseal(folder: Path, metadata: dict) -> None:
+    """Write a ``model.json`` whose digest is right."""
+    text = json.dumps(metadata | {"sha256": bundle.ZERO_DIGEST})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / bundle.METADATA).write_text(text.replace(bundle.ZERO_DIGEST, digest, 1))
+
+
+def test_mutated_files_of_a_bundle_are_refused(tmp_path):
+    """As they are, and most of them where all digests are made to fit: no crash, no hang, bounded memory."""
+    folder = Path(shutil.copytree(DEFAULT_BUNDLE, tmp_path / "b"))
+    rows = (folder / bundle.VALIDATION).read_bytes().splitlines(keepends=True)
+    (folder / bundle.VALIDATION).write_bytes(b"".join(rows[:20]))
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in METADATA["files"]}
+    reseal(folder, METADATA | {"files": digests})
+    bundle.load(folder)
+    contents = {name: (folder / name).read_bytes() for name in (bundle.METADATA, *digests)}
+
+    def load_all() -> None:
+        draw, refused = np.random.default_rng(0), 0
+        for number in range(300):
+            name = [*contents][number % len(contents)]
+            changed, sealed = mutated(contents[name], draw), name in digests and number % 2
+            (folder / name).write_bytes(changed)
+            if sealed:
+                reseal(folder, METADATA | {"files": digests | {name: hashlib.sha256(changed).hexdigest()}})
+            try:
+                bundle.load(folder)
+                assert sealed or changed == contents[name], f"mutation {number} of {name} was believed"
+            except InputError as error:
+                refused += "\n" not in str(error)
+            for other in (name, bundle.METADATA):
+                (folder / other).write_bytes(contents[other])
+        assert refused > 150
+
+    done = jailed(load_all, folder, seconds=60)
+    assert done.status == 0, done.output[-3000:]
+    assert done.grown < MAX_GROWTH
 
 
 @pytest.mark.slow

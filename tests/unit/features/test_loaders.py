@@ -1,8 +1,10 @@
 """Encoders of each library: from a configuration, from a checkpoint and from a hub that is not there."""
 
 import json
+import re
 
 import numpy as np
+import onnx
 import open_clip
 import pytest
 import timm
@@ -11,12 +13,15 @@ import transformers
 from safetensors.torch import save_file
 
 from aigid.core.errors import InputError
+from aigid.detectors.featdistill import model as experts
+from aigid.detectors.featdistill.settings import ExpertSettings
 from aigid.features import checkpoints
-from aigid.features.backbones import BackboneSettings, ConcatSettings, backbone_settings
+from aigid.features.backbones import BackboneSettings, ConcatSettings, backbone_settings, open_backbone
 from aigid.features.encoder import TorchBackbone, load_encoder
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 from aigid.features.registry import BACKBONES
 from tests.helpers.images import random_images
+from tests.helpers.onnx_models import export_clip, random_clip
 from tests.helpers.tiny_models import CLIP, CLIP_VISION, DINOV2, SIGLIP
 
 CPU = torch.device("cpu")
@@ -157,3 +162,51 @@ def test_a_timm_checkpoint_that_does_not_fit_is_refused(timm_vit, tmp_path):
     save_file(state, tmp_path / "less.safetensors")
     with pytest.raises(InputError, match=r"less\.safetensors: do not fit this model; keys missing: norm\.weight"):
         load_timm(tmp_path / "less.safetensors")
+
+
+def snapshots(folder):
+    """Write snapshots of 48 px of each library; return the settings of an entry of 32 px for each."""
+    large = {"image_size": 48}
+    clip = CLIP | {"vision_cfg": CLIP["vision_cfg"] | large}
+    (folder / "open_clip").mkdir(parents=True)
+    (folder / "open_clip/open_clip_config.json").write_text(json.dumps({"model_cfg": clip, "preprocess_cfg": {}}))
+    save_file(open_clip.CLIP(**clip).state_dict(), folder / "open_clip/open_clip_model.safetensors")
+    transformers.SiglipVisionModel(transformers.AutoConfig.for_model(**SIGLIP | large)).save_pretrained(folder / "sig")
+    random_clip(CLIP_VISION | large).save_pretrained(folder / "clip")
+    export_clip(random_clip(CLIP_VISION | large), folder / "fixed.onnx")
+    network = onnx.load(folder / "fixed.onnx")
+    for axis in (2, 3):
+        network.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side{axis}"
+    onnx.save(network, folder / "free.onnx")
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=48, depth=1, num_classes=0)
+    save_file({name: value[..., :9, :] if value.ndim == 3 and value.shape[1] == 10 else value
+               for name, value in vit.state_dict().items()}, folder / "vit.safetensors")  # fmt: skip
+    return {
+        "open_clip": settings("open_clip", weights=str(folder / "open_clip")),
+        "clip": settings("transformers", weights=str(folder / "clip")),
+        "siglip": settings("transformers", weights=str(folder / "sig")),
+        "siglip by file": settings("transformers", weights=str(folder / "sig/model.safetensors")),
+        "clip of other shape": settings(
+            "transformers", weights=str(folder / "clip/model.safetensors"), config=CLIP_VISION
+        ),
+        "onnx": settings("onnx", weights=str(folder / "fixed.onnx"), output="image_embeds"),
+        "onnx of any size": settings("onnx", weights=str(folder / "free.onnx"), output="image_embeds"),
+        "timm": settings("timm", weights=str(folder / "vit.safetensors")).model_copy(
+            update={"model": "vit_tiny_patch16_224", "config": {"depth": 1}}
+        ),
+    }
+
+
+def test_a_snapshot_of_another_image_size_is_one_line(tmp_path, capfd):
+    for name, entry in snapshots(tmp_path).items():
+        with pytest.raises(InputError, match="weights /") as caught:
+            open_backbone(entry)
+        message = str(caught.value)
+        assert "\n" not in message, name
+        assert re.search("take no images of 32 px|of another shape: .*pos|makes images of 32 px", message), (
+            name,
+            message,
+        )
+    with pytest.raises(InputError, match="take no images of 32 px"):
+        experts.build(ExpertSettings(seed=0, backbone=settings("transformers", weights=str(tmp_path / "clip"))))
+    assert "REPORT" not in "".join(capfd.readouterr())

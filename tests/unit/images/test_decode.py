@@ -335,8 +335,9 @@ def test_threads_agree_and_pillow_is_left_alone() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_fuzz() -> None:
-    """2,000 seeded mutations: pixels or a named error, within 2 s each and 400 MiB for all."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_fuzz(seed: int) -> None:
+    """2,000 seeded mutations each: pixels or a named error, within 2 s each and 400 MiB for all."""
     grey16 = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
     orientation = with_segment(encode(PICTURE, "JPEG"), 0xE1, b"Exif\0\0" + exif(6, b"camera\0"))
     seeds = [encode(PICTURE, fmt) for fmt in READERS]
@@ -349,7 +350,7 @@ def test_fuzz() -> None:
     ]
     seeds += [encode(PICTURE, "TIFF", compression=name) for name in ("tiff_lzw", "tiff_deflate", "jpeg", "packbits")]
     seeds += [encode(PICTURE, "WEBP", lossless=True, exif=exif(3)), riff((b"VP8X", bytes(10))), encode(grey16, "TIFF")]
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     outcomes: dict[str, int] = {}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(2000):
@@ -402,3 +403,19 @@ def test_a_jpeg_of_more_pixels_than_the_default_limit_is_read_at_half_its_sides(
     assert status_of(data, max_pixels=900 * 1201 - 2) == "too_many_pixels"  # a limit of the user's own stays one
     monkeypatch.setattr("aigid.images.decode.MAX_PIXELS", 900 * 1201 // 4 - 1)
     assert status_of(data, max_pixels=900 * 1201 // 4 - 1) == "too_many_pixels"
+
+
+def test_bytes_that_fill_up_before_a_marker_take_linear_time() -> None:
+    """An image whose pixels end flat is looked at again, from the end of its scan."""
+    flat = encode(np.full((48, 64, 3), 99, np.uint8), "JPEG")
+    start = time.process_time()
+    for fill in (b"\xff" * 10**6, b"\xff" * 10**6 + b"\0"):
+        with suppress(ImageError):
+            assert decode(flat[:-2] + fill + flat[-2:]).std() < 1
+    assert time.process_time() - start < 2
+    assert decode(flat[:-2] + b"\xff" * 9 + flat[-2:]).std() < 1
+
+
+def test_the_setting_that_decided_is_named() -> None:
+    with pytest.raises(ImageError, match=r"limit 3071 pixels \(--max-pixels\)"):
+        decode(png(PICTURE, 2), max_pixels=64 * 48 - 1)
