@@ -71,7 +71,7 @@ def evaluate(
     score (P(generated)) and optionally source, group, class_<name>. Several files are compared, pair by pair.
     Validation rows fit the calibrator and choose thresholds; test rows are evaluated.
     """
-    from aigid.core import folders, manifest
+    from aigid.core import manifest
     from aigid.evaluation import protocols
     from aigid.evaluation.evaluate import evaluate
     from aigid.metrics import decisions
@@ -95,7 +95,6 @@ def evaluate(
         evaluated[name].run_info.update(_run_info(path, protocol, calibrator, scale))
     differences, cautioned = _compare(frames, files, seed)
     if out:
-        ctx.with_resource(folders.lock_folder(out))
         sections = {"Protocol": protocols.section(protocol, published)} if protocol else {}
         _write(out, evaluated, differences, cautioned, root, sections)
         _submit(out, frames if protocol == "defactify" else {})
@@ -157,10 +156,10 @@ def _write(
     from aigid.evaluation.evaluate import read_results, write_result
     from aigid.report import report
 
+    options.lock(out)
     for name, result in evaluated.items():
         write_result(result, out, name, "scores")
-    run_info = {"command": shlex.join(["aigid", *sys.argv[1:]])}
-    images = {} if root is None else {"scores": root}
+    run_info, images = {"command": shlex.join(["aigid", *sys.argv[1:]])}, {"scores": root} if root else {}
     report.write(read_results(out), out / "report", cautioned, run_info, {"scores": differences}, sections, images)
 
 

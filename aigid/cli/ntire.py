@@ -18,8 +18,7 @@ CSV, META = "predictions.csv", "predictions.meta.json"
 @click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
 @click.option("--out", type=FOLDER, required=True, help="Folder for predictions.csv and predictions.meta.json.")
 @click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
-@click.pass_context
-def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: bool) -> None:
+def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
     """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
 
     An interrupted call resumes; an image's score depends on nothing but the image.
@@ -29,7 +28,7 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
     import numpy as np
     import pandas as pd
 
-    from aigid.core import folders, tables
+    from aigid.core import tables
     from aigid.core.embeddings import OK
     from aigid.data.layouts import scan_images
     from aigid.detectors.bundle import METADATA, load_detector
@@ -43,7 +42,7 @@ def ntire(ctx: click.Context, images: Path, source: Path, out: Path, streamed: b
     if not paths:
         raise InputError(f"{images}: no images below it")
     samples = Samples(pd.DataFrame({"path": paths}), images)
-    ctx.with_resource(folders.lock_folder(out))
+    options.lock(out)
     result = blank_not_finite(detector.predict(samples, ["clean"], None if streamed else EncoderLoader()).ensemble())
     scores = np.where(result.status == OK, result.values["clean"], np.nan)
     failed = {paths[row]: f"{result.status[row]}: {result.messages[row]}" for row in result.messages}

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from aigid.core.console import report_failures
+from aigid.core.folders import lock_folder
 from aigid.core.paths import AnyPath, as_path
 
 Command = Callable[..., None]
@@ -82,6 +83,11 @@ def over_time(command: Command) -> Command:
         command(*args, settings=settings.model_copy(update={"period": period}), **kwargs)
 
     return with_period
+
+
+def lock(folder: Path) -> None:
+    """Keep other calls from writing to an output folder until the command ends; it is created."""
+    click.get_current_context().with_resource(lock_folder(folder))
 
 
 def finish(failed: Sequence[tuple[str, str]], refused: bool = False) -> None:

@@ -68,7 +68,7 @@ class ErrorHandlingCommand(click.Command):
             raise click.ClickException(str(interrupt) or "stopped") from None
         except (InputError, OSError) as error:
             hint = remedy(error) if isinstance(error, OSError) else ""
-            raise UserError(escape.terminal(" ".join(f"{error}{hint}".split()))) from error
+            raise UserError(escape.terminal(escape.address(" ".join(f"{error}{hint}".split())))) from error
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
@@ -116,7 +116,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 def print_status(message: str) -> None:
     """Print lines to stderr; stdout is for results."""
-    click.echo("\n".join(map(escape.terminal, message.split("\n"))), err=True)
+    click.echo("\n".join(map(escape.terminal, escape.address(message).split("\n"))), err=True)
 
 
 def report_failures(failed: Sequence[tuple[str, str]], max_displayed: int = 20) -> None:

@@ -101,8 +101,8 @@ def refuse(table: pd.DataFrame, column: str, bad: pd.Series, message: str, name:
     if num := int(bad.sum()):
         row = int(bad.to_numpy().argmax())
         more = f" ({num} such rows)" if num > 1 else ""
-        value, place = str(table[column].iloc[row]), table.index[row]
-        label = row_label(int(place) if pd.api.types.is_integer(place) else row, name)
+        value, index = str(table[column].iloc[row]), table.index[row]
+        label = row_label(int(index) if pd.api.types.is_integer(index) else row, name)
         raise InputError(f"{name}: {label}, column {column}: {value!r}: {message}{more}")
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from aigid.core.columns import ranks
 from aigid.core.errors import InputError
+from aigid.core.escape import has_surrogates
 from aigid.core.manifest import ROLE
 from aigid.core.scores import DATE
 from aigid.metrics.resampling import group_codes
@@ -22,7 +23,8 @@ def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.Data
     """
     texts = [name for name in CATEGORIES if name in scores]
     columns = dict.fromkeys(["label", "score", *texts, *(name for name in strata if name in scores)])
-    table = scores[[*columns]].astype(dict.fromkeys(texts, "category"))
+    named_well = [name for name in texts if not any(map(has_surrogates, scores[name].unique()))]  # pandas hashes UTF-8
+    table = scores[[*columns]].astype(dict.fromkeys(named_well, "category"))
     table["path"] = scores["path"] if named else ranks(scores["path"])
     return table.assign(group=group_codes(scores)) if "group" in scores and "group" not in strata else table
 

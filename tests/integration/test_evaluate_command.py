@@ -1,9 +1,11 @@
 """`aigid evaluate` as a stranger uses it: bad files are named with counts, odd ones read, options do as they say."""
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from click.testing import Result
 from PIL import Image
 from sklearn import metrics as sk
 
+from aigid.core import folders
 from tests.helpers.cli import aigid, refused
 
 
@@ -223,3 +226,32 @@ def test_reversed_scores_get_a_hint(folder: Path) -> None:
     hint = "does a high score mean real?"
     assert hint in evaluate("t.csv", "--json", cwd=folder).stderr
     assert hint not in evaluate("s.csv", "--json", cwd=folder).stderr
+
+
+def test_a_folder_of_results_is_written_by_one_call_at_a_time(folder: Path) -> None:
+    (folder / "out").mkdir()
+    with folders.lock(folder / "out/.lock", folder / "out"):
+        refused(evaluate("s.csv", "--out", "out", cwd=folder), "out: another `aigid` writes to it")
+        assert [path.name for path in (folder / "out").iterdir()] == [".lock"]
+    assert evaluate("s.csv", "--out", "out", cwd=folder).exit_code == 0
+    assert not (folder / "out/.lock").exists()
+
+
+def test_no_output_holds_the_credentials_of_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a folder at an address, whose name the report quotes."""
+    for number in range(3):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
+    memory = fsspec.filesystem("memory")
+    for path in folder.glob("*.png"):
+        memory.pipe_file(f"/user:hunter2@host/{path.name}", path.read_bytes())
+    address = "memory://user:hunter2@host/?sig=s3cret"
+    arguments = ["evaluate", "s.csv", "--root", address, "--by", "size", "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["aigid", *arguments])
+    done = aigid(*arguments, cwd=folder)
+    written = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    assert b"memory://...@host" in written[folder / "out/report/index.html"]
+    lost = aigid("index", "memory://user:hunter2@gone/?sig=s3cret", "--layout", "csv", "--out", "m.csv", cwd=folder)
+    assert "memory://...@gone" in lost.stderr
+    for content in (*written.values(), done.output.encode(), lost.output.encode()):
+        assert b"hunter2" not in content
+        assert b"s3cret" not in content

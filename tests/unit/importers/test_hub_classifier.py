@@ -128,3 +128,14 @@ def test_what_it_refuses(folder, monkeypatch):
     monkeypatch.setattr(checkpoints, "_hub_is_reachable", lambda: False)
     with pytest.raises(InputError, match=r"someone/detector: no network, .* model\.safetensors of someone/d"):
         get_importer("hf")(ImportRequest(model="someone/detector", fake_labels=("sd",)))
+
+
+def test_an_extreme_aspect_is_refused_before_its_own_processor_resizes(tmp_path):
+    """Which would make 65,000 x 1 px a picture of 16 million pixels, at 224 px one of 3 billion."""
+    place = save_model(tmp_path / "hub", LABELS)
+    bundle.save(imported(place, "sd"), tmp_path / "bundle")
+    for name, size in (("long", (200_000, 1)), ("square", (40, 40))):
+        Image.new("RGB", size, (9, 99, 9)).save(tmp_path / f"{name}.png")
+    long, square = Predictor(tmp_path / "bundle").predict([tmp_path / "long.png", tmp_path / "square.png"])
+    assert (long.status, square.status) == ("too_many_pixels", "ok")
+    assert "200000 x 1 at 16 px of the shorter side is 3200000 x 16, limit" in long.error

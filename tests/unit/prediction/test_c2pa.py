@@ -3,10 +3,12 @@
 import io
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from aigid.core.errors import InputError
 from aigid.prediction.inspection import inspect_content
 
 c2pa = pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
@@ -97,3 +99,17 @@ def test_changed_pixels_and_no_store(signed):
     content[-200] ^= 1
     assert state(bytes(content))["state"] == "invalid"
     assert state(jpeg().getvalue() + b"jumbc2pa")["state"] == "absent"
+
+
+def test_the_trust_list_is_read_once(signed, tmp_path, monkeypatch):
+    path = tmp_path / "anchors.pem"
+    path.write_bytes(signed[1])
+    monkeypatch.setenv("AIGID_TRUST_LIST", str(path))
+    state(signed[0])
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("is read again"))
+    assert state(signed[0])["state"].startswith("valid, signer on the trust list anchors.pem")
+    monkeypatch.undo()
+    monkeypatch.setenv("AIGID_TRUST_LIST", str(path))
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"AIGID_TRUST_LIST=.*anchors\.pem: no PEM file: "):
+        state(signed[0])
