@@ -19,6 +19,7 @@ from aigid.core.paths import AnyPath, as_path
 
 SUFFIXES = (".csv", ".parquet")
 pd.options.mode.string_storage = "python"  # Arrow's, the default, refuses file names that are not UTF-8
+csv.field_size_limit(2**31 - 1)  # what was written is read; a cell is no larger than its file
 
 
 def read(path: AnyPath | str, required: tuple[str, ...]) -> pd.DataFrame:
