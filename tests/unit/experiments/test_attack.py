@@ -154,9 +154,7 @@ def test_an_attack_on_a_bundle_hides_its_fakes_from_it_and_from_the_surrogate(ma
     run = attack.scorer(predictors, vae, made / "images", settings, 0)
     batches = attack.batches(table, 4, 0)
     assert [sorted(batch["label"]) for batch in batches] == [[0] * 4 + [1] * 4]
-    scores = run(batches[0])
-    pd.testing.assert_frame_equal(run(batches[0]), scores)
-    rows = summarize(scores, 0).set_index(["source", "target", "attack", "strength", "images"])
+    rows = summarize(run(batches[0]), 0).set_index(["source", "target", "attack", "strength", "images"])
     for source, target in [(a, b) for a in predictors for b in predictors]:
         shift = [rows.loc[(source, target, "pgd", epsilon, "generated"), "shift"] for epsilon in ("2", "8")]
         assert shift[1] < shift[0] < 0
