@@ -78,17 +78,21 @@ def plain(encoder: TorchBackbone) -> Way:
     )
 
 
-def onnx_loop(folder: Path) -> int:
+def onnx_loop() -> Way:
     """As imgbeddings does it: Pillow in this process, batches to one session with ONNX Runtime's defaults."""
-    path, num = weights.path_of(backbone_settings(QUANTIZED)), 0
+    path = weights.path_of(backbone_settings(QUANTIZED))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     mean, std = np.array(PREPROCESS.mean), np.array(PREPROCESS.std)
-    paths = sorted((folder / "images").iterdir())
-    for start in range(0, len(paths), BATCH):
-        pixels = np.stack([crop(Image.open(path)) for path in paths[start : start + BATCH]]) / 255
-        batch = ((pixels - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
-        num += len(session.run(None, {session.get_inputs()[0].name: batch})[0])
-    return num
+
+    def run(folder: Path) -> int:
+        paths, num = sorted((folder / "images").iterdir()), 0
+        for start in range(0, len(paths), BATCH):
+            pixels = np.stack([crop(Image.open(path)) for path in paths[start : start + BATCH]]) / 255
+            batch = ((pixels - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+            num += len(session.run(None, {session.get_inputs()[0].name: batch})[0])
+        return num
+
+    return run
 
 
 def timm_loop(encoder: TorchBackbone) -> Way:

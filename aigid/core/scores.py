@@ -49,7 +49,7 @@ def check(
     if scale != PROBABILITY and "score" in table:
         mapped = pd.Series(to_probability(_numbers(table["score"]), scale), table.index, object)
         table["score"] = mapped.where(mapped.notna(), table["score"])  # what is no number is refused as it stands
-    return validate(table, name)
+    return _set_types(table, name)
 
 
 def to_probability(values: Iterable[float], scale: str) -> Floats:
@@ -112,12 +112,17 @@ def validate(scores: pd.DataFrame, name: str) -> pd.DataFrame:
     A row whose ``status`` is neither empty nor ``ok`` is an image that could not be read: it has no score and stays.
     A real image's generator is ``real`` whatever the file calls it; a fake without one is ``unknown``.
     """
-    if missing := [column for column in REQUIRED if column not in scores]:
-        present = ", ".join(map(str, scores.columns))
+    return _set_types(scores.copy(deep=False), name)
+
+
+def _set_types(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Check the table as ``validate`` does, in place: of 10^7 rows no column is in memory twice."""
+    if missing := [column for column in REQUIRED if column not in table]:
+        present = ", ".join(map(str, table.columns))
         raise InputError(f"{name}: no column {', '.join(map(repr, missing))}; found {present or 'none'}")
-    if scores.empty:
+    if table.empty:
         raise InputError(f"{name}: no rows")
-    table = tables.unsorted(scores)
+    table = table if table.index.is_unique else table.reset_index(drop=True)  # `refuse` counts rows by it
     for column in STRING_COLUMNS:
         if column in table:
             table[column] = to_text(table[column])

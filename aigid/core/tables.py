@@ -126,8 +126,9 @@ def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
 
 def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Series:
     """Return (N,) bool: the rows whose ``key`` an earlier row has, of the same ``within``; of sorted keys no copy."""
-    parts = table.groupby(within)[key] if within else [("", table[key])]
-    if all(is_ascending(part) for _, part in parts):
+    several = within is not None and table[within].nunique() > 1
+    parts = (part for _, part in table.groupby(within)[key]) if several else [table[key]]
+    if all(map(is_ascending, parts)):
         return pd.Series(False, table.index)
     return table.duplicated([key, within] if within else [key])
 
