@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from aigid.core import params
+from aigid.core import params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, sha256
 from aigid.data.audit import read_audit
@@ -36,6 +36,7 @@ def main(results: Path, manifests: Path, models: Path, curves: Path, out: Path) 
     for dataset in datasets:
         if section := attribution.section(results, detectors, dataset):
             sections[f"Attribution on {dataset}"] = section
+        tables.write(attribution.confusions(results, detectors, dataset), curves / f"{dataset}.confusion.csv")
     table = studies.read(results / "sef/comparison.csv", studies.ALIGNED)
     sections["SEF on held-out pairs"] = studies.aligned_section(table)
     curves_table = studies.read(results / "perturbation/curves.csv", studies.PERTURBATION)

@@ -125,6 +125,17 @@ def section(root: Path | str, detectors: Sequence[str], dataset: str) -> Section
     return Section(intro, {"Attribution": pd.DataFrame(rows), **titled})
 
 
+def confusions(root: Path | str, detectors: Sequence[str], dataset: str) -> pd.DataFrame:
+    """Return ``detector, generator, predicted, images``: the confusion tables of a dataset, a row a cell."""
+    parts = [pd.DataFrame(columns=["detector", "generator", "predicted", "images"])]
+    for detector in detectors:
+        path = Path(root, "details", detector, f"{dataset}.confusion.csv")
+        if path.is_file():
+            counts = pd.read_csv(path, keep_default_na=False)
+            parts.append(counts.melt("generator", var_name="predicted", value_name="images").assign(detector=detector))
+    return pd.concat(parts[1:] or parts)[parts[0].columns]
+
+
 def _interval(
     truth: NDArray[np.str_], predicted: NDArray[np.str_], groups: NDArray[np.str_], seed: int
 ) -> tuple[float, float] | None:

@@ -90,7 +90,15 @@ def write(
 
 
 def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None:
-    """Write ``<dataset>.<roc|pr>.csv`` below ``folder``: the curves of all detectors, by the column ``detector``."""
+    """Write ``<dataset>.<roc|pr|generators>.csv`` below ``folder``, by the column ``detector``.
+
+    They hold the curves of all detectors, and the AUROC of each on each generator.
+    """
+    for dataset, of_dataset in by_dataset(results).items():
+        parts = [result.parts("generator").assign(detector=name) for name, result in of_dataset.items()]
+        names = {"name": "generator", "auroc_low": "low", "auroc_high": "high"}
+        bars = pd.concat(parts).rename(columns=names)[["detector", "generator", "auroc", "low", "high"]]
+        tables.write(bars[bars["auroc"].notna()], folder / f"{dataset}.generators.csv")
     for dataset, name in product(dict.fromkeys(dataset for _, dataset in results), ("roc", "pr")):
         curves = [
             result.curves[name].assign(detector=detector)

@@ -33,7 +33,7 @@ def copy(folder):
         ".gitignore",
         ".dvc/config",
         ".dvc/.gitignore",
-        ".dvc/plots/by_detector.json",
+        *(f".dvc/plots/{name}by_detector.json" for name in ("", "bars_", "confusion_")),
         "data/weights/README.md",
     ):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)

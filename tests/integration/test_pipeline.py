@@ -247,6 +247,17 @@ def test_a_ledger_command_trains_one_detector():
             assert detector in {"", *trained}
 
 
+def test_each_bundle_is_an_artifact():
+    """Of the pipeline's own, and the package's, by the detector's name."""
+    text = (ROOT / "dvc.yaml").read_text()
+    artifacts = {name: one["path"] for name, one in yaml.safe_load(text)["artifacts"].items()}
+    made = {out.fs_path for stage in graph() for out in stage.outs}
+    assert artifacts.pop("photos") == "aigid/prediction/bundles/photos"
+    assert artifacts == {name: f"data/models/{name}" for name in JUDGED}
+    assert {str(ROOT / path) for path in artifacts.values()} <= made
+    assert text.startswith("# yaml-language-server: $schema=https://")
+
+
 @pytest.mark.parametrize("file", sorted(ROOT.glob("stages/*.py")), ids=lambda file: file.name)
 def test_a_stage_fits_on_a_screen(file):
     assert len(file.read_text().splitlines()) <= 60

@@ -58,11 +58,11 @@ def test_curves_of_detectors_are_plotted_without_their_names():
     """A new detector needs no entry; the other entries are logs of one method's training."""
     entries = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
     plots = {name: value for entry in entries for name, value in entry.items()}
-    assert len(plots) <= 8
+    assert len(plots) <= 10
     curves = {name for name in plots if not {*re.findall(r"results/training/\w+", f"{name} {plots[name]['y']}")}}
-    assert curves == {"ROC", "precision-recall"}
+    assert curves == {"ROC", "precision-recall", "AUROC per generator", "confusion of generators"}
     for name in curves:
-        assert plots[name]["template"] == "by_detector"
+        assert plots[name]["template"].endswith("by_detector")
         assert not set(re.findall(r"\w+", str(plots[name]))) & set(names())
 
 
@@ -72,6 +72,12 @@ def test_dvc_draws_a_line_for_each_detector(tmp_path):
     for name, columns in {"roc": "fpr,tpr", "pr": "recall,precision"}.items():
         rows = "".join(f"{detector},0,0\n{detector},1,1\n" for detector in ("knn", "probe"))
         (folder / f"results/curves/demo.{name}.csv").write_text(f"detector,{columns}\n{rows}")
+    (folder / "results/curves/demo.generators.csv").write_text(
+        "detector,generator,auroc,low,high\nknn,gan,0.8,0.7,0.9\nprobe,gan,0.9,0.8,1\n"
+    )
+    (folder / "results/curves/demo.confusion.csv").write_text(
+        "detector,generator,predicted,images\nknn,gan,real,3\nprobe,gan,gan,4\n"
+    )
     shown = json.loads(run("dvc", "plots", "show", "--json", "--split", cwd=folder))
     for plot, axes in {"ROC": ("fpr", "tpr"), "precision-recall": ("recall", "precision")}.items():
         drawn = next(one for one in shown["data"][plot] if one["type"] == "vega")
@@ -79,3 +85,11 @@ def test_dvc_draws_a_line_for_each_detector(tmp_path):
         assert encoding["color"]["field"] == "detector"
         assert (encoding["x"]["field"], encoding["y"]["field"]) == axes
         assert {row["detector"] for row in drawn["anchor_definitions"]["<DVC_METRIC_DATA>"]} == {"knn", "probe"}
+    for plot, axes in {
+        "AUROC per generator": ("auroc", "generator"),
+        "confusion of generators": ("predicted", "generator"),
+    }.items():
+        spec = next(one for one in shown["data"][plot] if one["type"] == "vega")
+        content = json.dumps(spec["content"])
+        assert all(f'"field": "{axis}"' in content for axis in axes)
+        assert {row["detector"] for row in spec["anchor_definitions"]["<DVC_METRIC_DATA>"]} == {"knn", "probe"}

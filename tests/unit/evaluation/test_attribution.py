@@ -111,3 +111,14 @@ def test_the_report_shows_what_was_written(tmp_path):
     assert shown["detector"] == "svm"
     assert shown["task B accuracy"] == "0.667"
     assert attribution.section(tmp_path, ["probe"], "demo6") is None
+
+
+def test_confusion_tables_become_a_row_a_cell(tmp_path) -> None:
+    folder = tmp_path / "details/svm"
+    folder.mkdir(parents=True)
+    (folder / "d.confusion.csv").write_text("generator,real,gan\nreal,3,1\ngan,0,2\n")
+    table = attribution.confusions(tmp_path, ["probe", "svm"], "d")
+    rows = {(row.generator, row.predicted): row.images for row in table.itertuples()}
+    assert rows == {("real", "real"): 3, ("real", "gan"): 1, ("gan", "real"): 0, ("gan", "gan"): 2}
+    assert set(table["detector"]) == {"svm"}
+    assert list(attribution.confusions(tmp_path, ["probe"], "d")) == ["detector", "generator", "predicted", "images"]

@@ -62,7 +62,12 @@ def test_the_curves_of_all_detectors_stand_in_one_file(root: Path) -> None:
     write_result(evaluate(all_fakes(), n_bootstrap=0), root, "one class", "demo")
     found = read_results(root)
     report.write_curves(found, root / "curves")
-    assert sorted(path.name for path in (root / "curves").iterdir()) == ["demo.pr.csv", "demo.roc.csv"]
+    assert sorted(path.name for path in (root / "curves").iterdir()) == [
+        *("demo.generators.csv", "demo.pr.csv", "demo.roc.csv")
+    ]
+    bars = pd.read_csv(root / "curves/demo.generators.csv", keep_default_na=False)
+    own = found["probe", "demo"].parts("generator")
+    assert bars.loc[bars["detector"] == "probe", "auroc"].tolist() == own["auroc"].dropna().tolist()
     for name, columns in {"roc": ["fpr", "tpr"], "pr": ["recall", "precision"]}.items():
         table = pd.read_csv(root / f"curves/demo.{name}.csv")
         assert list(table.columns) == ["detector", *columns]
