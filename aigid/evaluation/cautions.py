@@ -9,9 +9,7 @@ import pandas as pd
 
 from aigid.core.errors import InputError
 from aigid.core.scores import CLEAN
-from aigid.metrics.classification import Ranking
-
-MAX_REVERSED = 0.45  # where the whole interval of AUROC lies under it, scores seem to mean the contrary
+from aigid.metrics.classification import MAX_REVERSED, Ranking
 
 
 def on_scores(test: pd.DataFrame, view: str, ranking: Ranking, details: pd.DataFrame) -> Iterator[str]:

@@ -15,6 +15,7 @@ Array = NDArray[Any]
 MetricValue = float | str  # the number, or why there is none
 MetricValues = dict[str, MetricValue]
 POINTS = 500  # of a curve
+MAX_REVERSED = 0.45  # where the whole interval of an AUROC lies under it, scores seem to mean the contrary
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from aigid.data.audit import ALL_FEATURES, Association, Audit, Count, DuplicateGroups, Finding, SubsetResult
 from aigid.images import Unreadable
+from aigid.metrics.classification import MAX_REVERSED
 
 LEVELS = ("leaks", "suspicious", "note")
 ERROR = 0.05  # chance that any container feature of an honest dataset is called proven, over all parts
@@ -23,6 +24,7 @@ RELABEL = "find out which label is right, and drop the others"
 REGROUP = (
     "if the fakes were made from these photographs, name one `group` for each pair; if not, see which label is right"
 )
+MIXED = "see whether a part of the images has its labels the wrong way round, and whether each group is named one"
 REDOWNLOAD = "fetch them anew or drop their rows"
 COPIES = {  # kind, across: what such images do, and the remedy
     ("exact", "splits"): ("stand in more than one split, byte for byte", RESPLIT),
@@ -48,7 +50,7 @@ def build_audit(
     significant = significant_associations(parts)
     findings = [*_of_container(significant, limit), *_of_copies(copies), *_of_groups(straddling)]
     findings += [*_of_unreadable(unreadable, counts), *_of_counts(counts), *_of_cues(parts[0])]
-    findings += _inconclusive(parts, limit)
+    findings += [*_reversed(parts), *_inconclusive(parts, limit)]
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     if findings and findings[0].level != "note":
         verdict = findings[0].level
@@ -151,6 +153,18 @@ def _of_cues(total: SubsetResult) -> Iterator[Finding]:
     for joint in total.shallow[:1]:
         text = f"shallow cues reach AUROC {format_interval(joint)}: a detector has to beat that to have seen more"
         yield Finding("note", text)
+
+
+def _reversed(parts: list[SubsetResult]) -> Iterator[Finding]:
+    """Yield a note on each family whose AUROC lies under chance with its whole interval: folds contradict others."""
+    for part in parts:
+        for family, joint in (("the container", part.container[:1]), ("shallow cues", part.shallow[:1])):
+            for value in joint:
+                if value.high < MAX_REVERSED:
+                    text = f"{part.kind} {part.name}: AUROC {format_interval(value)} of {family} lies under chance"
+                    yield Finding(
+                        "note", f"{text}: what tells the classes apart in some images is reversed in others", MIXED
+                    )
 
 
 def _inconclusive(parts: list[SubsetResult], limit: float) -> Iterator[Finding]:

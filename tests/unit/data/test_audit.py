@@ -15,8 +15,9 @@ from rich.console import Console
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.data.audit import audit, read_audit, report
+from aigid.data.audit import ALL_FEATURES, Association, Count, SubsetResult, audit, read_audit, report
 from aigid.data.audit.audit import AuditSettings, describe_values, run_audit
+from aigid.data.audit.findings import build_audit
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.degradations.views import export_view
 
@@ -298,3 +299,17 @@ def test_photographs_of_one_container_are_clean():
     table, _ = build_manifest(root, IndexSettings(layout="realfake"), 0)
     found = look(table.groupby("label").head(60), root, max_images=60)
     assert (found.verdict, found.highest) == ("clean", 0.5)
+
+
+@pytest.mark.parametrize(("high", "num"), [(0.44, 1), (0.46, 0)])
+def test_an_auroc_well_under_chance_gets_a_hint(high, num):
+    """What is learnt on some folds and wrong on others: labels of a part are the wrong way round."""
+    joint = Association(ALL_FEATURES, 0.3, 0.2, high, 0.99)
+    part = SubsetResult("split", "test", 50, 50, 50, [joint], [], [])
+    counts = [Count("test", name, 50, 0) for name in ("real", "gan")]
+    made = build_audit(0.6, 100, counts, [part], [], [], [])
+    hints = [finding for finding in made.findings if "lies under chance" in finding.text]
+    assert len(hints) == num
+    for hint in hints:
+        assert hint.text.startswith(f"split test: AUROC 0.300 [0.200, {high:.3f}] of the container lies under chance")
+        assert "labels the wrong way round" in hint.mend
