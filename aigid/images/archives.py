@@ -24,6 +24,7 @@ from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
+NO_FILE = (0, -1)  # the span of a tar's member that holds no bytes
 CACHED_ROW_GROUPS = 4  # row groups of Parquet tables that stay in memory
 NAME_BYTES = 100  # that the name of an image takes in memory
 SIZES = ("total_compressed_size", "total_uncompressed_size")
@@ -93,6 +94,8 @@ class Tar:
                     raise ValueError(f"{member.name} is a sparse file")
                 if member.isfile():
                     self._spans[member.name] = (member.offset_data, member.size)
+                elif not member.isdir():  # a hard link leads to a file before it
+                    self._spans[member.name] = self._spans.get(member.linkname if member.islnk() else "", NO_FILE)
             if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
                 raise EOFError("cut short: it has no end")
 
@@ -100,7 +103,9 @@ class Tar:
         yield from self._spans
 
     def read(self, name: str) -> bytes:
-        offset, size = self._spans[name]
+        if (span := self._spans[name]) == NO_FILE:
+            raise ImageError(Status.NOT_A_FILE, f"{name} is a link or a device in {self.path}")
+        offset, size = span
         _check_size(size)
         if isinstance(remote := as_path(self.path), RemotePath):
             return remote.read_bytes(offset, offset + size)

@@ -142,3 +142,29 @@ def test_an_archive_that_changes_is_read_anew(tmp_path):
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
         out.writestr(name, b"other")
     assert archives.read(tmp_path / f"all.zip::{name}") == b"other"
+
+
+def test_links_in_a_tar_are_files_or_named(tmp_path):
+    """A hard link is the file that it leads to; any other link, and a device, is a row that cannot be read."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, kind, target in (
+            *(("a.png", tarfile.REGTYPE, ""), ("hard.png", tarfile.LNKTYPE, "a.png")),
+            *(("soft.png", tarfile.SYMTYPE, "a.png"), ("out.png", tarfile.SYMTYPE, "/etc/passwd")),
+            *(
+                ("none.png", tarfile.LNKTYPE, "/etc/passwd"),
+                ("tty.png", tarfile.CHRTYPE, ""),
+                ("d", tarfile.DIRTYPE, ""),
+            ),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.size = kind, target, 3 * (kind == tarfile.REGTYPE)
+            archive.addfile(member, io.BytesIO(b"abc"))
+    names = archives.members(tmp_path / "a.tar")
+    assert names == ["a.png", "hard.png", "soft.png", "out.png", "none.png", "tty.png"]
+    for number, name in enumerate(names):
+        path = f"{tmp_path}/a.tar::{name}"
+        if number < 2:
+            assert archives.read(path) == b"abc"
+        else:
+            with pytest.raises(ImageError, match="is a link or a device"):
+                archives.read(path)
