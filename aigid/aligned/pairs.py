@@ -18,7 +18,7 @@ from aigid.aligned import engine as engines
 from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
 from aigid.core import extras, manifest, ray
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.folders import replace_folder
 from aigid.core.paths import AnyPath
@@ -105,7 +105,7 @@ def container_like(header: Header, pixels: Pixels, kind: Literal["own", "png"]) 
 def read_quality_map(path: AnyPath) -> dict[str, int]:
     """Return JPEG qualities by the names of images, as DDA's ``MSCOCO_train2017.json`` holds them; InputError."""
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(path.read_bytes())
         qualities = {name: int(value) for name, value in values.items()}
     except (OSError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path}: no map of names to qualities: {error}") from None

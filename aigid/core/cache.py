@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from aigid.core.errors import os_errors
+from aigid.core.errors import os_errors, parse_json
 from aigid.core.files import STALE_SECONDS, atomic_write, cache_folder, remove_stale, write_json, write_text
 from aigid.core.shards import DIGEST_SUFFIX, KEY, is_intact, memory_map
 
@@ -206,7 +206,7 @@ class ShardWriter:
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return a folder's metadata; empty where they cannot be read."""
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return metadata if isinstance(metadata, dict) else {}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError, os_errors
+from aigid.core.errors import InputError, os_errors, parse_json
 from aigid.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def read(path: Path | str) -> EmbeddingFile:
             views = {name: _map(path, _dataset(path, file["views"], name)) for name in sorted(_views(path, file))}
             kinds, codes = np.unique(status[:], return_inverse=True)
             status, num_keys = kinds.astype(str).astype(object)[codes], len(key)
-            attributes = {name: json.loads(_attribute(file, name)) for name in file.attrs if name != "schema_version"}
+            attributes = {name: parse_json(_attribute(file, name)) for name in file.attrs if name != "schema_version"}
     except InputError:
         raise
     except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:

@@ -1,9 +1,11 @@
 """Errors that mean: the user's input is wrong."""
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -15,6 +17,14 @@ class InputError(ValueError):
 def reason(error: BaseException, max_chars: int = 300) -> str:
     """Return what an error says on one line, or else its kind."""
     return " ".join(str(error).split())[:max_chars] or type(error).__name__
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON from elsewhere says; ValueError where it is none, or nests too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None
 
 
 @contextmanager

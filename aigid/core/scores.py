@@ -1,6 +1,5 @@
 """The scores file: one row per image and view."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from aigid.core import manifest, tables
 from aigid.core.columns import to_text
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import sha256, write_json
 from aigid.core.special import Floats, expit
 
@@ -83,7 +82,7 @@ def write_versions(path: Path | str, versions: Mapping[str, object]) -> None:
 def read_versions(path: Path | str) -> dict[str, Any]:
     """Return what ``write_versions`` wrote of a file; nothing, with a warning, where that was of other bytes."""
     try:
-        versions = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        versions = parse_json(Path(f"{path}.json").read_text(encoding="utf-8"))
         same = versions.pop("sha256") == sha256(path)
         {**versions["views"]}, versions["code"]["aigid"], versions["model"] + ""
     except FileNotFoundError:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import atomic_write
 from aigid.features import checkpoints
 from aigid.features.backbones import LoraSettings
@@ -155,13 +155,14 @@ def read_settings(path: Path) -> LoraSettings:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
+    """Return the sha256 of the base and the settings of the adapters in a file."""
     checkpoints.require_file(path)
     with checkpoints.checkpoint_errors(path), safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get(METADATA_KEY)
-    if text is None:
-        raise InputError(f"{path}: no adapter: nothing says of which base")
-    metadata: dict[str, Any] = json.loads(text)
-    return metadata
+        if text is None:
+            raise InputError(f"{path}: no adapter: nothing says of which base")
+        metadata = dict(parse_json(text))
+        return {"base": str(metadata.pop("base")), **LoraSettings(**metadata).model_dump()}
 
 
 def _read(encoder: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tensor]]:

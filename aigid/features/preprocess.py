@@ -1,6 +1,5 @@
 """Image preprocessing for backbones: decode, resize and crop as each model's authors do."""
 
-import json
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, parse_json, reason
 from aigid.core.params import Settings
 from aigid.images import ImageError, Status
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
@@ -46,6 +45,16 @@ class Preprocess(Settings):
     std: tuple[float, float, float] = CLIP_STD
 
 
+def read_record(path: Path, source: object) -> dict[str, Any]:
+    """Return the preprocessing by a ``preprocessor_config.json``; InputError where it is none, or says it oddly."""
+    try:
+        return parse_record(parse_json(path.read_text(encoding="utf-8")), source)
+    except InputError:
+        raise
+    except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: a preprocessing that is not known here: {reason(error)}") from None
+
+
 def parse_record(record: dict[str, Any], source: object) -> dict[str, Any]:
     """Return the preprocessing of a ``preprocessor_config.json`` of transformers; InputError for what it cannot be."""
     size, crop = record.get("size", {}), record.get("crop_size") if record.get("do_center_crop") else None
@@ -76,7 +85,7 @@ def warn_of_contradictions(preprocess: Preprocess, weights: str | None) -> None:
         if not file.is_file():
             continue
         try:
-            recorded = Preprocess.model_validate(parse(json.loads(file.read_text(encoding="utf-8")), file))
+            recorded = Preprocess.model_validate(parse(parse_json(file.read_text(encoding="utf-8")), file))
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             logger.warning("%s: cannot be compared with `preprocess`: %s", file, reason(error, 200))
             continue

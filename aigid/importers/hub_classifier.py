@@ -1,6 +1,5 @@
 """Image classifiers of the Hugging Face hub, or of a folder like one of its repositories."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from aigid.core.embeddings import OK
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import choose_device, device_name
 from aigid.degradations.views import apply
 from aigid.detectors.bundle import Bundle, Provenance
@@ -144,7 +143,7 @@ def _read_json(path: Path, what: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path.parent}: holds no {path.name}, {what}")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: no JSON: {error}") from None
     if not isinstance(record, dict):

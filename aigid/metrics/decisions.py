@@ -1,6 +1,5 @@
 """Decision rules fitted on validation images: calibration, a threshold for a target FPR, conformal abstention."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from aigid.core import params
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import write_json
 from aigid.core.special import beta_quantile
 from aigid.metrics import calibration, classification, intervals, resampling
@@ -172,14 +171,14 @@ def save(rule: DecisionRule, path: Path | str) -> None:
 def load(path: Path | str) -> DecisionRule:
     """Read what ``save`` wrote; InputError where it is nothing of the kind."""
     try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
+        fields = parse_json(Path(path).read_text(encoding="utf-8"))
         kinds = {"calibrator": Calibrator, "operating_point": OperatingPoint, "abstainer": ConformalAbstainer}
         rule = DecisionRule(**{name: kind(**fields[name]) for name, kind in kinds.items()})
         numbers = [asdict(rule.operating_point), asdict(rule.abstainer), rule.calibrator.parameters]
         if not all(np.isfinite(value).all() for part in numbers for value in part.values()):
             raise ValueError("a number of it is NaN or infinite")
         rule.calibrator([0.0, 1.0])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not a calibrator: {error}") from None
     return rule
 

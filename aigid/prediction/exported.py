@@ -12,7 +12,7 @@ import onnxruntime
 from pydantic import Field, FiniteFloat
 
 from aigid.core.embeddings import OK
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import map_in_threads
 from aigid.core.params import Settings, validate
 from aigid.degradations import views as degradations
@@ -130,7 +130,7 @@ def load(
     session = open_session(path, None, choose_provider())
     try:
         props = session.get_modelmeta().custom_metadata_map
-        values = {key.removeprefix(PREFIX): json.loads(value) for key, value in props.items() if key.startswith(PREFIX)}
+        values = {key.removeprefix(PREFIX): parse_json(value) for key, value in props.items() if key.startswith(PREFIX)}
         metadata = validate(values, Metadata, str(path))
         origin, rule = Provenance(**metadata.origin), rule_of(metadata.rule)
     except (ValueError, TypeError, KeyError) as error:

@@ -1,6 +1,5 @@
 """Bundles on the Hugging Face hub: pushed with a model card, loaded by ``hf://USER/NAME[@REVISION]``."""
 
-import json
 import logging
 import os
 import re
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, parse_json, reason
 from aigid.core.files import cache_folder, sha256, write_text
 from aigid.core.folders import replace_folder
 from aigid.detectors import bundle
@@ -71,7 +70,7 @@ def _download(address: str, name: str, commit: str, folder: Path) -> None:
 
     path = fetch(bundle.METADATA)
     try:
-        files: dict[str, str] = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+        files: dict[str, str] = dict(parse_json(path.read_text(encoding="utf-8"))["files"])
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{address}: {bundle.METADATA} is none of a bundle: {error}") from None
     with replace_folder(folder, bundle.is_bundle, "bundle") as part:
@@ -89,7 +88,7 @@ def push(folder: Path, address: str, body: str = "", licence: str = "other") -> 
     """Upload a bundle in one commit, with its model card; return the address of that commit."""
     name, revision = parse(address)
     model = bundle.load(folder)
-    files = json.loads((folder / bundle.METADATA).read_text(encoding="utf-8"))["files"]
+    files = parse_json((folder / bundle.METADATA).read_text(encoding="utf-8"))["files"]
     content = card(model, name, body, licence)
     with _errors(address):
         from huggingface_hub import CommitOperationAdd

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aigid.core import escape, manifest
 from aigid.core.bundle_files import METADATA
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
@@ -40,7 +40,7 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
     """Return the ``model.json`` of a bundle; InputError where it does not say which images it learnt from."""
     path = bundle / METADATA
     try:
-        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        metadata: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         training, source = metadata["origin"]["training"], metadata["origin"].get("source")
         if training:  # else it is said below
             _components(metadata, None), _reproduction(bundle.name, metadata, "")

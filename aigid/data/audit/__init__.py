@@ -1,10 +1,10 @@
 """Does anything but the forgery tell generated images from real ones? An audit's records, the keys of its JSON."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from aigid.core import params
+from aigid.core.errors import parse_json
 from aigid.images import Unreadable
 
 ALL_FEATURES = "all together"  # in place of a feature's name: the whole family
@@ -109,7 +109,7 @@ def read_audit(path: Path | str) -> Audit:
     """Return the audit in a JSON file; InputError where it is none."""
     text = Path(path).read_text(encoding="utf-8")
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         value = text[:40]
     return params.validate(value, Audit, str(path))

@@ -1,6 +1,5 @@
 """Aligned pairs on disk, as `aigid.aligned.pairs.make_aligned_pairs` writes them."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from aigid.core import seeding
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.degradations.filters import dct_mix, match_jpeg_quality, pixel_mix
 from aigid.degradations.operators import apply_operators
 from aigid.degradations.policies import get_policy
@@ -65,7 +64,7 @@ def open_pairs(root: Path) -> Pairs:
     except OSError:
         raise InputError(f"{root}: no {PAIRS_FILE}; `aigid align` writes it") from None
     try:
-        records = [json.loads(line) for line in lines]
+        records = [parse_json(line) for line in lines]
         paths = [record[kind] for record in records for kind in ("real", "fake")]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{root / PAIRS_FILE}: not a record of pairs: {error}; `aigid align` writes it") from None

@@ -4,7 +4,6 @@ On a CPU images run one at a time, as many as there are threads: a graph with dy
 the whole batch, and a product's last bits depend on its size, but an embedding must not depend on its company.
 """
 
-import json
 import logging
 import math
 import os
@@ -22,7 +21,7 @@ from aigid.core.errors import InputError, reason
 from aigid.core.files import num_workers
 from aigid.features import weights
 from aigid.features.backbones import BackboneSettings, fingerprint, first_image_errors
-from aigid.features.preprocess import Pixels, parse_record, warn_of_contradictions
+from aigid.features.preprocess import Pixels, read_record, warn_of_contradictions
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 PROVIDER_VARIABLE = "AIGID_ONNX_PROVIDER"
@@ -156,7 +155,7 @@ def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"{section['model']}: an ONNX graph does not say its preprocessing; put {record.name} beside it"
         )
-    return parse_record(json.loads(record.read_text(encoding="utf-8")), record)
+    return read_record(record, record)
 
 
 def choose_provider() -> str:

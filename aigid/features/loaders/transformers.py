@@ -1,6 +1,5 @@
 """Image encoders through transformers: CLIP, SigLIP, DINOv2 and v3, MetaCLIP 2, AIMv2, RADIO."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from aigid.core.errors import InputError, reason
 from aigid.features import checkpoints, weights
 from aigid.features.backbones import BackboneSettings
-from aigid.features.preprocess import parse_record
+from aigid.features.preprocess import read_record
 
 CLIP, METACLIP2 = (
     ("CLIPVisionModelWithProjection", "image_embeds"),
@@ -171,7 +170,7 @@ def preprocess_record(section: dict[str, Any]) -> dict[str, Any]:
     else:
         with checkpoints.hub_errors(model, f"{name} of {model}"):
             path = Path(hf_hub_download(model, name, revision=section.get("revision")))
-    return parse_record(json.loads(path.read_text(encoding="utf-8")), f"{model}: {name}")
+    return read_record(path, f"{model}: {name}")
 
 
 def family_of(settings: BackboneSettings) -> str:

@@ -15,16 +15,19 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from pyarrow import parquet
-from safetensors.numpy import save
+from safetensors.numpy import save, save_file
 
-from aigid.core import cache, console, embeddings, escape, files, folders, manifest, tables
+from aigid.aligned import pairs
+from aigid.core import cache, console, embeddings, escape, files, folders, manifest, scores, tables
 from aigid.core.errors import InputError
+from aigid.data import audit
 from aigid.data.layouts import workbook
 from aigid.detectors import bundle
-from aigid.features import row_cache
+from aigid.features import lora, preprocess, row_cache
 from aigid.images import ImageError, archives
+from aigid.metrics import decisions
 from aigid.prediction import DEFAULT_BUNDLE, scorers, verdict
-from aigid.report import figures
+from aigid.report import cards, figures
 from tests.helpers.hostile import encode, mutated, picture
 from tests.helpers.jail import aigid_jailed, jailed, snapshot
 
@@ -258,6 +261,50 @@ def test_names_are_escaped_where_they_are_shown(tmp_path, capsys):
         escape.address("s3://key:secret@b/x --root https://u@h/p?sig=1 b")
         == "s3://...@b/x --root https://...@h/p?... b"
     )
+
+
+def adapter(path: Path) -> None:
+    save_file(
+        {"x.A": np.ones((1, 1), np.float32)}, path.with_suffix(".safetensors"), {lora.METADATA_KEY: path.read_text()}
+    )
+    lora.read_settings(path.with_suffix(".safetensors"))
+
+
+JSON_READERS = {
+    "a calibrator": decisions.load,
+    "qualities of JPEGs": pairs.read_quality_map,
+    "an audit": audit.read_audit,
+    "what gave scores": lambda path: scores.read_versions(path.with_suffix("")),
+    "a bundle": lambda path: bundle.load(path.parent),
+    "a card's bundle": lambda path: cards.read_metadata(path.parent),
+    "preprocessing": lambda path: preprocess.read_record(path, path),
+    "adapters": adapter,
+}
+TEXTS = [
+    "[" * 10**5,
+    "[]",
+    "{}",
+    "null",
+    '"a"',
+    "{",
+    "",
+    '{"size": "a", "base": [], "files": 1}',
+    '{"size": {"height": []}}',
+]
+TEXTS += ['{"calibrator": {"kind": "platt", "parameters": {"weights": []}, "population": {}}}', "1e999", "NaN"]
+
+
+@pytest.mark.parametrize("reader", JSON_READERS)
+def test_json_that_says_something_else_is_one_line(reader, tmp_path):
+    path = tmp_path / "model.json"
+    for text in TEXTS:
+        path.write_text(text)
+        try:
+            JSON_READERS[reader](path)
+        except InputError as error:
+            assert "\n" not in str(error), text  # noqa: PT017
+        else:
+            assert (reader, text) == ("qualities of JPEGs", "{}")
 
 
 CELLS = ["x" * 200_000, "=1+1", "+a", "-b", "@c", "\td", "'=f", "''g", "'h", "-5", "+.5e3", "'-5", "", "a=b", "-", "'"]
