@@ -155,7 +155,7 @@ def _refuse_paths(images: pd.DataFrame, name: str) -> None:
 def _read_settings(path: Path) -> ListSettings:
     try:
         section = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError) as error:
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a list: {' '.join(str(error).split())}") from None
     return validate(section, ListSettings, str(path))
 

@@ -44,6 +44,26 @@ REFUSED = {  # by command: a call that names what is not there, and what the one
     "weights fetch": (["nosuch"], "nosuch"),
     "weights verify": (["nosuch"], "nosuch"),
 }
+JUNK_TABLE = ("junk.csv", "--root", "images")
+JUNK = {  # by command that reads files: a call on one that is none
+    "fetch": ["junk.yaml", "--out", "out"],
+    "index": ["junk", "--layout", "csv", "--out", "out.csv"],
+    "audit": [*JUNK_TABLE],
+    "degrade": [*JUNK_TABLE, "--view", "jpeg65", "--out", "out"],
+    "align": [*JUNK_TABLE, "--domain", "vae", "--out", "out"],
+    "extract": [*JUNK_TABLE, "--backbone", "tiny_clip", "--out", "out.h5"],
+    "cache verify": ["--manifest", *JUNK_TABLE],
+    "plan": [*JUNK_TABLE, "--backbone", "tiny_clip"],
+    "evaluate": ["junk.csv", "--out", "out"],
+    "card": ["junk", "--results", "images", "--date", "2026-01-01"],
+    "ntire": ["images", "--model", "junk", "--out", "out"],
+    "predict": ["images", "--model", "junk", "--csv", "out.csv"],
+    "serve": ["--model", "junk"],
+    "import": ["linear", "--weights", "junk.pth", "--backbone", "tiny_clip", "--fake-label", "1", "--out", "out"],
+    "export": ["junk", "--onnx", "out.onnx"],
+    "push": ["junk", "hf://user/name"],
+}
+READ_NO_FILE = {"preset", "cache info", "cache prune", "weights list", "weights fetch", "weights verify"}
 PRIVATE_WORDS = {"drawer", "exam", "fault", "lesson", "machinery", "shelf", "shelves", "told", "tower", "towers"}
 PRINTS_JSON = {  # by command
     "audit": ["m.csv", "--root", "images"],
@@ -96,7 +116,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def test_every_command_is_tested_here() -> None:
-    assert set(REFUSED) == set(COMMANDS)
+    assert set(REFUSED) == set(COMMANDS) == set(JUNK) | READ_NO_FILE
     assert set(PRINTS_JSON) == {
         name for name, command in COMMANDS.items() if any("--json" in option.opts for option in command.params)
     }
@@ -124,6 +144,23 @@ def test_a_wrong_call_is_one_line_and_writes_nothing(command: str, workspace: Pa
     assert done.stderr.splitlines()[-1].startswith("Error: ")
     assert done.stderr.count("\n") == 1 or done.stderr.startswith("Usage: ")
     assert files(workspace.parent) == before
+
+
+@pytest.mark.parametrize("command", JUNK)
+@pytest.mark.parametrize("junk", [b"", b"[" * 10**5, b"\xff\xfe\x00a", np.random.default_rng(0).bytes(999)], ids=len)
+def test_a_file_of_something_else_is_one_line_and_writes_nothing(command: str, junk: bytes, workspace: Path) -> None:
+    (workspace / "junk").mkdir()
+    for name in ("junk.csv", "junk.yaml", "junk.pth", "junk/model.json", "junk/a.csv"):
+        (workspace / name).write_bytes(junk)
+    before = files(workspace)
+    done = run(command, *JUNK[command], cwd=workspace)
+    assert done.exit_code == 2, done.stderr
+    assert done.stdout == ""
+    *said, line = done.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "junk" in line
+    assert not said or said == ["images: left out: 1 files that are no images (1 .csv)"]
+    assert files(workspace) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)
