@@ -133,7 +133,7 @@ def ways() -> tuple[dict[str, Way], list[str]]:
     candidates: dict[str, Way] = {PLAIN: plain(encoder), "aigid extract": ours(loader, JOINT[:1], "exact")}
     candidates |= {
         "aigid extract, decode: fast": ours(loader, JOINT[:1], "fast"),
-        "ONNX Runtime, Pillow loop": onnx_loop,
+        "ONNX Runtime, Pillow loop": onnx_loop(),
     }
     for name, build in {
         "clip-retrieval's reader and mapper": clip_retrieval,

@@ -44,7 +44,7 @@ def remedy(error: OSError) -> str:
 
 @contextmanager
 def full_disk_errors(folder: object) -> Iterator[None]:
-    """Let what is raised when the disk is full be an OSError that names the folder.
+    """Let what is raised when the disk is full, or a file as large as it may be, be an OSError that names the folder.
 
     Python's names no file, torch and safetensors raise errors of their own.
     """
@@ -55,7 +55,7 @@ def full_disk_errors(folder: object) -> Iterator[None]:
     except Exception as error:
         cause = error if isinstance(error, OSError) else error.__context__
         number = cause.errno if isinstance(cause, OSError) else None
-        if number in FULL_DISK or os.strerror(errno.ENOSPC) in str(error):
+        if number in (*FULL_DISK, errno.EFBIG) or os.strerror(errno.ENOSPC) in str(error):
             number = number or errno.ENOSPC
             raise OSError(number, os.strerror(number), str(folder)) from None
         raise

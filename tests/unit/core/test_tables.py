@@ -1,6 +1,7 @@
 """Any cell goes through a CSV file and comes back; what is no table is named by its line."""
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,17 @@ def test_repeats_and_conflicts_are_those_of_pandas_whether_sorted_or_not() -> No
     distinct = pd.DataFrame({"key": ["a", "b", "c"], "view": "x"})
     assert not tables.repeats(distinct, "key").any()
     assert not tables.has_several(distinct, "key", "view").any()
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_file_that_may_grow_no_more_leaves_what_was_there(name: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": [f"{draw}.png" for draw in np.random.default_rng(0).random(9000)]})
+    (tmp_path / name).write_bytes(b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}'"):
+            tables.write(table, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"before"}
