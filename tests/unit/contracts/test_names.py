@@ -97,23 +97,35 @@ def test_a_manifest(work, command, tmp_path):
         assert sorted(drawn) == sorted(stems)
 
 
-def test_predict_and_evaluate(work, tmp_path):
-    out = str(tmp_path / "p.csv")
-    aigid(work, "predict", "named", "--model", "bundle", "--csv", out)
-    paths = [f"named/{path}" for path in EXPECTED]
-    assert sorted(written(tmp_path, "p.csv")) == paths
+PATHS = [f"named/{path}" for path in EXPECTED]
+
+
+@pytest.fixture(scope="module")
+def scored(work):
+    """A scores file of all images."""
+    aigid(work, "predict", "named", "--model", "bundle", "--csv", "p.csv")
+    return work / "p.csv"
+
+
+def test_predict(work, scored, tmp_path):
+    assert sorted(written(work, "p.csv")) == PATHS
     lines = aigid(work, "predict", "n.csv", "--root", "named", "--model", "bundle", "--json").stdout.splitlines()
-    assert sorted(json.loads(line)["path"] for line in lines) == paths
-    listed = [path for path in paths if not {"\n", "\r"} & set(path)]
+    assert sorted(json.loads(line)["path"] for line in lines) == PATHS
+    listed = [path for path in PATHS if not {"\n", "\r"} & set(path)]
     stdin = b"\n".join(map(os.fsencode, listed))
     aigid(work, "predict", "-", "--model", "bundle", "--csv", str(tmp_path / "l.csv"), stdin=stdin)
     assert sorted(written(tmp_path, "l.csv")) == listed
-    few = [f"named/{GENERATOR}/0_real/{TEXTS[number]}" for number in (0, 3, 13)]
-    aigid(work, "predict", *few, "--model", "bundle", "--stable", "--explain", str(tmp_path / "maps"))
     refusal = aigid(work, "predict", "named", "--model", "bundle", "--csv", str(tmp_path / "p.parquet"), status=2)
     assert "is not UTF-8, which Parquet wants; write a .csv" in refusal.stderr
-    options = ("--root", ".", "--by", "generator", "--out", str(tmp_path / "out"))
-    aigid(work, "evaluate", out, *options)
+
+
+def test_predict_explained(work, tmp_path):
+    few = [f"named/{GENERATOR}/0_real/{TEXTS[number]}" for number in (0, 3, 13)]
+    aigid(work, "predict", *few, "--model", "bundle", "--stable", "--explain", str(tmp_path / "maps"))
+
+
+def test_evaluate(work, scored, tmp_path):
+    aigid(work, "evaluate", "p.csv", "--root", ".", "--by", "generator", "--out", str(tmp_path / "out"))
     details = tables.read(tmp_path / "out/details/p/scores.csv", ())
     assert GENERATOR in details["name"].tolist()
     page = (tmp_path / "out/report/index.html").read_text()
