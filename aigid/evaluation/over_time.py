@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from aigid.core import seeding, tables
+from aigid.core import seeding
+from aigid.core.errors import InputError
 from aigid.core.scores import DATE
 from aigid.evaluation import breakdown
 from aigid.metrics import change_points
@@ -61,7 +62,7 @@ def timeline(
     if DATE not in images or (images[DATE] == "").all():
         return None
     dated = images[images[DATE] != ""]
-    dated = dated.assign(**{KIND: to_batches(dated[DATE].astype("str"), period)})
+    dated = dated.assign(**{KIND: to_batches(dated.set_index("path")[DATE].astype("str"), period).to_numpy()})
     rows = [
         breakdown.pooled(str(part["view"].iloc[0]), KIND, str(name), part, thresholds, seed, n_bootstrap)
         for name, part in dated.groupby(KIND)
@@ -71,19 +72,25 @@ def timeline(
 
 
 def to_batches(dates: pd.Series, period: str | None) -> pd.Series:
-    """Return the batch of each date; InputError for what is no date, or has another form than its batch needs."""
-    frame = dates.rename(DATE).to_frame().reset_index(drop=True)
-    days, parts = frame[DATE].map(_parse), frame[DATE].str.count("-") + 1
-    tables.refuse(frame, DATE, days.isna(), "want a date: 2026, 2026-05 or 2026-05-31", "scores")
-    needed, batch = PERIODS[period] if period else (parts[0], lambda day: day.strftime(FORMS[parts[0]]))
+    """Return the batch of each image's date, images being the index; InputError naming one whose date is none."""
+    days, parts = dates.map(_parse), dates.str.count("-") + 1
+    _refuse(dates, days.isna(), "want a date: 2026, 2026-05 or 2026-05-31")
+    needed, batch = PERIODS[period] if period else (parts.iloc[0], lambda day: day.strftime(FORMS[parts.iloc[0]]))
     wrong = parts < needed if period else parts != needed
     of_period = f"want a date with more parts for batches by {period}"
-    tables.refuse(frame, DATE, wrong, of_period if period else "other dates have another form: name a period", "scores")
+    _refuse(dates, wrong, of_period if period else "other dates have another form: name a period")
     return pd.Series([batch(day) for day in days], dates.index)
 
 
+def _refuse(dates: pd.Series, bad: pd.Series, message: str) -> None:
+    if num := int(bad.sum()):
+        path, text = next(dates[bad].items())
+        more = f" ({num} such images)" if num > 1 else ""
+        raise InputError(f"{str(path)!r}, column {DATE}: {text!r}: {message}{more}")
+
+
 def _parse(text: str) -> date | None:
-    if not re.fullmatch(r"\d{4}(-\d\d){0,2}", text):
+    if not re.fullmatch(r"[1-9][0-9]{3}(-[0-9]{2}){0,2}", text):
         return None
     try:
         return date.fromisoformat((text + "-01-01")[:10])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from aigid.core import tables
 from aigid.core.errors import InputError
+from aigid.metrics.decisions import GENERATED, REAL
 from aigid.metrics.intervals import Interval
 
 TITLE = "What an attacker can do"
@@ -30,14 +31,20 @@ def read(path: Path) -> pd.DataFrame:
     table = table[table["target"] == TARGET]
     if table.empty:
         raise InputError(f"{path}: column target: no {TARGET!r}")
+    for column in ("images", "counted_as"):
+        tables.refuse(table, column, ~table[column].isin((REAL, GENERATED)), f"want {REAL} or {GENERATED}", str(path))
+    for column in NUMBERS:
+        tables.refuse(table, column, (table[column] < 0) | (table[column] > 1), "want a share, 0 to 1", str(path))
+    twice = table.duplicated(["attack", "strength", "source", "images"])
+    tables.refuse(table, "attack", twice, "stands twice for these images", str(path))
     return pd.DataFrame([_row(key, part) for key, part in table.groupby(["attack", "strength", "source"], sort=False)])
 
 
 def _row(key: tuple[Any, ...], part: pd.DataFrame) -> dict[str, str]:
     """Return an attack's cells; what counts as generated now, though it was a photograph, stands by itself."""
     rows = {str(row["images"]): row for row in part.to_dict("records")}
-    real, fake = rows.get("real"), rows.get("generated")
-    redrawn = real is not None and real["counted_as"] != "real"
+    real, fake = rows.get(REAL), rows.get(GENERATED)
+    redrawn = real is not None and real["counted_as"] != REAL
     counted = real if redrawn else fake
     attack, strength, source = key
     return {

@@ -6,13 +6,13 @@ tolerance, note, the command that gives ours, and its status: ``reproduced``, ``
 no default run has, so that only its scores file can be judged.
 """
 
-import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from aigid.core import tables
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, parse_json
 from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 
@@ -41,8 +41,16 @@ def read(folder: Path) -> pd.DataFrame:
     paths = sorted(folder.glob("*.csv"))
     if not paths:
         raise InputError(f"{folder}: no .csv file of published numbers")
-    parts = [tables.to_numeric(tables.read(path, COLUMNS), ("value", "tolerance"), path) for path in paths]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(map(_read, paths), ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    table = tables.to_numeric(tables.read(path, COLUMNS), ("value", "tolerance"), path)
+    tables.refuse(table, "value", ~np.isfinite(table["value"]), "want a number", str(path))
+    tables.refuse(table, "tolerance", ~table["tolerance"].between(0, 1e9), "want a number from 0", str(path))
+    known = table["status"].isin((REPRODUCED, DIFFERS)) | table["status"].str.match(f"{NOT_RUN}.")
+    tables.refuse(table, "status", ~known, f"want {REPRODUCED}, {DIFFERS}, or {NOT_RUN}X", str(path))
+    return table
 
 
 def measured(row: pd.Series, results: Path) -> float | str:
@@ -51,8 +59,11 @@ def measured(row: pd.Series, results: Path) -> float | str:
     if not row["detector"] or not path.is_file():
         needs = row["status"] if row["status"].startswith(NOT_RUN) else f"{NOT_RUN}{path.as_posix()}"
         return str(needs)
-    value = json.loads(path.read_text(encoding="utf-8")).get(row["key"])
-    return f"{NOT_RUN}{row['key']} in {path.as_posix()}" if value is None else float(value)
+    try:
+        value = parse_json(path.read_text(encoding="utf-8")).get(row["key"])
+        return f"{NOT_RUN}{row['key']} in {path.as_posix()}" if value is None else float(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no metrics, {row['key']!r} among them: {error}") from None
 
 
 def status(row: pd.Series, results: Path) -> str:

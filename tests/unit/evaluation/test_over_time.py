@@ -85,6 +85,7 @@ def test_dates_become_batches(dates: list[str], period: str | None, batches: lis
         (["2026-05-31", "31.5.2026"], None, "'31.5.2026': want a date"),
         (["2026-02-30"], None, "'2026-02-30': want a date"),
         (["2026-13"], "month", "'2026-13': want a date"),
+        (["2026", "0999"], None, "'0999': want a date"),
         (["2026", "2026-05"], None, "'2026-05': other dates have another form: name a period"),
         (["2026-05"], "week", "'2026-05': want a date with more parts for batches by week"),
     ],
@@ -92,6 +93,16 @@ def test_dates_become_batches(dates: list[str], period: str | None, batches: lis
 def test_what_is_no_date_is_refused_by_name(dates: list[str], period: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         over_time.to_batches(pd.Series(dates), period)
+
+
+def test_an_image_with_a_wrong_date_is_named_itself() -> None:
+    """Not by its row among the test images that have a date."""
+    table = dated()
+    table.loc[table.index[:9], "extra_date"] = ""
+    bad = table.query("split == 'test'").index[-1]
+    table.loc[bad, "extra_date"] = "yesterday"
+    with pytest.raises(InputError, match=f"^'{table.loc[bad, 'path']}', column extra_date: 'yesterday': want a date"):
+        evaluate(table, n_bootstrap=0)
 
 
 def test_without_dates_nothing_is_over_time() -> None:

@@ -40,6 +40,14 @@ def test_a_row_is_an_attack_on_the_detector(tmp_path):
 def test_a_table_of_something_else_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"a.csv: column target: no 'detector'"):
         attacks.read(made(tmp_path / "a.csv", ROWS[-1:]))
+    wrong = {"images: 'cats'": [*ROWS[0][:4], "cats", "real"], "attack: 'none': stands twice": ROWS[0]}
+    for message, row in wrong.items():
+        with pytest.raises(InputError, match=rf"a.csv: row 2 \(line 3\), column {message}"):
+            attacks.read(made(tmp_path / "a.csv", [ROWS[0], row]))
+    table = pd.read_csv(made(tmp_path / "a.csv"))
+    table.assign(wrong=[*table["wrong"][:-2], 7, 0]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=r"row 5 \(line 6\), column wrong: '7.0': want a share, 0 to 1"):
+        attacks.read(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("source,reals\nall,1\n")
     with pytest.raises(InputError, match=r"b.csv: .*'target'"):
         attacks.read(tmp_path / "b.csv")

@@ -225,3 +225,27 @@ def test_ours_is_measured_or_says_what_it_needs(tmp_path: Path) -> None:
     assert ledger.status(claimed, tmp_path / "nowhere").startswith("not run: needs ")
     with pytest.raises(InputError, match=r"no \.csv file of published numbers"):
         ledger.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"value": ""}, "value: 'nan': want a number"),
+        ({"tolerance": "-1"}, "tolerance: '-1.0': want a number from 0"),
+        ({"status": "maybe"}, "status: 'maybe': want reproduced, differs, or not run: needs X"),
+    ],
+)
+def test_a_row_that_cannot_be_judged_is_refused(tmp_path: Path, cells: dict[str, str], message: str) -> None:
+    published().iloc[:2].assign(**cells).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=rf"a\.csv: row 1 \(line 2\), column {message}"):
+        ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"auroc": "high"}'])
+def test_results_that_are_no_metrics_are_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics/probe").mkdir(parents=True)
+    (tmp_path / "metrics/probe/x.json").write_text(text)
+    row = published().iloc[0].copy()
+    row[["detector", "dataset", "key"]] = "probe", "x", "auroc"
+    with pytest.raises(InputError, match=r"probe/x\.json: no metrics, 'auroc' among them"):
+        ledger.measured(row, tmp_path)
