@@ -18,6 +18,7 @@ from aigid.metrics.resampling import group_codes
 
 KIND = "date"  # of rows of ``breakdown_table`` whose names are batches
 LEVEL = 0.05  # of a false alarm in any of the metrics
+MAX_DATES = 200  # that are batches by themselves
 FORMS = {1: "%Y", 2: "%Y-%m", 3: "%Y-%m-%d"}  # by the parts of a date
 PERIODS: dict[str, tuple[int, Callable[[date], str]]] = {  # the parts that a date needs, and its batch
     "day": (3, date.isoformat),
@@ -30,21 +31,26 @@ Change = dict[str, str | float]  # metric, date (of the first batch), before, af
 
 
 class Timeline(NamedTuple):
-    """Rows of ``breakdown_table`` by batch, and the changes by metric and date."""
+    """Rows of ``breakdown_table`` by batch, and the changes by metric and date; or ``reason`` why there are none."""
 
     batches: pd.DataFrame
-    changes: list[Change]
-    num_undated: int
+    changes: list[Change] | None
+    num_undated: int = 0
+    reason: str = ""
 
     def metrics(self) -> dict[str, float]:
         """Return the flat metrics: the number of batches, and of the changes of each metric."""
+        if self.changes is None:
+            return {}
         names = [change["metric"] for change in self.changes]
         counts = {f"num_changes_{name}": names.count(name) for name in change_points.METRICS}
         return {"num_batches": len(self.batches), **counts}
 
     def warnings(self) -> Iterator[str]:
-        """Yield a line for each change, and on images without a date."""
-        for change in self.changes:
+        """Yield a line for each change, on images without a date, and on dates that make no batches."""
+        if self.reason:
+            yield f"nothing is shown over time: {self.reason}"
+        for change in self.changes or ():
             values = f"{change['before']:.3f} before, {change['after']:.3f} since"
             yield f"{change['metric']} changes with {change['date']}: {values} (p {change['p']:.3f})"
         if self.num_undated:
@@ -56,13 +62,20 @@ def timeline(
 ) -> Timeline | None:
     """Return the metrics over time of one view's test rows; None where none has a date in ``extra_date``.
 
-    A batch is a ``period``, a key of ``PERIODS``, or each date as it is written. The false positive rate that may
-    change is that at the threshold ``operating``, else ``05``.
+    A batch is a ``period``, a key of ``PERIODS``, or each date as it is written. Where nobody asked for a period, dates
+    that make no batches, or more than ``MAX_DATES``, are no error. The false positive rate that may change is that at
+    the threshold ``operating``, else ``05``.
     """
     if DATE not in images or (images[DATE] == "").all():
         return None
     dated = images[images[DATE] != ""]
-    dated = dated.assign(**{KIND: to_batches(dated.set_index("path")[DATE].astype("str"), period).to_numpy()})
+    try:
+        batches = to_batches(dated.set_index("path")[DATE].astype("str"), period)
+    except InputError as error:
+        if period:
+            raise
+        return Timeline(breakdown.to_table([]), None, reason=str(error))
+    dated = dated.assign(**{KIND: batches.to_numpy()})
     rows = [
         breakdown.pooled(str(part["view"].iloc[0]), KIND, str(name), part, thresholds, seed, n_bootstrap)
         for name, part in dated.groupby(KIND)
@@ -79,6 +92,8 @@ def to_batches(dates: pd.Series, period: str | None) -> pd.Series:
     wrong = parts < needed if period else parts != needed
     of_period = f"want a date with more parts for batches by {period}"
     _refuse(dates, wrong, of_period if period else "other dates have another form: name a period")
+    if not period and (num := dates.nunique()) > MAX_DATES:
+        raise InputError(f"column {DATE}: {num} dates: name a period")
     return pd.Series([batch(day) for day in days], dates.index)
 
 

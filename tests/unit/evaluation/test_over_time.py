@@ -101,8 +101,21 @@ def test_an_image_with_a_wrong_date_is_named_itself() -> None:
     table.loc[table.index[:9], "extra_date"] = ""
     bad = table.query("split == 'test'").index[-1]
     table.loc[bad, "extra_date"] = "yesterday"
-    with pytest.raises(InputError, match=f"^'{table.loc[bad, 'path']}', column extra_date: 'yesterday': want a date"):
-        evaluate(table, n_bootstrap=0)
+    named = f"'{table.loc[bad, 'path']}', column extra_date: 'yesterday': want a date"
+    with pytest.raises(InputError, match=f"^{named}"):
+        evaluate(table, n_bootstrap=0, settings=EvaluationSettings(period="month"))
+    result = evaluate(table, n_bootstrap=0)  # a column that nobody asked about stops nothing
+    assert result.changes is None
+    assert "num_batches" not in result.metrics
+    assert any(line.startswith(f"nothing is shown over time: {named}") for line in result.warnings)
+
+
+def test_very_many_dates_are_batches_only_by_a_period() -> None:
+    days = pd.Series(pd.date_range("2020-01-01", periods=201).strftime("%Y-%m-%d"))
+    with pytest.raises(InputError, match="column extra_date: 201 dates: name a period"):
+        over_time.to_batches(days, None)
+    assert over_time.to_batches(days, "month").nunique() == 7
+    assert over_time.to_batches(days[:200], None).nunique() == 200
 
 
 def test_without_dates_nothing_is_over_time() -> None:
