@@ -18,6 +18,7 @@ NOTES = (
     f"Of {IMAGES:,} images, some share of them generated: how many real images are accused, and how many of all "
     "accusations are wrong. From the test images' rates; other images, other rates."
 )
+UPSCALED = ("learned_upscale2", "learned_upscale4")  # of ``benchmarks.benign_edits``, which wants a network for them
 EDITS = (  # the views that are edits, as named by ``aigid.degradations.policies``
     *("denoise", "sharpen", "color_grade", "tone_map", "portrait_blur"),
     *("upscale2", "watermark", "text_overlay", "collage"),
@@ -63,7 +64,7 @@ def by_edit(results: Results) -> dict[str, pd.DataFrame]:
 
 def _by_edit(result: EvaluationResult) -> pd.DataFrame | None:
     details = result.details
-    views = [result.view, *(view for view in EDITS if view in set(details["view"]))]
+    views = [result.view, *(view for view in (*EDITS, *UPSCALED) if view in set(details["view"]))]
     if len(views) < 2 or "fpr_operating" not in details or details["fpr_operating"].isna().all():
         return None
     rows: dict[str, dict[str, str]] = {}
@@ -80,4 +81,4 @@ def read(path: Path) -> pd.DataFrame:
     table = tables.read(path, ("source", "reals"))
     if not set(EDITS) & set(table):
         raise InputError(f"{path}: has no edit; known: {', '.join(EDITS)}")
-    return table[[name for name in ("source", "reals", "clean", *EDITS) if name in table]]
+    return table[[name for name in ("source", "reals", "clean", *EDITS, *UPSCALED) if name in table]]
