@@ -142,11 +142,11 @@ def ways() -> tuple[dict[str, Way], list[str]]:
         try:
             candidates[name] = build(encoder)
         except ImportError as error:
-            missing.append(f"{name}: {error}")
+            missing.append(f"{name}: {str(error).partition(' (')[0]}")
     try:
         import imgbeddings  # noqa: F401
     except ImportError as error:
-        missing.append(f"imgbeddings: {error}")
+        missing.append(f"imgbeddings: {str(error).partition(' (')[0]}")
     return candidates, missing
 
 
