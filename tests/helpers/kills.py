@@ -89,7 +89,7 @@ def twice_at_once() -> dict[str, object]:
 
 def slow_down() -> None:
     quick = Reader.read
-    Reader.read = lambda self, request: time.sleep(0.5) or quick(self, request)
+    Reader.read = lambda self, request: time.sleep(1.5) or quick(self, request)
 
 
 def interrupted() -> dict[str, object]:
