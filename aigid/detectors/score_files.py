@@ -32,9 +32,9 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(rows: pd.DataFrame, path: Path, identity: str, code: Callable[..., Any], samples: Samples | None) -> None:
+def write(rows: pd.DataFrame, path: Path, identity: str, code: Callable[..., Any], samples: Samples) -> None:
     """Write the scores of ``identity``, and ``<path>.json``, their versions; ``samples`` are what was scored."""
-    definitions = samples.files[0][0].attributes.get("views") if samples and samples.files else {}
+    definitions = samples.files[0][0].attributes.get("views") if samples.files else {}
     scores.write(rows, path)
     scores.write_versions(path, versions(identity, code, rows["view"], definitions))
 

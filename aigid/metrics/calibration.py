@@ -12,7 +12,7 @@ from aigid.core.errors import InputError
 from aigid.core.logistic import fit_logistic
 from aigid.core.special import expit, isotonic_regression, logit
 from aigid.metrics.classification import Floats, Ranking
-from aigid.metrics.resampling import group_codes
+from aigid.metrics.resampling import num_clusters
 
 BINS = 15
 EQUAL_WIDTH: Floats = np.linspace(0, 1, BINS + 1)  # edges of bins
@@ -107,12 +107,11 @@ def fit(kind: str, rows: pd.DataFrame) -> Calibrator:
     num_real, num_fake = int((rows["label"] == 0).sum()), int((rows["label"] == 1).sum())
     if not num_real or not num_fake:
         raise InputError(f"calibration needs validation rows of both classes; found {num_real} real, {num_fake} fake")
-    groups = group_codes(rows)
     fitted_on = {
         "view": str(rows["view"].iloc[0]),
         "num_real": num_real,
         "num_fake": num_fake,
-        "num_groups": int((groups < 0).sum()) + len(np.unique(groups[groups >= 0])),
+        "num_groups": num_clusters(rows),
         "generators": sorted(set(rows.loc[rows["label"] == 1, "generator"])),
         "sources": sorted(set(rows.loc[rows["label"] == 0, "source"]) - {""}) if "source" in rows else [],
     }

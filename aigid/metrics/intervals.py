@@ -1,6 +1,7 @@
 """Confidence intervals: of AUROC by a bootstrap of groups, of shares by Wilson."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from aigid.core.special import normal_cdf, normal_quantile, student_quantile
 from aigid.metrics.classification import Array, Floats, auroc, rank
-from aigid.metrics.resampling import bootstrap, group_codes, population
+from aigid.metrics.resampling import bootstrap, group_codes, num_clusters, population
 
 CONFIDENCE = 0.95
 Ints = NDArray[np.int64]
@@ -20,6 +21,11 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, row: Mapping[Any, Any], name: str) -> Self:
+        """Return that of a row's columns ``<name>``, ``<name>_low`` and ``<name>_high``."""
+        return cls(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
 
     def __str__(self) -> str:
         """Return ``0.912 [0.898, 0.925]``."""
@@ -97,8 +103,7 @@ def number_clusters(groups: Array) -> Ints:
 
 def num_independent(labels: Array, groups: Array) -> int:
     """Return the number of clusters of the smaller class of rows (N,), ``""`` being alone."""
-    of_class = [group_codes(groups[labels == label]) for label in (0, 1)]
-    return min(int((codes < 0).sum()) + int(np.count_nonzero(np.bincount(codes[codes >= 0]))) for codes in of_class)
+    return min(num_clusters(groups[labels == label]) for label in (0, 1))
 
 
 def wilson_interval(hits: Array, groups: Array | None = None, level: float = CONFIDENCE) -> tuple[float, float]:

@@ -93,10 +93,16 @@ def group_codes(groups: pd.DataFrame | pd.Series | Array) -> Ints:
     return codes - 1 if "" in names[:1] else codes
 
 
+def num_clusters(groups: pd.DataFrame | pd.Series | Array) -> int:
+    """Return the number of groups of rows (N,), each row without one counting as one."""
+    codes = group_codes(groups)
+    return int((codes < 0).sum()) + len(np.unique(codes[codes >= 0]))
+
+
 def resample(strata: Codes, n_bootstrap: int, rng: np.random.Generator) -> Iterator[Weights]:
     """Yield how often each cluster is drawn with replacement within its stratum, (b, U) at a time.
 
-    Of a stratum of more than ``CHUNK``, blocks of so many first draw how often they are drawn, all told: the same
+    Of a stratum of more than ``CHUNK``, blocks of so many first draw how often they are drawn in total: the same
     distribution, with counts that stay in the processor's cache.
     """
     step = max(CHUNK // len(strata), 1)

@@ -62,4 +62,4 @@ def _row(key: tuple[Any, ...], part: pd.DataFrame) -> dict[str, str]:
 def _cell(row: dict[Any, Any] | None, name: str) -> str:
     if row is None or np.isnan(row[name]):
         return "-"
-    return str(Interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high"))))
+    return str(Interval.of(row, name))

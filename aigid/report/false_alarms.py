@@ -70,7 +70,7 @@ def _by_edit(result: EvaluationResult) -> pd.DataFrame | None:
     rows: dict[str, dict[str, str]] = {}
     for view in views:
         for row in pd.concat([result.parts("all", view), result.parts("source", view)]).to_dict("records"):
-            value = Interval(*(row[f"fpr_operating{end}"] for end in ("", "_low", "_high")))
+            value = Interval.of(row, "fpr_operating")
             cells = rows.setdefault(row["name"], {"source": row["name"], "reals": str(row["num_real"])})
             cells[view] = str(value) if row["kind"] == "all" else f"{value.value:.3f}"
     return pd.DataFrame(list(rows.values())).fillna("-")

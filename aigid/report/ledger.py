@@ -68,7 +68,10 @@ def measured(row: pd.Series, results: Path) -> float | str:
 
 def status(row: pd.Series, results: Path) -> str:
     """Return the status of a row by the metrics below ``results``."""
-    ours = measured(row, results)
+    return _status(row, measured(row, results))
+
+
+def _status(row: pd.Series, ours: float | str) -> str:
     if isinstance(ours, str):
         return ours
     return REPRODUCED if abs(ours - row["value"]) <= row["tolerance"] else DIFFERS
@@ -78,7 +81,7 @@ def write(results: Path, out: Path) -> None:
     """Write ``ledger.md`` into ``out`` from ``results/ledger`` and ``results/metrics``, a table a paper and locator."""
     table = read(results / "ledger")
     ours = [measured(row, results) for _, row in table.iterrows()]
-    known = [status(row, results) for _, row in table.iterrows()]
+    known = [_status(row, value) for (_, row), value in zip(table.iterrows(), ours, strict=True)]
     table["needs"] = [text.removeprefix(NOT_RUN) if text.startswith(NOT_RUN) else "" for text in known]
     table["status"] = [
         "not run" if isinstance(value, str) else f"{text}: {value:.4f}" for value, text in zip(ours, known, strict=True)
