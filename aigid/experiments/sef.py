@@ -3,6 +3,7 @@
 All see the same pairs; a row of the table is one method on held-out fakes of one domain, or on other generators' fakes.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate, relu
 
-from aigid.core import seeding
+from aigid.core import escape, seeding
 from aigid.core.embeddings import OK
 from aigid.detectors.gate import by_rows
 from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples, join
@@ -154,7 +155,7 @@ def grad_cam_figure(images: Sequence[np.ndarray], names: Sequence[str], experts:
     axes = figure.subplots(1 + len(experts), len(images), squeeze=False)
     for column, (image, name) in enumerate(zip(images, names, strict=True)):
         axes[0, column].imshow(image)
-        axes[0, column].set_title(name, fontsize=8)
+        axes[0, column].set_title(textwrap.fill(escape.figure(name), 17), fontsize=8)
     for row, (domain, expert) in enumerate(experts.items(), start=1):
         for column, heatmap in enumerate(grad_cam(expert, images)):
             axes[row, column].imshow(images[column].mean(axis=2), cmap="gray")
@@ -189,7 +190,7 @@ def gate_weight_figure(weights: np.ndarray, generators: np.ndarray, expert: str)
         showfliers=False,
         showmeans=True,
     )
-    axes.set_yticks(range(1, len(names) + 1), names)
+    axes.set_yticks(range(1, len(names) + 1), [*map(escape.figure, names)])
     axes.invert_yaxis()
     axes.set(xlabel=f"the gate's weight of expert {expert}; the rest is the other's")
     return figure

@@ -1,6 +1,7 @@
 """SEF end to end on small pairs: experts, kill -9, the gate from cache and images, the comparison, a bundle."""
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -414,9 +415,14 @@ def test_grad_cam_by_hand(domains, encoder):
 def test_pictures_show_every_image_and_generator(domains, trained):
     experts = {name: model.load(EXPERT, trained[0][name]) for name in domains}
     images = [domains["gan"].read(place)[1] for place in range(3)]
-    assert len(sef.grad_cam_figure(images, list("abc"), experts).axes) == 9
-    axes = sef.gate_weight_figure(np.linspace(0, 1, 6), np.array(["real", "b"] * 3), "vae").axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["real", "b"]
+    long = "$x_{, a generator of a long name"
+    figure = sef.grad_cam_figure(images, ["a", "b", long], experts)
+    assert len(figure.axes) == 9
+    assert figure.axes[2].get_title() == "\\$x_{, a\ngenerator of a\nlong name"
+    gate = sef.gate_weight_figure(np.linspace(0, 1, 6), np.array(["real", long] * 3), "vae")
+    assert [label.get_text() for label in gate.axes[0].get_yticklabels()] == ["real", long.replace("$", "\\$")]
+    for drawn in (figure, gate):
+        drawn.savefig(io.BytesIO())
 
 
 def test_the_gates_weights_are_drawn_by_generator():
