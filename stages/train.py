@@ -41,9 +41,9 @@ def main(
     tables, dataset = parse_named_paths(manifests), dataset or getattr(settings, "dataset", None)
     if dataset is None:
         raise InputError(f"--dataset is missing, and the section {detector} of params.yaml has no dataset")
-    launch(get_detector(detector).data_parallel)
     files = [path for path in inputs if path.suffix != ".csv"]
     samples = open_samples(tables, files, Path() if files else dataset_root(dataset), seed)
+    launch(get_detector(detector).plan(settings, samples.subset("train").table, seed))
     views = getattr(settings, "views", ("clean",))
     train, val = (samples.split(name, views) if files else samples.subset(name) for name in ("train", "val"))
     fitted = get_detector(detector).fit(settings, train, val, seed, **parse_named_paths(components))

@@ -27,9 +27,9 @@ def main(expert: str, dataset: str, manifest_path: Path, start: Path | None, out
     if expert not in settings.experts:
         raise InputError(f"unknown expert {expert!r}; known: {', '.join(settings.experts)}")
     images, root = manifest.read_to_learn(manifest_path), dataset_root(dataset)
-    launch()
     from aigid.detectors.featdistill import training  # torch, once the parameters are known to be good
 
+    launch(training.StageRun(settings, expert, 1 if start is None else 2, images, root, seed).plan())
     epochs = training.train_stage(settings, expert, images, root, seed, out, start)
     if epochs is not None:
         tables.write(epochs, log)

@@ -20,13 +20,13 @@ from aigid.training.launch import launch
 @click.option("--history", type=Path, required=True, help="Gets <expert>.csv, one row an epoch.")
 def main(pairs: Path, out: Path, history: Path) -> None:
     settings, seed = params.load_section("sef.expert", ExpertSettings), params.load_section("seed", int)
-    launch()
     from aigid.detectors.sef.data import open_pairs
     from aigid.detectors.sef.model import save
-    from aigid.detectors.sef.training import fit
+    from aigid.detectors.sef.training import fit, plan
     from aigid.training import distributed  # torch, once the parameters are known to be good
 
     domains = {domain: open_pairs(pairs / domain / "pairs") for domain in EXPERTS["both"]}
+    launch(plan(settings, min(len(pairs_of.split("train")) for pairs_of in domains.values()), seed))
     checkpoints = []
     with distributed.process_group() as device:
         for expert, taken in EXPERTS.items():

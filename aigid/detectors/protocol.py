@@ -66,13 +66,11 @@ class BaseDetector(ABC):
     """Learns from samples, scores samples, and is saved to a folder without pickle.
 
     ``learns_from`` are the splits whose images it has seen, ``logs`` tables of the training by name, ``classes`` those
-    of its class probabilities, ``real`` first; it has none where it gives P(generated). ``data_parallel``: processes of
-    ``torchrun`` share its training.
+    of its class probabilities, ``real`` first; it has none where it gives P(generated).
     """
 
     Settings: ClassVar[type[params.Settings]]
     learns_from: ClassVar[tuple[str, ...]] = ("train", "val")
-    data_parallel: ClassVar[bool] = False
     logs: Mapping[str, pd.DataFrame] = MappingProxyType({})
     classes: Sequence[str] = ()
 
@@ -83,6 +81,11 @@ class BaseDetector(ABC):
         Choices are made on ``val``. The samples are `LabeledEmbeddings` for an `EmbeddingDetector`, else `Samples`.
         """
         raise NotImplementedError
+
+    @classmethod
+    def plan(cls, settings: Any, table: pd.DataFrame, seed: int) -> Any:
+        """Return the `TrainConfig` of the rows of ``table`` where processes of ``torchrun`` share it, else None."""
+        return None
 
     @abstractmethod
     def score(self, samples: Samples, views: Sequence[str]) -> Scores:

@@ -4,21 +4,29 @@ import logging
 import os
 import sys
 from signal import SIGINT, SIGTERM
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aigid.core.console import print_status
 from aigid.core.errors import InputError
 from aigid.core.files import device_name, num_processes, num_workers
 
+if TYPE_CHECKING:
+    from aigid.training.task import TrainConfig
 
-def launch(parallel: bool = True) -> None:
+
+def launch(plan: "TrainConfig | None") -> None:
     """Run the stage that is being run in ``$AIGID_PROCESSES`` processes, as ``torchrun`` would, and exit as they do.
 
-    Return in each of these, and where one process is enough, as where what it trains is not ``parallel``. InputError
-    where there are fewer GPUs.
+    Return in each of these, and where one process is enough, as where there is no training to share. InputError where
+    there are fewer GPUs, or where the training cannot be cut over so many processes.
     """
-    num = num_processes() if parallel else 1
-    if num == 1 or "LOCAL_RANK" in os.environ:
+    if plan is None:
+        return
+    started = "LOCAL_RANK" in os.environ  # by torchrun
+    num = int(os.environ.get("WORLD_SIZE", "1")) if started else num_processes()
+    plan.check(num)
+    if num == 1 or started:
         return
     import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -30,23 +30,10 @@ class Passes:
 
     def __init__(self, config: TrainConfig, task: TrainTask, compute: ComputeType) -> None:
         self.config, self.task, self.compute = config, task, compute
-        self.fixed = task.outputs is None and config.group_size > 1
+        self.fixed = config.norms
         size = max((batch_size() or 0) // config.images_per_item, 1) if batch_size() else config.batch_size
         self.size = config.group_size // distributed.world_size() if self.fixed else size
-        self._check()
-
-    def _check(self) -> None:
-        config, num = self.config, distributed.world_size()
-        if config.batch_size % config.group_size:
-            sizes = f"batches of {config.batch_size} cannot be cut into groups of {config.group_size}"
-            raise InputError(f"{config.name}: {sizes}")
-        if self.fixed and config.group_size % num:
-            groups = f"batch norms over {config.group_size} items cannot be shared by {num} processes"
-            raise InputError(f"{config.name}: {groups}, each of which takes as many")
-        if (size := config.batch_size) < num:
-            raise InputError(f"{config.name}: batches of {size} cannot be shared by {num} processes")
-        if num > 1 and (items := config.num_items) < size:
-            raise InputError(f"{config.name}: {items} items fill no step of {size}, which processes could share")
+        config.check(distributed.world_size())
 
     @property
     def parted(self) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from aigid.core.errors import InputError
 from aigid.core.params import Precision
 from aigid.training.loading import Batch, Indices
 
@@ -39,6 +40,7 @@ class TrainConfig:
     epochs: int
     group_size: int = 1  # of these, how many a loss or batch norms see at once
     images_per_item: int = 1
+    norms: bool = False  # whether it is batch norms that see groups
     precision: Precision = "auto"
     max_norm: float | None = None  # to which the gradient of a step is clipped
     definitions: Mapping[str, object] = field(default_factory=dict)  # of its policies and views; see `checkpoints`
@@ -52,6 +54,19 @@ class TrainConfig:
     def num_steps(self) -> int:
         """Steps of an epoch; the items that fill no step are left out."""
         return max(self.num_items // self.batch_size, 1)
+
+    def check(self, num: int) -> None:
+        """Raise InputError where steps cannot be cut into groups, or over ``num`` processes."""
+        name, size, group = self.name, self.batch_size, self.group_size
+        if size % group:
+            raise InputError(f"{name}: batches of {size} cannot be cut into groups of {group}")
+        if self.norms and group % num:
+            groups = f"batch norms over {group} items cannot be shared by {num} processes"
+            raise InputError(f"{name}: {groups}, each of which takes as many")
+        if size < num:
+            raise InputError(f"{name}: batches of {size} cannot be shared by {num} processes")
+        if num > 1 and self.num_items < size:
+            raise InputError(f"{name}: {self.num_items} items fill no step of {size}, which processes could share")
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,13 @@ from aigid.core.cache import checkpoint_path
 from aigid.core.files import choose_device, device_name
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
-from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, predict, train
+from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, plan, predict, train
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
 from aigid.features.backbones import backbone_settings
 from aigid.features.reader import DecodedImage, batches
 from aigid.training import distributed
+from aigid.training.task import TrainConfig
 
 REVISION = 2  # of the training's result; raise it when equal settings give other weights than before
 
@@ -33,10 +34,16 @@ class Cnn(BaseDetector):
     """Logits over ``classes``, of which the first is ``real``; ``vae`` is the VAE's folder."""
 
     Settings = CnnSettings
-    data_parallel = True
 
     def __init__(self, net: nn.Module, settings: CnnSettings, classes: list[str], vae: Path) -> None:
         self.net, self.settings, self.classes, self.vae = net, settings, classes, vae
+
+    @classmethod
+    def plan(cls, settings: CnnSettings, table: pd.DataFrame, seed: int) -> TrainConfig:
+        """Return the length of the training, were all images readable."""
+        with torch.device("meta"):
+            net = build_model(settings.model_copy(update={"pretrained": False}), 1)
+        return plan(settings, net, len(table) * (len(settings.views) if settings.view_sampling == "all" else 1), seed)
 
     @classmethod
     def fit(cls, settings: CnnSettings, train: Samples, val: Samples, seed: int, *, vae: Path) -> Self:

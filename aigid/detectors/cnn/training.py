@@ -108,7 +108,7 @@ def plan(settings: CnnSettings, net: nn.Module, num_items: int, seed: int) -> Tr
     size = (settings.norm_batch_size or settings.batch_size) if norms else 1
     sizes = num_items, settings.batch_size, settings.epochs, size
     definitions = {name: views.to_dict(name) for name in settings.views if name != "clean"}
-    return TrainConfig("cnn", seed, *sizes, precision=settings.precision, definitions=definitions)
+    return TrainConfig("cnn", seed, *sizes, norms=norms, precision=settings.precision, definitions=definitions)
 
 
 def training_task(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aigid.detectors.featdistill.model import Expert, ExpertOutput
-from aigid.detectors.featdistill.settings import OptimizerSettings, Stage2Settings
+from aigid.detectors.featdistill.settings import QUEUE, OptimizerSettings, Stage2Settings
 from aigid.training.precision import full_precision
 
 EPSILON = 1e-7
@@ -150,7 +150,8 @@ def _contrastive_distiller(expert: Expert, teacher: Expert, settings: Stage2Sett
     kind = next(expert.parameters())  # of device and type
     mine = Projection(expert.width, settings.width).to(kind)
     its = copy.deepcopy(mine).requires_grad_(False)
-    contrast = ContrastiveQueue(settings.queue, settings.width, settings.temperature, num_images).to(kind)
+    size = settings.queue or min(QUEUE, num_images)
+    contrast = ContrastiveQueue(size, settings.width, settings.temperature, num_images).to(kind)
 
     def features(answer: ExpertOutput, pixels: Tensor) -> tuple[Tensor, ...]:
         with torch.no_grad():

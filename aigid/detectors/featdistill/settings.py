@@ -13,6 +13,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 BothClasses = Annotated[int, Field(ge=2)]
+QUEUE = 16384
 SecondView = Literal["clean", "augmented"] | None  # of an image, beside the degraded one
 
 
@@ -95,7 +96,7 @@ class Stage2Settings(OptimizerSettings):
     preserve_spatial_alignment: bool = True  # no operator moves a pixel, so that a token keeps its place
     contrastive_weight: Annotated[float, Field(ge=0)] = 0.8  # crd_ema: of the contrast
     momentum: tuple[Share, Share] = (0.99, 0.9999)  # crd_ema: of the moving teacher, at the first and last step
-    queue: Count = 16384  # crd_ema: teacher's embeddings of earlier images
+    queue: Count | None = None  # crd_ema: teacher's embeddings of earlier images; null: QUEUE, or all if they are fewer
     temperature: Positive = 0.07
     width: Count = 128  # crd_ema: of the embeddings that are contrasted
 

@@ -51,6 +51,7 @@ class StageRun:
 
         self.train = open_split("train", data.max_images, self.descent.second)
         self.val = open_split("val", data.max_val_images, "clean")
+        self._check_queue(settings.stage2)
         self.config: dict[str, Any] = {
             "revision": REVISION,
             "expert": self.expert.model_dump(mode="json"),
@@ -60,6 +61,11 @@ class StageRun:
             "seed": seed,
             "images": _config_hash([self.train.images[["sha256", "label"]].to_numpy().tolist()]),
         }
+
+    def _check_queue(self, stage2: Stage2Settings) -> None:
+        """Raise InputError, before stage 1 is trained, where an image would be contrasted with itself in every step."""
+        if stage2.mode == "crd_ema" and (stage2.queue or 0) > (num := len(self.train)):
+            raise InputError(f"featdistill.stage2.queue: {stage2.queue} embeddings of {num} images; want at most {num}")
 
     @property
     def identity(self) -> dict[str, object]:

@@ -379,7 +379,8 @@ def test_the_stage_trains_on_train_and_validates_on_val(
     manifest.write(samples.table, tmp_path / "m.csv")
     monkeypatch.setenv("AIGID_DATA", str(material.folder))
     fit = SimpleNamespace(
-        data_parallel=False, fit=lambda settings, train, val, seed: given.extend((train, val)) or sys.exit(3)
+        plan=lambda settings, table, seed: None,
+        fit=lambda settings, train, val, seed: given.extend((train, val)) or sys.exit(3),
     )
     monkeypatch.setattr(stage, "get_detector", lambda name: fit)
     fields = registry.get_detector(name).Settings.model_fields

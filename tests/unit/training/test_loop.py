@@ -168,7 +168,7 @@ def _share(rank: int, folder: Path) -> None:
     with pytest.raises(InputError, match="batches of 1 cannot be shared by 2 processes"):
         loop.train(TrainConfig("toy", 0, 23, 1, 1), task, folder / "odd.pt")
     with pytest.raises(InputError, match="batch norms over 5 items cannot be shared by 2 processes, each of which"):
-        loop.train(TrainConfig("toy", 0, 23, 5, 1, group_size=5), task, folder / "odd.pt")
+        loop.train(TrainConfig("toy", 0, 23, 5, 1, group_size=5, norms=True), task, folder / "odd.pt")
     with pytest.raises(InputError, match="batches of 8 cannot be cut into groups of 3"):
         loop.train(TrainConfig("toy", 0, 23, 8, 1, group_size=3), task, folder / "odd.pt")
     with pytest.raises(InputError, match="23 items fill no step of 24, which processes could share"):

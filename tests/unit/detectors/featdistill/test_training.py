@@ -109,7 +109,7 @@ def test_what_stage_2_does_to_its_teacher(mode, images, root, monkeypatch):
     seen, teach = [], losses.build_distiller
     monkeypatch.setattr(training, "build_distiller", lambda *it: seen.append(teach(*it)) or seen[0])
     course = StageRun(
-        settings(stage2={"mode": mode, "queue": 32, "momentum": (0.5, 0.9)}), "siglip", 2, images, root, 0
+        settings(stage2={"mode": mode, "queue": 20, "momentum": (0.5, 0.9)}), "siglip", 2, images, root, 0
     )
     made = experts.build(course.expert)
     before = {name: value.clone() for name, value in made.state_dict().items()}
@@ -123,11 +123,23 @@ def test_what_stage_2_does_to_its_teacher(mode, images, root, monkeypatch):
     assert not taught.teacher.training
     if mode == "crd_ema":
         contrast = taught.extra_state["contrast"]
-        assert contrast.queue.shape == (32, 128)
-        assert contrast.oldest == 2 * 24 % 32  # two epochs went in
+        assert contrast.queue.shape == (20, 128)
+        assert contrast.oldest == 2 * 24 % 20  # two epochs went in
         moved = [torch.norm(after[name] - made.state_dict()[name]) for name in before]
         start = [torch.norm(before[name] - made.state_dict()[name]) for name in before]
         assert sum(moved) < sum(start)
+
+
+def test_a_queue_holds_an_image_once(images, root):
+    """One that is asked for is refused before stage 1; the default is as long as there are images."""
+    asked = settings(stage2={"mode": "crd_ema", "queue": 25})
+    with pytest.raises(InputError, match=r"^featdistill.stage2.queue: 25 embeddings of 24 images; want at most 24$"):
+        StageRun(asked, "siglip", 1, images, root, 0)
+    StageRun(settings(stage2={"queue": 25}), "siglip", 1, images, root, 0)  # which l2 has not
+    made = experts.build(asked.experts["siglip"])
+    for num, length in ((24, 24), (20_000, 16_384)):
+        taught = losses.build_distiller(made, Stage2Settings(mode="crd_ema"), num)
+        assert len(taught.extra_state["contrast"].queue) == length
 
 
 def _colors(root, num):
@@ -176,7 +188,7 @@ def test_crd_ema_learns_and_goes_on_after_a_kill_to_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("mode", ["l2", "crd_ema"])
 def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, root, monkeypatch):
-    how = settings(stage2={"mode": mode, "queue": 32, "epochs": 1})
+    how = settings(stage2={"mode": mode, "queue": 20, "epochs": 1})
     course = StageRun(how, "siglip", 2, images, root, 0)
     whole = experts.build(course.expert)
     _, path = training.train(course, whole, CPU)
