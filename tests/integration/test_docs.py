@@ -31,9 +31,10 @@ def generate() -> ModuleType:
     return importlib.import_module("generate")
 
 
-@pytest.fixture
-def params() -> ModuleType:
-    return importlib.import_module("reference_params")
+@pytest.fixture(scope="module")
+def params(docs_on_the_path) -> str:
+    """The reference of parameters."""
+    return importlib.import_module("reference_params").parameters()
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_tables_that_are_not_there_are_named(generate) -> None:
 
 def test_parameters_are_complete(params) -> None:
     sections = yaml.safe_load((ROOT / "params.yaml").read_text())
-    blocks = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", params.parameters(), re.DOTALL | re.MULTILINE))
+    blocks = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", params, re.DOTALL | re.MULTILINE))
     assert set(blocks) == set(sections)
     for name, value in sections.items():
         if isinstance(value, dict):
@@ -183,7 +184,7 @@ def test_parameters_are_complete(params) -> None:
 
 
 def test_comments_of_parameters_are_their_own(params) -> None:
-    rows = dict(re.findall(r"^\| `([\w.<>]+)` \|.*\| (.*) \|$", params.parameters(), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([\w.<>]+)` \|.*\| (.*) \|$", params, re.MULTILINE))
     assert rows["gendet.margin"].startswith("of the squared distance")
     assert rows["gendet.learning_rate"] == "of student and augmenter"
     assert rows["gendet.teacher.learning_rate"] == rows["gendet.classifier.learning_rate"] == ""
@@ -191,14 +192,13 @@ def test_comments_of_parameters_are_their_own(params) -> None:
 
 
 def test_parameters_that_pages_name_exist(params) -> None:
-    text = params.parameters()
     sections = "|".join(yaml.safe_load((ROOT / "params.yaml").read_text()))
     for page in PAGES:
         if page.name != "CHANGELOG.md":
             for section, key in re.findall(rf"`({sections})\.(\w[\w.]*?)(?:[:=].*?)?`", page.read_text()):
                 *middle, last = key.split(".")
                 path = "".join(rf"({name}|<name>)\." for name in middle)
-                known = re.search(rf"`{section}\.(<name>\.)?{path}(<name>\.)?{last}[.`]", text)
+                known = re.search(rf"`{section}\.(<name>\.)?{path}(<name>\.)?{last}[.`]", params)
                 assert known or key in ("csv", "html", "json", "jsonl", "py", "yaml"), f"{page}: {section}.{key}"
 
 
@@ -227,6 +227,7 @@ def test_environment_variables_are_documented() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_site_builds_without_a_warning(tmp_path) -> None:
     pytest.importorskip("mkdocs", reason="wants the extra docs: `make docs` installs it")
     pytest.importorskip("mkdocstrings", reason="wants the extra docs: `make docs` installs it")

@@ -25,8 +25,11 @@ SHARED = Path(__file__).parents[4] / "shared"
 PHOTO = Image.fromarray(skimage.data.astronaut())
 
 
-def dataset(root, save, num=80, generators=("sdxl",), seed=0):
-    """``num`` images a class; ``save(crop, stem, label, rng)`` writes each. All are other pictures, but for luck."""
+def dataset(root, save, num=80, generators=("sdxl",), seed=0, splits=("test",)):
+    """``num`` images a class; ``save(crop, stem, label, rng)`` writes each. All are other pictures, but for luck.
+
+    One split of one generator is judged once, being all there is.
+    """
     rng, rows = np.random.default_rng(seed), []
     root.mkdir(exist_ok=True)
     for number in range(2 * num):
@@ -34,7 +37,7 @@ def dataset(root, save, num=80, generators=("sdxl",), seed=0):
         left, top, side = *rng.integers(0, 300, 2), rng.integers(100, 200)
         crop = PHOTO.crop((left, top, left + side, top + side)).rotate(90 * rng.integers(4))
         generator = generators[number // 2 % len(generators)] if label else "real"
-        split = ("train", "train", "val", "test")[number // 2 % 4]
+        split = splits[number // 2 % len(splits)]
         path = save(crop, root / f"{number:03}", label, rng)
         rows.append((path.name, label, generator, split))
     return pd.DataFrame(rows, columns=["path", "label", "generator", "split"])
@@ -130,7 +133,8 @@ def test_the_limit_is_the_callers(tmp_path):
 
 
 def test_copies_and_groups(tmp_path):
-    table = dataset(tmp_path, lambda crop, stem, label, rng: jpeg(crop, stem), num=20)
+    splits = ("train", "train", "val", "test")
+    table = dataset(tmp_path, lambda crop, stem, label, rng: jpeg(crop, stem), num=20, splits=splits)
     original = (tmp_path / "000.jpg").read_bytes()
     for name in ("004.jpg", "006.jpg"):
         (tmp_path / name).write_bytes(original)  # 000 and 004 are in val or train, 006 in test
@@ -167,7 +171,6 @@ def test_images_that_cannot_be_read_are_named_and_counted_by_class(tmp_path):
 
 def test_too_few_images_decide_nothing(tmp_path):
     table = dataset(tmp_path, by_quality, num=4)
-    table["split"] = "test"
     found = look(table, tmp_path)
     assert (found.verdict, found.refused) == ("undecided", False)
     assert "4 independent images of a class are too few to tell" in report.title_line(found)

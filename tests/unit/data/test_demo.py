@@ -1,20 +1,28 @@
 """The demo dataset, at a small size: the same bytes twice, and nothing but pixels tells fakes from photographs."""
 
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch._dynamo  # which the first optimizer imports  # noqa: F401
 from PIL import Image
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
 from aigid.core.params import validate
+from aigid.data import demo
 from aigid.data.demo import DemoSettings, build, load_source_images
+from aigid.generators import training
 from aigid.images import has_color
 from aigid.images.decode import decode
 from aigid.images.headers import Header, read_header
 
-SMALL = DemoSettings(steps=2, width=8, tile_size=32, stride=32, tiles_per_photograph=6)
+SMALL = DemoSettings(
+    steps=2, width=8, tile_size=32, stride=32, tiles_per_photograph=6,
+    train=("chelsea", "coins"), val=("grace_hopper",), test=("camera", "coffee"),
+)  # fmt: skip
+PHOTOGRAPHS = {*SMALL.train, *SMALL.val, *SMALL.test}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +35,15 @@ def generators(tmp_path_factory):
 def cache(monkeypatch, generators):
     monkeypatch.setenv("AIGID_CACHE", str(generators))
     return generators
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked():
+    """Processes that have torch and its optimizers already, which takes them seconds otherwise."""
+    training.build("vae", 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "get_context", lambda kind: multiprocessing.get_context("fork"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +73,13 @@ def test_the_manifest_keeps_its_promises(built):
     assert set(fakes["generator"][fakes["split"] == "test"]) == {*SMALL.seen, *SMALL.unseen}
     per_cell = table.groupby(["split", "group", "generator"]).size()
     assert set(per_cell) == {6}
-    assert set(table["group"]) == {photograph.name for photograph in load_source_images()}
+    assert set(table["group"]) == PHOTOGRAPHS
+
+
+def test_every_installed_photograph_is_in_a_split():
+    settings = DemoSettings()
+    names = (*settings.train, *settings.val, *settings.test)
+    assert sorted(names) == sorted(photograph.name for photograph in load_source_images())
 
 
 def test_only_the_pixels_differ(built):
@@ -77,7 +100,7 @@ def test_a_fake_shows_what_its_photograph_shows(built):
 
 def test_a_gray_photograph_has_gray_fakes(built):
     root, table = built
-    color = {group: has_color(decode(root / path)) for group, path in zip(table["group"], table["path"], strict=True)}
+    color = {photograph.name: has_color(photograph.image) for photograph in load_source_images()}
     for path, group in zip(table["path"], table["group"], strict=True):
         assert has_color(decode(root / path)) == color[group]
     assert {name for name, colored in color.items() if not colored} == {"brick", "camera", "coins", "gravel"}
@@ -108,7 +131,7 @@ def test_a_second_dataset_shares_the_trained_generators(built, tmp_path, cache):
     assert kept(cache) == before
     assert set(both["generator"][both["split"] == "train"]) == {"real", "vae", "dcgan"}
     shared = sorted(set(both["path"]) & set(table["path"]))
-    assert len(shared) == 6 * (14 + 14 + 5)
+    assert len(shared) == 6 * (2 * len(PHOTOGRAPHS) + len(SMALL.test))
     assert all((root / path).read_bytes() == (tmp_path / "both" / path).read_bytes() for path in shared)
     build(everywhere.model_copy(update={"tiles_per_photograph": 5}), tmp_path / "other")
     assert len(kept(cache)) == len(before) + 2  # other tiles, other weights

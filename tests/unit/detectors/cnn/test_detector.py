@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from aigid.degradations import views
 from aigid.detectors import bundle
 from aigid.detectors.aeroblade import ReconstructionScorer, random
 from aigid.detectors.cnn import data, training
+from aigid.detectors.cnn import detector as detector_module
 from aigid.detectors.cnn.data import ChannelDataset
 from aigid.detectors.cnn.detector import Cnn
 from aigid.detectors.cnn.settings import CnnSettings
@@ -323,18 +325,15 @@ def test_features_are_what_the_last_layer_gets(dataset, fitted):
     np.testing.assert_allclose(last(features).softmax(dim=1).detach().numpy(), scores, atol=1e-4)
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors."""
-    single = training.to_float
-    monkeypatch.setattr(training, "to_float", lambda *given: single(*given).double())
-    build = training.build_model
-    monkeypatch.setattr("aigid.detectors.cnn.detector.build_model", lambda *given: build(*given).double())
-
-
 def _fit(rank, dataset, vae, changes, folder, stop=1 << 30):
-    """Train, but for ``stop`` steps at most, each of them saved; process 0 keeps what it has learnt."""
+    """Train, but for ``stop`` steps at most, each of them saved.
+
+    With twice the digits: in float32 Adam makes steps of the sign of gradients that are rounding errors.
+    """
     os.environ["AIGID_CACHE"] = str(folder / "cache")
+    single, build = training.to_float, training.build_model
+    training.to_float = lambda *given: single(*given).double()
+    detector_module.build_model = lambda *given: build(*given).double()
     stop_after(stop)
     with suppress(KeyboardInterrupt):
         detector = fit(dataset, vae, epochs=3, **changes)
@@ -354,31 +353,44 @@ def test_what_batch_norms_see_divides_the_batch(size):
         validate({"dataset": "d", "batch_size": 8, "norm_batch_size": size}, CnnSettings, "cnn")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"norm_batch_size": 8}, {"compat": ("frozen_after_first_epoch",)}],
-    ids=["plain", "norms of half a batch", "frozen"],
-)
-def test_two_processes_train_as_one_with_the_same_batch(changes, double, dataset, vae, tmp_path):
+CHANGES = {
+    "plain": {}, "norms of half a batch": {"norm_batch_size": 8}, "frozen": {"compat": ("frozen_after_first_epoch",)},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(dataset, vae, tmp_path_factory):
+    """The folder of what one process learns, by the change of the settings."""
+
+    @cache
+    def train(change):
+        folder = tmp_path_factory.mktemp("alone")
+        together(1, _fit, dataset, vae, CHANGES[change], folder)
+        return folder
+
+    return train
+
+
+def learned(folder, rank=0):
+    return torch.load(folder / f"{rank}.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_two_processes_train_as_one_with_the_same_batch(change, alone, dataset, vae, tmp_path):
     """Batch statistics and mirroring, too, are those of the whole batch; channels are computed once."""
-    for num in (1, 2):
-        (tmp_path / str(num)).mkdir()
-        together(num, _fit, dataset, vae, changes, tmp_path / str(num))
-    alone, first, second = (torch.load(tmp_path / name, weights_only=True) for name in ("1/0.pt", "2/0.pt", "2/1.pt"))
-    assert_trained_alike(first, alone)
-    torch.testing.assert_close(second["net"], first["net"], atol=0, rtol=0)
-    assert not list((tmp_path / "2/cache/training").iterdir())
-    assert _num_made(tmp_path / "2/cache") == _num_made(tmp_path / "1/cache") == 36 + 18
+    together(2, _fit, dataset, vae, CHANGES[change], tmp_path)
+    assert_trained_alike(learned(tmp_path), learned(alone(change)))
+    torch.testing.assert_close(learned(tmp_path, 1)["net"], learned(tmp_path)["net"], atol=0, rtol=0)
+    assert not list((tmp_path / "cache/training").iterdir())
+    assert _num_made(tmp_path / "cache") == _num_made(alone(change) / "cache") == 36 + 18
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, double, dataset, vae, tmp_path):
-    (tmp_path / "alone").mkdir()
+def test_a_checkpoint_goes_on_in_another_number_of_processes(before, after, alone, dataset, vae, tmp_path):
     together(before, _fit, dataset, vae, {}, tmp_path, 3)  # of 6 steps, in the second epoch
     assert len(list((tmp_path / "cache/training").iterdir())) == 1
     together(after, _fit, dataset, vae, {}, tmp_path, 3)
-    together(1, _fit, dataset, vae, {}, tmp_path / "alone")
-    assert_trained_alike(*(torch.load(tmp_path / name, weights_only=True) for name in ("0.pt", "alone/0.pt")))
+    assert_trained_alike(learned(tmp_path), learned(alone("plain")))
 
 
 @pytest.mark.slow

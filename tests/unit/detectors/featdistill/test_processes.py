@@ -1,6 +1,7 @@
 """Processes that share batches train as one alone, in each mode, and go on with the checkpoint of another number."""
 
 from contextlib import suppress
+from functools import cache
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def _train(rank, images, root, stage, changes, folder, stop=100):
     """Train in float64, for ``stop`` steps at most, each of them saved."""
     training.normalize = lambda *given: normalize(*given).double()
     stop_after(stop)
-    how = settings(**{f"stage{stage}": {"epochs": 2, "batch_size": 4} | changes})
+    how = settings(**{f"stage{stage}": {"epochs": 2, "batch_size": 5} | changes})
     course = StageRun(how, "siglip", stage, images, root, 0)
     expert = experts.build(course.expert).double()
     with suppress(KeyboardInterrupt):
@@ -45,28 +46,39 @@ def read(folder, rank=0):
     return torch.load(folder / f"{rank}.pt", weights_only=True)
 
 
+@pytest.fixture(scope="module")
+def alone(images, root, tmp_path_factory):
+    """What one process, which takes each step at once, learns in a stage."""
+
+    @cache
+    def train(number):
+        folder, (stage, changes) = tmp_path_factory.mktemp("alone"), STAGES[number]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AIGID_CACHE", str(folder / "cache"))
+            together(1, _train, images, root, stage, changes, folder)
+        return read(folder)
+
+    return train
+
+
 @pytest.mark.parametrize("at_once", [None, 1], ids=["whole shares", "image by image"])
-@pytest.mark.parametrize(("stage", "changes"), STAGES, ids=IDS)
-def test_two_processes_equal_one(stage, changes, at_once, images, root, tmp_path, monkeypatch):
-    """Steps of five images cannot be shared evenly; the one process takes each step at once."""
-    for num in (1, 2):
-        monkeypatch.setenv("AIGID_CACHE", str(tmp_path / f"cache {num}"))
-        if at_once and num > 1:
-            monkeypatch.setenv("AIGID_BATCH", str(at_once))
-        together(num, _train, images, root, stage, changes | {"batch_size": 5}, tmp_path / str(num))
-    alone, first, second = read(tmp_path / "1"), read(tmp_path / "2"), read(tmp_path / "2", 1)
+@pytest.mark.parametrize("number", range(3), ids=IDS)
+def test_two_processes_equal_one(number, at_once, alone, images, root, tmp_path, monkeypatch):
+    """Steps of five images cannot be shared evenly."""
+    expected = alone(number)
+    if at_once:
+        monkeypatch.setenv("AIGID_BATCH", str(at_once))
+    together(2, _train, images, root, *STAGES[number], tmp_path)
+    first, second = read(tmp_path), read(tmp_path, 1)
     torch.testing.assert_close(first["weights"], second["weights"], atol=0, rtol=0)
-    assert_equal_runs(first, alone)
+    assert_equal_runs(first, expected)
 
 
 @pytest.mark.parametrize("numbers", [(2, 1, 4), (1, 2, 1)], ids=str)
-@pytest.mark.parametrize(("stage", "changes"), STAGES, ids=IDS)
-def test_a_run_goes_on_in_another_number_of_processes(stage, changes, numbers, images, root, tmp_path, monkeypatch):
-    """Cut after three and after eight of twelve steps."""
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "cache"))
-    for num, stop in zip(numbers, (3, 5, 4), strict=True):  # the last would not end if it began anew
+@pytest.mark.parametrize("number", range(3), ids=IDS)
+def test_a_run_goes_on_in_another_number_of_processes(number, numbers, alone, images, root, tmp_path):
+    """Cut after two and after five of eight steps."""
+    for num, stop in zip(numbers, (2, 3, 3), strict=True):  # the last would not end if it began anew
         assert not (tmp_path / "cut").exists()
-        together(num, _train, images, root, stage, changes, tmp_path / "cut", stop)
-    monkeypatch.setenv("AIGID_CACHE", str(tmp_path / "another"))
-    together(1, _train, images, root, stage, changes, tmp_path / "whole")
-    assert_equal_runs(read(tmp_path / "cut"), read(tmp_path / "whole"))
+        together(num, _train, images, root, *STAGES[number], tmp_path / "cut", stop)
+    assert_equal_runs(read(tmp_path / "cut"), alone(number))

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -193,33 +194,28 @@ def test_a_checkpoint_from_an_older_definition_of_the_policy_is_refused(domains,
     policies.get_policy.cache_clear()
 
 
-@pytest.fixture
-def double(monkeypatch):
-    """Twice the digits."""
-    build, single = training.build, training.normalize
-    build(SHORT, 0)  # imports here what each forked process would import anew
-    monkeypatch.setattr(training, "build", lambda *given: build(*given).double())
-    monkeypatch.setattr(training, "normalize", lambda *given: single(*given).double())
-
-
 def _fit(rank, settings, domains, folder, stop=1 << 30):
-    """Train, but for ``stop`` steps at most, each of them saved."""
+    """Train with twice the digits, but for ``stop`` steps at most, each of them saved."""
     os.environ["AIGID_CACHE"] = str(folder)
+    training.build = lambda *given: model.build(*given).double()
+    training.normalize = lambda *given: normalize(*given).double()
     stop_after(stop)
     with suppress(KeyboardInterrupt):
         expert, log, _ = training.fit(settings, domains, 0, torch.device("cpu"))
         torch.save({"net": expert.state_dict(), "log": log}, folder / f"{rank}.pt")
 
 
-@pytest.fixture
-def alone(double, domains, tmp_path):
+@pytest.fixture(scope="module")
+def alone(domains, tmp_path_factory):
     """What one process learns with the steps as one pass, by how many pairs the contrastive loss sees."""
+    model.build(SHORT, 0)  # imports here what each forked process would import anew
 
-    def fit(settings):
-        folder = tmp_path / "alone"
-        folder.mkdir()
+    @cache
+    def fit(compared):
+        settings = SHORT.model_copy(update={"contrastive_batch_size": compared})
+        folder = tmp_path_factory.mktemp("alone")
         together(1, _fit, settings, {"gan": domains["gan"]}, folder)
-        return torch.load(folder / "0.pt", weights_only=True)
+        return settings, torch.load(folder / "0.pt", weights_only=True)
 
     return fit
 
@@ -234,8 +230,7 @@ def test_a_step_is_ddas():
 @pytest.mark.parametrize(("num", "images"), [(1, 2), (2, None), (2, 2), (3, 4)])
 def test_processes_and_passes_train_as_one(num, images, compared, alone, domains, tmp_path, monkeypatch):
     """Four pairs a step; the contrastive loss sees all of them or half, wherever they were computed."""
-    settings = SHORT.model_copy(update={"contrastive_batch_size": compared})
-    expected = alone(settings)
+    settings, expected = alone(compared)
     if images:
         monkeypatch.setenv("AIGID_BATCH", str(images))
     together(num, _fit, settings, {"gan": domains["gan"]}, tmp_path)
@@ -247,10 +242,10 @@ def test_processes_and_passes_train_as_one(num, images, compared, alone, domains
 
 def test_two_processes_then_one_then_four(alone, domains, tmp_path):
     """Twelve steps."""
-    expected = alone(SHORT)
+    settings, expected = alone(SHORT.contrastive_batch_size)
     for num in (2, 1, 4):
         assert not (tmp_path / "0.pt").exists()
-        together(num, _fit, SHORT, {"gan": domains["gan"]}, tmp_path, 4)
+        together(num, _fit, settings, {"gan": domains["gan"]}, tmp_path, 4)
     assert_trained_alike(torch.load(tmp_path / "3.pt", weights_only=True), expected)
 
 
