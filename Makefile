@@ -44,7 +44,7 @@ repro: env  ## what `dvc repro` alone does too, one stage after the other
 $(BRANCHES):
 	$(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
 
-PYTEST = $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
+PYTEST = sh stages/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 test: env
 	OMP_NUM_THREADS=1 $(PYTEST)
