@@ -5,9 +5,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.fft  # noqa: F401  # in half a second, which each process that degrades would spend again
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -59,18 +61,23 @@ def num_processes() -> int:
 
 
 def read_ahead(
-    read: Callable[[Request], Batch], requests: Iterable[Request], num_blocks: int, name: str
+    read: Callable[[Request], Batch], requests: Iterable[Request], num_blocks: int, name: str, yielding: bool = False
 ) -> Generator[Batch]:
     """Yield what ``read`` gives of each request, in order, as tensors; InputError from ``read`` is raised here.
 
     A step has ``num_blocks`` requests: all processes work on it at once, ``STEPS_AHEAD`` steps ahead of the caller,
-    or further where a step has fewer requests than there are processes.
+    or further where a step has fewer requests than there are processes. With ``yielding`` they take what cores the
+    caller leaves: where it computes there, one of its threads that waits for a core holds up all of them.
     """
     workers = num_processes()
     pool: dict[str, Any] = {}
     if workers:
         ahead = max(-(-STEPS_AHEAD * num_blocks // workers), 2)
-        pool = {"prefetch_factor": ahead, "multiprocessing_context": "fork", "worker_init_fn": _start_worker}
+        pool = {
+            "prefetch_factor": ahead,
+            "multiprocessing_context": "fork",
+            "worker_init_fn": partial(_start_worker, 19 if yielding else 5),
+        }
     with warnings.catch_warnings():  # of more processes than cores, as suits images in a bucket
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = DataLoader(
@@ -92,12 +99,12 @@ def read_ahead(
             batches._shutdown_workers()
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(niceness: int, _: int) -> None:
     """Leave signals to the parent, which saves first and then ends its workers; give way to its computing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.environ["AIGID_WORKERS"] = "1"
-    os.nice(5)
+    os.nice(niceness)
 
 
 class RunLoader:
@@ -110,7 +117,7 @@ class RunLoader:
         self.config, self.task, self.share, self.start = config, task, share, start
         self.pin = next(task.net.parameters()).device.type == "cuda"
         self._num_blocks = min(num_processes() or 1, len(share))
-        self._blocks = read_ahead(self._read, self._requests(), self._num_blocks, config.name)
+        self._blocks = read_ahead(self._read, self._requests(), self._num_blocks, config.name, not self.pin)
         self._validation: list[Batch] = []
 
     def batch(self) -> Batch:
