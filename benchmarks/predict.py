@@ -40,11 +40,11 @@ def write_bundle(folder: Path) -> None:
     )
 
 
-def seconds(*arguments: str, cache: Path) -> np.ndarray:
+def seconds(*arguments: str, cache: Path, python: str = sys.executable) -> np.ndarray:
     """Wall and CPU time of a Python with these arguments."""
     start, before = perf_counter(), os.times()
     env = os.environ | {"AIGID_CACHE": str(cache)}
-    done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, *arguments], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return np.array([perf_counter() - start, sum(os.times()[2:4]) - sum(before[2:4])])
