@@ -43,7 +43,7 @@ def judge(root: Path, table: pd.DataFrame, python: str) -> dict[str, pd.DataFram
     """Return a row of ``probability`` and ``verdict`` for each image, by both."""
     paths = [str(root / path) for path in table["path"]]
     detector = aigid.load()
-    ours = [(found.probability, found.verdict) for found in map(detector.predict, paths)]
+    ours = [(one.probability, one.verdict) for one in map(detector.predict, paths)]
     done = subprocess.run([python, "-c", DETECT, *paths], capture_output=True, text=True, check=True)
     theirs = [(p, VERDICTS[verdict]) for p, verdict in map(json.loads, done.stdout.splitlines())]
     both = {OURS: ours, THEIRS: theirs}
