@@ -1,10 +1,10 @@
-"""FeatDistill with each of its parts taken away, over several seeds: clean and robust test AUROC, as NTIRE ranks.
+"""FeatDistill with each of its parts taken away, over several seeds: clean and robust AUROC, as NTIRE ranks.
 
     python -m benchmarks.featdistill_ablation --manifest data/manifests/demo.csv --root data/images/demo
 
 Settings are those of params.yaml, of one expert, changed one at a time; the same seed means the same start, the same
 order and the same crops. With --runs FILE a killed call goes on from that file; one with runs of other settings or
-images is refused. Nothing is chosen by the figures.
+images is refused. Validation's figures are beside those of test, so that what is chosen is chosen by them.
 """
 
 import hashlib
@@ -41,6 +41,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "stage 1, no degradation": {"data": {"policy": None}},
     START: {},
     "stage 1, crop degraded": {"data": {"degrade": "crop"}},
+    "stage 1, the view's operators": {"data": {"policy": ROBUST}},
     "stage 2, no teacher": {"stage2": {"mode": "none"}},
     "stage 2": {"stage2": {"mode": "l2", "teacher_view": "clean"}},
     "stage 2, teacher sees the same": {"stage2": {"mode": "l2", "teacher_view": "same"}},
@@ -49,7 +50,7 @@ PARTS: dict[str, dict[str, Any]] = {
 
 
 class TestImages(NamedTuple):
-    """Test images as NTIRE shows them, as the expert's squares (N, S, S, 3)."""
+    """Images of a split as NTIRE shows them, as the expert's squares (N, S, S, 3)."""
 
     rows: pd.DataFrame
     squares: np.ndarray
@@ -71,18 +72,24 @@ class TestImages(NamedTuple):
 
 
 def build_test(
-    table: pd.DataFrame, root: Path, chosen: Preprocess, max_images: int | None, both: bool = False
+    table: pd.DataFrame, split: str, root: Path, chosen: Preprocess, max_images: int | None, draws: int
 ) -> TestImages:
-    """Half of the test images clean, the others distorted as NTIRE distorts them; with ``both``, each of them twice."""
-    test = select_rows(table, "test", max_images, 0)
-    images = pd.concat([test.assign(view=view) for view in (featdistill.CLEAN, ROBUST)])
-    rows = images if both else featdistill.split_by_hash(images, test.set_index("path")["sha256"])
+    """Half of a split's images clean, the others distorted as NTIRE distorts them.
+
+    With ``draws`` each of them is clean and in as many draws of the distortions.
+    """
+    rows = select_rows(table, split, max_images, 0)
+    shown_views = [rows.assign(view=featdistill.CLEAN, draw=0)]
+    shown_views += [rows.assign(view=ROBUST, draw=draw) for draw in range(max(draws, 1))]
+    images = pd.concat(shown_views)
+    if not draws:
+        images = featdistill.split_by_hash(images.assign(split="test"), rows.set_index("path")["sha256"])
 
     def square(row: Any) -> np.ndarray:
-        return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, 0)[0], chosen)
+        return resize_and_crop(views.apply(row.view, pictures.decode(root / row.path), row.sha256, row.draw)[0], chosen)
 
     with ThreadPoolExecutor(num_workers()) as pool:
-        return TestImages(rows, np.stack(list(pool.map(square, rows.itertuples()))))
+        return TestImages(images, np.stack(list(pool.map(square, images.itertuples()))))
 
 
 def changed(settings: FeatDistillSettings, changes: dict[str, Any], seed: int) -> FeatDistillSettings:
@@ -101,7 +108,7 @@ def run(
     name: str,
     table: pd.DataFrame,
     root: Path,
-    test: TestImages,
+    test_images: dict[str, TestImages],
     seed: int,
     requested: set[str],
 ) -> Iterator[dict[str, Any]]:
@@ -123,23 +130,24 @@ def run(
         if part == START:
             start = {key: value.clone() for key, value in expert.state_dict().items()}
         if part in requested:
-            yield {"cell": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | test.marks(
-                expert, chosen.experts[name].backbone.preprocess
-            )
+            preprocess = chosen.experts[name].backbone.preprocess
+            marks = {split: images.marks(expert, preprocess) for split, images in test_images.items()}
+            values = {f"{split}_{kind}": value for split, of in marks.items() for kind, value in of.items()}
+            yield {"cell": part, "seed": seed, "seconds": seconds, "lessons": len(course.train)} | values
         checkpoint.unlink(missing_ok=True)
 
 
 def summary(runs_table: pd.DataFrame) -> Table:
     """Means over the seeds with 95 % intervals (Student's t), and the differences to stage 1 of the same seeds."""
-    columns = ("part", "seeds", "clean", "robust", "clean - stage 1", "robust - stage 1", "s of CPU")
-    table = Table(*columns, title="test AUROC; differences within seeds, with 95 % intervals")
+    columns = ("part", "seeds", "clean", "robust", "clean - stage 1", "robust - stage 1", "robust - stage 1 on val")
+    table = Table(*columns, "s of CPU", title="test AUROC; differences within seeds, with 95 % intervals")
     base = runs_table[runs_table["cell"] == START].set_index("seed")
     for part in PARTS:
         part_runs = runs_table[runs_table["cell"] == part].set_index("seed").sort_index()
         if part_runs.empty:
             continue
-        names = ("auroc_clean", "auroc_robust")
-        cells = [mean(part_runs[name]) for name in names]
+        names = ("test_auroc_clean", "test_auroc_robust", "val_auroc_robust")
+        cells = [mean(part_runs[name]) for name in names[:2]]
         cells += ["" if part == START else mean(part_runs[name] - base[name], sign=True) for name in names]
         table.add_row(part, str(len(part_runs)), *cells, f"{part_runs['seconds'].mean():.0f}")
     return table
@@ -165,8 +173,8 @@ def mean(values: pd.Series, sign: bool = False) -> str:
 @click.option("--part", "parts", multiple=True, type=click.Choice(list(PARTS)), help="Only these; else all.")
 @click.option("--rows", type=int, help="Training images; else as params.yaml says.")
 @click.option("--epochs", type=int, help="Of stage 1; else as params.yaml says.")
-@click.option("--test", type=int, help="Test images, half of either class; else all.")
-@click.option("--both", is_flag=True, help="Every test image clean and distorted, where there are few; else halves.")
+@click.option("--test", type=int, help="Images of val and of test, half of either class; else all.")
+@click.option("--draws", default=0, help="Every image clean and distorted so often, where there are few; else halves.")
 @click.option("--runs", "runs_path", type=Path, help="CSV, one line a run, from which a killed call goes on.")
 @record.out_option
 def main(
@@ -178,7 +186,7 @@ def main(
     rows: int | None,
     epochs: int | None,
     test: int | None,
-    both: bool,
+    draws: int,
     runs_path: Path | None,
     out: Path,
 ) -> None:
@@ -186,20 +194,22 @@ def main(
     overrides = {"data": {"max_images": rows} if rows else {}, "stage1": {"epochs": epochs} if epochs else {}}
     settings = changed(settings, overrides, 0)
     name, table = expert or next(iter(settings.experts)), manifest.read(path)
-    images = build_test(table, root, settings.experts[name].backbone.preprocess, test, both)
+    chosen = settings.experts[name].backbone.preprocess
+    test_images = {split: build_test(table, split, root, chosen, test, draws) for split in ("val", "test")}
     made_of = {"expert": name, "featdistill": settings.model_dump(), "parts": PARTS}
-    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, images)))
+    runs = record.Runs(runs_path, record.experiment_key(settings=made_of, rows=rows_hash(table, test_images)))
     for seed in range(seeds):
         missing = {part for part in parts or PARTS if not runs.has(part, seed)}
-        for row in run(settings, name, table, root, images, seed, missing):
+        for row in run(settings, name, table, root, test_images, seed, missing):
             runs.add(row)
     record.publish(summary(runs.table()), f"featdistill_ablation_{path.stem}", out, width=150)
 
 
-def rows_hash(table: pd.DataFrame, test: TestImages) -> str:
-    """Return the sha256 of the manifest and of the test images."""
+def rows_hash(table: pd.DataFrame, test_images: dict[str, TestImages]) -> str:
+    """Return the sha256 of the manifest and of the images that are scored."""
     digest = hashlib.sha256(table.to_csv(index=False).encode())
-    digest.update(np.ascontiguousarray(test.squares).tobytes())
+    for images in test_images.values():
+        digest.update(np.ascontiguousarray(images.squares).tobytes())
     return digest.hexdigest()
 
 
