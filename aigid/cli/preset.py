@@ -1,4 +1,4 @@
-"""Presets: whole params.yaml files by name. In ``aigid/presets/`` lie two whole files, and what differs from them.
+"""Presets: whole params.yaml files by name. In ``aigid/presets/`` lies one whole file, and what differs from it.
 
 A file that starts with ``preset`` is an overlay: it names its ``base`` and gives the other values alone, by dotted
 names. ``dataset`` and ``backbone`` go into every section that has one; the names in ``remove`` are left out.

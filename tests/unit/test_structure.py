@@ -18,7 +18,7 @@ METAPHORS = """found how told asked kept lesson lessons taught drawer drawers sh
 whole most fewest place places photograph photographs tower towers LOG about facts said wanted shown judged made own
 held drawn"""
 BANNED = set(METAPHORS.split())
-MAX_LINES = {"README.md": 220, "dvc.yaml": 500, "params.yaml": 350, "aigid/presets/real.yaml": 275}
+MAX_LINES = {"README.md": 220, "dvc.yaml": 500, "params.yaml": 350, "aigid/presets/real.yaml": 97}
 LONGER: dict[str, int] = {}  # modules over 250 lines; may only shrink
 LONG_FUNCTIONS = {"aigid/cli/evaluation.py: evaluate": 51, "aigid/features/extract.py: extract": 62}  # may only shrink
 
