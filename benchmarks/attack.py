@@ -5,7 +5,6 @@ python -m benchmarks.attack --root shared/data/photos --embeddings lite0_stages/
 A killed call goes on where it was, from the scores in ``--scores``.
 """
 
-import tempfile
 from pathlib import Path
 
 import click
@@ -13,10 +12,9 @@ import pandas as pd
 
 from aigid.core import manifest
 from aigid.experiments import attack
-from aigid.experiments.attack import DETECTOR, SURROGATE, AttackSettings
+from aigid.experiments.attack import AttackSettings
 from aigid.experiments.attack_table import summarize
 from aigid.prediction import DEFAULT_BUNDLE
-from aigid.prediction.predict import Predictor
 from benchmarks import record
 
 
@@ -32,16 +30,11 @@ from benchmarks import record
 def main(
     root: Path, embeddings: Path, vae: Path, model: Path, images: int, steps: int, scores: Path, out: Path
 ) -> None:
-    from aigid.generators.autoencoder_kl import load_any
-
     path = root / "manifest.csv"
     table, chosen = manifest.read_to_learn(path), {"max_images": images, "steps": steps, "precision": "bfloat16"}
     settings = AttackSettings(backbone=embeddings.parent.name, dataset="photos", **chosen)
     scores.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        attack.surrogate(table, path, embeddings, settings, 0, Path(folder, SURROGATE))
-        predictors = {DETECTOR: Predictor(model), SURROGATE: Predictor(Path(folder, SURROGATE))}
-        run = attack.scorer(predictors, load_any(vae), root, settings, 0)
+    with attack.opened(model, vae, embeddings, (table, path, root), settings, 0) as run:
         for number, batch in enumerate(attack.batches(table, images, 0)):
             file = scores / f"{number:03}.csv"
             if not file.exists():

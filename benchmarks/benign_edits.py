@@ -17,22 +17,23 @@ import pandas as pd
 from PIL import Image
 
 from aigid.core import manifest, scores
+from aigid.degradations.policies import EDITS
 from aigid.evaluation.evaluate import evaluate
 from aigid.images import Pixels
 from aigid.images.decode import decode
 from aigid.prediction import DEFAULT_BUNDLE
 from aigid.prediction.predict import Predictor, predict
-from aigid.report import false_alarms
+from aigid.report import risks
 from benchmarks import record
 
-FACTORS = dict(zip(false_alarms.UPSCALED, (2, 4), strict=True))
+FACTORS = dict(zip(risks.UPSCALED, (2, 4), strict=True))
 
 
 def scored_rows(predictor: Predictor, images: pd.DataFrame, root: Path, upscaler: Path | None) -> pd.DataFrame:
     """Return the rows of a scores file: the images as they are and in each edit, and the bundle's validation."""
     paths = [root / path for path in images["path"]]
     given: dict[str, Mapping[str, float]] = {}
-    for path, (prediction,) in zip(images["path"], predict([predictor], paths, false_alarms.EDITS), strict=True):
+    for path, (prediction,) in zip(images["path"], predict([predictor], paths, tuple(EDITS)), strict=True):
         given[path] = prediction.scores
     for view, factor in FACTORS.items() if upscaler else ():
         enlarged = map(partial(upscale, load(str(upscaler)), factor=factor), map(decode, paths))
@@ -82,7 +83,7 @@ def main(root: Path, model: Path, upscaler: Path | None, out: Path) -> None:
     images = manifest.read(root / "manifest.csv").query("split == 'test' and label == 0")
     predictor = Predictor(model)
     result = evaluate(scored_rows(predictor, images, root, upscaler), n_bootstrap=0)
-    (table,) = false_alarms.by_edit({predictor.model.name: result}).values()
+    (table,) = risks.by_edit({predictor.model.name: result}).values()
     record.write_table("benign_edits", table.to_dict("records"), out)
     click.echo(table.to_string(index=False))
 

@@ -25,7 +25,7 @@ from sklearn.model_selection import GroupKFold
 
 from aigid.core import manifest, params, seeding
 from aigid.detectors.gendet.detector import GenDet
-from aigid.detectors.gendet.readouts import readouts
+from aigid.detectors.gendet.model import readouts
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import to_tensors
 from aigid.detectors.samples import LabeledEmbeddings, Samples, open_dataset

@@ -1,7 +1,6 @@
 """Attack a detector on test images: by gradients, by transfer from another encoder, by edits, and by patches."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 import pandas as pd
@@ -10,10 +9,9 @@ from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root
 from aigid.experiments import attack
-from aigid.experiments.attack import DETECTOR, SURROGATE, AttackSettings
+from aigid.experiments.attack import AttackSettings
 from aigid.experiments.attack_table import summarize
 from aigid.metrics.decisions import EvaluationSettings
-from aigid.prediction.predict import Predictor
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -28,12 +26,8 @@ def main(detector: str, manifest_path: Path, embeddings: Path, model: Path, vae:
     rule = params.load_section("evaluation", EvaluationSettings)
     table = manifest.read_to_learn(manifest_path)
     batches = attack.batches(table, settings.max_images, seed)
-    from aigid.generators.autoencoder_kl import load_any  # torch, once the parameters are known to be good
-
-    with TemporaryDirectory() as folder:
-        attack.surrogate(table, manifest_path, embeddings, settings, seed, Path(folder, SURROGATE))
-        predictors = {DETECTOR: Predictor(model, rule), SURROGATE: Predictor(Path(folder, SURROGATE), rule)}
-        run = attack.scorer(predictors, load_any(vae), dataset_root(settings.dataset), settings, seed)
+    images = table, manifest_path, dataset_root(settings.dataset)
+    with attack.opened(model, vae, embeddings, images, settings, seed, rule) as run:
         tables.write(summarize(pd.concat(map(run, batches), ignore_index=True), seed), out)
 
 

@@ -103,7 +103,7 @@ MUTANTS = [Mutant(*row) for row in (
     (TRAINING, "data, validation = to_tensors(train, network), to_tensors(val, network)\n\n    def loss",
      "data = validation = to_tensors(val, network)\n\n    def loss",
      f"{DETECTOR}::test_validation_images_teach_nothing", "GenDet: the teacher learns from training images alone"),
-    ("aigid/detectors/gendet/readouts.py",
+    ("aigid/detectors/gendet/model.py",
      '"cosine_distance": lambda rows: squared_cosine_distance(teacher(rows), student(rows))',
      '"cosine_distance": lambda rows: network.output_difference(rows).sum(dim=1)',
      f"{DETECTOR}::test_readouts_of_one_pair_stand_side_by_side", "GenDet: the read-out without a classifier"),

@@ -2,7 +2,7 @@
 
 import click
 
-from aigid.cli import card, data, evaluation, features, ntire, prediction, serve, weights
+from aigid.cli import bundles, data, evaluation, features, prediction, weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,24 +16,10 @@ def main() -> None:
 
 
 COMMANDS = (
-    data.fetch,
-    data.index,
-    data.audit,
-    data.degrade,
-    data.align,
-    data.preset,
-    features.extract,
-    features.cache,
-    features.plan,
-    weights.weights,
-    evaluation.evaluate,
-    card.card,
-    ntire.ntire,
-    prediction.predict,
-    serve.serve,
-    prediction.import_detector,
-    prediction.push,
-    prediction.export,
+    *(data.fetch, data.index, data.audit, data.degrade, data.align, data.preset),
+    *(features.extract, features.cache, features.plan, weights.weights, evaluation.evaluate),
+    *(bundles.card, prediction.ntire, prediction.predict, prediction.serve),
+    *(bundles.import_detector, bundles.push, bundles.export),
 )
 for command in COMMANDS:
     main.add_command(command)

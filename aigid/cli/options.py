@@ -3,20 +3,22 @@
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from aigid.core.console import report_failures
+from aigid.core.errors import InputError
 from aigid.core.folders import lock_folder
 from aigid.core.paths import AnyPath, as_path
+from aigid.metrics import CalibratorKind, Period
+from aigid.prediction import EXPORTED
 
 Command = Callable[..., None]
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 SHARE, ERROR = click.FloatRange(0, 1, max_open=True), click.FloatRange(0, 1, min_open=True, max_open=True)
-CALIBRATORS = click.Choice(["temperature", "platt", "beta", "isotonic"])
 
 
 def directory(value: str) -> AnyPath:
@@ -47,7 +49,11 @@ def decisions(command: Command) -> Command:
     """Add the options that decide over scores; the command gets them as ``settings``."""
 
     @click.option(
-        "--calibrate", type=CALIBRATORS, default="platt", show_default=True, help="How scores become probabilities."
+        "--calibrate",
+        type=click.Choice(get_args(CalibratorKind)),
+        default="platt",
+        show_default=True,
+        help="How scores become probabilities.",
     )
     @click.option(
         "--fpr", type=SHARE, default=0.05, show_default=True, help="The false positive rate that the threshold aims at."
@@ -75,7 +81,7 @@ def over_time(command: Command) -> Command:
     @click.option(
         "--over-time",
         "period",
-        type=click.Choice(["day", "week", "month", "quarter", "year"]),
+        type=click.Choice(get_args(Period)),
         help="Batches of what the column extra_date says.  [default: each date as it is written]",
     )
     @wraps(command)
@@ -83,6 +89,15 @@ def over_time(command: Command) -> Command:
         command(*args, settings=settings.model_copy(update={"period": period}), **kwargs)
 
     return with_period
+
+
+def check_bundles(sources: Sequence[Path | str]) -> None:
+    """Raise InputError where a folder holds no bundle; an address is looked up when it is loaded."""
+    from aigid.core.bundle_files import METADATA
+
+    for folder in sources:
+        if isinstance(folder, Path) and not (folder if folder.suffix == EXPORTED else folder / METADATA).is_file():
+            raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
 
 
 def lock(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that apply detectors to images, and that import published ones."""
+"""Commands that apply detectors: to images, over HTTP, and to a challenge's images as it wants to be answered."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from aigid.cli import options
-from aigid.cli.options import FILE, FOLDER, PATH
+from aigid.cli.options import FILE, FOLDER
 from aigid.core.console import ErrorHandlingCommand, print_status
 from aigid.core.errors import InputError
-from aigid.prediction import DEFAULT_BUNDLE, EXPORTED
+from aigid.core.files import sha256, write_json
+from aigid.core.limits import MAX_PIXELS
+from aigid.prediction import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aigid.metrics.decisions import EvaluationSettings
-    from aigid.prediction.exported import Precision
-    from aigid.prediction.output import Prediction
     from aigid.prediction.predict import Predictor
+    from aigid.prediction.verdict import Prediction
 
 
 MAX_PRINTED = 1000  # lines of the table
+POSITIVE = click.IntRange(1)
+CSV, META = "predictions.csv", "predictions.meta.json"  # of `ntire`
 
 
 @click.command(cls=ErrorHandlingCommand)
@@ -69,7 +72,7 @@ def predict(
 
     if as_json and out:
         raise InputError("--json and --csv do not go together")
-    check_bundles(sources)
+    options.check_bundles(sources)
     _check_out(sources, out)
     images = inputs.collect_inputs(paths, root, sys.stdin.buffer if inputs.STDIN in paths else (), print_status)
     if out:
@@ -84,15 +87,6 @@ def predict(
     _print_operating_point(predictors)
     rows = library.predict(predictors, images["path"].tolist(), (), explain or False, check_stability)
     options.finish(_print_json(rows) if as_json else _write(rows, images, predictors, out))
-
-
-def check_bundles(sources: Sequence[Path | str]) -> None:
-    """Raise InputError where a folder holds no bundle; an address is looked up when it is loaded."""
-    from aigid.core.bundle_files import METADATA
-
-    for folder in sources:
-        if isinstance(folder, Path) and not (folder if folder.suffix == EXPORTED else folder / METADATA).is_file():
-            raise InputError(f"--model {folder}: no bundle; `dvc repro` makes some, `aigid import` brings others")
 
 
 def _check_out(sources: Sequence[Path | str], out: Path | None) -> None:
@@ -133,106 +127,114 @@ def _write(
     from aigid.core import scores, tables
     from aigid.core.console import console
     from aigid.detectors import score_files
-    from aigid.prediction import output
+    from aigid.prediction import verdict
 
     rows = list(predictions)
     if out:
-        table, model = output.scores_file(images, [row[0] for row in rows]), predictors[0].model
+        table, model = verdict.scores_file(images, [row[0] for row in rows]), predictors[0].model
         tables.write(table, out)
         scores.write_versions(out, score_files.versions(model.identity, type(model.detector), table["view"]))
     else:
-        console().print(output.table(rows[:MAX_PRINTED], [predictor.folder.name for predictor in predictors]))
+        console().print(verdict.table(rows[:MAX_PRINTED], [predictor.folder.name for predictor in predictors]))
         if len(rows) > MAX_PRINTED:
             print_status(f"{len(rows) - MAX_PRINTED} more not shown; --csv or --json has all")
     return [(row[0].path, f"{row[0].status}: {row[0].error}") for row in rows if not row[0].ok]
 
 
-@click.command("import", cls=ErrorHandlingCommand)
-@click.argument("detector")
-@click.argument("model", required=False)
-@click.option("--weights", type=PATH, help="The published file with the detector's weights; featdistill's folder.")
-@click.option(
-    "--fake-label", "fake_labels", multiple=True, help="hf, linear: the class, or classes, that mean generated."
-)
-@click.option(
-    "--backbone", help="linear: its backbone, a name or address; of others the same with other preprocessing."
-)
-@click.option("--normalize", is_flag=True, help="linear: the head is of embeddings scaled to length 1.")
-@click.option("--out", type=FOLDER, help="The bundle.  [default: data/models/DETECTOR]")
-def import_detector(
-    detector: str,
-    model: str | None,
-    weights: Path | None,
-    fake_labels: tuple[str, ...],
-    backbone: str | None,
-    normalize: bool,
-    out: Path | None,
-) -> None:
-    """Make a bundle of a published DETECTOR; an unknown name lists the known. MODEL (of hf) is a hub id or a folder."""
-    from aigid.core.folders import require_replaceable
-    from aigid.detectors import bundle
-    from aigid.importers.base import ImportRequest, get_importer
-
-    out, importer = out or Path("data/models", detector), get_importer(detector)
-    require_replaceable(out, bundle.is_bundle, "bundle")
-    if normalize and detector != "linear":
-        raise InputError(f"--normalize: {detector} knows itself how embeddings are scaled; it is for linear")
-    imported = importer(ImportRequest(model, weights, fake_labels, backbone, normalize))
-    bundle.save(imported, out)
-    print_status(f"{out}: {imported.origin.source}; calibrated: false, as no validation images came with it")
-
-
 @click.command(cls=ErrorHandlingCommand)
-@click.argument("folder", metavar="BUNDLE", type=FOLDER)
-@click.argument("address")
-@click.option("--card", type=FILE, help="The text of its model card, .md.  [default: BUNDLE.md, else what it says]")
-@click.option("--license", "licence", default="other", show_default=True, help="The hub's name of a license.")
-def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
-    """Upload BUNDLE to the hub, ADDRESS being hf://USER/NAME, and print the address of the commit."""
-    from aigid.prediction import hub
-
-    path = card or folder.with_name(f"{folder.name}.md")
-    body = path.read_text(encoding="utf-8") if card or path.is_file() else ""
-    click.echo(hub.push(folder, address, body, licence))
-
-
-@click.command(cls=ErrorHandlingCommand)
-@click.argument("source", metavar="[BUNDLE]", type=options.BUNDLE, default=str(DEFAULT_BUNDLE))
-@click.option("--onnx", "out", type=FILE, required=True, help="The file to write, .onnx.")
-@click.option("--images", type=PATH, help="Images to compare on: a file, folder or manifest.  [default: drawn ones]")
-@click.option("--fp16", "precision", flag_value="float16", help="Store the encoder's weights in float16.")
-@click.option("--int8", "precision", flag_value="int8", help="Store the encoder's weights in int8.")
+@click.option(
+    "--model",
+    "sources",
+    multiple=True,
+    type=options.BUNDLE,
+    help="A bundle, or several: folders, or hf://USER/NAME[@REVISION].  [default: that of the package]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--weights", help="Local weights of the bundle's backbone.")
+@click.option("--allow-urls", is_flag=True, help="Fetch images from public addresses that requests name.")
+@click.option("--api-keys", type=FILE, help="A file with the sha256 of each key that is let in, one a line.")
+@click.option("--max-bytes", default=32 * 2**20, show_default=True, type=POSITIVE, help="Of a file.")
+@click.option("--max-pixels", default=MAX_PIXELS, show_default=True, type=POSITIVE, help="Of an image.")
+@click.option("--max-files", default=16, show_default=True, type=POSITIVE, help="In a request.")
+@click.option(
+    "--max-seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="To send a request, and again to answer it.",
+)
+@click.option(
+    "--max-requests", default=256, show_default=True, type=POSITIVE, help="That wait for an answer; others get 429."
+)
+@click.option("--max-memory", default=2**30, show_default=True, type=POSITIVE, help="Bytes of all files that wait.")
 @options.decisions
-def export(
-    source: Path | str,
-    out: Path,
-    images: Path | None,
-    precision: Precision | None,
+def serve(
+    sources: tuple[Path | str, ...],
+    host: str,
+    port: int,
     weights: str | None,
+    allow_urls: bool,
+    api_keys: Path | None,
+    max_bytes: int,
+    max_pixels: int,
+    max_files: int,
+    max_seconds: float,
+    max_requests: int,
+    max_memory: int,
     settings: EvaluationSettings,
 ) -> None:
-    """Write BUNDLE (or the package's own) as one ONNX graph, pixels to probability, if its answers are the same."""
-    from aigid.core import extras
-    from aigid.prediction import hub, inputs
+    """Give verdicts over HTTP, and a page that asks for them; stores nothing, and of an image logs its sha256."""
+    sources = sources or (DEFAULT_BUNDLE,)
+    options.check_bundles(sources)
+    from aigid.serve import limits, server
 
-    check_bundles([source])
-    if out.suffix != EXPORTED:
-        raise InputError(f"--onnx {out}: want a name that ends in {EXPORTED}")
-    extras.require("onnx", "aigid export")
-    table = inputs.collect_inputs([str(images)], None, (), print_status) if images else None
-    paths = [] if table is None else table["path"].tolist()
-    labels = {} if table is None or "label" not in table else dict(zip(map(str, paths), table["label"], strict=True))
-    labels = {path: int(label) for path, label in labels.items() if str(label) in ("0", "1")}
-    from aigid.prediction import export as library
-    from aigid.prediction.predict import Predictor
+    keys = limits.ApiKeys(api_keys) if api_keys else None
+    bounds = limits.Limits(max_bytes, max_pixels, max_files, max_seconds, max_requests, max_memory)
+    server.serve(host, port, sources, settings, weights, bounds, keys, allow_urls)
 
-    predictor = Predictor(hub.local(source), settings, weights)
-    written, failed = library.export(predictor, out, paths, precision or "float32", labels)
-    starts = "any image" if written.input == "image" else "an image resized and cropped by its preprocess settings"
-    ranking = "; AUROC {:.4f}, of the file {:.4f}".format(*written.auroc) if written.auroc else ""
-    print_status(
-        f"{out}: opset {written.opset}, takes {starts}; on {written.num_images} images P(generated) differs by at most"
-        f" {written.parity:.1g} and {written.other_verdicts} verdicts do{ranking}"
-    )
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("images", type=FOLDER)
+@click.option("--model", "source", type=FOLDER, default=Path("data/models/featdistill"), show_default=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder for predictions.csv and predictions.meta.json.")
+@click.option("--streamed", is_flag=True, help="Hold one expert in memory at a time; images are decoded once for each.")
+def ntire(images: Path, source: Path, out: Path, streamed: bool) -> None:
+    """Score the images below IMAGES for NTIRE 2026: P(generated) by the mean of FeatDistill's experts.
+
+    An interrupted call resumes; an image's score depends on nothing but the image.
+    """
+    if not images.is_dir():
+        raise InputError(f"{images}: no such folder")
+    import numpy as np
+    import pandas as pd
+
+    from aigid.core import tables
+    from aigid.core.embeddings import OK
+    from aigid.data.layouts import scan_images
+    from aigid.detectors.bundle import METADATA, load_detector
+    from aigid.detectors.featdistill.detector import FeatDistill
+    from aigid.detectors.protocol import blank_not_finite
+    from aigid.detectors.samples import Samples
+    from aigid.features.extract import EncoderLoader
+
+    detector = load_detector(source, FeatDistill)
+    paths = scan_images(images, print_status).images
+    if not paths:
+        raise InputError(f"{images}: no images below it")
+    samples = Samples(pd.DataFrame({"path": paths}), images)
+    options.lock(out)
+    result = blank_not_finite(detector.predict(samples, ["clean"], None if streamed else EncoderLoader()).ensemble())
+    scores = np.where(result.status == OK, result.values["clean"], np.nan)
+    failed = {paths[row]: f"{result.status[row]}: {result.messages[row]}" for row in result.messages}
+    tables.write(pd.DataFrame({"image_name": paths, "score": scores}), out / CSV)
+    metadata = {
+        "images": str(images),
+        "num_images": len(paths),
+        "failed": failed,
+        "model": sha256(source / METADATA),
+        "experts": list(detector.members),
+        "predictions": sha256(out / CSV),
+    }
+    write_json(out / META, metadata)
     options.finish(list(failed.items()))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError, os_errors, parse_json
+from aigid.core.errors import InputError, os_errors, parse_json, reason
 from aigid.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -159,8 +159,7 @@ def read(path: Path | str) -> EmbeddingFile:
     except InputError:
         raise
     except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a whole embedding file: {reason}") from None
+        raise InputError(f"{path}: not a whole embedding file: {reason(error)}") from None
     if {num_keys, *map(len, views.values())} != {len(status)} or not views:
         raise InputError(f"{path}: not a whole embedding file: its columns differ in length")
     return EmbeddingFile(path, views, status, attributes)

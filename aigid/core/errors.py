@@ -14,9 +14,9 @@ class InputError(ValueError):
     """A user's mistake, in one line that names the thing and the value; commands exit with 2."""
 
 
-def reason(error: BaseException, max_chars: int = 300) -> str:
-    """Return what an error says on one line, or else its kind."""
-    return " ".join(str(error).split())[:max_chars] or type(error).__name__
+def reason(error: BaseException, max_chars: int = 300, named: bool = False) -> str:
+    """Return what an error says on one line, or else its kind; ``named`` with its kind before it."""
+    return " ".join(f"{type(error).__name__ if named else ''} {error}".split())[:max_chars] or type(error).__name__
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from aigid.core.errors import InputError, full_disk_errors
+from aigid.core.errors import InputError, full_disk_errors, reason
 from aigid.core.folders import temporaries, temporary_path
 from aigid.core.paths import AnyPath, as_path, is_remote
 
@@ -168,7 +168,7 @@ def choose_device(name: str) -> "torch.device":
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"AIGID_DEVICE={name!r}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"AIGID_DEVICE={name!r}: {reason(error)}") from None
     return device
 
 

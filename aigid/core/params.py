@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 
 T = TypeVar("T")
 MAX_NAME = 100  # characters
@@ -174,7 +174,7 @@ def read_any_version(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `aigid preset demo` writes one") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not YAML: {reason(error)}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: want sections, found {type(document).__name__}")
     return document

@@ -12,7 +12,7 @@ from typing import IO, Any
 import pandas as pd
 
 from aigid.core.columns import Column
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.limits import POINTER, Budget
 from aigid.core.paths import AnyPath
 
@@ -60,8 +60,7 @@ def read(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
     except InputError:
         raise
     except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not a Parquet table: {reason}") from None
+        raise InputError(f"{path}: not a Parquet table: {reason(error)}") from None
 
 
 def _is_plain(kind: Any) -> bool:

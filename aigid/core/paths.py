@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -133,7 +133,7 @@ class RemotePath:
                     raise OSError(number, os.strerror(number), self.text) from None
             if isinstance(error, OSError) and error.errno == errno.EFBIG:
                 raise
-            raise InputError(f"{self.text}: {_one_line(error)}") from None
+            raise InputError(f"{self.text}: {reason(error, 200, named=True)}") from None
 
 
 AnyPath = Path | RemotePath  # of a dataset
@@ -165,11 +165,7 @@ def _connect(protocol: str, host: str, _process: int) -> "AbstractFileSystem":
         package = EXTRAS.get(protocol, "its package")
         raise InputError(f"{protocol}://{host}: not installed; pip install '{package}'") from None
     except Exception as error:  # each filesystem has its own
-        raise InputError(f"{protocol}://{host}: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise InputError(f"{protocol}://{host}: {reason(error, 200, named=True)}") from None
 
 
 def parse_named_paths(arguments: Iterable[str]) -> dict[str, Path]:

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from aigid.core import extras
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 
 INPUT_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
 LOOPBACK = "127.0.0.1"  # where a cluster that is started here listens; for another, start it and set RAY_ADDRESS
@@ -111,7 +111,7 @@ def cluster() -> Iterator[ResourcePool]:
                 **local,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"RAY_ADDRESS={address}: no cluster there: {str(error).splitlines()[0]}") from None
+            raise InputError(f"RAY_ADDRESS={address}: no cluster there: {reason(error)}") from None
     try:
         yield pool_from_env(ray.cluster_resources())
     finally:
@@ -158,4 +158,4 @@ def _raise_input_errors() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:  # only the text of the actor's error arrives here
         messages = INPUT_ERRORS.findall(str(error))
-        raise InputError(messages[-1] if messages else f"ray: {str(error).splitlines()[0]}") from None
+        raise InputError(messages[-1] if messages else f"ray: {reason(error)}") from None

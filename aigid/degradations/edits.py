@@ -1,13 +1,23 @@
-"""What people do to their own photographs, which makes none of them generated; each is the same for equal bytes.
+"""What people do to their own photographs, which makes none of them generated, and a screen that is photographed.
 
-Lengths are shares of the shorter side, so that an edit looks alike at every size. Strengths are ours.
+Each is the same for equal bytes. Lengths are shares of the shorter side, so that an edit looks alike at every size.
+Strengths are ours.
 """
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aigid.degradations.pixels import Floats, Pixels, RngOrNone, from_pil, gaussian, luma, to_float, to_uint8
-from aigid.degradations.spatial import centre_crop
+from aigid.degradations.pixels import (
+    Floats,
+    Pixels,
+    RngOrNone,
+    centre_crop,
+    from_pil,
+    gaussian,
+    luma,
+    to_float,
+    to_uint8,
+)
 
 MIN_LUMA = np.float32(1e-3)
 FONT_SHARE = 0.06  # height of a watermark's letters
@@ -98,3 +108,38 @@ def collage(image: Pixels, gap: float, rng: RngOrNone = None) -> Pixels:
         fitted = Image.fromarray(np.ascontiguousarray(part)).resize((cell, cell), Image.Resampling.BICUBIC)
         canvas.paste(fitted, tuple(margin + (cell + margin) * cell_index for cell_index in (number % 2, number // 2)))
     return np.asarray(canvas)
+
+
+def perspective(image: Pixels, amount: float, rng: RngOrNone = None) -> Pixels:
+    """Look at the image from the left and above, bicubic: of its upper and right edge a share ``amount`` is cut off."""
+    height, width = image.shape[:2]
+    corners = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
+    source = corners + amount * np.array([(width, 0), (-width, height), (0, 0), (0, -height)])
+    rows, right = [], []
+    for (x, y), target in zip(corners, source, strict=True):
+        for axis, value in enumerate(target):
+            rows.append([x, y, 1, 0, 0, 0] if axis == 0 else [0, 0, 0, x, y, 1])
+            rows[-1] += [-x * value, -y * value]
+            right.append(value)
+    coefficients = np.linalg.solve(np.array(rows, float), np.array(right)).tolist()
+    picture = Image.fromarray(image)
+    kind = Image.Transform.PERSPECTIVE
+    return from_pil(picture.transform(picture.size, kind, coefficients, Image.Resampling.BICUBIC))
+
+
+def moire(image: Floats, amplitude: float, pitch: float, angle: float, rng: RngOrNone = None) -> Floats:
+    """Multiply by the beat of a screen's stripes, ``pitch`` px apart and turned by ``angle`` degrees, with the grid.
+
+    What a sensor of one sample a pixel sees of the stripes is their frequency less the nearest whole one. Red, green
+    and blue stripes lie a third of a period apart.
+    """
+    y, x = np.indices(image.shape[:2], np.float32)
+    frequency = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))]) / pitch
+    beat = (frequency - np.rint(frequency)).astype(np.float32)
+    phase = 2 * np.pi * ((beat[0] * x + beat[1] * y)[..., None] + np.arange(3, dtype=np.float32) / 3)
+    return np.asarray(image * (1 + np.float32(amplitude) * np.cos(phase)), np.float32)
+
+
+def gamma(image: Floats, exponent: float, rng: RngOrNone = None) -> Floats:
+    """Raise every value to a power."""
+    return np.asarray(image ** np.float32(exponent))

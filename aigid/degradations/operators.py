@@ -10,27 +10,27 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.degradations import basic, edits, extra, filters, noise, pixels, recapture, spatial
+from aigid.degradations import basic, edits, extra, filters, pixels
 from aigid.degradations.pixels import Pixels, RngOrNone, to_float, to_uint8
 
 T = TypeVar("T")
 Operator: TypeAlias = Callable[..., NDArray[Any]]
 _UNIT: tuple[Operator, ...] = (  # of NTIRE 2026 and FeatDistill, under their published names
-    *(basic.gausblur, basic.lensblur, basic.colorshift, basic.colorsat, noise.whitenoise, noise.impulsenoise),
+    *(basic.gausblur, basic.lensblur, basic.colorshift, basic.colorsat, filters.whitenoise, filters.impulsenoise),
     *(basic.brighten, basic.darken, basic.jitter, basic.quantization, basic.lincontrchange),
     *(extra.jpeg_blockiness, extra.compression_ringing, extra.gif_quantization, extra.color_banding),
-    *(extra.pixel_shuffle, extra.motion_blur, extra.defocus_blur, noise.poisson_noise, noise.speckle_noise),
-    *(noise.iso_noise, noise.film_grain, noise.salt_and_pepper, extra.color_bleed, extra.light_leak, extra.fading),
-    *(extra.digital_glitch, extra.water_drops, extra.night_vision, extra.ghosting),
+    *(extra.pixel_shuffle, extra.motion_blur, extra.defocus_blur, filters.poisson_noise, filters.speckle_noise),
+    *(filters.iso_noise, filters.film_grain, filters.salt_and_pepper, extra.color_bleed, extra.light_leak),
+    *(extra.fading, extra.digital_glitch, extra.water_drops, extra.night_vision, extra.ghosting),
     *(edits.bilateral, edits.white_balance, edits.tone_map, edits.portrait_blur),  # our own
-    *(recapture.moire, recapture.gamma),
+    *(edits.moire, edits.gamma),
 )
 _BYTES: tuple[Operator, ...] = (  # of DDA, UniversalFakeDetect, GenImage, NYCU, and our own
     *(filters.gaussian_blur, filters.dda_gaussian_blur, filters.median_blur, filters.dda_motion_blur, filters.sharpen),
-    *(noise.gaussian_noise, noise.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
-    *(spatial.hflip, spatial.vflip, spatial.low_resolution, spatial.resize, spatial.centre_crop, spatial.square),
-    *(spatial.fit, spatial.letterbox, edits.upscale, edits.watermark, edits.text_overlay, edits.collage),
-    recapture.perspective,
+    *(filters.gaussian_noise, filters.pepper, pixels.brightness, pixels.grayscale, pixels.color_jitter),
+    *(pixels.hflip, pixels.vflip, pixels.low_resolution, pixels.resize, pixels.centre_crop, pixels.square),
+    *(pixels.fit, pixels.letterbox, edits.upscale, edits.watermark, edits.text_overlay, edits.collage),
+    edits.perspective,
 )
 UNIT_OPERATORS = {operator.__name__: operator for operator in _UNIT}  # take float32 in [0, 1]
 BYTE_OPERATORS = {operator.__name__: operator for operator in _BYTES}  # take uint8

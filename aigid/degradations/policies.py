@@ -179,7 +179,7 @@ QUERY_FREE: dict[str, Policy] = {
     ),
 }
 
-# What people do to their own photographs; their names stand in ``aigid.report.false_alarms``, too. Strengths are ours.
+# What people do to their own photographs. Strengths are ours.
 EDITS: dict[str, Policy] = {
     "denoise": fixed("bilateral", radius=3, sigma=0.08),
     "sharpen": fixed("sharpen", amount=0.8),

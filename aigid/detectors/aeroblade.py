@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from aigid.core import embeddings, seeding
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
 from aigid.detectors.cnn.data import BATCH, PIXELS
@@ -98,8 +98,7 @@ def from_pretrained(vgg: Path, linear: Path) -> Lpips:
         net.load_state_dict({name: tensors[f"features.{name}"] for name in net.state_dict()})
         weights = torch.load(linear, map_location="cpu", weights_only=True)["lin1.model.1.weight"]
     except (OSError, RuntimeError, KeyError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {reason}") from None
+        raise InputError(f"{vgg}, {linear}: not VGG-16 and LPIPS's linear layers: {reason(error)}") from None
     return Lpips(net, weights)
 
 

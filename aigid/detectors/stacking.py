@@ -12,9 +12,8 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from aigid.core import params
 from aigid.core.errors import InputError, reason
-from aigid.core.logistic import fit_logistic
 from aigid.core.params import Settings
-from aigid.core.special import expit, logit
+from aigid.core.special import expit, fit_logistic, logit
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite

@@ -5,8 +5,10 @@ Attacked images are judged as files are: by Pillow's preprocessing and the bundl
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,10 +26,10 @@ from aigid.degradations import views
 from aigid.detectors import bundle
 from aigid.detectors.probe import LinearProbe
 from aigid.detectors.samples import open_dataset
-from aigid.experiments import image_edits
+from aigid.experiments.attack_methods import attack, bisect, paste_patch, reconstruct
 from aigid.images import Pixels
 from aigid.metrics import intervals
-from aigid.metrics.decisions import GENERATED, REAL, UNCERTAIN
+from aigid.metrics.decisions import GENERATED, REAL, UNCERTAIN, EvaluationSettings
 from aigid.prediction import verdict
 from aigid.prediction.inspection import inspect
 from aigid.prediction.predict import Predictor
@@ -127,6 +129,29 @@ def surrogate(
     bundle.save(bundle.Bundle("probe", probe, *saved), out)
 
 
+@contextmanager
+def opened(
+    model: Path,
+    vae: Path,
+    embeddings: Path,
+    images: tuple[pd.DataFrame, Path, AnyPath],
+    settings: AttackSettings,
+    seed: int,
+    rule: EvaluationSettings | None = None,
+) -> Iterator[Callable[[pd.DataFrame], pd.DataFrame]]:
+    """Give the ``scorer`` of a bundle, with a surrogate that is trained on the embeddings of images.
+
+    These are a manifest, its path and the root of its images; ``vae`` is the folder of the autoencoder that redraws.
+    """
+    from aigid.generators.autoencoder_kl import load_any  # torch, once the parameters are known to be good
+
+    table, manifest, root = images
+    with TemporaryDirectory() as folder:
+        surrogate(table, manifest, embeddings, settings, seed, Path(folder, SURROGATE))
+        predictors = {DETECTOR: Predictor(model, rule), SURROGATE: Predictor(Path(folder, SURROGATE), rule)}
+        yield scorer(predictors, load_any(vae), root, settings, seed)
+
+
 def scorer(
     predictors: Mapping[str, Predictor], autoencoder: Any, root: AnyPath, settings: AttackSettings, seed: int
 ) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -160,22 +185,18 @@ def _edits(images: ImageSample, autoencoder: Any, settings: AttackSettings, seed
     yield Variant("none", "", images.pixels, every)
     for view in settings.views:
         yield Variant(view, "", _view(view, images.pixels, images, seed), every)
-    redrawn = [image_edits.reconstruct(autoencoder, pixels) for pixels in images.pixels]
+    redrawn = [reconstruct(autoencoder, pixels) for pixels in images.pixels]
     yield Variant("autoencoder", "", redrawn, every, 1)
     for share in settings.patches:
-        pasted = [
-            image_edits.paste_patch(images.pixels[row], redrawn[row], share, images.digests[row], seed) for row in reals
-        ]
+        pasted = [paste_patch(images.pixels[row], redrawn[row], share, images.digests[row], seed) for row in reals]
         yield Variant("patch", share, pasted, reals, 1)
 
 
 def _gradient_attacks(images: ImageSample, gradients: Gradients, settings: AttackSettings) -> Iterator[Variant]:
-    from aigid.experiments import gradient_attack  # torch
-
     every, half = np.arange(len(images.labels)), settings.precision == "bfloat16"
     for source, logit in gradients.items():
         directions = 1.0 - 2 * images.labels
-        moved = gradient_attack.attack(logit, images.pixels, directions, settings.epsilons, settings.steps, half)
+        moved = attack(logit, images.pixels, directions, settings.epsilons, settings.steps, half)
         for (name, epsilon), pixels in moved.items():
             yield Variant(name, epsilon, pixels, every, source=source)
 
@@ -184,7 +205,7 @@ def _follow_up(
     variant: Variant, target: Target, images: ImageSample, settings: AttackSettings, seed: int
 ) -> Iterator[Variant]:
     """Yield mixtures with the clean images that the target abstains on, where there are any, and views of an attack."""
-    mixed = image_edits.bisect(images.pixels, variant.pixels, images.digests, seed, target.score, target.side)
+    mixed = bisect(images.pixels, variant.pixels, images.digests, seed, target.score, target.side)
     yield variant._replace(attack=f"{variant.attack}, to uncertain", pixels=mixed)
     for view in settings.after:
         yield variant._replace(attack=f"{variant.attack}, {view}", pixels=_view(view, variant.pixels, images, seed))

@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from aigid.core.errors import reason
 from aigid.core.paths import AnyPath
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), or (H, W)
@@ -78,7 +79,7 @@ class Unreadable:
 
 def classify_error(error: Exception) -> ImageError:
     """Return the ImageError for what a parser raised."""
-    text = " ".join(f"{type(error).__name__} {error}".split())[:200]
+    text = reason(error, 200, named=True)
     if isinstance(error, MemoryError):
         return ImageError(Status.OUT_OF_MEMORY, text)
     if "Decompressed data too large" in text or "Too much memory" in text or "bomb" in text:  # Pillow's own limits

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from aigid.core import parquet
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.limits import MAX_FILE_BYTES, MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member
@@ -47,7 +47,7 @@ def members(path: AnyPath) -> list[str]:
     except InputError:
         raise
     except _archive_errors() as error:
-        raise InputError(f"{path}: cannot be read as an archive: {_one_line(error)}") from None
+        raise InputError(f"{path}: cannot be read as an archive: {reason(error, 200)}") from None
 
 
 def _archive_errors() -> tuple[type[Exception], ...]:
@@ -76,9 +76,9 @@ def read(path: AnyPath | str) -> bytes:
     except EOFError as error:
         raise ImageError(Status.TRUNCATED, str(error)) from None
     except MemoryError as error:
-        raise ImageError(Status.OUT_OF_MEMORY, _one_line(error)) from None
+        raise ImageError(Status.OUT_OF_MEMORY, reason(error, 200)) from None
     except _archive_errors() as error:  # RuntimeError: encrypted; NotImplementedError: another compression
-        raise ImageError(Status.UNREADABLE, _one_line(error)) from None
+        raise ImageError(Status.UNREADABLE, reason(error, 200)) from None
 
 
 class Tar:
@@ -233,7 +233,3 @@ def _change_token(path: str) -> tuple[int, ...] | None:
 def _size(path: str) -> int:
     with as_path(path).open("rb") as file:
         return file.seek(0, os.SEEK_END)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())[:200]

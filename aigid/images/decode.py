@@ -22,7 +22,7 @@ from aigid.core.paths import AnyPath
 from aigid.images import ImageError, Pixels, Status, classify_error, color
 from aigid.images.formats import format_of, open_lazily, read_bytes
 from aigid.images.headers import read_header
-from aigid.images.jpeg import end_of_scan, num_scans
+from aigid.images.structure import end_of_scan, num_scans
 
 T = TypeVar("T")
 BACKGROUND = (255, 255, 255)

@@ -23,7 +23,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from aigid.core.errors import InputError
 from aigid.core.limits import MAX_FILE_BYTES as MAX_BYTES
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
-from aigid.images import STATUS_BY_ERRNO, ImageError, Status, archives, is_member, tiff
+from aigid.images import STATUS_BY_ERRNO, ImageError, Status, archives, is_member, structure
 
 
 def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
@@ -37,12 +37,12 @@ def _open_heic(file: BinaryIO) -> ImageFile.ImageFile:
 
 
 def _open_tiff(file: BinaryIO) -> ImageFile.ImageFile:
-    file = tiff.main_picture(file)
+    file = structure.main_picture(file)
     try:
         return TiffImageFile(file)
     except SyntaxError as error:
         if "unknown pixel mode" in str(error):
-            raise ImageError(Status.UNSUPPORTED_PIXELS, f"TIFF of {tiff.describe_samples(file)}") from None
+            raise ImageError(Status.UNSUPPORTED_PIXELS, f"TIFF of {structure.describe_samples(file)}") from None
         raise
 
 
@@ -87,7 +87,7 @@ BRANDS: dict[bytes, str] = dict.fromkeys((b"avif", b"avis"), "AVIF") | {b"crx ":
 BRANDS |= dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC")
 STRUCTURAL = {b"mif1", b"mif2", b"msf1", b"miaf"}
 NOT_PICTURES = {"video", "PDF", "PostScript", "ICO", "DDS"}
-REFUSED = {"RAW": tiff.RAW, "video": "a video, not an image"}
+REFUSED = {"RAW": structure.RAW, "video": "a video, not an image"}
 
 
 def open_file(path: AnyPath | str) -> BinaryIO:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aigid.core.paths import AnyPath
 from aigid.images import ImageError, Status, classify_error
 from aigid.images.formats import format_of, open_file, open_lazily
-from aigid.images.jpeg import MAX_SEGMENTS, jpeg_segments, read_exactly
+from aigid.images.structure import MAX_SEGMENTS, jpeg_segments, read_exactly
 
 SOFTWARE = 0x0131  # EXIF and TIFF tag
 # ITU-T T.81, table K.1: the luminance table that the IJG's quality scale multiplies.

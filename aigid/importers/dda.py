@@ -17,8 +17,7 @@ from aigid.detectors.probe import LinearProbe
 from aigid.features import checkpoints, lora
 from aigid.features.backbones import BackboneSettings, LoraSettings, fingerprint
 from aigid.features.loaders import timm
-from aigid.importers import linear
-from aigid.importers.base import ImportRequest
+from aigid.importers import ImportRequest, linear
 
 SOURCE = "DDA, Chen et al. 2025 (roy-ch/Dual-Data-Alignment)"
 LICENCES = ["checkpoint: as its publisher states", "trained on photographs of MS COCO"]

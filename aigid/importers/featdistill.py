@@ -6,7 +6,7 @@ from aigid.core.errors import InputError
 from aigid.detectors.bundle import Bundle, Provenance
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill, lazy_member
 from aigid.detectors.featdistill.settings import ExpertSettings
-from aigid.importers.base import ImportRequest
+from aigid.importers import ImportRequest
 
 SOURCE = "FeatDistill, Tu et al. 2026 (arXiv 2603.21939)"
 LICENCES = ["experts: as their publisher states", "encoders: OpenAI CLIP, MIT; Google SigLIP, Apache-2.0"]

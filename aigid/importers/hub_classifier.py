@@ -23,7 +23,7 @@ from aigid.features.loaders.transformers import load_strict
 from aigid.features.preprocess import scale_shorter
 from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.importers.base import ImportRequest
+from aigid.importers import ImportRequest
 
 BATCH = 16
 FOLDER = "classifier"  # in the bundle

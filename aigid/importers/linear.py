@@ -15,7 +15,7 @@ from aigid.detectors.bundle import Bundle, Provenance, is_random, weight_licence
 from aigid.detectors.probe import LinearProbe
 from aigid.features import checkpoints
 from aigid.features.backbones import BackboneSettings, backbone_settings
-from aigid.importers.base import ImportRequest
+from aigid.importers import ImportRequest
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from aigid.core.errors import InputError
-from aigid.core.logistic import fit_logistic
-from aigid.core.special import expit, isotonic_regression, logit
+from aigid.core.special import expit, fit_logistic, isotonic_regression, logit
 from aigid.metrics.classification import Floats, Ranking
 from aigid.metrics.resampling import num_clusters
 

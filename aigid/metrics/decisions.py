@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from aigid.core import params
 from aigid.core.errors import InputError, parse_json
 from aigid.core.files import write_json
 from aigid.core.special import beta_quantile
-from aigid.metrics import calibration, classification, intervals, resampling
+from aigid.metrics import CalibratorKind, Period, calibration, classification, intervals, resampling
 from aigid.metrics.calibration import Calibrator
 from aigid.metrics.classification import (
     ANY,
@@ -40,10 +40,10 @@ JSON_KEYS = (
 class EvaluationSettings(params.Settings):
     """The calibrator, the target false positive rate, the error rate of abstention, and the batches over time."""
 
-    calibrator: Literal["temperature", "platt", "beta", "isotonic"] = "platt"
+    calibrator: CalibratorKind = "platt"
     fpr: Annotated[float, Field(ge=0, lt=1)] = 0.05
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    period: Literal["day", "week", "month", "quarter", "year"] | None = None  # of extra_date; None: each as written
+    period: Period | None = None  # of extra_date; None: each as written
 
 
 @dataclass(frozen=True)

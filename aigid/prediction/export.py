@@ -23,8 +23,7 @@ from aigid.images import Pixels
 from aigid.metrics.classification import auroc, rank
 from aigid.prediction import export_graph, verdict
 from aigid.prediction.exported import Entry, ExportedDetector, Metadata, Precision, seal
-from aigid.prediction.graph_builder import GraphBuilder, make_model, opset_of
-from aigid.prediction.graph_preprocess import NotInGraphError, add_preprocessing
+from aigid.prediction.graph_builder import GraphBuilder, NotInGraphError, add_preprocessing, make_model, opset_of
 from aigid.prediction.inspection import InspectedImage, inspect_batches
 from aigid.prediction.predict import Predictor
 

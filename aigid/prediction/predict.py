@@ -19,8 +19,8 @@ from aigid.metrics.calibration import require_same_model
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 from aigid.prediction import EXPORTED, hub, verdict
 from aigid.prediction.inspection import InspectedImage, inspect_batches
-from aigid.prediction.output import Prediction
 from aigid.prediction.scorers import Scorer
+from aigid.prediction.verdict import Prediction
 
 if TYPE_CHECKING:
     from aigid.features.extract import EncoderLoader

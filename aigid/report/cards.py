@@ -14,7 +14,7 @@ from aigid.core.files import write_text
 from aigid.core.tables import pipe_table
 from aigid.evaluation.comparison import SHALLOW, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult
-from aigid.report import attacks, false_alarms, summary_tables
+from aigid.report import risks, summary_tables
 
 DEMONSTRATION = "> **A demonstration of the pipeline. Not for judging real images.**"
 
@@ -79,7 +79,7 @@ def markdown(
 
     ``metadata`` is its bundle's ``model.json``; ``evaluated`` holds, by dataset, its result and perhaps the shallow
     cues'; ``images`` are its ``training_images``; ``edits`` a table as of ``false_alarms.by_edit``, ``attacked`` as of
-    ``attacks.read``.
+    ``attacks.read_attacks``.
     """
     parts = [DEMONSTRATION] if metadata["origin"]["demonstration"] else []
     parts += [f"# Model card: {escape.markdown(name)}", f"aigid {metadata['code']['aigid']}{date and f', {date}'}"]
@@ -87,9 +87,9 @@ def markdown(
     for dataset, results in evaluated.items():
         parts += [f"## On {escape.markdown(dataset)}", *_metrics(name, results)]
     if edits is not None:
-        parts += [f"## {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(edits)]
+        parts += [f"## {risks.EDITED}", risks.EDIT_NOTES, pipe_table(edits)]
     if attacked is not None:
-        parts += [f"## {attacks.TITLE}", attacks.NOTES, pipe_table(attacked)]
+        parts += [f"## {risks.ATTACKS}", risks.ATTACK_NOTES, pipe_table(attacked)]
     options = [name for name, table in (("--edits", edits), ("--attacks", attacked)) if table is not None]
     return "\n\n".join([*parts, *_reproduction(name, metadata, date, options)]) + "\n"
 
@@ -121,10 +121,10 @@ def _metrics(name: str, results: Results) -> list[str]:
     intro = f"View `{result.view}`; {result.run_info['bootstrap draws']} bootstrap draws of whole groups."
     parts = [intro, pipe_table(pd.DataFrame({"metric": headline.index, "value": headline.to_numpy()}))]
     parts += ["### Generators never seen", pipe_table(_unseen(result))]
-    if len(table := false_alarms.per_1000(result.metrics)):
-        parts += ["### False accusations to expect", false_alarms.NOTES, pipe_table(table)]
-    for table in false_alarms.by_edit({name: result}).values():
-        parts += [f"### {false_alarms.EDITED}", false_alarms.EDIT_NOTES, pipe_table(table)]
+    if len(table := risks.per_1000(result.metrics)):
+        parts += ["### False accusations to expect", risks.RATE_NOTES, pipe_table(table)]
+    for table in risks.by_edit({name: result}).values():
+        parts += [f"### {risks.EDITED}", risks.EDIT_NOTES, pipe_table(table)]
     for title, make in (("Calibration", summary_tables.calibrations), ("Abstention", summary_tables.abstention_table)):
         if len(table := make({name: result})):
             parts += [f"### {title}", pipe_table(table.drop(columns="detector"))]

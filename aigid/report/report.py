@@ -25,8 +25,8 @@ from aigid.evaluation.comparison import CONTROLS, Results
 from aigid.evaluation.evaluate import Cell, EvaluationResult, Section
 from aigid.images import ImageError
 from aigid.images.decode import decode
-from aigid.report import charts, figures, over_time, summary_tables
-from aigid.report.roles import ROLE_ORDER, by_role, role_of
+from aigid.report import charts, figures, summary_tables
+from aigid.report.studies import ROLE_ORDER, over_time_sections, role_of, roles_section
 
 TITLE = "How well the detectors do"
 NOTES = (
@@ -37,8 +37,6 @@ NOTES = (
     "'other views' is the mean AUROC over all views but the headline one. Rows named control_ must fail: they saw "
     "shuffled labels, random numbers, the file around the pixels, or shallow cues such as the mean colour."
 )
-ROLES_TITLE = "Datasets by role"
-ROLES_INTRO = "Nothing may learn from a dataset with a role; each counts as much as another."
 PNG_FIGURES = {"roc": figures.roc, "generators": figures.generators}  # for a README
 SWITCHED = (summary_tables.PER_GENERATOR, summary_tables.PER_SOURCE)  # tables that the page has for each view
 MAX_CELLS = 12_000  # of a dataset's tables by view, so that a page keeps to a megabyte
@@ -63,7 +61,7 @@ def write(
     the roots of those datasets whose images may be described.
     """
     datasets, images, differences = by_dataset(results), images or {}, differences or {}
-    sections = _roles(datasets) | over_time.sections(datasets) | dict(sections or {})
+    sections = roles_section(datasets) | over_time_sections(datasets) | dict(sections or {})
     info = {name: escape.address(str(value)) for name, value in {**(run_info or {}), **provenance(datasets)}.items()}
     described = [
         _dataset(name, of_dataset, differences.get(name), images.get(name)) for name, of_dataset in datasets.items()
@@ -108,11 +106,6 @@ def write_curves(results: Mapping[Cell, EvaluationResult], folder: Path) -> None
         table = pd.concat([curve for curve in curves if len(curve)] or curves[:1])
         table.insert(0, "detector", table.pop("detector"))
         tables.write(table, folder / f"{dataset}.{name}.csv")
-
-
-def _roles(datasets: Mapping[str, Results]) -> dict[str, Section]:
-    table = by_role(datasets)
-    return {ROLES_TITLE: Section(ROLES_INTRO, {"Mean AUROC": table})} if len(table) else {}
 
 
 def _render(template: str, content: dict[str, Any]) -> str:

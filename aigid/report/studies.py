@@ -1,5 +1,6 @@
-"""Studies as sections of a report: generators across each other, aligned pairs, and perturbations."""
+"""Sections of a report beside its datasets: by role, over time, generators across each other, pairs, perturbations."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,13 +9,105 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from aigid.core import seeding, tables
+from aigid.core import escape, seeding, tables
 from aigid.core.errors import InputError
+from aigid.core.manifest import ROLES
 from aigid.core.params import Settings
 from aigid.core.scores import CLEAN
 from aigid.evaluation import attribution, breakdown
+from aigid.evaluation.comparison import Results, non_controls
 from aigid.evaluation.evaluate import Section
+from aigid.evaluation.over_time import KIND, LEVEL
 from aigid.metrics.intervals import Interval
+from aigid.report.figures import color
+from aigid.report.summary_tables import NONE
+
+ROLE_ORDER = ("", *ROLES)
+ROLES_TITLE = "Datasets by role"
+ROLES_INTRO = "Nothing may learn from a dataset with a role; each counts as much as another."
+
+
+def role_of(results: Results) -> str:
+    """Return the role of a dataset: "" of one that may be learnt from."""
+    return next((result.run_info["role"] for result in results.values() if "role" in result.run_info), "")
+
+
+def by_role(datasets: Mapping[str, Results]) -> pd.DataFrame:
+    """Return one row per role: its datasets, and the mean AUROC of each detector; none where no dataset has a role."""
+    rows: list[dict[str, str]] = []
+    for role in ROLE_ORDER:
+        members = {name: results for name, results in datasets.items() if role_of(results) == role}
+        values: dict[str, list[float]] = {}
+        for results in members.values():
+            for detector, result in non_controls(results).items():
+                values.setdefault(detector, []).append(result.metrics.get("auroc", math.nan))
+        means = {detector: f"{sum(part) / len(part):.3f}" for detector, part in values.items()}
+        rows += [{"role": role or "none", "datasets": ", ".join(members), **means}] if members else []
+    known = any(row["role"] != "none" for row in rows)
+    return pd.DataFrame(rows if known else []).fillna(NONE).replace("nan", NONE)
+
+
+def roles_section(datasets: Mapping[str, Results]) -> dict[str, Section]:
+    """Return the table of roles as a section, where a dataset has one."""
+    table = by_role(datasets)
+    return {ROLES_TITLE: Section(ROLES_INTRO, {"Mean AUROC": table})} if len(table) else {}
+
+
+OVER_TIME_NOTES = (
+    "Test images in batches by their date. A change is a batch from which a metric is another: the split at which the "
+    "means before and after differ most (CUSUM, binary segmentation), where a permutation test of whole groups among "
+    f"batches says so; of detectors that stay as they were, at most {LEVEL:.0%} have any. FPR is that at the operating "
+    "point, without validation images at 0.5."
+)
+OVER_TIME_METRICS = {"auroc": "AUROC", "fpr": "FPR", "ece": "calibration error (ECE)"}
+OVER_TIME_CAPTION = "Bands are 95 % intervals, dashed lines changes."
+
+
+def over_time_sections(datasets: Mapping[str, Results]) -> dict[str, Section]:
+    """Return a section for each dataset whose images have dates."""
+    by_title = {}
+    for dataset, results in datasets.items():
+        dated = {name: result for name, result in non_controls(results).items() if result.changes is not None}
+        if dated:
+            changes = {"Changes": _changes(dated)} if any(result.changes for result in dated.values()) else {}
+            by_title[f"Over time: {dataset}"] = Section(
+                OVER_TIME_NOTES, changes, {OVER_TIME_CAPTION: plot_over_time(dated)}
+            )
+    return by_title
+
+
+def _changes(results: Results) -> pd.DataFrame:
+    rows = [
+        {"detector": name, "metric": OVER_TIME_METRICS[str(change["metric"])], "since": change["date"]}
+        | {column: f"{change[column]:.3f}" for column in ("before", "after", "p")}
+        for name, result in results.items()
+        for change in result.changes or ()
+    ]
+    return pd.DataFrame(rows)
+
+
+def plot_over_time(results: Results) -> Figure:
+    """Plot a row a metric and a line a detector over the batches."""
+    names = sorted({name for result in results.values() for name in result.parts(KIND)["name"]})
+    figure = Figure(figsize=(min(3 + 0.45 * len(names), 14), 7), layout="constrained")
+    for axes, (metric, title) in zip(
+        figure.subplots(len(OVER_TIME_METRICS), 1, sharex=True), OVER_TIME_METRICS.items(), strict=True
+    ):
+        for number, (detector, result) in enumerate(results.items()):
+            rows, style = result.parts(KIND).set_index("name").reindex(names), color(number, detector)
+            column = metric if metric != "fpr" else "fpr_05" if rows["fpr_operating"].isna().all() else "fpr_operating"
+            axes.plot(range(len(names)), rows[column], marker="o", markersize=3, label=escape.figure(detector), **style)
+            bounds = rows[f"{column}_low"], rows[f"{column}_high"]
+            axes.fill_between(range(len(names)), *bounds, color=style["color"], alpha=0.15)
+            for change in result.changes or ():
+                if change["metric"] == metric:
+                    axes.axvline(names.index(change["date"]) - 0.5, color=style["color"], linestyle="--", linewidth=1)
+        axes.set_ylabel(title)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
 
 # NYCU's kinds of perturbation: the views of each and their strengths, the first being the image as it is.
 SWEEPS: dict[str, tuple[str, dict[str, float]]] = {

@@ -10,7 +10,7 @@ from aigid.core.console import print_tables
 from aigid.evaluation.comparison import SHALLOW, Results, beats_shallow, control_warnings, non_controls
 from aigid.evaluation.evaluate import EvaluationResult
 from aigid.metrics.intervals import Interval
-from aigid.report import false_alarms
+from aigid.report import risks
 
 NONE = "-"
 BUILTIN_KINDS = ("all", "generator", "source", "unseen")  # kinds of part that have tables of their own
@@ -173,7 +173,7 @@ def tables(results: Results, differences: pd.DataFrame | None = None) -> dict[st
         PER_SOURCE: _by_group(results, "source", "fpr_05", "num_real"),
         "AUROC per view, and what it loses": by_view(non_controls(results)),
         **by_columns(results),
-        **false_alarms.by_edit(results),
+        **risks.by_edit(results),
         "Verdicts at 0.5 that flip between an image's views": _numbers(results, STABILITY),
         "Calibration, before and after": calibrations(results),
         "Operating point for the target FPR, chosen on validation": _numbers(results, OPERATING_POINT),

@@ -17,11 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from aigid.prediction.predict import Predictor
-from aigid.serve import documents, page, uploads
+from aigid.serve import documents, uploads
 from aigid.serve.engine import Engine, Job, Options, Scored
-from aigid.serve.guard import Guard
-from aigid.serve.limits import STATUS_CODES, ApiKeys, Limits, ServiceError
-from aigid.serve.metrics import Metrics
+from aigid.serve.limits import STATUS_CODES, ApiKeys, Guard, Limits, Metrics, ServiceError
 
 UPLOADS_PER_REQUEST = 4  # requests that may be on their way for each that may wait for its answer
 CLIENT_GONE = 499
@@ -234,4 +232,4 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        return Response(page.HTML, media_type="text/html", headers={"Content-Security-Policy": page.POLICY})
+        return Response(documents.HTML, media_type="text/html", headers={"Content-Security-Policy": documents.POLICY})

@@ -1,19 +1,22 @@
-"""What the service says of models and images, as JSON."""
+"""What the service gives: models and images as JSON, and the page, with the policy under which browsers show it."""
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aigid.core.bundle_files import METADATA
+from aigid.core.escape import source_hash
 from aigid.core.files import sha256
 from aigid.metrics.decisions import DecisionRule
 from aigid.prediction import EXPORTED
 from aigid.prediction.inspection import InspectedImage
-from aigid.prediction.output import Prediction
 from aigid.prediction.predict import Predictor
+from aigid.prediction.verdict import Prediction
 
 VERSION = version("aigid")
 PROVENANCE_NOTE = "anybody can write or strip it: no score has seen it, and that nothing is there proves nothing"
@@ -83,3 +86,16 @@ def _verdict(image: InspectedImage, prediction: Prediction, model: Mapping[str, 
     if (drops := prediction.occlusion_map) is not None:
         document["occlusion_map"] = np.round(drops, 5).tolist()
     return document
+
+
+HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+
+
+def _hashes(tag: str) -> str:
+    return " ".join(map(source_hash, re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)))
+
+
+POLICY = (
+    f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; img-src blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)

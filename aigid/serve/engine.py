@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from aigid.prediction.inspection import InspectedImage, inspect_batches, inspect_content
-from aigid.prediction.output import Prediction
 from aigid.prediction.predict import Predictor, predict_inspected
+from aigid.prediction.verdict import Prediction
 
 MAX_BATCH = 32  # images
 MAX_WAIT = 0.005  # seconds for which an image waits for others

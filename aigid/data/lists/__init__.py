@@ -19,7 +19,7 @@ from PIL import ImageOps
 from pydantic import Field
 
 from aigid.core import manifest, tables
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.core.limits import MAX_PIXELS
 from aigid.core.params import Settings, validate
 from aigid.data.layouts.tables import records
@@ -156,7 +156,7 @@ def _read_settings(path: Path) -> ListSettings:
     try:
         section = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a list: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not a list: {reason(error)}") from None
     return validate(section, ListSettings, str(path))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from aigid.core import seeding
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, reason
 from aigid.degradations import views
 from aigid.detectors.cnn.data import ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
@@ -51,10 +51,10 @@ def _create(settings: CnnSettings, num_classes: int) -> Any:
     try:
         return timm.create_model(settings.model, num_classes=num_classes, **options)
     except RuntimeError as failure:
-        raise InputError(f"cnn.model={settings.model!r}: {str(failure).splitlines()[0]}") from None
+        raise InputError(f"cnn.model={settings.model!r}: {reason(failure)}") from None
     except Exception as failure:  # the hub's client raises a dozen kinds
-        reason = str(failure).splitlines()[0]
-        raise InputError(f"cnn.model={settings.model!r}: its weights: {reason}; cnn.weights names a file") from None
+        why = f"its weights: {reason(failure)}; cnn.weights names a file"
+        raise InputError(f"cnn.model={settings.model!r}: {why}") from None
 
 
 def _load_backbone(net: Any, model: str, name: str) -> None:

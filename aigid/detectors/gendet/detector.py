@@ -58,12 +58,9 @@ class GenDet(EmbeddingDetector):
         """Train student and classifier for ``teacher`` or that of a folder; without one it is trained first."""
         _check(train, val)
         if isinstance(teacher, Path):
-            model = bundle.load(teacher)
+            model, teacher = bundle.load_kind(teacher, GenDet)
             if train.origin:
                 bundle.require_same_backbone(model, train.origin)
-            if not isinstance(model.detector, GenDet):
-                raise InputError(f"{teacher}: a model of {model.name}, want gendet")
-            teacher = model.detector
         if teacher is None:
             teacher = cls.fit_teacher(settings.teacher, train, val, seed)
         _check_compatible(teacher, settings, train)

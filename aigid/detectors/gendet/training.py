@@ -14,11 +14,13 @@ from aigid.detectors.gendet.model import (
     GenDetModel,
     Student,
     Teacher,
+    auroc,
     fake_loss,
+    log_readouts,
+    readouts,
     real_loss,
     squared_cosine_distance,
 )
-from aigid.detectors.gendet.readouts import auroc, log_readouts, readouts
 from aigid.detectors.gendet.settings import ClassifierSettings, GenDetSettings, TeacherSettings
 from aigid.detectors.samples import LabeledEmbeddings, mean_and_std
 from aigid.training import prior

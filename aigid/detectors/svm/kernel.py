@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aigid.core import extras, seeding
 from aigid.core.errors import InputError
-from aigid.core.logistic import fit_logistic
+from aigid.core.special import fit_logistic
 from aigid.detectors.samples import Floats, Ints, mean_and_std, unit_rows
 
 BLOCK = 1 << 24  # kernel values in memory at a time

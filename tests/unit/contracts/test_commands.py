@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.detectors import bundle
-from aigid.importers import linear
-from aigid.importers.base import ImportRequest
+from aigid.importers import ImportRequest, linear
 from tests.helpers.images import noise_folder
 
 NO_MANIFEST = ("nowhere.csv", "--root", "images")

@@ -20,7 +20,7 @@ from aigid.detectors.sef.data import PAIRS_FILE, open_pairs
 from aigid.detectors.sef.settings import SamplingSettings
 from aigid.detectors.sef.training import PairBatches
 from aigid.evaluation.evaluate import evaluate
-from aigid.report import report, roles
+from aigid.report import report, studies
 from stages import align, controls, cross, train, train_featdistill, train_gendet_teacher, vae
 from tests.helpers.folders import plant
 
@@ -152,8 +152,8 @@ def test_the_report_groups_by_role() -> None:
         results["probe", dataset] = evaluate(scores.validate(table, "s"), n_bootstrap=0)
     datasets = report.by_dataset(results)
     assert list(datasets) == ["b", "a", "c"]
-    table = roles.by_role(datasets).set_index("role")
+    table = studies.by_role(datasets).set_index("role")
     assert table["datasets"].to_dict() == {"none": "b", "in_the_wild": "a, c"}
     mean = np.mean([results["probe", name].metrics["auroc"] for name in "ac"])
     assert table.loc["in_the_wild", "probe"] == f"{mean:.3f}"
-    assert roles.by_role({"b": datasets["b"]}).empty
+    assert studies.by_role({"b": datasets["b"]}).empty

@@ -6,7 +6,7 @@ from scipy import optimize
 from scipy import special as reference
 
 from aigid.core import special
-from aigid.core.logistic import fit_logistic
+from aigid.core.special import fit_logistic
 
 TAILS = (0.001, 0.025, 0.5, 0.95, 0.999)
 

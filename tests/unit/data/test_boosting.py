@@ -5,7 +5,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
-from aigid.data.audit.boosting import boosted_probabilities
+from aigid.data.audit.predictability import boosted_probabilities
 
 
 def test_they_predict_as_well_as_scikit_learns():

@@ -1,4 +1,4 @@
-"""Edits of photographs against slow references and by hand; and they are the ones that tables of false alarms name."""
+"""Edits of photographs against slow references and by hand."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,10 @@ from PIL import Image
 
 from aigid.degradations import edits, operators, policies, views
 from aigid.degradations.pixels import luma
-from aigid.report import false_alarms
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
 UNIT = (IMAGE / 255).astype(np.float32)
-
-
-def test_the_edits_of_tables_are_those_of_views():
-    assert list(false_alarms.EDITS) == list(policies.EDITS)
-    assert set(false_alarms.EDITS) < set(views.VIEWS)
 
 
 def test_bilateral_is_its_definition():

@@ -8,7 +8,7 @@ import pytest
 
 from aigid.core.errors import InputError
 from aigid.detectors import registry
-from aigid.importers.base import get_importer as find_importer
+from aigid.importers import get_importer as find_importer
 
 
 def test_every_detector_is_known_by_its_module():

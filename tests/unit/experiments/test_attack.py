@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from aigid.aligned.generator import TINY
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.experiments import attack, gradient_attack, image_edits
+from aigid.experiments import attack, attack_methods
 from aigid.experiments.attack_table import COLUMNS, summarize
 from aigid.metrics.intervals import Interval, auroc_intervals, wilson_interval
 from aigid.prediction.predict import Predictor
@@ -37,7 +37,7 @@ def logits(images):
 
 
 def test_attacks_stay_within_radius_and_range_and_grow_with_the_radius():
-    first, second = (gradient_attack.attack(curved, IMAGES, DIRECTIONS, EPSILONS, steps=3) for _ in range(2))
+    first, second = (attack_methods.attack(curved, IMAGES, DIRECTIONS, EPSILONS, steps=3) for _ in range(2))
     assert set(first) == {(name, epsilon) for name in ("fgsm", "pgd") for epsilon in EPSILONS}
     gains = {}
     for (name, epsilon), moved in first.items():
@@ -58,7 +58,7 @@ def test_on_a_linear_logit_both_find_the_corner_of_the_box():
     def linear(images):
         return torch.stack([(weight * image).sum() for weight, image in zip(weights, images, strict=True)])
 
-    for moved in gradient_attack.attack(linear, IMAGES, DIRECTIONS, (4,), steps=3).values():
+    for moved in attack_methods.attack(linear, IMAGES, DIRECTIONS, (4,), steps=3).values():
         for image, after, weight, direction in zip(IMAGES, moved, weights, DIRECTIONS, strict=True):
             expected = np.clip(image + 4 * direction * np.sign(weight.numpy()), 0, 255)
             assert np.array_equal(after, expected)
@@ -68,7 +68,7 @@ def test_on_a_linear_logit_both_find_the_corner_of_the_box():
 def test_a_patch_covers_its_share_and_lies_by_content(share):
     for height, width in ((64, 64), (50, 90), (31, 17)):
         image, other = np.zeros((height, width, 3), np.uint8), np.full((height, width, 3), 9, np.uint8)
-        patches = [image_edits.paste_patch(image, other, share, digest, 0) for digest in ("a", "a", "b")]
+        patches = [attack_methods.paste_patch(image, other, share, digest, 0) for digest in ("a", "a", "b")]
         assert np.array_equal(patches[0], patches[1])
         assert share == 1 or not np.array_equal(patches[0], patches[2])
         rows, columns = np.nonzero(patches[0][..., 0])
@@ -78,7 +78,7 @@ def test_a_patch_covers_its_share_and_lies_by_content(share):
 
 def test_mixtures_are_nested_and_bisection_ends_between():
     image, other = np.zeros((40, 40, 3), np.uint8), np.full((40, 40, 3), 8, np.uint8)
-    mixed = [image_edits.mix(image, other, share, "a", 0)[..., 0] > 0 for share in (0, 0.3, 0.6, 1)]
+    mixed = [attack_methods.mix(image, other, share, "a", 0)[..., 0] > 0 for share in (0, 0.3, 0.6, 1)]
     assert all((inner <= outer).all() for inner, outer in pairwise(mixed))
     assert [part.mean() for part in mixed] == pytest.approx([0, 0.3, 0.6, 1], abs=0.05)
 
@@ -89,7 +89,7 @@ def test_mixtures_are_nested_and_bisection_ends_between():
         return -1 if value < 0.55 else 0 if value < 0.65 else 1
 
     stuck = np.full_like(image, 1)
-    found = image_edits.bisect([image, other, image], [other, image, stuck], ["a", "b", "c"], 0, score, side)
+    found = attack_methods.bisect([image, other, image], [other, image, stuck], ["a", "b", "c"], 0, score, side)
     assert [side(value) for value in score(found)] == [0, 0, -1]
     assert np.array_equal(found[2], stuck)
 

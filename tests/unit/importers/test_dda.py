@@ -15,8 +15,7 @@ from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
 from aigid.features.preprocess import CLIP_MEAN, CLIP_STD
 from aigid.images.decode import decode
-from aigid.importers import dda
-from aigid.importers.base import ImportRequest, get_importer
+from aigid.importers import ImportRequest, dda, get_importer
 from aigid.prediction.predict import Predictor
 from tests.helpers.images import noise_folder
 

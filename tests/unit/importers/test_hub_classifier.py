@@ -12,7 +12,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from aigid.core.errors import InputError
 from aigid.detectors import bundle
 from aigid.features import checkpoints
-from aigid.importers.base import ImportRequest, get_importer
+from aigid.importers import ImportRequest, get_importer
 from aigid.prediction.predict import Predictor
 
 LABELS = {0: "photo", 1: "sd", 2: "gan"}

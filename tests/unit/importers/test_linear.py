@@ -17,8 +17,7 @@ from aigid.detectors.bundle import score
 from aigid.detectors.samples import open_dataset
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-from aigid.importers import linear
-from aigid.importers.base import ImportRequest, get_importer
+from aigid.importers import ImportRequest, get_importer, linear
 from aigid.prediction.predict import Predictor
 from tests.helpers.images import noise_folder
 

@@ -12,7 +12,7 @@ from aigid.detectors import bundle
 from aigid.features import weights
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.prediction import DEFAULT_BUNDLE, verdict
-from aigid.report import attacks, false_alarms
+from aigid.report import risks
 from tests.helpers.cli import aigid as command
 
 ROOT = Path(__file__).parents[3]
@@ -72,5 +72,5 @@ def test_its_card_is_of_this_bundle():
     assert json.loads((DEFAULT_BUNDLE / "model.json").read_text())["sha256"] in card
     assert "| generators in test alone | 173 | 105 |" in card
     assert "| real | clothing-dataset-small | CC0 1.0 |" in card
-    assert pipe_table(false_alarms.read(ROOT / "results/benchmarks/benign_edits.csv")) in card
-    assert pipe_table(attacks.read(ROOT / "results/benchmarks/attack.csv")) in card
+    assert pipe_table(risks.read_edits(ROOT / "results/benchmarks/benign_edits.csv")) in card
+    assert pipe_table(risks.read_attacks(ROOT / "results/benchmarks/attack.csv")) in card

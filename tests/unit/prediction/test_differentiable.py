@@ -14,8 +14,7 @@ from aigid.detectors.samples import LabeledEmbeddings
 from aigid.detectors.stacking import Stacking
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.features.backbones import BackboneSettings
-from aigid.features.differentiable import differentiable_encoder
-from aigid.prediction.differentiable import differentiable_logit, head_function
+from aigid.prediction.differentiable import differentiable_encoder, differentiable_logit, head_function
 from aigid.prediction.predict import Predictor
 
 RNG = np.random.default_rng(0)

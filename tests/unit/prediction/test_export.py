@@ -28,8 +28,7 @@ from aigid.metrics.calibration import Calibrator
 from aigid.prediction import DEFAULT_BUNDLE
 from aigid.prediction import export as library
 from aigid.prediction.export_graph import add_calibration
-from aigid.prediction.graph_builder import DOUBLE, GraphBuilder
-from aigid.prediction.graph_preprocess import add_preprocessing
+from aigid.prediction.graph_builder import DOUBLE, GraphBuilder, add_preprocessing
 from tests.helpers.cli import aigid as command
 from tests.helpers.cli import refused
 from tests.helpers.images import grain_folder

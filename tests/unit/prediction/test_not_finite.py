@@ -16,7 +16,7 @@ from aigid.core.errors import InputError
 from aigid.detectors import bundle
 from aigid.detectors.probe import LinearProbe
 from aigid.detectors.protocol import NOT_FINITE, Scores, blank_not_finite
-from aigid.importers.base import ImportRequest, get_importer
+from aigid.importers import ImportRequest, get_importer
 from aigid.metrics import decisions
 from tests.helpers.images import noise_folder
 

@@ -12,7 +12,7 @@ from aigid.core import manifest, scores
 from aigid.core.errors import InputError
 from aigid.evaluation import comparison
 from aigid.evaluation.evaluate import evaluate, read_results, write_result
-from aigid.report import attacks, cards, false_alarms
+from aigid.report import cards, risks
 from tests.helpers.cli import aigid, refused
 
 ABOUT = {
@@ -44,7 +44,7 @@ def judged(noise):
 
 def test_accusations_by_hand():
     rates = {"acc_real_05": 0.9, "acc_fake_05": 0.8, "operating_fpr": 0.0, "operating_tpr": 0.0}
-    found = false_alarms.per_1000(rates).set_index(["threshold", "generated"])
+    found = risks.per_1000(rates).set_index(["threshold", "generated"])
     # Of 1,000 images a tenth generated: 900 photographs, of which 90 accused; 100 fakes, of which 80 found.
     row = found.loc[("0.5", "10%")]
     assert (row["reals accused"], row["fakes found"], row["of accusations wrong"]) == ("90.0", "80.0", "52.9%")
@@ -187,9 +187,9 @@ def test_a_card_quotes_false_alarms_on_edited_photographs(made):
 
 
 def test_a_card_quotes_attacks(made):
-    numbers = ",".join(attacks.NUMBERS)
+    numbers = ",".join(risks.ATTACK_NUMBERS)
     rows = f"source,target,attack,strength,images,counted_as,{numbers}\ndetector,detector,pgd,4,generated,generated"
-    (made / "attack.csv").write_text(rows + ",0.5" * len(attacks.NUMBERS) + "\n")
+    (made / "attack.csv").write_text(rows + ",0.5" * len(risks.ATTACK_NUMBERS) + "\n")
     text = write_card(made, "--manifest", "d.csv", "--attacks", "attack.csv").stdout
     assert "## What an attacker can do\n" in text
     assert cells(text, "pgd | 4")[:5] == ["pgd", "4", "detector", "0.500 [0.500, 0.500]", "0.500 [0.500, 0.500]"]

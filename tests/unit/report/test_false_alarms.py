@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from aigid.core import scores
 from aigid.core.errors import InputError
 from aigid.evaluation.evaluate import evaluate
-from aigid.report import false_alarms
+from aigid.report import risks
 from tests.helpers.cli import aigid
 
 HIGH = {  # reals of 10 a source above the operating point, by view and source
@@ -33,7 +33,7 @@ def table():
 def test_a_table_by_hand(table):
     result = evaluate(scores.validate(table, "made"), n_bootstrap=0)
     assert 0.2 < result.deployment.operating_point.threshold < 0.45
-    ((title, found),) = false_alarms.by_edit({"probe": result}).items()
+    ((title, found),) = risks.by_edit({"probe": result}).items()
     assert title == "probe: FPR at the operating point, by source and edit"
     found = found.set_index("source")
     assert list(found) == ["reals", "clean", "denoise", "collage"]
@@ -46,10 +46,10 @@ def test_a_table_by_hand(table):
 
 
 def test_without_edits_or_validation_there_is_no_table(table):
-    plain = table[~table["view"].isin(false_alarms.EDITS)]
-    assert false_alarms.by_edit({"probe": evaluate(scores.validate(plain, "made"), n_bootstrap=0)}) == {}
+    plain = table[~table["view"].isin(risks.EDITS)]
+    assert risks.by_edit({"probe": evaluate(scores.validate(plain, "made"), n_bootstrap=0)}) == {}
     untold = table[table["split"] == "test"]
-    assert false_alarms.by_edit({"probe": evaluate(scores.validate(untold, "made"), n_bootstrap=0)}) == {}
+    assert risks.by_edit({"probe": evaluate(scores.validate(untold, "made"), n_bootstrap=0)}) == {}
 
 
 def test_evaluate_shows_it_and_writes_it_to_details(table, tmp_path):
@@ -65,9 +65,9 @@ def test_evaluate_shows_it_and_writes_it_to_details(table, tmp_path):
 def test_a_table_is_read_back_without_its_provenance(tmp_path):
     columns = {"source": ["all"], "reals": ["9"], "clean": ["0.1"], "denoise": ["0.2"], "machine": ["m"]}
     pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
-    assert false_alarms.read(tmp_path / "t.csv").to_dict("list") == {
+    assert risks.read_edits(tmp_path / "t.csv").to_dict("list") == {
         name: cells for name, cells in columns.items() if name != "machine"
     }
     pd.DataFrame({"source": ["all"], "reals": [9], "blur": [np.pi]}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InputError, match=r"t\.csv: has no edit; known: denoise, sharpen"):
-        false_alarms.read(tmp_path / "t.csv")
+        risks.read_edits(tmp_path / "t.csv")

@@ -15,7 +15,7 @@ from aigid.core.errors import InputError
 from aigid.detectors import bundle as bundles
 from aigid.metrics.decisions import EvaluationSettings
 from aigid.prediction import DEFAULT_BUNDLE, verdict
-from aigid.serve import documents, engine, page
+from aigid.serve import documents, engine
 from aigid.serve.limits import ApiKeys
 from tests.helpers import hostile
 from tests.helpers.cli import aigid
@@ -269,4 +269,4 @@ def test_the_page_runs_its_own_code_alone(service):
     assert "unsafe" not in policy
     assert policy.count("'sha256-") == 2
     for word in ("innerHTML", "insertAdjacentHTML", "document.write", "//cdn", " style=", 'onclick="'):
-        assert word not in page.HTML
+        assert word not in documents.HTML

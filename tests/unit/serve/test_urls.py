@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from aigid.serve import urls
+from aigid.serve import uploads
 from aigid.serve.limits import ServiceError
 from tests.helpers import image_server
 from tests.helpers.local_server import LocalServer, running
@@ -22,16 +22,16 @@ PRIVATE = (
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_not_public(address):
-    assert not urls.is_public(address)
+    assert not uploads.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946"])
 def test_public_addresses_are(address):
-    assert urls.is_public(address)
+    assert uploads.is_public(address)
 
 
 def download(url, allow=lambda address: True, max_bytes=10**6, seconds=5.0):
-    return asyncio.run(urls.download(url, max_bytes, seconds, allow))
+    return asyncio.run(uploads.download(url, max_bytes, seconds, allow))
 
 
 @contextmanager

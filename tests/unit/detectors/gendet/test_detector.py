@@ -13,8 +13,7 @@ from torch.utils._pytree import tree_leaves
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.detectors.gendet.detector import GenDet
-from aigid.detectors.gendet.model import squared_cosine_distance
-from aigid.detectors.gendet.readouts import readouts
+from aigid.detectors.gendet.model import readouts, squared_cosine_distance
 from aigid.detectors.gendet.settings import GenDetSettings
 from aigid.detectors.gendet.training import Split, build_student, to_tensors, train_classifier
 from aigid.detectors.samples import LabeledEmbeddings
@@ -231,7 +230,7 @@ def test_neither_features_nor_outputs_of_all_rows_stand_in_memory_twice(
 ) -> None:
     """No tensor is as large as the features: rows are taken by number, a batch at a time."""
     monkeypatch.setattr("aigid.training.tabular.BATCH", 64)
-    monkeypatch.setattr("aigid.detectors.gendet.readouts.MAX_ROWS", 64)
+    monkeypatch.setattr("aigid.detectors.gendet.model.MAX_ROWS", 64)
     train, once = rows(0, 4000, dim=64), {"epochs": 1}
     quick = settings(num_rotations=1, classifier_fakes=fakes, teacher=TEACHER | once, classifier=CLASSIFIER | once)
     with Largest() as largest:
