@@ -16,9 +16,9 @@ from rich.table import Table
 
 from aigid.core import manifest, params
 from aigid.core.files import dataset_root
+from aigid.detectors import get_detector
 from aigid.detectors.bundle import Bundle, load, score
 from aigid.detectors.featdistill.detector import FeatDistill
-from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import open_dataset
 from aigid.features.backbones import ConcatSettings
 from aigid.features.extract import extract

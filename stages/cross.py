@@ -6,7 +6,7 @@ import click
 
 from aigid.core import manifest, params, tables
 from aigid.core.console import ErrorHandlingCommand
-from aigid.detectors.registry import get_detector
+from aigid.detectors import get_detector
 from aigid.detectors.samples import open_dataset
 from aigid.experiments.cross_generator import CrossingSettings, cross_generator_auroc
 

@@ -10,7 +10,7 @@ from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import dataset_root, sha256
 from aigid.data.audit import read_audit
 from aigid.data.audit import report as audit_report
-from aigid.detectors.registry import names
+from aigid.detectors import names
 from aigid.evaluation import attribution
 from aigid.evaluation.comparison import CONTROLS
 from aigid.evaluation.evaluate import Section, read_results

@@ -14,8 +14,8 @@ from aigid.core.errors import InputError
 from aigid.core.files import dataset_root, is_pipeline_output
 from aigid.core.paths import parse_named_paths
 from aigid.core.tables import write_csv_logs
+from aigid.detectors import get_detector, settings_of
 from aigid.detectors.bundle import Bundle, count_images, provenance_of, save, validate
-from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import open_samples
 from aigid.training.launch import launch
 

@@ -17,8 +17,8 @@ from PIL import Image
 from aigid.aligned import engine as engines
 from aigid.aligned.engine import FakeBatcher, read_cropped
 from aigid.aligned.generator import AlignSettings, Pixels, check_domain, load_generator
-from aigid.core import extras, manifest, ray
-from aigid.core.errors import InputError, parse_json
+from aigid.core import manifest, ray
+from aigid.core.errors import InputError, package_versions, parse_json
 from aigid.core.files import choose_device, device_name, engine_from_env, write_json, write_text
 from aigid.core.folders import replace_folder
 from aigid.core.paths import AnyPath
@@ -203,6 +203,6 @@ def _write_records(out: Path, pairs: list[Pair], settings: AlignSettings, fakes:
     write_text(out / RECORD, "".join(json.dumps(record) + "\n" for record, _ in pairs))
     metadata = {"settings": settings.model_dump(mode="json"), **fakes.metadata}
     metadata["weights_files"] = weights.file_digests(settings.weights)
-    metadata["versions"] = {"python": platform.python_version()} | extras.versions(RECORDED_VERSIONS)
+    metadata["versions"] = {"python": platform.python_version()} | package_versions(RECORDED_VERSIONS)
     write_json(out / SETTINGS, metadata)
     manifest.write(pd.DataFrame([row for _, rows in pairs for row in rows]).fillna(""), out / MANIFEST)

@@ -11,7 +11,7 @@ import click
 from aigid.cli import options
 from aigid.cli.options import FILE, FOLDER, PATH
 from aigid.core.console import ErrorHandlingCommand, print_status
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, require_package
 from aigid.prediction import DEFAULT_BUNDLE, EXPORTED
 
 if TYPE_CHECKING:
@@ -85,13 +85,12 @@ def export(
     settings: EvaluationSettings,
 ) -> None:
     """Write BUNDLE (or the package's own) as one ONNX graph, pixels to probability, if its answers are the same."""
-    from aigid.core import extras
     from aigid.prediction import hub, inputs
 
     options.check_bundles([source])
     if out.suffix != EXPORTED:
         raise InputError(f"--onnx {out}: want a name that ends in {EXPORTED}")
-    extras.require("onnx", "aigid export")
+    require_package("onnx", "aigid export")
     table = inputs.collect_inputs([str(images)], None, (), print_status) if images else None
     paths = [] if table is None else table["path"].tolist()
     labels = {} if table is None or "label" not in table else dict(zip(map(str, paths), table["label"], strict=True))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aigid.core import escape, extras
-from aigid.core.errors import InputError, remedy
+from aigid.core import escape
+from aigid.core.errors import InputError, missing_package, remedy
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -72,7 +72,7 @@ class ErrorHandlingCommand(click.Command):
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
-            if isinstance(error, ModuleNotFoundError) and (line := extras.missing(str(error.name), ctx.command_path)):
+            if isinstance(error, ModuleNotFoundError) and (line := missing_package(str(error.name), ctx.command_path)):
                 raise UserError(line) from error
             raise CrashError(_report_crash(error)) from error
 

@@ -20,8 +20,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from aigid.core import extras
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, reason, require_package
 
 INPUT_ERRORS = re.compile(rf"{InputError.__name__}: (.+)")
 LOOPBACK = "127.0.0.1"  # where a cluster that is started here listens; for another, start it and set RAY_ADDRESS
@@ -44,7 +43,7 @@ def choose(name: str, local: Callable[..., Any], on_ray: Callable[..., Any]) -> 
     if name not in engines:
         raise InputError(f"unknown engine {name!r}; known: {', '.join(engines)}")
     if name == "ray":
-        extras.require("ray", "engine 'ray'")
+        require_package("ray", "engine 'ray'")
     return engines[name]
 
 

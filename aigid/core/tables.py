@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aigid.core import escape, extras, parquet
+from aigid.core import escape, parquet
 from aigid.core.columns import BLOCK, Column, is_ascending, move
-from aigid.core.errors import InputError
+from aigid.core.errors import InputError, require_package
 from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
 
@@ -195,7 +195,7 @@ def _read_parquet(path: AnyPath) -> pd.DataFrame:
 
 
 def _write_parquet(table: pd.DataFrame, part: Path, path: Path) -> None:
-    extras.require("pyarrow", str(path))
+    require_package("pyarrow", str(path))
     for column in table.select_dtypes(["object", "string"]):
         check_names(filter(lambda cell: isinstance(cell, str), table[column]), path)
     table.to_parquet(part, index=False)

@@ -19,8 +19,8 @@ from aigid.core.errors import InputError, reason
 from aigid.core.files import sha256, write_text
 from aigid.core.folders import replace_folder
 from aigid.data.licences import DATASET_LICENCES, DEMO_LICENCE, WEIGHT_LICENCES
+from aigid.detectors import get_detector
 from aigid.detectors.protocol import BaseDetector, score_views
-from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import Samples
 
 PACKAGES = ("aigid.detectors", "aigid.importers")  # whose direct modules are a detector each

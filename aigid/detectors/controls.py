@@ -48,7 +48,8 @@ def probe_on_properties(train: pd.DataFrame, columns: tuple[str, ...]) -> ScoreF
 
     train = train[_known(train, columns)]
     require_both_classes(LabeledEmbeddings(np.empty(0), train["label"].to_numpy()), "train")
-    codes = {name: _codes(train[name]) for name in columns if name in properties.COLUMNS}
+    kinds = {name: train[name].value_counts().index[:MAX_CATEGORIES] for name in columns if name in properties.COLUMNS}
+    codes = {name: {kind: code for code, kind in enumerate(kinds[name])} for name in kinds}
     model = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=8, categorical_features=[name in codes for name in columns], early_stopping=False
     )
@@ -87,10 +88,6 @@ def _noise(rows: pd.DataFrame, seed: int) -> Floats:
 def _known(rows: pd.DataFrame, columns: tuple[str, ...]) -> NDArray[np.bool_]:
     """Return whether every property of each row (N,) is known."""
     return (rows[[*columns]].notna() & (rows[[*columns]] != "")).all(axis=1).to_numpy()
-
-
-def _codes(column: pd.Series) -> dict[str, int]:
-    return {name: index for index, name in enumerate(column.value_counts().index[:MAX_CATEGORIES])}
 
 
 def _encode(rows: pd.DataFrame, columns: tuple[str, ...], codes: dict[str, dict[str, int]]) -> Floats:

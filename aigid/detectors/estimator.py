@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aigid.core import params
 from aigid.core.errors import InputError
+from aigid.detectors import get_detector
 from aigid.detectors.protocol import EmbeddingDetector, enough_rows
-from aigid.detectors.registry import get_detector
 from aigid.detectors.samples import Floats, LabeledEmbeddings
 
 DEFAULTS: dict[str, dict[str, Any]] = {"probe": {"c": 1.0}, "knn": {"k": 1}}  # of settings that have none

@@ -14,8 +14,8 @@ from aigid.core import params
 from aigid.core.errors import InputError, reason
 from aigid.core.params import Settings
 from aigid.core.special import expit, fit_logistic, logit
+from aigid.detectors import get_detector, settings_of
 from aigid.detectors.protocol import EmbeddingDetector
-from aigid.detectors.registry import get_detector, settings_of
 from aigid.detectors.samples import Floats, LabeledEmbeddings, require_both_classes, require_finite
 
 NAME, BACKBONES = "detector", "backbones"  # of a member's section, beside its detector's own parameters

@@ -217,16 +217,12 @@ def _view(view: str, pixels: Sequence[Pixels], images: ImageSample, seed: int) -
 
 def _score(variant: Variant, target: Target, images: ImageSample, clean: NDArray[np.float64]) -> pd.DataFrame:
     scores, labels = target.score(variant.pixels), images.labels[variant.rows]
-    pairs = zip(variant.rows, variant.pixels, strict=True)
+    pairs = [(images.pixels[row], pixels) for row, pixels in zip(variant.rows, variant.pixels, strict=True)]
     return images.table.iloc[variant.rows][["path", "label"]].assign(
         group=intervals.group_names(images.table)[variant.rows],
         source=variant.source, target=target.name, attack=variant.attack, strength=str(variant.strength),
         counted_as=labels if variant.counted_as is None else variant.counted_as,
         score=scores, clean=clean[variant.rows], threshold=target.threshold,
         side=[target.side(score) for score in scores],
-        psnr=[_psnr(images.pixels[row], pixels) for row, pixels in pairs],
+        psnr=[psnr(*pair) if pair[0].shape == pair[1].shape else np.nan for pair in pairs],
     )  # fmt: skip
-
-
-def _psnr(clean: Pixels, pixels: Pixels) -> float:
-    return psnr(clean, pixels) if clean.shape == pixels.shape else np.nan

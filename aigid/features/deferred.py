@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core import cache, extras, files
-from aigid.core.errors import InputError
+from aigid.core import cache, files
+from aigid.core.errors import InputError, package_versions
 from aigid.core.params import Settings, validate
 from aigid.features import weights
 from aigid.features.backbones import LARGEST_BATCH, Backbone, BackboneSettings, fingerprint, open_backbone
@@ -107,7 +107,7 @@ def _record_path(settings: BackboneSettings) -> Path | None:
         "settings": settings.model_dump(mode="json"),
         "weights": [weights.file_digests(path) for path in paths],
         "code": [weights.file_digest(path) for path in sources],
-        "versions": {"python": sys.version} | extras.versions(PACKAGES),
+        "versions": {"python": sys.version} | package_versions(PACKAGES),
     }
     return files.cache_folder() / CACHE_KIND / f"{cache.metadata_hash(metadata)}.json"
 

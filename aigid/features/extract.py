@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import cache, embeddings, extras, files, ray, shards
-from aigid.core.errors import InputError
+from aigid.core import cache, embeddings, files, ray, shards
+from aigid.core.errors import InputError, package_versions
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
 from aigid.features import pipeline, ray_actor, row_cache
@@ -227,5 +227,5 @@ def _attributes(
         "views": definitions,
         "seed": seed,
         "decoding": cache.DECODING,
-        "versions": {"python": platform.python_version()} | extras.versions(RECORDED_VERSIONS),
+        "versions": {"python": platform.python_version()} | package_versions(RECORDED_VERSIONS),
     }

@@ -82,7 +82,9 @@ def main_picture(file: BinaryIO) -> BinaryIO:
     """
     order, directories = _read(file)
     pictures = [(offset, tags) for offset, tags in directories if not _is_secondary(tags)]
-    if any(DNG_VERSION in tags for _, tags in directories) or any(_is_raw(tags) for _, tags in pictures):
+    if any(DNG_VERSION in tags for _, tags in directories) or any(
+        _value(tags, PHOTOMETRIC) in RAW_PHOTOMETRICS for _, tags in pictures
+    ):
         raise ImageError(Status.UNSUPPORTED_FORMAT, RAW)
     file.seek(0)
     if not pictures:
@@ -155,7 +157,3 @@ def _value(tags: Directory, tag: int) -> int:
 def _is_secondary(tags: Directory) -> bool:
     """Return whether a directory holds a reduced picture or a mask."""
     return bool(_value(tags, NEW_SUBFILE_TYPE) & 5) or _value(tags, SUBFILE_TYPE) == 2
-
-
-def _is_raw(tags: Directory) -> bool:
-    return _value(tags, PHOTOMETRIC) in RAW_PHOTOMETRICS

@@ -6,8 +6,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from aigid.core.errors import InputError
+from aigid.detectors import IMPORTED_DETECTORS, modules
 from aigid.detectors.bundle import Bundle
-from aigid.detectors.registry import IMPORTED_DETECTORS, modules
 
 ALIASES = {  # modules with several importers, or of a detector with another name
     "clip-cues": "aigid.importers.linear:CLIP_CUES.import_detector",

@@ -181,7 +181,8 @@ def container(image: ImageFile) -> dict[str, Any]:
     except Exception:  # parsers of hostile bytes raise anything
         return {}
     result: dict[str, Any] = {}
-    parameters = {key: value for key, value in text.items() if key in TEXT and _is_generator_tag(key, value)}
+    tags = {key: value for key, value in text.items() if key in TEXT}  # those of many uses are a generator's as JSON
+    parameters = {key: tags[key] for key in tags if key not in ("Comment", "prompt") or tags[key].lstrip()[:1] == "{"}
     if parameters:
         result["generator_parameters"] = {key: value[:MAX_QUOTED_CHARS] for key, value in parameters.items()}
     camera = " ".join(str(exif[tag]).strip("\0 ") for tag in CAMERA if tag in exif)
@@ -191,11 +192,6 @@ def container(image: ImageFile) -> dict[str, Any]:
     if software := next((value for value in programs if GENERATOR_NAMES.search(value)), ""):
         result["software"] = software[:MAX_QUOTED_CHARS]
     return result
-
-
-def _is_generator_tag(key: str, value: str) -> bool:
-    """Return whether a text is a generator's: ``Comment`` and ``prompt`` have many uses, a generator's are JSON."""
-    return key not in ("Comment", "prompt") or value.lstrip().startswith("{")
 
 
 def _c2pa(content: bytes) -> dict[str, Any]:

@@ -115,15 +115,11 @@ def _render(template: str, content: dict[str, Any]) -> str:
     templates.filters["parts"] = _parts
     if template == "index.html":
         templates.finalize = lambda value: escape.terminal(value) if type(value) is str else value
-    parts = {kind: _asset(f"page.{kind}") for kind in ("css", "js")}
+    folder = files("aigid.report").joinpath("templates")  # whose styles and scripts are our own, and stand as they are
+    parts = {kind: Markup((folder / f"page.{kind}").read_text(encoding="utf-8").strip()) for kind in ("css", "js")}
     sources = [f"{name}-src {escape.source_hash(parts[kind])}" for name, kind in (("script", "js"), ("style", "css"))]
     policy = "; ".join(["default-src 'none'", "img-src data:", *sources, "base-uri 'none'", "form-action 'none'"])
     return templates.get_template(template).render(content, policy=policy, **parts).strip() + "\n"
-
-
-def _asset(name: str) -> Markup:
-    """Return a part of the page that is our own, as it is."""
-    return Markup(files("aigid.report").joinpath("templates", name).read_text(encoding="utf-8").strip())
 
 
 def provenance(datasets: Mapping[str, Results]) -> dict[str, str]:

@@ -140,7 +140,12 @@ async def _json(request: Request, limits: Limits, allow_urls: bool, hold: Callab
         fields = JsonUpload.model_validate_json(body)
         if len(fields.images) + len(fields.urls) > limits.files:
             raise _too_many_files(limits)
-        images = [Upload(image.name, _from_base64(image.data)) for image in fields.images]
+        texts = [
+            image.data.partition(",")[2] if image.data.startswith("data:") else image.data for image in fields.images
+        ]
+        images = [
+            Upload(image.name, b64decode(text, validate=True)) for image, text in zip(fields.images, texts, strict=True)
+        ]
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -152,10 +157,6 @@ async def _json(request: Request, limits: Limits, allow_urls: bool, hold: Callab
     contents = await asyncio.gather(*(download(url, limits.file_bytes, limits.seconds) for url in fields.urls))
     hold(sum(map(len, contents)))
     return images + [Upload(url, content) for url, content in zip(fields.urls, contents, strict=True)]
-
-
-def _from_base64(text: str) -> bytes:
-    return b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=True)
 
 
 def _too_many_files(limits: Limits) -> ServiceError:

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
 from aigid.core import manifest, params
+from aigid.detectors import get_detector, names
 from aigid.detectors.bundle import load_detector
-from aigid.detectors.registry import get_detector, names
 from aigid.detectors.samples import open_dataset
 from aigid.detectors.svm.detector import KernelSvm
 from aigid.evaluation.breakdown import breakdown_table

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import aigid
-from aigid.detectors.registry import names
+from aigid.detectors import names
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aigid.core.extras import DISTRIBUTIONS, missing
+from aigid.core.errors import DISTRIBUTIONS, missing_package
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {package: module for module, package in DISTRIBUTIONS.items()}
@@ -204,4 +204,5 @@ def test_every_extra_has_packages_that_a_line_can_name():
         for requirement in requirements if extra not in ("dev", "docs") else ():
             package = re.match(r"[\w.-]+", requirement)[0]
             if package not in ("aigid", "dvc-s3"):  # which paths.py names by the address
-                assert f"aigid[{extra}]" in missing(NAMES.get(package, package.replace("-", "_")), "x"), requirement
+                module = NAMES.get(package, package.replace("-", "_"))
+                assert f"aigid[{extra}]" in missing_package(module, "x"), requirement

@@ -17,8 +17,8 @@ from aigid.core import params
 from aigid.data.audit.audit import AuditSettings, PropertySettings
 from aigid.data.demo import DemoSettings
 from aigid.data.index import IndexSettings
+from aigid.detectors import locate, names, settings_of
 from aigid.detectors.controls import ControlSettings
-from aigid.detectors.registry import locate, names, settings_of
 from aigid.evaluation.comparison import CONTROLS
 from aigid.experiments.attack import AttackSettings
 from aigid.experiments.cross_generator import CrossingSettings

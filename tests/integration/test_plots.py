@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from aigid.detectors.registry import names
+from aigid.detectors import names
 from tests.helpers.workspace import ROOT, copy, run
 
 CACHED = (

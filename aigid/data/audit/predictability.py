@@ -208,17 +208,14 @@ def _out_of_fold_alone(values: Floats, is_name: bool, labels: Ints, folds: Ints)
     for fold in range(folds.max() + 1):
         seen, unseen = folds != fold, folds == fold
         ordered, base = np.sort(values[seen]), labels[seen].mean()
-        cuts = [np.arange(MAX_CATEGORIES)] if is_name else [_quantiles(ordered, num) for num in BINS]
+        quantiles = [np.unique(ordered[np.arange(1, num) * len(ordered) // num]) for num in BINS]
+        cuts = [np.arange(MAX_CATEGORIES)] if is_name else quantiles
         for edges in cuts:
             bins = np.searchsorted(edges, values)
             num = np.bincount(bins[seen], minlength=len(edges) + 1)
             fakes = np.bincount(bins[seen], labels[seen], minlength=len(edges) + 1)
             scores[unseen] += ((fakes + PRIOR_STRENGTH * base) / (num + PRIOR_STRENGTH))[bins[unseen]]
     return scores
-
-
-def _quantiles(ordered: Floats, num: int) -> Floats:
-    return np.unique(ordered[np.arange(1, num) * len(ordered) // num])
 
 
 def _out_of_fold_together(values: Floats, is_name: list[bool], labels: Ints, folds: Ints) -> Floats:

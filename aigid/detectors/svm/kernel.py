@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core import extras, seeding
-from aigid.core.errors import InputError
+from aigid.core import seeding
+from aigid.core.errors import InputError, require_package
 from aigid.core.special import fit_logistic
 from aigid.detectors.samples import Floats, Ints, mean_and_std, unit_rows
 
@@ -208,5 +208,5 @@ def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
 
 def _svc(intelex: bool) -> Any:
     if intelex:
-        extras.require("sklearnex", "svm.solver='intelex'")
+        require_package("sklearnex", "svm.solver='intelex'")
     return import_module("sklearnex.svm" if intelex else "sklearn.svm").SVC

@@ -15,7 +15,7 @@ from aigid.cli.main import main
 from aigid.core import manifest, params, scores
 from aigid.core.errors import InputError
 from aigid.data.index import IndexSettings, build_manifest
-from aigid.detectors.registry import names
+from aigid.detectors import names
 from aigid.detectors.sef.data import PAIRS_FILE, open_pairs
 from aigid.detectors.sef.settings import SamplingSettings
 from aigid.detectors.sef.training import PairBatches

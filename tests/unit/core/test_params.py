@@ -18,11 +18,11 @@ from aigid.core.errors import InputError
 from aigid.data.audit.audit import AuditSettings, PropertySettings
 from aigid.data.demo import DemoSettings
 from aigid.data.index import IndexSettings
+from aigid.detectors import get_detector
 from aigid.detectors.aeroblade import AerobladeSettings
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.featdistill.settings import FeatDistillSettings
-from aigid.detectors.registry import get_detector
 from aigid.detectors.sef.settings import SefSettings
 from aigid.experiments.cross_generator import CrossingSettings
 from aigid.report.studies import PerturbationSettings

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from aigid.data.licences import WEIGHT_LICENCES
+from aigid.detectors import get_detector
 from aigid.detectors.bundle import source_hash
-from aigid.detectors.registry import get_detector
 from aigid.features import registry
 from aigid.features.weights import WHEEL_FILES
 

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from aigid import detectors
 from aigid.cli.main import main
 from aigid.cli.preset import preset_names
 from aigid.core import manifest, scores
 from aigid.core.errors import InputError
 from aigid.data.layouts.folders import GENIMAGE_GENERATORS
-from aigid.detectors import registry
 from aigid.evaluation import attribution, dda, protocols
 from aigid.evaluation.evaluate import evaluate
 from aigid.report import ledger
@@ -42,7 +42,7 @@ def test_every_row_can_be_followed() -> None:
     assert table["source"].str.fullmatch(r"https://\S+").all()
     assert table["value"].between(0, 1).all()
     assert table["tolerance"].between(1e-4, 0.02).all()
-    assert set(table["detector"]) <= {"", "dda", *registry.names()}  # DDA's checkpoint is imported
+    assert set(table["detector"]) <= {"", "dda", *detectors.names()}  # DDA's checkpoint is imported
     assert (table.loc[table["detector"] != "", "key"] != "").all()
     assert not table.duplicated(["paper", "method", "dataset", "subset", "metric"]).any()
     papers = " ".join(table["paper"].unique())
