@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from aigid.core import manifest, tables
 from aigid.core.console import defer_interrupts
-from aigid.core.errors import InputError, full_disk_errors
+from aigid.core.errors import InputError, full_disk_errors, reason
 from aigid.core.files import atomic_write, map_ahead, sha256
 from aigid.core.folders import lock
 from aigid.core.limits import MAX_DOWNLOAD_BYTES as MAX_BYTES
@@ -95,7 +95,7 @@ class Downloader:
 
     def _download(self, url: str, part: Path) -> bool:
         """Write all of a file to ``part``, which may hold its first bytes; return whether it came in several pieces."""
-        reason, wait = "", 0.0
+        last_error, wait = "", 0.0
         for attempt in range(ATTEMPTS):
             self._sleep(wait)
             wait = min(2.0**attempt / 2, MAX_WAIT)
@@ -106,14 +106,14 @@ class Downloader:
                     if response.status_code == 416 and start:  # nothing is left, or the file is another one
                         return True
                     if response.status_code in RETRIED:
-                        reason, wait = f"{url}: HTTP {response.status_code}", _retry_after(response, wait)
+                        last_error, wait = f"{url}: HTTP {response.status_code}", _retry_after(response, wait)
                     elif not response.ok:
                         raise UnavailableError(f"{url}: HTTP {response.status_code} {response.reason}")
                     else:
                         return _write(response, part, start)
             except (requests.RequestException, HTTPError) as error:
-                reason = f"{url}: {' '.join(str(error).split())[:200]}"
-        raise NoAnswerError(f"{reason} ({ATTEMPTS} attempts)")
+                last_error = f"{url}: {reason(error, 200)}"
+        raise NoAnswerError(f"{last_error} ({ATTEMPTS} attempts)")
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -193,8 +193,3 @@ def _refuse_in_the_way(folder: Path, paths: Iterable[str]) -> None:
     for path in sorted({parent for target in targets for parent in target.relative_to(folder).parents}):
         if (folder / path).is_file():
             raise InputError(f"{folder / path}: is a file, where the list has a folder of images")
-
-
-def _locked(folder: Path) -> AbstractContextManager[None]:
-    """Refuse two calls on one folder, which would write into each other's downloads."""
-    return lock(folder / ".fetch.lock", folder, "aigid fetch", keep=True)

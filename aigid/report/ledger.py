@@ -66,12 +66,8 @@ def measured(row: pd.Series, results: Path) -> float | str:
         raise InputError(f"{path}: no metrics, {row['key']!r} among them: {error}") from None
 
 
-def status(row: pd.Series, results: Path) -> str:
-    """Return the status of a row by the metrics below ``results``."""
-    return _status(row, measured(row, results))
-
-
-def _status(row: pd.Series, ours: float | str) -> str:
+def status(row: pd.Series, ours: float | str) -> str:
+    """Return the status of a row by our number, or what lacks for one."""
     if isinstance(ours, str):
         return ours
     return REPRODUCED if abs(ours - row["value"]) <= row["tolerance"] else DIFFERS
@@ -81,7 +77,7 @@ def write(results: Path, out: Path) -> None:
     """Write ``ledger.md`` into ``out`` from ``results/ledger`` and ``results/metrics``, a table a paper and locator."""
     table = read(results / "ledger")
     ours = [measured(row, results) for _, row in table.iterrows()]
-    known = [_status(row, value) for (_, row), value in zip(table.iterrows(), ours, strict=True)]
+    known = [status(row, value) for (_, row), value in zip(table.iterrows(), ours, strict=True)]
     table["needs"] = [text.removeprefix(NOT_RUN) if text.startswith(NOT_RUN) else "" for text in known]
     table["status"] = [
         "not run" if isinstance(value, str) else f"{text}: {value:.4f}" for value, text in zip(ours, known, strict=True)

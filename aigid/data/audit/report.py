@@ -9,7 +9,6 @@ from rich.text import Text
 
 from aigid.core import escape
 from aigid.core.console import print_tables
-from aigid.core.tables import pipe_table
 from aigid.data.audit import ALL_FEATURES, Association, Audit, DuplicateGroups, SubsetResult
 from aigid.data.audit.findings import LEVELS, format_interval
 
@@ -63,14 +62,6 @@ def print_audit(audit: Audit, console: Console) -> None:
     for line in _lines(audit):
         console.print(Text(wrap(line)))
     print_tables(tables(audit), console)
-
-
-def markdown(audit: Audit, title: str) -> str:
-    """Return the audit as a section of a report."""
-    lines = "\n".join(map(escape.markdown, _lines(audit)))
-    parts = [f"## {escape.markdown(title)}", f"**{escape.markdown(title_line(audit))}**", lines]
-    parts += [f"### {name}\n\n{pipe_table(table)}" for name, table in tables(audit).items()]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _lines(audit: Audit) -> list[str]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
+from aigid.core.folders import lock
 from aigid.data import fetch as downloads
 from aigid.data.index import IndexSettings, build_manifest
 from aigid.data.lists import Recipe, known_lists, read_list
@@ -360,7 +361,7 @@ def test_two_calls_do_not_write_to_one_folder(tmp_path):
     files = images("plain")
     path = write_list(tmp_path / "list", "http://127.0.0.1:9", files)
     (tmp_path / "toys").mkdir()
-    with downloads._locked(tmp_path / "toys"):
+    with lock(tmp_path / "toys/.fetch.lock", "toys", keep=True):
         done = aigid("fetch", str(path), "--out", "toys", cwd=tmp_path)
     assert done.exit_code == 2
     assert done.stderr.endswith("Error: toys: another `aigid fetch` writes to it\n")

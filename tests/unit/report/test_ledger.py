@@ -53,7 +53,7 @@ def test_every_row_can_be_followed() -> None:
 
 def test_every_status_is_what_the_results_here_give() -> None:
     table = published()
-    known = [ledger.status(row, ROOT / "results") for _, row in table.iterrows()]
+    known = [ledger.status(row, ledger.measured(row, ROOT / "results")) for _, row in table.iterrows()]
     wrong = table["status"] != known
     assert not wrong.any(), table[wrong].iloc[0]
 
@@ -222,7 +222,7 @@ def test_ours_is_measured_or_says_what_it_needs(tmp_path: Path) -> None:
     assert "needs ufd_ap_progan in " in text
     assert "| Swin-T | mean of 8 | accuracy at 0.5 | 0.748 | not run |" in text
     claimed = ledger.read(tmp_path / "ledger").assign(status="reproduced").iloc[0]
-    assert ledger.status(claimed, tmp_path / "nowhere").startswith("not run: needs ")
+    assert ledger.status(claimed, ledger.measured(claimed, tmp_path / "nowhere")).startswith("not run: needs ")
     with pytest.raises(InputError, match=r"no \.csv file of published numbers"):
         ledger.read(folder)
 
