@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from safetensors.torch import save as save_tensors
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+from aigid import detectors
 from aigid.aligned.generator import VaeSettings, obtain_autoencoder
 from aigid.core import embeddings, manifest
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
-from aigid.detectors import bundle, registry
+from aigid.detectors import bundle
 from aigid.detectors.bundle import score
 from aigid.detectors.featdistill import model as featdistill
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
@@ -157,7 +158,7 @@ def build(name: str, material: Material) -> bundle.Bundle:
     if name in IMPORTED:
         detector, settings = _imported(name, material), {}
     else:
-        kind = registry.get_detector(name)
+        kind = detectors.get_detector(name)
         given = {key: key for key in ("dataset", "backbone") if key in kind.Settings.model_fields}
         checked = kind.Settings(**(given | SETTINGS[name]))
         train, val = (samples.subset(part) if name in ON_IMAGES else samples.split(part) for part in ("train", "val"))
@@ -187,8 +188,8 @@ ALL = pytest.mark.parametrize("name", [*SETTINGS, *IMPORTED])
 
 
 def test_every_detector_is_tested_here() -> None:
-    assert set(SETTINGS) == set(registry.names())
-    assert set(IMPORTED) == set(registry.modules(registry.IMPORTED_DETECTORS, "Detector"))
+    assert set(SETTINGS) == set(detectors.names())
+    assert set(IMPORTED) == set(detectors.modules(detectors.IMPORTED_DETECTORS, "Detector"))
 
 
 @ALL
@@ -383,7 +384,7 @@ def test_the_stage_trains_on_train_and_validates_on_val(
         fit=lambda settings, train, val, seed: given.extend((train, val)) or sys.exit(3),
     )
     monkeypatch.setattr(stage, "get_detector", lambda name: fit)
-    fields = registry.get_detector(name).Settings.model_fields
+    fields = detectors.get_detector(name).Settings.model_fields
     section = {key: "images" for key in ("dataset", "backbone") if key in fields}
     (tmp_path / "params.yaml").write_text(json.dumps({name: section | SETTINGS[name], "seed": 0}))
     monkeypatch.chdir(tmp_path)

@@ -150,7 +150,7 @@ def test_the_command_shows_it(tmp_path: Path) -> None:
 
 def test_a_report_of_undated_images_has_no_such_section() -> None:
     result = evaluate(dated().drop(columns="extra_date"), n_bootstrap=0)
-    assert report.over_time.sections({"d": {"probe": result}}) == {}
+    assert report.over_time_sections({"d": {"probe": result}}) == {}
 
 
 @pytest.mark.usefixtures("cache_outside")
