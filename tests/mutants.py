@@ -22,8 +22,12 @@ import pytest
 Job = TypeVar("Job")
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
-LIBRARIES = ("open_clip", "onnxruntime", "pandas", "peft", "sklearn.svm", "timm", "torch._dynamo", "transformers")
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+LIBRARIES = (  # which each test would import anew
+    "_hypothesis_pytestplugin", "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis", "matplotlib.pyplot",
+    "onnxruntime", "open_clip", "pandas", "peft", "pydantic", "requests", "skimage", "sklearn.svm", "spandrel", "timm",
+    "torch._dynamo", "transformers", "xdist",
+)  # fmt: skip
+OPTIONS = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "")
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest; others than the first two say that the test did not run
 TRAINING, MODEL = "aigid/detectors/gendet/training.py", "aigid/detectors/gendet/model.py"
 CHANNELS, CNN = "aigid/detectors/cnn/data.py", "tests/unit/detectors/cnn/test_detector.py"

@@ -117,7 +117,7 @@ def test_shuffled_training_labels_teach_nothing(detector):
     assert abs(np.mean(values) - 0.5) <= 0.08, values
 
 
-def shuffled(rows, rng, most=1500):
+def shuffled(rows, rng, most=600):
     kept, places = rng.permutation(len(rows))[:most], rng.permutation(len(rows))[:most]
     return replace(rows, x=rows.x[kept], paths=rows.paths[kept], y=rows.y[places], generators=rows.generators[places])
 

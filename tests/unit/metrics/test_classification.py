@@ -59,7 +59,7 @@ def compare(labels: np.ndarray, scores: np.ndarray) -> None:
         assert ours == pytest.approx(theirs, abs=TOLERANCE, rel=TOLERANCE)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_scikit_learn_agrees(rows: list[tuple[int, float]]) -> None:
     compare(*np.array(rows).T)
