@@ -51,7 +51,7 @@ test: env
 
 acceptance: env  ## what wants a finished `make repro`, or takes long, and tests of the tests
 	$(PYTEST) -m "acceptance or slow"
-	$(BIN)/python -m tests.mutants
+	sh stages/python -m tests.mutants
 
 lint: env
 	$(BIN)/ruff check .

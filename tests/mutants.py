@@ -23,9 +23,9 @@ Job = TypeVar("Job")
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
 LIBRARIES = (  # which each test would import anew
-    "_hypothesis_pytestplugin", "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis", "matplotlib.pyplot",
-    "onnxruntime", "open_clip", "pandas", "peft", "pydantic", "requests", "skimage", "sklearn.svm", "spandrel", "timm",
-    "torch._dynamo", "transformers", "xdist",
+    "_hypothesis_pytestplugin", "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis",
+    "matplotlib.pyplot", "onnxruntime", "open_clip", "pandas", "peft", "pydantic", "requests", "skimage", "sklearn.svm",
+    "spandrel", "timm", "torch._dynamo", "transformers", "xdist",
 )  # fmt: skip
 OPTIONS = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "")
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest; others than the first two say that the test did not run

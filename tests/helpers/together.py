@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 
 import pytest
 import torch
@@ -88,5 +89,7 @@ def train_in_child(target, *arguments, kill_at=None):
 
     process = context.Process(target=run)
     process.start()
-    process.join(100)
+    deadline = time.monotonic() + 100
+    while process.exitcode is None and time.monotonic() < deadline:  # join would wait for what a killed one leaves, too
+        time.sleep(0.01)
     return process.exitcode, done.value
