@@ -23,9 +23,9 @@ Job = TypeVar("Job")
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
 LIBRARIES = (  # which each test would import anew
-    "_hypothesis_pytestplugin", "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis",
+    "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis",
     "matplotlib.pyplot", "onnxruntime", "open_clip", "pandas", "peft", "pydantic", "requests", "skimage", "sklearn.svm",
-    "spandrel", "timm", "torch._dynamo", "transformers", "xdist",
+    "spandrel", "timm", "torch._dynamo", "transformers",
 )  # fmt: skip
 OPTIONS = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "")
 PASSED, FAILED, NOT_RUN = 0, 1, 3  # exit statuses of pytest; others than the first two say that the test did not run
@@ -409,7 +409,7 @@ def kill(mutants: list[Mutant], roots: list[Path]) -> Iterator[tuple[Mutant, int
 def main(words: list[str]) -> None:
     mutants = [mutant for mutant in MUTANTS if not words or any(word in " ".join(mutant) for word in words)]
     os.environ["OMP_NUM_THREADS"], sys.dont_write_bytecode, survivors = "1", True, []
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     for name in LIBRARIES:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
