@@ -1,23 +1,26 @@
-"""What a row costs at a hundred thousand and at a million: `python -m benchmarks.scale [--rows 100000 --rows 1000000]`.
+"""What a row costs at 10^5, 10^6 and 10^7: `python -m benchmarks.scale [--rows 10000000] [--work FOLDER]`.
 
-Images of 8 px in tar files are indexed and extracted by a tiny encoder; rows of all but one in 500 are already in the
-cache; the file is put together; a scores file of as many rows is judged. Every step runs in a process of its own; the
-table gives seconds a million rows, as a ratio to the fewest rows by the clock and by processor time, which a busy
-machine disturbs less, and each process's peak memory.
+Images of 8 px in tar files are indexed, the manifest is read, rows of all but one in 500 images lie in the cache of a
+tiny encoder, the others are looked up and computed; the file is put together; a scores file of as many rows is judged.
+Every step is a process of its own with a limit of time. The table gives seconds a million rows by the clock and of the
+processor, peak memory, both as ratios to the fewest rows, and a forecast for 10^8 by the last slopes. Figures in
+`--work` are not measured again.
 """
 
-import io
 import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
 
 import click
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 from rich.table import Table
 
@@ -26,54 +29,92 @@ from benchmarks import record
 
 STEPS = {  # and what each imports before the clock starts
     "index": "aigid.data.index",
+    "read": "aigid.core.manifest",
     "look up": "aigid.features.cache_admin, open_clip",
     "assemble": "aigid.features.extract, open_clip",
     "evaluate": "aigid.evaluation.evaluate",
 }
+NEEDS = {"index": "make", "look up": "fill", "evaluate": "scores"}  # what is prepared before
 MAX_TIME, MAX_MEMORY = 1.3, 2.0  # of a row, as a ratio to the fewest rows; GB
+FORECAST = 10**8
 SHARD = 50_000  # images of a tar
 FRESH = 500  # of so many images, one has no row in the cache beforehand
 BACKBONE = "tiny_clip"
+DIGITS = 9
+Cost = tuple[float, float, float]  # seconds by the clock and of the processor, GB
+
+
+def ascii_digits(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return (n, DIGITS)."""
+    return (numbers[:, None] // 10 ** np.arange(DIGITS - 1, -1, -1) % 10 + ord("0")).astype(np.uint8)
 
 
 def make(folder: Path, num: int) -> None:
-    """``num`` images, in tar files, each another: 8 px PNG without compression, whose pixels count."""
-    template = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(template, "BMP")
-    data = bytearray(template.getvalue())
-    for start in range(0, num, SHARD):
-        with tarfile.open(folder / f"shard_{start // SHARD:03}.tar", "w", format=tarfile.USTAR_FORMAT) as out:
-            for number in range(start, min(start + SHARD, num)):
-                data[-8:-4] = number.to_bytes(4, "little")
-                info = tarfile.TarInfo(f"test/gan/{('0_real', '1_fake')[number % 2]}/{number:07}.bmp")
-                info.size = len(data)
-                out.addfile(info, io.BytesIO(data))
+    """``num`` images of 8 px, each another, in tar files: members of two kinds; name, sum and pixels differ."""
+    for number, start in enumerate(range(0, num, SHARD)):
+        rows, blocks = np.arange(start, min(start + SHARD, num)), []
+        for label, name in enumerate(("0_real", "1_fake")):
+            image, path = BytesIO(), f"test/gan/{name}/{'0' * DIGITS}.bmp"
+            Image.new("RGB", (8, 8)).save(image, "BMP")
+            info = tarfile.TarInfo(path)
+            info.size = len(image.getvalue())
+            member = (info.tobuf(tarfile.USTAR_FORMAT) + image.getvalue()).ljust(1024, b"\0")
+            part = np.tile(np.frombuffer(member, np.uint8), (len(rows[rows % 2 == label]), 1))
+            digits, at = ascii_digits(rows[rows % 2 == label]), path.index("0" * DIGITS)
+            part[:, at : at + DIGITS] = digits
+            part[:, 512 + info.size - 9 : 512 + info.size] = digits
+            sums = int(member[148:154], 8) + digits.sum(axis=1, dtype=np.int64) - DIGITS * ord("0")
+            part[:, 148:154] = sums[:, None] // 8 ** np.arange(5, -1, -1) % 8 + ord("0")
+            blocks.append(part)
+        (folder / f"shard_{number:05}.tar").write_bytes(np.concatenate(blocks).tobytes() + bytes(1024))
 
 
-def fill(manifest: Path, seed: int = 0) -> None:
+def keys(manifest: Path) -> Iterator[NDArray[np.bytes_]]:
+    """The sha256 in a manifest, as many as a shard holds at a time."""
+    from aigid.core import texts
+    from aigid.features import row_cache
+
+    with manifest.open() as file:
+        next(file)
+        for lines in texts.batches(file, row_cache.SHARD_ROWS):
+            yield np.array([line.rstrip().rpartition(",")[2] for line in lines], shards.KEY)
+
+
+def fill(folder: Path, _num: int) -> None:
     """Random rows for all but one in ``FRESH`` images, as if they had been computed."""
     import torch
 
-    from aigid.core import manifest as manifests
     from aigid.degradations import views
-    from aigid.features import row_cache
+    from aigid.features import images
     from aigid.features.backbones import backbone_settings
     from aigid.features.encoder import TorchBackbone
     from aigid.features.extract import cached_rows
 
     backbone = TorchBackbone(backbone_settings(BACKBONE), torch.device("cpu"))
-    key = manifests.read(manifest)["sha256"].to_numpy().astype(shards.KEY)
-    key = key[len(key) // FRESH :]
-    entry = cached_rows(backbone, views.to_dict("clean"), 0, row_cache.KeyIndex(key)).entry
-    draw = np.random.default_rng(seed)
-    for start in range(0, len(key), row_cache.SHARD_ROWS):
-        part = np.ascontiguousarray(key[start : start + row_cache.SHARD_ROWS])
+    none = images.KeyIndex(np.array(["f" * shards.KEY_CHARS], shards.KEY))
+    entry = cached_rows(backbone, views.to_dict("clean"), 0, none).entry
+    draw = np.random.default_rng(0)
+    for key in keys(folder / "m.csv"):
+        part = key[np.arange(len(key)) % FRESH > 0]
         entry.add(part, draw.normal(size=(len(part), backbone.dim)).astype(np.float16))
+
+
+def scores(folder: Path, num: int) -> None:
+    """A scores file of ``num`` rows, a tenth of them for validation."""
+    draw = np.random.default_rng(0)
+    with (folder / "scores.csv").open("w") as file:
+        file.write("path,label,generator,split,view,score\n")
+        for number in range(num):
+            label, split = number % 2, "test" if number % 10 else "val"
+            score = min(max(0.35 + 0.3 * label + 0.2 * draw.normal(), 0.0), 1.0)
+            name = f"g{number // 2 % 8}" if label else "real"
+            file.write(f"test/gan/{label}/{number:0{DIGITS}}.bmp,{label},{name},{split},clean,{score!r}\n")
 
 
 def step(name: str, folder: Path) -> None:
     """One step, in this process."""
     from aigid.cli.main import main
+    from aigid.core import manifest as manifests
 
     manifest, root = str(folder / "m.csv"), str(folder)
     arguments = {
@@ -82,21 +123,14 @@ def step(name: str, folder: Path) -> None:
         "assemble": ["extract", manifest, "--root", root, "--backbone", BACKBONE, "--out", str(folder / "e.h5")],
         "evaluate": ["evaluate", str(folder / "scores.csv"), "--json"],
     }
-    main(arguments[name], standalone_mode=False)
+    if name == "read":
+        manifests.read(manifest)
+    else:
+        main(arguments[name], standalone_mode=False)
 
 
-def scores(folder: Path, num: int) -> None:
-    """A scores file of ``num`` rows, a tenth of them for validation."""
-    draw, label = np.random.default_rng(0), np.arange(num) % 2
-    table = pd.DataFrame({"path": [f"{k:07}.png" for k in range(num)], "label": label})
-    table["generator"] = np.where(label == 0, "real", np.char.add("g", (np.arange(num) // 2 % 8).astype(str)))
-    table["split"] = np.where(np.arange(num) % 10 == 0, "val", "test")
-    table["view"], table["score"] = "clean", np.clip(0.35 + 0.3 * label + 0.2 * draw.normal(size=num), 0, 1)
-    table.to_csv(folder / "scores.csv", index=False)
-
-
-def measured(name: str, folder: Path) -> tuple[float, float, float]:
-    """Seconds by the clock and of the processor, and peak memory in GB, of a step's process without its imports."""
+def measured(name: str, folder: Path, limit: float) -> Cost | None:
+    """Return what a step costs without its imports; None where it takes longer than ``limit`` seconds, or fails."""
     code = (
         f"import json, resource, sys, time, aigid.cli.main, {STEPS[name]}\n"
         "from pathlib import Path; from benchmarks.scale import step\n"
@@ -104,42 +138,72 @@ def measured(name: str, folder: Path) -> tuple[float, float, float]:
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6\n"
         "print(json.dumps([time.perf_counter() - start, time.process_time() - used, peak]))"
     )
-    done = subprocess.run([sys.executable, "-c", code, name, str(folder)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    done = run([code, name, str(folder)], limit)
+    return tuple(json.loads(done.splitlines()[-1])) if done else None
+
+
+def run(arguments: list[str], limit: float) -> str:
+    """Return the output of a process; "" where it takes longer than ``limit`` seconds, or fails."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", *arguments], stdout=subprocess.PIPE, text=True, timeout=limit, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def all_costs(folder: Path, rows: tuple[int, ...], only: tuple[str, ...], limit: float) -> dict[tuple[str, int], Cost]:
+    """Measure the steps that are not in ``folder`` yet."""
+    costs: dict[tuple[str, int], Cost] = {}
+    for num in rows:
+        data, file = folder / str(num), folder / f"{num}.json"
+        data.mkdir(exist_ok=True)
+        os.environ["AIGID_CACHE"] = str(folder / f"cache_{num}")
+        known = json.loads(file.read_text()) if file.exists() else {}
+        for name in [name for name in STEPS if name not in known and (not only or name in only)]:
+            if prepare := NEEDS.get(name):
+                code = f"from benchmarks import scale; scale.{prepare}(scale.Path({str(data)!r}), {num})"
+                run([code], limit)
+            if cost := measured(name, data, limit):
+                known[name] = cost
+                file.write_text(json.dumps(known))
+            print(num, name, cost or f"not in {limit:g} s", file=sys.stderr)
+        costs |= {(name, num): tuple(cost) for name, cost in known.items()}
+    return costs
+
+
+def forecast(costs: list[tuple[int, Cost]]) -> tuple[str, float]:
+    """Return hours and GB of ``FORECAST`` rows, and the rows that ``MAX_MEMORY`` holds, by the two largest sizes."""
+    (few, small), (many, large) = costs[-2:]
+    pace, slope = ((b - a) / (many - few) for a, b in zip(small[1:], large[1:], strict=True))
+    hours, size = (large[1] + pace * (FORECAST - many)) / 3600, large[2] + slope * (FORECAST - many)
+    return f"{hours:.1f} h, {size:.0f} GB", many + (MAX_MEMORY - large[2]) / max(slope, 1e-12)
 
 
 @click.command(help=__doc__)
 @click.option("--rows", multiple=True, type=int, default=(100_000, 1_000_000), show_default=True)
+@click.option("--only", multiple=True, type=click.Choice(list(STEPS)), help="Measure these steps alone.")
+@click.option("--limit", default=900.0, show_default=True, help="Seconds of a step, or of what is prepared for it.")
+@click.option("--work", type=Path, help="Folder for data and figures, so that a later call goes on.")
 @record.out_option
-def main(rows: tuple[int, ...], out: Path) -> None:
-    costs: dict[tuple[str, int], tuple[float, float, float]] = {}
-    for num in rows:
-        with tempfile.TemporaryDirectory() as scratch:
-            os.environ["AIGID_CACHE"] = f"{scratch}/cache"
-            make(Path(scratch), num)
-            scores(Path(scratch), num)
-            for name in STEPS:
-                costs[name, num] = measured(name, Path(scratch))
-                print(name, num, costs[name, num], file=sys.stderr)
-                if name == "index":  # in another process, as a child's peak memory counts its parent's
-                    code = (
-                        f"from pathlib import Path; from benchmarks.scale import fill; fill(Path({scratch!r}, 'm.csv'))"
-                    )
-                    subprocess.run([sys.executable, "-c", code], check=True)
+def main(rows: tuple[int, ...], only: tuple[str, ...], limit: float, work: Path | None, out: Path) -> None:
+    with nullcontext(str(work)) if work else tempfile.TemporaryDirectory() as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        costs = all_costs(Path(folder), rows, only, limit)
     table = Table("step", *(f"{num:,} rows: s a million, GB" for num in rows), f"ratio to {rows[0]:,}")
-    table.add_column(f"<= {MAX_TIME}, {MAX_MEMORY} GB?")
+    for column in (f"<= {MAX_TIME}, {MAX_MEMORY} GB?", f"{FORECAST:,} rows", f"rows in {MAX_MEMORY} GB"):
+        table.add_column(column)
     for name in STEPS:
-        each = [np.divide(costs[name, num][:2], num / 1e6) for num in rows]  # by the clock, of the processor
-        cells = [f"{pace[0]:.1f}, {costs[name, num][2]:.2f}" for pace, num in zip(each, rows, strict=True)]
-        ratios = [pace / each[0] for pace in each[1:]]
-        cheap_enough = all(ratio[0] <= MAX_TIME for ratio in ratios) and all(
-            costs[name, num][2] <= MAX_MEMORY for num in rows
-        )
-        ratio_text = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
-        table.add_row(name, *cells, ratio_text, "yes" if cheap_enough else "no")
-    record.publish(table, "scale", out, width=120)
+        each = [(num, costs[name, num]) for num in rows if (name, num) in costs]
+        paces = {num: np.divide(cost[:2], num / 1e6) for num, cost in each}  # by the clock, of the processor
+        cells = [f"{paces[num][0]:.1f}, {costs[name, num][2]:.2f}" if num in paces else "not measured" for num in rows]
+        ratios = [pace / paces[each[0][0]] for pace in list(paces.values())[1:]]
+        good = all(ratio[1] <= MAX_TIME for ratio in ratios) and all(cost[2] <= MAX_MEMORY for _, cost in each)
+        then, most = forecast(each) if len(each) > 1 else ("", 0.0)
+        text = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
+        table.add_row(name, *cells, text, "yes" if good else "no", then, f"{most / 1e6:.1f} million")
+    record.publish(table, "scale", out, width=150)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params
+from aigid.core import params
 from aigid.core.console import ErrorHandlingCommand, print_status, report_failures
 from aigid.core.files import dataset_root
-from aigid.data.index import IndexSettings, build_manifest
+from aigid.data.index import IndexSettings, write_manifest
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -15,9 +15,9 @@ from aigid.data.index import IndexSettings, build_manifest
 @click.option("--out", type=Path, required=True, help="The manifest.")
 def main(dataset: str, out: Path) -> None:
     settings = params.load_section(f"index.{dataset}", IndexSettings)
-    table, unreadable = build_manifest(dataset_root(dataset), settings, params.load_section("seed", int), print_status)
+    seed = params.load_section("seed", int)
+    _, unreadable = write_manifest(out, dataset_root(dataset), settings, seed, print_status)
     report_failures([(path, "cannot be read") for path in unreadable])
-    manifest.write(table, out)
 
 
 if __name__ == "__main__":

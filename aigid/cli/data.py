@@ -37,16 +37,15 @@ def index(
 ) -> None:
     """List the images below ROOT in a manifest."""
     from aigid.core import manifest
-    from aigid.data.index import IndexSettings, build_manifest, count_images
+    from aigid.data.index import IndexSettings, write_manifest
     from aigid.images.formats import failure
 
     if role not in (None, *manifest.ROLES):
         raise InputError(f"--role {role!r}: want {', '.join(manifest.ROLES)}")
     values = {"layout": layout, "val": val, "test": test, "max_images": limit, "archives": archives, "role": role}
     settings = IndexSettings.model_validate(values)
-    table, unreadable = build_manifest(root, settings, seed, print_status)
-    manifest.write(table, out)
-    print_status(count_images(table))
+    counts, unreadable = write_manifest(out, root, settings, seed, print_status)
+    print_status(counts)
     options.finish([(path, failure(root / path)) for path in unreadable])
 
 

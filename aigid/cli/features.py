@@ -53,19 +53,20 @@ def extract(
     """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
     from aigid.core import manifest
     from aigid.features.backbones import components
+    from aigid.features.images import Images
 
     if (part is None) == (out is None):
         raise InputError("--out or --part: name the file, or the part that goes to the cache")
     paths = _check_out(out, names) if out else {}
     start, step = _check_part(part) if part else (0, 1)
     settings = _settings(names, weights, decode)
-    table = manifest.read(manifest_path).iloc[start::step].reset_index(drop=True)
+    images = Images.of(manifest.read(manifest_path).iloc[start::step])
     from aigid.features.extract import extract as embed  # torch, once the call is known to be good
 
     failed: dict[str, str] = {}
     for number, name in enumerate(settings, 1):
         later = [component for other in list(settings.values())[number:] for component in components(other)]
-        extraction = embed(table, root, settings[name], views, seed, later, paths.get(name), engine=engine)
+        extraction = embed(images, root, settings[name], views, seed, later, paths.get(name), engine=engine)
         if name in paths:
             extraction.write(paths[name])
         failed |= {sample.path: f"{sample.status}: {sample.message}" for sample in extraction.failed}
@@ -127,16 +128,17 @@ def plan(
     """Forecast an extraction: rows cached and missing, bytes, and hours at the pace of a sample on this machine."""
     from aigid.core import manifest
     from aigid.features.backbones import components
+    from aigid.features.images import Images
 
     parts: dict[str, BackboneSettings] = {}
     for name, settings in _settings(names, weights).items():
         members = components(settings)
         titles = [name] if len(members) == 1 else [f"{name}, part {n}" for n in range(1, len(members) + 1)]
         parts |= dict(zip(titles, members, strict=True))
-    table = manifest.read(manifest_path)
+    images = Images.of(manifest.read(manifest_path))
     from aigid.features.cache_admin import estimate  # torch, once the call is known to be good
 
-    forecast = estimate(table, root, parts, views, seed, rate, sample)
+    forecast = estimate(images, root, parts, views, seed, rate, sample)
     if as_json:
         click.echo(json.dumps(forecast.to_json()))
     else:

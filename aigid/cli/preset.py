@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from aigid.core import params
 from aigid.core.errors import InputError
 from aigid.core.files import dataset_root, write_text
-from aigid.data.index import LAYOUTS
+from aigid.data.layouts.registry import LAYOUTS
 from aigid.data.licences import DATASET_LICENCES
 
 INCOMPLETE = {"real"}  # a base alone: its datasets and backbones are the overlays'

@@ -1,6 +1,7 @@
 """The columns of a table of text, collected block by block, as compact as their cells allow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import escape
+from aigid.core.texts import batches
 
 BLOCK = 2**16  # rows that are lists of cells at a time
 NUM_SHARED = 2**14  # distinct cells of a column that are one object each
@@ -19,8 +21,8 @@ class Column:
     A column of one block stays Python's, and one with a cell that is not UTF-8, which Arrow refuses.
     """
 
-    def __init__(self) -> None:
-        self._parts: list[Any] = []
+    def __init__(self, cells: Sequence[Any] = ()) -> None:
+        self._parts: list[Any] = [np.array(cells, object)] if cells else []
         self._shared: dict[str, str] = {}
 
     def add(self, cells: list[str]) -> None:
@@ -46,6 +48,32 @@ def move(rows: list[list[str]], columns: Sequence[Column]) -> None:
     rows.clear()
 
 
+def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a table of records, missing cells empty; few of them are in memory as such."""
+    columns: dict[str, Column] = {}
+    num = 0
+    for block in batches(records, BLOCK):
+        for name in dict.fromkeys(chain.from_iterable(block)):
+            if name not in columns:
+                columns[name] = Column([""] * num)
+        for name, column in columns.items():
+            column.add([record.get(name, "") for record in block])
+        num += len(block)
+    return pd.DataFrame({name: column.series(object) for name, column in columns.items()})
+
+
+def row_blocks(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the rows, ``BLOCK`` at a time; of none one block."""
+    for start in range(0, max(len(table), 1), BLOCK):
+        yield table.iloc[start : start + BLOCK]
+
+
+def cells(column: pd.Series) -> Iterator[Any]:
+    """Yield the cells of a column, of which one block is in memory as Python's."""
+    for start in range(0, len(column), BLOCK):
+        yield from column.array[start : start + BLOCK].tolist()
+
+
 def _pack(part: Any) -> Any:
     """Return cells as Arrow's text; as they are where it refuses them, or is not installed."""
     try:
@@ -60,9 +88,9 @@ def is_ascending(texts: pd.Series) -> bool:
     return all(bool((block[1:] > block[:-1]).all()) for block in blocks)
 
 
-def ranks(texts: pd.Series) -> NDArray[np.int64]:
+def ranks(texts: pd.Series) -> NDArray[np.integer]:
     """Return a number (N,) for each cell, in the order of the texts."""
-    return np.arange(len(texts)) if is_ascending(texts) else pd.factorize(texts, sort=True)[0]
+    return np.arange(len(texts), dtype=np.int32) if is_ascending(texts) else pd.factorize(texts, sort=True)[0]
 
 
 def to_text(column: pd.Series) -> pd.Series:

@@ -75,7 +75,7 @@ class EmbeddingFile:
 def create(
     path: Path | str,
     views: Mapping[str, tuple[int, str]],
-    key: Sequence[str] | NDArray[np.str_ | np.bytes_],
+    key: Any,
     status: Sequence[str] | NDArray[np.str_],
     attributes: Mapping[str, object],
 ) -> Iterator[dict[str, "ViewWriter"]]:
@@ -92,8 +92,10 @@ def create(
             layout = _allocate(part, views, len(key), attributes)
         with part.open("r+b", buffering=0) as file:
             columns = {name: ViewWriter(Path(path), file, offset, dtype) for name, (offset, dtype) in layout.items()}
-            columns.pop("key").write(0, np.asarray(key, KEY))
-            columns.pop("status").write(0, np.asarray(status, STATUS))
+            for name, cells, dtype in (("key", key, KEY), ("status", status, STATUS)):
+                column = columns.pop(name)
+                for start in range(0, len(cells), BLOCK):
+                    column.write(start, np.asarray(cells[start : start + BLOCK], dtype))
             yield columns
 
 

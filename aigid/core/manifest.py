@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 from aigid.core import tables
-from aigid.core.columns import BLOCK
+from aigid.core.columns import cells, is_ascending
 from aigid.core.errors import InputError
 
 REQUIRED = ("path", "label", "generator", "split")
@@ -60,7 +61,8 @@ def check_roles(table: pd.DataFrame, name: str) -> None:
 
 def write(manifest: pd.DataFrame, path: Path | str) -> None:
     """Check, sort by path and write (``.csv`` or ``.parquet``), atomically."""
-    tables.write(sort_columns(validate(manifest.sort_values("path"), str(path))), path)
+    ordered = manifest if is_ascending(manifest["path"]) else manifest.sort_values("path")
+    tables.write(sort_columns(validate(ordered, str(path))), path)
 
 
 def sort_columns(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -101,8 +103,8 @@ def validate(manifest: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _are_relative_posix(paths: pd.Series) -> pd.Series:
     """Return which paths (N,) are; a block of them is in memory as Python's text at a time."""
-    blocks = (paths.iloc[start : start + BLOCK] for start in range(0, len(paths), BLOCK))
-    return pd.Series([_is_relative_posix(path) for block in blocks for path in block], paths.index, bool)
+    relative = np.fromiter(map(_is_relative_posix, cells(paths)), bool, len(paths))
+    return pd.Series(relative, paths.index)
 
 
 def _is_relative_posix(path: str) -> bool:

@@ -4,7 +4,7 @@ import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aigid.core import escape, parquet
-from aigid.core.columns import BLOCK, Column, is_ascending, move
+from aigid.core.columns import BLOCK, Column, cells, is_ascending, move, row_blocks
 from aigid.core.errors import InputError, require_package
 from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
@@ -43,14 +43,20 @@ def write(table: pd.DataFrame, path: Path | str, float_format: str | None = None
     """Write ``table`` atomically, as the suffix says; equal tables give equal bytes."""
     path = Path(path)
     check_suffix(path)
+    if path.suffix == ".csv":
+        return write_csv(row_blocks(table), path, has_carriage_return(table), float_format)
     with atomic_write(path) as part:
-        if path.suffix == ".csv":
-            table = table.apply(_escape_formulas)
-            quoting = csv.QUOTE_ALL if _has_carriage_return(table) else csv.QUOTE_MINIMAL
-            options: dict[str, Any] = {"errors": "surrogateescape", "float_format": float_format, "quoting": quoting}
-            table.to_csv(part, index=False, lineterminator="\n", **options)
-        else:
-            _write_parquet(table, part, path)
+        _write_parquet(table, part, path)
+    return None
+
+
+def write_csv(blocks: Iterable[pd.DataFrame], path: Path, quote_all: bool, float_format: str | None = None) -> None:
+    """Write the rows of several tables of the same columns as one, atomically; for ``quote_all`` see below."""
+    quoting = csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL
+    options: dict[str, Any] = {"float_format": float_format, "quoting": quoting, "lineterminator": "\n"}
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        for number, block in enumerate(blocks):
+            block.apply(_escape_formulas).to_csv(file, index=False, header=not number, **options)
 
 
 def write_csv_logs(logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
@@ -176,9 +182,13 @@ def _rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
             raise InputError(f"{path}: the row that begins in line {line} is not CSV: {error}") from None
 
 
-def _has_carriage_return(table: pd.DataFrame) -> bool:
-    """Return whether a cell holds what ends a line unless it is quoted, but what writers of CSV leave alone."""
-    return any("\r" in cell for column in table for cell in (column, *table[column]) if isinstance(cell, str))
+def has_carriage_return(table: pd.DataFrame) -> bool:
+    """Return whether a cell has what ends a line unless it is quoted, but what writers of CSV leave alone.
+
+    All cells of such a table are quoted.
+    """
+    texts = chain(table, *(cells(table[column]) for column in table.select_dtypes(["object", "string", "category"])))
+    return any("\r" in cell for cell in texts if isinstance(cell, str))
 
 
 def _escape_formulas(column: pd.Series) -> pd.Series:

@@ -1,101 +1,27 @@
 """From a folder of images to its manifest."""
 
-from collections.abc import Callable, Mapping
-from itertools import combinations
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations, compress
 from pathlib import Path
 from typing import Annotated, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from aigid.core import manifest
+from aigid.core import manifest, tables
+from aigid.core.columns import BLOCK, Column, cells, from_records, is_ascending, row_blocks
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
 from aigid.core.seeding import derive_seed
-from aigid.data.layouts import (
-    Layout,
-    defactify,
-    folders,
-    layout_error,
-    ntire,
-    raid,
-    scan,
-    tables,
-    unmatched_images,
-    unpack_archives,
-    without_archives,
-)
+from aigid.core.texts import SortedTexts, Texts, batches, positions
+from aigid.data.layouts import FileTree, Layout, layout_error, scan, unmatched_images
+from aigid.data.layouts.members import Members, unpack_archives, without_archives
+from aigid.data.layouts.registry import LAYOUTS
 from aigid.images import archives
 from aigid.images.hashing import with_hashes
-
-LAYOUTS: dict[str, Layout] = {
-    "aigcdetectionbenchmark": Layout(
-        "[AIGCDetectionBenchmark/][test/]<generator>[/<class>]/{0_real,1_fake}", folders.aigcdetectionbenchmark
-    ),
-    "bfree_online": Layout(
-        "a .csv with columns filename, label (REAL, FAKE) and source_id, beside the images that it names",
-        tables.bfree_online,
-    ),
-    "chameleon": Layout("[Chameleon/][test/]{0_real,1_fake}/<image>", folders.chameleon),
-    "cifake": Layout("{train,test}/{REAL,FAKE}/<image>", folders.cifake),
-    "community_forensics": Layout(tables.COMMUNITY_FORENSICS, tables.community_forensics, archives=(".parquet",)),
-    "dda_coco": Layout(
-        "DDA-COCO/<vae>/val2017/<COCO id>.jpg beside MSCOCO/val2017/<COCO id>.jpg, which are not in it", folders.drct2m
-    ),
-    "defactify": Layout(defactify.PATTERN, defactify.defactify, archives=(".parquet",)),
-    "deepfake60k": Layout("[<folder>/]{Real,Fake}/<image>", folders.deepfake60k),
-    "ditfake": Layout(
-        "[DiTFake/]test/{FLUX.1-schnell,PixArt-Sigma-XL-2-1024-MS,stable-diffusion-3-medium-diffusers}/{0_real,1_fake}",
-        folders.ditfake,
-    ),
-    "drct2m": Layout(
-        "<model>/{train2017,val2017}/<COCO id>.png beside MSCOCO/{train2017,val2017}/<COCO id>.jpg", folders.drct2m
-    ),
-    "evalgen": Layout(
-        "[EvalGEN/]{Flux,GoT,Infinity,NOVA,OmniGen}/<image>_0.<suffix>, the first of each prompt's; no reals",
-        folders.evalgen,
-        one_class=True,
-    ),
-    "forensynths": Layout(
-        "{train,val}/[progan/]<class>/{0_real,1_fake} and [test/]<generator>[/<class>]/{0_real,1_fake}",
-        folders.forensynths,
-    ),
-    "genimage": Layout("<generator>/[<folder of the zip>/]{train,val}/{ai,nature}/<image>", folders.genimage),
-    "ntire_shards": Layout(
-        "shard_<i>/images/<name>.jpg beside shard_<i>/labels.csv with columns for the image's name and label (0, 1)",
-        ntire.ntire_shards,
-    ),
-    "ntire_test": Layout(
-        "<set>_labels.csv with columns image_name, label, is_distorted, distortions and distortion_scales beside "
-        "<set>_images/<image>, such as val, val_hard (in val_images_hard) and test",
-        ntire.ntire_test,
-    ),
-    "raid": Layout(raid.PATTERN, raid.raid),
-    "synthbuster": Layout("synthbuster/<generator>/<image> beside real_RAISE_1k/<image>", folders.synthbuster),
-    "synthwildx": Layout(
-        "[synthwildx/]list.csv with columns filename and typ (real, dalle3, firefly, midjourney) beside its images",
-        tables.synthwildx,
-    ),
-    "ufd": Layout(
-        "[datasets/]{train,val}/progan/<class>/{0_real,1_fake}, [datasets/]test/<set>[/<class>]/{0_real,1_fake}, "
-        "diffusion_datasets/{imagenet,laion}/0_real and diffusion_datasets/<generator>/1_fake",
-        folders.ufd,
-    ),
-    "wildrf": Layout(
-        "[WildRF/]{train,val}/{0_real,1_fake} and [WildRF/]test/{reddit,twitter,facebook}/{0_real,1_fake}",
-        folders.wildrf,
-    ),
-    # and for images of one's own
-    "aligned_pairs": Layout(
-        "[{train,val,test}/]real/<id>.<suffix> beside [{train,val,test}/]fake/<id>.<suffix>", folders.aligned_pairs
-    ),
-    "csv": Layout(
-        "one .csv or .parquet table with columns path (or filename) and label (or typ), beside the images it names",
-        tables.csv_table,
-    ),
-    "realfake": Layout(folders.REALFAKE, folders.realfake),
-}
 
 
 class IndexSettings(Settings):
@@ -134,29 +60,83 @@ def build_manifest(
     """
     if settings.parts:
         return _build_union(root, settings.parts, seed, log)
-    if settings.layout not in LAYOUTS:
-        raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
-    layout, tree = LAYOUTS[settings.layout], scan(root)
-    archived, others = unpack_archives(tree, archives.SUFFIXES if settings.archives else layout.archives)
-    table = pd.DataFrame(layout.iter_rows(tree), dtype=object)
+    unreadable: list[str] = []
+    blocks = _hashed(_listed(root, settings, seed, log), root, unreadable)
+    return pd.concat(blocks, ignore_index=True), unreadable
+
+
+def write_manifest(
+    path: Path, root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[str], object] = lambda line: None
+) -> tuple[str, list[str]]:
+    """Write what ``build_manifest`` returns, hashed block by block; return the counts and the unreadable paths."""
+    tables.check_suffix(path)
+    unreadable: list[str] = []
+    table = pd.DataFrame() if settings.parts else _listed(root, settings, seed, log)
+    if settings.parts:
+        table, unreadable = build_manifest(root, settings, seed, log)
+    elif path.suffix != ".csv" or manifest.ROLE in table:  # twins of the images with a role may be anywhere
+        table = pd.concat(_hashed(table, root, unreadable), ignore_index=True)
+    else:
+        tables.write_csv(_hashed(table, root, unreadable), path, tables.has_carriage_return(table))
+        return count_images(table), unreadable
+    manifest.write(table, path)
+    return count_images(table), unreadable
+
+
+def _hashed(table: pd.DataFrame, root: AnyPath, unreadable: list[str]) -> Iterator[pd.DataFrame]:
+    """Yield the rows with their sha256, block by block."""
+    for block in row_blocks(table):
+        hashed = manifest.sort_columns(with_hashes(block, root))
+        unreadable += hashed["path"][hashed["sha256"] == ""].tolist()
+        yield hashed
+
+
+def _listed(root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[str], object]) -> pd.DataFrame:
+    """Return the manifest without hashes."""
+    layout, (tree, members) = _tree(root, settings)
+    table = from_records(layout.iter_rows(tree))
     if table.empty:
         raise InputError(layout_error(settings.layout, LAYOUTS, tree))
-    table = manifest.validate(table.fillna(""), str(root)).sort_values("path", ignore_index=True)
-    left_out = unmatched_images(without_archives(tree, archived, others), set(table["path"]))
+    table = manifest.validate(table, str(root))
+    if not is_ascending(table["path"]):
+        table = table.sort_values("path", ignore_index=True)
+    numbers = positions(cells(table["path"]), tree.images, len(table))
+    outside = np.ones(len(tree.images), bool)
+    outside[numbers[numbers >= 0]] = False
+    left_out = unmatched_images(without_archives(tree, members), Texts(compress(tree.images, outside)))
     _refuse_one_class(table, root, layout, left_out)
     if left_out:
         log(left_out)
-    if archived:
-        table = table.assign(path=table["path"].map(lambda path: archived.get(path, path))).sort_values("path")
+    del tree
+    if members.archives:
+        table = _located(table, members, numbers)
     table = _restrict_generators(manifest.with_role(table, settings.role, log), settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
     table = _hold_out_generators(table, settings.held_out_generators, seed, log)
     table = _split_off(table, "val", settings.val, seed)
-    table = _subsample(table, settings.max_images, seed)
-    table = manifest.sort_columns(with_hashes(table.reset_index(drop=True), root))
-    return table, table["path"][table["sha256"] == ""].tolist()
+    return _subsample(table, settings.max_images, seed).reset_index(drop=True)
+
+
+def _tree(root: AnyPath, settings: IndexSettings) -> tuple[Layout, tuple[FileTree, Members]]:
+    if settings.layout not in LAYOUTS:
+        raise InputError(f"unknown layout {settings.layout!r}; known: {', '.join(LAYOUTS)}")
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder")
+    layout = LAYOUTS[settings.layout]
+    return layout, unpack_archives(scan(root), archives.SUFFIXES if settings.archives else layout.archives)
+
+
+def _located(table: pd.DataFrame, members: Members, numbers: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the rows by the paths where their images lie, and in the order of those."""
+    rows = zip(numbers.tolist(), cells(table.pop("path")), strict=True)
+    paths = SortedTexts(f"{members.locate(number, path)}\0{row}" for row, (number, path) in enumerate(rows))
+    order, column = np.empty(len(table), np.int64), Column()
+    for start, block in enumerate(batches(paths, BLOCK)):
+        located = [path.rpartition("\0") for path in block]
+        column.add([path for path, _, _ in located])
+        order[start * BLOCK :][: len(block)] = [int(row) for _, _, row in located]
+    table = table.iloc[order].reset_index(drop=True)
+    return table.assign(path=column.series(object))
 
 
 def _build_union(
@@ -164,14 +144,15 @@ def _build_union(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the manifests of several datasets as one, whose paths and groups begin with the part's name."""
     _refuse_one_folder(root, list(parts))
-    tables, unreadable = [], []
+    frames: list[pd.DataFrame] = []
+    unreadable: list[str] = []
     for name, settings in parts.items():
         table, failed = build_manifest(root / name, settings, seed, log)
         if "group" in table:
             table["group"] = table["group"].mask(table["group"] != "", f"{name}/" + table["group"])
-        tables.append(table.assign(path=f"{name}/" + table["path"]))
+        frames.append(table.assign(path=f"{name}/" + table["path"]))
         unreadable += [f"{name}/{path}" for path in failed]
-    table = pd.concat(tables, ignore_index=True).fillna("").sort_values("path", ignore_index=True)
+    table = pd.concat(frames, ignore_index=True).fillna("").sort_values("path", ignore_index=True)
     labels = table[table["sha256"] != ""].drop_duplicates(["sha256", "label"])
     twice = labels[labels.duplicated("sha256", keep=False)].sort_values("sha256", kind="stable")["path"].tolist()
     if twice:
@@ -214,8 +195,11 @@ def _restrict_generators(table: pd.DataFrame, seen: list[str] | None, root: AnyP
 def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
     if share == 0 or (table["split"] == split).any():
         return table
-    draw = _keys(table).map(lambda key: derive_seed(split, seed, key) / 2**63)
-    return table.assign(split=table["split"].mask((table["split"] == "train") & (draw < share), split))
+    train = np.flatnonzero(table["split"] == "train")
+    draw = np.fromiter((derive_seed(split, seed, key) for key in cells(_keys(table).iloc[train])), float, len(train))
+    chosen = np.zeros(len(table), bool)
+    chosen[train[draw / 2**63 < share]] = True
+    return table.assign(split=table["split"].mask(chosen, split))
 
 
 def _hold_out_generators(table: pd.DataFrame, share: float, seed: int, log: Callable[[str], object]) -> pd.DataFrame:

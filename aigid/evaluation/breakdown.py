@@ -43,7 +43,7 @@ def breakdown_table(
     if unknown := [column for column in strata if column not in test]:
         raise InputError(f"no column {unknown[0]!r} to break the scores down by; found {', '.join(test.columns)}")
     rows: list[Row] = []
-    for view, images in test.groupby("view"):
+    for view, images in subsets.parts(test, "view"):
         rows += _of_view(str(view), images, thresholds, seed, n_bootstrap)
         for name, part in [] if manifest is None else subsets.unseen_parts(images, manifest):
             rows.append(pooled(str(view), "unseen", name, part, thresholds, seed, n_bootstrap))
@@ -98,7 +98,7 @@ def _bootstrap(
     images: pd.DataFrame, column: str, n_bootstrap: int, rng: np.random.Generator
 ) -> dict[object, dict[str, Floats]]:
     """Return the draws (n_bootstrap,) of each metric by part of the fakes, named by ``column``; none for one class."""
-    readable = images[images["score"].notna()]
+    readable = classification.scored(images)
     labels = readable["label"].to_numpy()
     if n_bootstrap == 0 or labels.min(initial=1) >= labels.max(initial=0):
         return {}
@@ -111,7 +111,7 @@ def _bootstrap(
 
 def _ranking_interval(images: pd.DataFrame, draws: dict[str, Floats] | None) -> Values:
     """Return the ranking metrics with their intervals; draws that all repeat the estimate give none."""
-    readable, ranking = images[images["score"].notna()], rank_rows(images)
+    readable, ranking = classification.scored(images), rank_rows(images)
     if not ranking.has_both:
         return {}
     values = {name: metric(ranking) for name, metric in RANKED.items()}
@@ -127,7 +127,7 @@ def _ranking_interval(images: pd.DataFrame, draws: dict[str, Floats] | None) -> 
 
 def _calibration_interval(images: pd.DataFrame, n_bootstrap: int, rng: np.random.Generator) -> Values:
     """Return the expected calibration error with its interval."""
-    readable = images[images["score"].notna()]
+    readable = classification.scored(images)
     if readable.empty:
         return {}
     values = {"ece": calibration.expected_calibration_error(rank_rows(readable))}
@@ -141,7 +141,7 @@ def _calibration_interval(images: pd.DataFrame, n_bootstrap: int, rng: np.random
 
 def _rates(name: str, images: pd.DataFrame, thresholds: Values, keys: Sequence[str] = RATE_METRICS) -> Values:
     """Return the rate ``name`` (``acc``, ``tpr``, ``fpr``) of ``images`` at each threshold, with its interval."""
-    readable = images[images["score"].notna()]
+    readable = classification.scored(images)
     values: Values = {}
     for suffix, threshold in thresholds.items():
         key = f"{name}_{suffix}"

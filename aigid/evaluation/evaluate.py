@@ -20,7 +20,7 @@ from aigid.core.params import validate
 from aigid.core.scores import DATE, default_view
 from aigid.evaluation import breakdown, cautions, over_time, subsets
 from aigid.metrics import calibration, classification, decisions, resampling
-from aigid.metrics.classification import Ranking, rank_rows
+from aigid.metrics.classification import BOTH, Ranking, rank_rows
 from aigid.metrics.decisions import DecisionRule, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -93,13 +93,15 @@ def evaluate(
         raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
     view, settings = default_view(test), settings or EvaluationSettings()
     strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
-    images, validation = test[test["view"] == view], scores[(scores["split"] == "val") & (scores["view"] == view)]
-    ranking, val_ranking = rank_rows(images), rank_rows(validation)
-    thresholds = {"05": 0.5, "val": _oracle(val_ranking, "validation"), "oracle": _oracle(ranking, "test")}
+    validation = scores[(scores["split"] == "val") & (scores["view"] == view)]
+    del scores
+    images = test if test["view"].nunique() == 1 else test[test["view"] == view]
+    thresholds = {"05": 0.5, "val": _oracle(validation, "validation"), "oracle": _oracle(images, "test")}
     n_bootstrap = resampling.limit_draws(n_bootstrap, max(test["view"].value_counts()))
-    rule = decisions.fit_decision_rule(validation, settings) if val_ranking.has_both else None
+    rule = decisions.fit_decision_rule(validation, settings) if isinstance(thresholds["val"], float) else None
     cuts = _numbers(thresholds) | ({"operating": rule.operating_point.threshold} if rule else {})
     details = breakdown.breakdown_table(test, cuts, seed, n_bootstrap, strata, manifest)
+    ranking = rank_rows(images)
     values = _flat_metrics(test, view, ranking, thresholds, details, rule)
     result = EvaluationResult(
         metrics=_numbers(values),
@@ -143,7 +145,7 @@ def _flat_metrics(
         **breakdown.worst_group_metrics(details, view),
         **breakdown.unseen_metrics(details, view),
         **breakdown.threshold_metrics(ranking, thresholds),
-        **decisions.flip_rates(test, 0.5),
+        **decisions.flip_rates(test if test["view"].nunique() > 1 else test[:0], 0.5),
         **{f"threshold_{name}": thresholds[name] for name in ("val", "oracle")},
         **(decisions.deployment_metrics(rule, ranking) if rule else no_rule),
         **({"num_real": len(ranking.reals), "num_fake": len(ranking.fakes)} if view else {}),
@@ -155,9 +157,9 @@ def _numbers(values: classification.MetricValues) -> dict[str, float]:
     return {name: value for name, value in values.items() if not isinstance(value, str)}
 
 
-def _oracle(ranking: Ranking, context: str) -> classification.MetricValue:
-    reason = classification.missing_reason(ranking, classification.BOTH, context)
-    return reason or classification.max_accuracy_threshold(ranking)
+def _oracle(rows: pd.DataFrame, context: str) -> classification.MetricValue:
+    ranking = rank_rows(rows)
+    return classification.missing_reason(ranking, BOTH, context) or classification.max_accuracy_threshold(ranking)
 
 
 def _curves(ranking: Ranking, rule: DecisionRule | None) -> dict[str, pd.DataFrame]:

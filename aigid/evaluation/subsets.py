@@ -1,6 +1,7 @@
 """The test sets of a scores file: a view's rows, each generator's fakes with their reals, and what test alone has."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -27,6 +28,12 @@ def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.Data
     table = scores[[*columns]].astype(dict.fromkeys(named_well, "category"))
     table["path"] = scores["path"] if named else ranks(scores["path"])
     return table.assign(group=group_codes(scores)) if "group" in scores and "group" not in strata else table
+
+
+def parts(rows: pd.DataFrame, column: str) -> Iterable[tuple[Any, pd.DataFrame]]:
+    """Return the rows with each value of a column; of one value the rows themselves, which are not copied."""
+    names = rows[column].unique()
+    return [(names[0], rows)] if len(names) == 1 else rows.groupby(column)
 
 
 def of_view(test: pd.DataFrame, view: str) -> pd.DataFrame:

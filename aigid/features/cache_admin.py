@@ -21,6 +21,7 @@ from aigid.core.shards import KEY, shard_header
 from aigid.degradations import views
 from aigid.features import row_cache
 from aigid.features.backbones import BackboneSettings, open_backbone
+from aigid.features.images import Images, KeyIndex
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
 
 SAMPLE = 200  # images that are embedded to measure the rate; they stay in the cache
@@ -165,7 +166,7 @@ class ExtractionEstimate:
 
 
 def estimate(
-    manifest: pd.DataFrame,
+    manifest: pd.DataFrame | Images,
     root: AnyPath,
     backbones: dict[str, BackboneSettings],
     view_names: Sequence[str] = ("clean",),
@@ -178,25 +179,26 @@ def estimate(
     Without a ``rate``, ``sample`` random images of the missing ones are embedded to measure it; their rows are cached.
     """
     from aigid.features import pipeline
-    from aigid.features.extract import EncoderLoader, cached_rows, content_keys
+    from aigid.features.extract import EncoderLoader, cached_rows
 
-    loader, key = EncoderLoader(), content_keys(manifest, root)
-    keys, tasks, lines = row_cache.KeyIndex(key), [], []
+    loader, images = EncoderLoader(), Images.of(manifest)
+    images.hash_unknown(root)
+    keys, num_images, tasks, lines = KeyIndex(images.key), len(images), [], []
     for name, settings in backbones.items():
-        backbone = loader.load(settings, len(manifest))
+        backbone = loader.load(settings, num_images)
         for view in view_names:
             cached = cached_rows(backbone, views.to_dict(view), seed, keys)
             missing = ~cached.cached_mask
             width, num = backbone.dim * np.dtype(settings.dtype).itemsize, int(missing.sum())
             distinct = len(np.unique(keys.indices[missing]))
-            lines.append(CostLine(name, view, len(key) - num, num, distinct * (width + 64), len(key) * width))
+            lines.append(CostLine(name, view, num_images - num, num, distinct * (width + 64), num_images * width))
             tasks.append(pipeline.ExtractionTask(view, backbone, cached.entry, missing))
     remaining = np.flatnonzero(np.any([task.missing for task in tasks], axis=0))
     if rate is None and len(remaining):
-        sampled = np.zeros(len(key), bool)
+        sampled = np.zeros(num_images, bool)
         sampled[numpy_generator("forecast", 0).permutation(remaining)[:sample]] = True
         parts = [replace(task, missing=task.missing & sampled) for task in tasks]
         start = perf_counter()
-        pipeline.run(parts, Reader(root, seed), manifest["path"].tolist(), key, num_workers())
+        pipeline.run(parts, Reader(root, seed), images.paths, images.key, num_workers())
         rate = int(sampled.sum()) / (perf_counter() - start)
     return ExtractionEstimate(lines, len(remaining), rate)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import cache, embeddings, files, ray, shards
+from aigid.core import cache, embeddings, files, ray
 from aigid.core.errors import InputError, package_versions
 from aigid.core.paths import AnyPath
 from aigid.degradations import views
@@ -25,10 +25,10 @@ from aigid.features.backbones import (
     open_backbone,
 )
 from aigid.features.deferred import load_backbone
+from aigid.features.images import Images, KeyIndex, Keys
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader
-from aigid.images.hashing import hash_files
 
 RECORDED_VERSIONS = ("numpy", "onnxruntime", "open_clip_torch", "pillow", "torch", "torchvision", "transformers")
 READ_ROWS = 4096  # rows that are in memory at once when a file is put together
@@ -41,23 +41,29 @@ class ExtractionResult:
 
     rows: dict[str, list[row_cache.CachedEmbeddings]]  # by view, one for each backbone, to be concatenated
     widths: list[int]  # of the backbones
-    key: row_cache.Keys  # (N,)
+    images: Images
     status: list[str]
     attributes: dict[str, Any]
     failed: list[DecodedImage]
     num_computed: int  # images of which the cache did not hold everything
 
     @property
+    def key(self) -> Keys:
+        """The sha256 of each image (N,)."""
+        keys: Keys = self.images.key[:]
+        return keys
+
+    @property
     def views(self) -> dict[str, NDArray[np.floating]]:
         """(N, D) each, NaN where the image failed; all of them in memory."""
-        return {name: self._read(name, 0, len(self.key)) for name in self.rows}
+        return {name: self._read(name, 0, len(self.status)) for name in self.rows}
 
     def write(self, path: Path) -> None:
         """Write the embedding file, atomically, and without having it in memory."""
         shapes = {name: (sum(self.widths), self.attributes["backbone"]["dtype"]) for name in self.rows}
-        with embeddings.create(path, shapes, self.key, self.status, self.attributes) as out:
+        with embeddings.create(path, shapes, self.images.key, self.status, self.attributes) as out:
             for name in sorted(self.rows):
-                for start in range(0, len(self.key), READ_ROWS):
+                for start in range(0, len(self.status), READ_ROWS):
                     out[name].write(start, self._read(name, start, start + READ_ROWS))
 
     def _read(self, view: str, start: int, stop: int) -> NDArray[np.floating]:
@@ -87,7 +93,7 @@ class EncoderLoader:
 
 
 def extract(
-    manifest: pd.DataFrame,
+    manifest: pd.DataFrame | Images,
     root: AnyPath,
     settings: BackboneSettings | ConcatSettings,
     view_names: Sequence[str] = ("clean",),
@@ -118,11 +124,11 @@ def extract(
     definitions = {name: views.to_dict(name) for name in view_names}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
-    loader = loader or EncoderLoader()
+    loader, images = loader or EncoderLoader(), Images.of(manifest)
     row_cache.warn_other_versions()
-    backbones = [loader.load(part, len(manifest), cache_root is None) for part in components(settings)]
-    key = content_keys(manifest, root)
-    keys = row_cache.KeyIndex(key)
+    backbones = [loader.load(part, len(images), cache_root is None) for part in components(settings)]
+    images.hash_unknown(root)
+    keys = KeyIndex(images.key)
     rows = {
         name: [cached_rows(backbone, definition, seed, keys, cache_root) for backbone in backbones]
         for name, definition in definitions.items()
@@ -136,9 +142,9 @@ def extract(
     if missing.any():
         others = [other for other in co_extract if other not in components(settings)]
         tasks += _co_extracted(others, loader, definitions, seed, keys, missing, cache_root)
-    _require_space(tasks, out, len(key) * len(rows) * sum(part.dim for part in backbones), settings.dtype)
-    failed = run(tasks, Reader(root, seed, pixels or {}), manifest["path"].tolist(), key, files.num_workers())
-    status = np.full(len(manifest), embeddings.OK, dtype=object)
+    _require_space(tasks, out, len(images) * len(rows) * sum(part.dim for part in backbones), settings.dtype)
+    failed = run(tasks, Reader(root, seed, pixels or {}), images.paths, images.key, files.num_workers())
+    status = np.full(len(images), embeddings.OK, dtype=object)
     for sample in failed:
         status[sample.index] = sample.status
     for cached in (cached for view in rows.values() for cached in view):
@@ -146,24 +152,15 @@ def extract(
         assert (cached.cached_mask | (status != embeddings.OK)).all(), "a row was computed, and is not in the cache"
     attributes = _attributes(settings, backbones, definitions, seed)
     return ExtractionResult(
-        rows, attributes["widths"], key, status.tolist(), attributes, failed, num_computed=int(missing.sum())
+        rows, attributes["widths"], images, status.tolist(), attributes, failed, num_computed=int(missing.sum())
     )
-
-
-def content_keys(manifest: pd.DataFrame, root: AnyPath) -> row_cache.Keys:
-    """Return the images' sha256, (N,) S64, from the manifest, or from their files where it has none."""
-    digests = manifest["sha256"] if "sha256" in manifest else pd.Series("", manifest.index)
-    key: row_cache.Keys = digests.to_numpy().astype(shards.KEY)
-    unknown = np.flatnonzero(key == b"")
-    key[unknown] = hash_files([str((root / path).absolute()) for path in manifest["path"].iloc[unknown]])
-    return key
 
 
 def cached_rows(
     backbone: Backbone,
     definition: Mapping[str, object],
     seed: int,
-    keys: row_cache.KeyIndex,
+    keys: KeyIndex,
     cache_root: Path | None = None,
 ) -> row_cache.CachedEmbeddings:
     """Return what the cache holds of a backbone in one view."""
@@ -177,7 +174,7 @@ def _co_extracted(
     loader: EncoderLoader,
     definitions: Mapping[str, Mapping[str, object]],
     seed: int,
-    keys: row_cache.KeyIndex,
+    keys: KeyIndex,
     missing: NDArray[np.bool_],
     cache_root: Path | None,
 ) -> list[ExtractionTask]:

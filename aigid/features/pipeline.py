@@ -21,9 +21,10 @@ from aigid.core.embeddings import OK
 from aigid.core.errors import InputError
 from aigid.core.files import num_workers
 from aigid.features.backbones import Backbone
+from aigid.features.images import Digests, Keys
 from aigid.features.preprocess import Pixels
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
-from aigid.features.row_cache import Keys, RowWriter
+from aigid.features.row_cache import RowWriter
 
 PREFETCH_BYTES = 2**28  # of inputs that wait for the encoder
 CPU_STREAMS = 4  # batches that a CPU encodes side by side
@@ -81,7 +82,7 @@ class InFlightTask(NamedTuple):
 
 
 def run(
-    tasks: Sequence[ExtractionTask], reader: Reader, paths: list[str], key: Keys, workers: int
+    tasks: Sequence[ExtractionTask], reader: Reader, paths: Sequence[str], key: Keys | Digests, workers: int
 ) -> list[DecodedImage]:
     """Compute and cache what the tasks lack; returns the samples that failed, without their inputs.
 
@@ -186,7 +187,7 @@ def _loop(
 
 
 def _requests(
-    tasks: list[ExtractionTask], indices: NDArray[np.intp], paths: list[str], key: Keys
+    tasks: list[ExtractionTask], indices: NDArray[np.intp], paths: Sequence[str], key: Keys | Digests
 ) -> Iterator[ReadRequest]:
     for index in indices.tolist():
         specs = dict.fromkeys(task.input for task in tasks if task.missing[index])

@@ -13,6 +13,7 @@ from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.features import pipeline, row_cache
 from aigid.features.backbones import Backbone, BackboneSettings, open_backbone
+from aigid.features.images import Digests, Keys
 from aigid.features.pipeline import ExtractionTask
 from aigid.features.reader import DecodedImage, Reader
 
@@ -70,7 +71,7 @@ class ExtractionActor:
 
 
 def run(
-    tasks: Sequence[ExtractionTask], reader: Reader, paths: list[str], key: row_cache.Keys, workers: int
+    tasks: Sequence[ExtractionTask], reader: Reader, paths: Sequence[str], key: Keys | Digests, workers: int
 ) -> list[DecodedImage]:
     """Do as ``aigid.features.pipeline.run`` with actors; ``workers`` is ignored.
 
@@ -87,10 +88,10 @@ def run(
     return sorted(failed, key=lambda sample: sample.index)
 
 
-def missing_rows(tasks: Sequence[ExtractionTask], paths: list[str], key: row_cache.Keys) -> pd.DataFrame:
+def missing_rows(tasks: Sequence[ExtractionTask], paths: Sequence[str], key: Keys | Digests) -> pd.DataFrame:
     """Return ``index, path, key, missing`` of the images that any task lacks; ``missing`` has a bit for each task."""
     bits = np.stack([task.missing for task in tasks], axis=1)
     indices = np.flatnonzero(bits.any(axis=1))
     packed = [row.tobytes() for row in np.packbits(bits[indices], axis=1)]
-    columns = {"path": [paths[index] for index in indices], "key": key[indices].astype(str)}
+    columns = {"path": [paths[index] for index in indices.tolist()], "key": key[indices].astype(str)}
     return pd.DataFrame({"index": indices, **columns, "missing": packed})

@@ -1,7 +1,7 @@
 """Read each image of a manifest once, decode it once, and prepare it for every view and backbone."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -90,18 +90,6 @@ class Reader:
     def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
         return map_ahead(self.read, requests, workers, prefetch)
-
-
-def batches(samples: Iterable[DecodedImage], size: int) -> Iterator[list[DecodedImage]]:
-    """Yield the samples, ``size`` at a time and the rest at the end."""
-    group: list[DecodedImage] = []
-    for sample in samples:
-        group.append(sample)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _too_small(viewed: Pixels, image: Pixels, spec: ViewSpec) -> str:

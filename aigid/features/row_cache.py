@@ -31,27 +31,14 @@ from aigid.core.files import atomic_write, cache_folder, num_workers
 from aigid.core.limits import MAX_SHARD_BYTES
 from aigid.core.paths import RemotePath, as_path
 from aigid.core.shards import KEY, is_keyed, memory_map
+from aigid.features.images import KeyIndex, Keys
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
 SHARD_SECONDS = 300  # after which a slow backbone's shard is closed, so that a kill loses no more
 CACHE_KIND = "embeddings"
 ENV_VAR = "AIGID_ROWS"
-Keys = NDArray[np.bytes_]
 logger = logging.getLogger(__name__)
-
-
-class KeyIndex:
-    """The images of a manifest, for looking them up in shards; several rows may be the same image."""
-
-    def __init__(self, key: Keys) -> None:
-        self.distinct, self.indices = np.unique(key, return_inverse=True)
-
-    def find(self, key: Keys) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return which of ``key`` (n,) are in the manifest, and the index of each of those in ``distinct``."""
-        at = np.minimum(np.searchsorted(self.distinct, key), len(self.distinct) - 1)
-        matches = np.flatnonzero(self.distinct[at] == key)
-        return matches, at[matches]
 
 
 class CachedEmbeddings:
@@ -61,8 +48,8 @@ class CachedEmbeddings:
         self.entry, self.width = entry, width
         self._keys = keys
         self._shards: dict[Path, int] = {}
-        self._shard = np.full(len(keys.distinct), -1, np.int32)
-        self._row = np.zeros(len(keys.distinct), np.int32)
+        self._shard = np.full(len(keys.indices), -1, np.int32)
+        self._row = np.zeros(len(keys.indices), np.int32)
         self.update()
 
     def update(self) -> None:

@@ -9,9 +9,11 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,11 +22,12 @@ from aigid.core import parquet
 from aigid.core.errors import InputError, reason
 from aigid.core.limits import MAX_FILE_BYTES, MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
+from aigid.core.texts import Texts
 from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
-NO_FILE = (0, -1)  # the span of a tar's member that holds no bytes
+NO_SIZE = -1  # of a tar's member that holds no bytes
 CACHED_ROW_GROUPS = 4  # row groups of Parquet tables that stay in memory
 NAME_BYTES = 100  # that the name of an image takes in memory
 SIZES = ("total_compressed_size", "total_uncompressed_size")
@@ -86,26 +89,33 @@ class Tar:
 
     def __init__(self, path: str) -> None:
         self.path, last = path, 0
-        self._spans: dict[str, tuple[int, int]] = {}  # offset and size
+        spans: dict[str, tuple[int, int]] = {}  # offset and size
         with as_path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
+                archive.members = []  # type: ignore[attr-defined] # a kilobyte each
                 last = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if member.issparse():
                     raise ValueError(f"{member.name} is a sparse file")
                 if member.isfile():
-                    self._spans[member.name] = (member.offset_data, member.size)
+                    spans[member.name] = (member.offset_data, member.size)
                 elif not member.isdir():  # a hard link leads to a file before it
-                    self._spans[member.name] = self._spans.get(member.linkname if member.islnk() else "", NO_FILE)
+                    spans[member.name] = spans.get(member.linkname if member.islnk() else "", (0, NO_SIZE))
             if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
                 raise EOFError("cut short: it has no end")
+        self._names, self._spans = Texts(spans), array("q", chain.from_iterable(spans.values()))
+        self._order = array("q", sorted(range(len(spans)), key=[hash(name) for name in spans].__getitem__))
+        self._hashes = array("q", sorted(map(hash, spans)))
 
     def names(self) -> Iterator[str]:
-        yield from self._spans
+        yield from self._names
 
     def read(self, name: str) -> bytes:
-        if (span := self._spans[name]) == NO_FILE:
+        start, stop = (bisect(self._hashes, hash(name)) for bisect in (bisect_left, bisect_right))
+        if not (numbers := [number for number in self._order[start:stop] if self._names[number] == name]):
+            raise KeyError(name)
+        offset, size = self._spans[2 * numbers[0] : 2 * numbers[0] + 2]
+        if size == NO_SIZE:
             raise ImageError(Status.NOT_A_FILE, f"{name} is a link or a device in {self.path}")
-        offset, size = span
         _check_size(size)
         if isinstance(remote := as_path(self.path), RemotePath):
             return remote.read_bytes(offset, offset + size)

@@ -74,8 +74,14 @@ def rank(labels: ArrayLike, scores: ArrayLike) -> Ranking:
 
 def rank_rows(rows: pd.DataFrame) -> Ranking:
     """Return the ranking of those rows of a scores file that have a score."""
-    readable = rows[rows["score"].notna()]
+    readable = scored(rows)
     return rank(readable["label"], readable["score"])
+
+
+def scored(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return those rows of a scores file that have a score: themselves, not a copy, where all do."""
+    readable = rows["score"].notna()
+    return rows if readable.all() else rows[readable]
 
 
 def auroc(ranking: Ranking) -> float:

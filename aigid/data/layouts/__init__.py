@@ -2,16 +2,17 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from zlib import crc32
 
+from aigid.core.columns import BLOCK
 from aigid.core.errors import InputError
 from aigid.core.files import map_in_threads
 from aigid.core.paths import AnyPath, RemotePath
-from aigid.images import MEMBER_SEPARATOR, archives
+from aigid.core.texts import SortedTexts, Texts, batches
 from aigid.images.formats import is_picture
 
 # A file is an image by its suffix, or by its content where the suffix says nothing; decoding reads or refuses it.
@@ -40,7 +41,7 @@ class FileTree(NamedTuple):
     """The files below ``root``: sorted POSIX paths relative to it; a folder that was not entered ends in ``/``."""
 
     root: AnyPath
-    images: list[str]
+    images: Sequence[str]
     others: list[str]
     unreadable_dirs: list[str]
 
@@ -64,10 +65,13 @@ def scan(root: AnyPath) -> FileTree:
 
     Hidden folders are not entered, hidden files (``.DS_Store``, ``._a.png``) are no images.
     """
-    tree = FileTree(root, [], [], [])
+    unreadable: list[str] = []
     if isinstance(root, RemotePath):
-        return _sorted(tree, root.files())
-    paths: list[str] = []
+        return _sorted(root, root.files(), unreadable)
+    return _sorted(root, _files(root, unreadable), unreadable)
+
+
+def _files(root: Path, unreadable: list[str]) -> Iterator[str]:
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, parents = pending.pop()
@@ -76,24 +80,24 @@ def scan(root: AnyPath) -> FileTree:
             inode = (status.st_dev, status.st_ino)
             entries = [] if inode in parents else list(os.scandir(root / folder))
         except OSError:
-            tree.unreadable_dirs.append(folder)
+            unreadable.append(folder)
             continue
         for entry in entries:
             path = folder + entry.name
             if _is_folder(entry) and not is_hidden(entry.name):
                 pending.append((f"{path}/", parents | {inode}))
             else:
-                paths.append(f"{path}/" if _is_folder(entry) else path)
-    return _sorted(tree, paths)
+                yield f"{path}/" if _is_folder(entry) else path
 
 
-def _sorted(tree: FileTree, paths: Iterable[str]) -> FileTree:
-    """Fill a tree with paths, each where it belongs; what lies in a hidden folder is that folder."""
-    paths = sorted({_until_hidden(path) for path in paths})
-    for path, image in zip(paths, map_in_threads(lambda path: is_image(tree.root, path), paths), strict=True):
-        (tree.images if image else tree.others).append(path)
-    tree.unreadable_dirs.sort()
-    return tree
+def _sorted(root: AnyPath, paths: Iterable[str], unreadable: list[str]) -> FileTree:
+    """Return a tree of paths, each where it belongs; what lies in a hidden folder is that folder."""
+    images, others = Texts(), list[str]()
+    unique = (path for path, _ in groupby(SortedTexts(map(_until_hidden, paths))))
+    for block in batches(unique, BLOCK):
+        for path, image in zip(block, map_in_threads(lambda path: is_image(root, path), block), strict=True):
+            (images if image else others).append(path)
+    return FileTree(root, images, others, sorted(unreadable))
 
 
 def is_hidden(path: str) -> bool:
@@ -121,39 +125,9 @@ def is_image(root: AnyPath, path: str, separator: str = "/") -> bool:
 def scan_images(root: AnyPath, log: Callable[[str], object]) -> FileTree:
     """Return all files below ``root``; ``log`` gets a line on those that are no images."""
     tree = scan(root)
-    if line := unmatched_images(tree, set(tree.images)):
+    if line := unmatched_images(tree):
         log(f"{root}: {line}")
     return tree
-
-
-def unpack_archives(tree: FileTree, suffixes: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
-    """Add the images inside archives to a tree, where unpacking would put them.
-
-    Return where each one lies, and the members that are no images. InputError for an archive that cannot be read, or
-    for two images that would be one file.
-    """
-    archived: dict[str, str] = {}
-    others: list[str] = []
-    for path in [other for other in tree.others if other.lower().endswith(suffixes)]:
-        folder = path.rpartition("/")[0]
-        for name in archives.members(tree.root / path):
-            table = path.lower().endswith(".parquet")  # of which there may be many, all with rows from 0
-            image = f"{path if table else folder}/{name.removeprefix('./')}".strip("/")
-            if not table and not is_image(tree.root / path, name, MEMBER_SEPARATOR):
-                others.append(f"{path}/{name}")
-            else:
-                if image in archived or image in tree.images:
-                    raise InputError(f"{tree.root / path}: {name!r} also lies at {archived.get(image, image)}")
-                archived[image] = f"{path}{MEMBER_SEPARATOR}{name}"
-    tree.images.extend(archived)
-    tree.images.sort()
-    return archived, others
-
-
-def without_archives(tree: FileTree, archived: Mapping[str, str], members: list[str]) -> FileTree:
-    """Return a tree without the archives that were read, but with their ``members`` that are no images."""
-    unpacked = set(map(archives.archive_of, archived.values()))
-    return tree._replace(others=[path for path in tree.others if path not in unpacked] + members)
 
 
 def has_image_suffix(path: str) -> bool:
@@ -179,9 +153,8 @@ def layout_error(name: str, layouts: Mapping[str, Layout], tree: FileTree) -> st
     )
 
 
-def unmatched_images(tree: FileTree, matched: set[str]) -> str:
-    """Return how many files are not in the manifest, and of which kind; "" where there are none."""
-    images = [path for path in tree.images if path not in matched]
+def unmatched_images(tree: FileTree, images: Sequence[str] = ()) -> str:
+    """Return how many files are not in the manifest, ``images`` and others, by kind; "" where there are none."""
     hidden = [path for path in tree.others if is_hidden(path)]
     seen = [path for path in tree.others if not is_hidden(path)]
     videos = [path for path in seen if PurePosixPath(path).suffix[1:].lower() in VIDEOS]
@@ -246,5 +219,5 @@ def _stem(path: str) -> bytes:
     return path.rpartition("/")[2].rpartition(".")[0].encode(errors="replace")
 
 
-def _examples(paths: list[str], noun: str) -> str:
+def _examples(paths: Sequence[str], noun: str) -> str:
     return f"{len(paths)} {noun}" + (f" such as {paths[0]}" if paths else "")

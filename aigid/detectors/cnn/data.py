@@ -16,10 +16,11 @@ from aigid.core import cache, embeddings, seeding
 from aigid.core.cache import CacheEntry, ShardWriter, StoredArrays, entry_path, metadata_hash
 from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, check_free_space, choose_device, device_name, num_workers, sha256
+from aigid.core.texts import batches
 from aigid.degradations import views
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Pixels, Preprocess
-from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec, batches
+from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
 KIND = "channels"  # of the cache

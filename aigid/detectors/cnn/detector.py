@@ -17,13 +17,14 @@ from torch import nn
 from aigid.core import embeddings, seeding
 from aigid.core.cache import checkpoint_path
 from aigid.core.files import choose_device, device_name
+from aigid.core.texts import batches
 from aigid.detectors.cnn.data import ChannelDataset, ChannelView
 from aigid.detectors.cnn.settings import CnnSettings
 from aigid.detectors.cnn.training import EVAL_BATCH, LOG_COLUMNS, build_model, plan, predict, train
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples, class_names, encode_labels
 from aigid.features.backbones import backbone_settings
-from aigid.features.reader import DecodedImage, batches
+from aigid.features.reader import DecodedImage
 from aigid.training import distributed
 from aigid.training.task import TrainConfig
 

@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
-from aigid.data.index import LAYOUTS, IndexSettings, build_manifest
+from aigid.data.index import IndexSettings, build_manifest
+from aigid.data.layouts.registry import LAYOUTS
 from tests.helpers.folders import plant
 
 pytestmark = pytest.mark.usefixtures("cache_outside")

@@ -12,6 +12,7 @@ from aigid.core import cache
 from aigid.core.errors import InputError
 from aigid.core.shards import shard_header
 from aigid.features import row_cache
+from aigid.features.images import Digests, KeyIndex
 
 METADATA = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
 
@@ -105,3 +106,18 @@ def test_a_cache_that_only_others_may_write(monkeypatch, caplog):
         finally:
             os.seteuid(0)
         assert "cannot be renamed: passed over" in caplog.text
+
+
+def test_images_whose_keys_begin_alike_are_told_apart():
+    """Of sixteen digits and more, and in any order; a row finds the first with its image."""
+    digits = [f"{prefix:016x}{rest:048x}" for prefix in (5, 3) for rest in (2, 1, 2, 3, 256)] * 2
+    keys = np.array(digits, "S64")
+    index = KeyIndex(keys)
+    first = [digits.index(key) for key in digits]
+    assert index.indices.tolist() == first
+    asked = np.array([*digits[:5], f"{3:016x}{9:048x}"], "S64")
+    matches, rows = index.find(asked)
+    assert (matches.tolist(), rows.tolist()) == ([0, 1, 2, 3, 4], first[:5])
+    packed = Digests([*digits, ""])
+    assert packed[:].tolist() == [*keys.tolist(), b""]
+    assert (packed[4], packed[20]) == (keys[4], b"")
