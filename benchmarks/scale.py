@@ -1,7 +1,7 @@
 """What a row costs at 10^5, 10^6 and 10^7: `python -m benchmarks.scale [--rows 10000000] [--work FOLDER]`.
 
-Images of 8 px in tar files are indexed, the manifest is read, rows of all but one in 500 images lie in the cache of a
-tiny encoder, the others are looked up and computed; the file is put together; a scores file of as many rows is judged.
+Images of 8 px in tar files are indexed; a manifest is read; its rows, of which one in 500 is not in the cache of a tiny
+encoder, are looked up; the file of them is put together from a full cache; a scores file of as many rows is judged.
 Every step is a process of its own with a limit of time. The table gives seconds a million rows by the clock and of the
 processor, peak memory, both as ratios to the fewest rows, and a forecast for 10^8 by the last slopes. Figures in
 `--work` are not measured again.
@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from contextlib import nullcontext
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -30,11 +30,11 @@ from benchmarks import record
 STEPS = {  # and what each imports before the clock starts
     "index": "aigid.data.index",
     "read": "aigid.core.manifest",
-    "look up": "aigid.features.cache_admin, open_clip",
-    "assemble": "aigid.features.extract, open_clip",
+    "look up": "aigid.features.cache_admin",
+    "assemble": "aigid.features.extract",
     "evaluate": "aigid.evaluation.evaluate",
 }
-NEEDS = {"index": "make", "look up": "fill", "evaluate": "scores"}  # what is prepared before
+NEEDS = {"index": "make", "read": "listed", "look up": "fill", "assemble": "complete", "evaluate": "scores"}
 MAX_TIME, MAX_MEMORY = 1.3, 2.0  # of a row, as a ratio to the fewest rows; GB
 FORECAST = 10**8
 SHARD = 50_000  # images of a tar
@@ -69,34 +69,38 @@ def make(folder: Path, num: int) -> None:
         (folder / f"shard_{number:05}.tar").write_bytes(np.concatenate(blocks).tobytes() + bytes(1024))
 
 
-def keys(manifest: Path) -> Iterator[NDArray[np.bytes_]]:
-    """The sha256 in a manifest, as many as a shard holds at a time."""
+def listed(folder: Path, num: int) -> None:
+    """A manifest of ``num`` rows, whose images need not be there."""
+    with (folder / "m.csv").open("w") as file:
+        file.write("path,label,generator,split,source,sha256\n")
+        for number in range(num):
+            label, image = divmod(number, num // 2)
+            path = f"shard_{image // SHARD:05}.tar::test/gan/{('0_real', '1_fake')[label]}/{image:0{DIGITS}}.bmp"
+            name, source = ("gan", "") if label else ("real", "gan")
+            file.write(f"{path},{label},{name},test,{source},{sha256(path.encode()).hexdigest()}\n")
+
+
+def fill(folder: Path, num: int, rest: bool = False) -> None:
+    """Random rows for all but one in ``FRESH`` images, or for those, as if they had been computed."""
     from aigid.core import texts
-    from aigid.features import row_cache
-
-    with manifest.open() as file:
-        next(file)
-        for lines in texts.batches(file, row_cache.SHARD_ROWS):
-            yield np.array([line.rstrip().rpartition(",")[2] for line in lines], shards.KEY)
-
-
-def fill(folder: Path, _num: int) -> None:
-    """Random rows for all but one in ``FRESH`` images, as if they had been computed."""
-    import torch
-
     from aigid.degradations import views
-    from aigid.features import images
+    from aigid.features import images, row_cache
     from aigid.features.backbones import backbone_settings
-    from aigid.features.encoder import TorchBackbone
-    from aigid.features.extract import cached_rows
+    from aigid.features.extract import EncoderLoader, cached_rows
 
-    backbone = TorchBackbone(backbone_settings(BACKBONE), torch.device("cpu"))
+    backbone = EncoderLoader().load(backbone_settings(BACKBONE), num)
     none = images.KeyIndex(np.array(["f" * shards.KEY_CHARS], shards.KEY))
     entry = cached_rows(backbone, views.to_dict("clean"), 0, none).entry
     draw = np.random.default_rng(0)
-    for key in keys(folder / "m.csv"):
-        part = key[np.arange(len(key)) % FRESH > 0]
-        entry.add(part, draw.normal(size=(len(part), backbone.dim)).astype(np.float16))
+    with (folder / "m.csv").open() as file:
+        lines = (line for number, line in enumerate(file, -1) if number >= 0 and (number % FRESH == 0) == rest)
+        for batch in texts.batches(lines, row_cache.SHARD_ROWS):
+            key = np.array([line.rstrip().rpartition(",")[2] for line in batch], shards.KEY)
+            entry.add(key, draw.normal(size=(len(key), backbone.dim)).astype(np.float16))
+
+
+def complete(folder: Path, num: int) -> None:
+    fill(folder, num, rest=True)
 
 
 def scores(folder: Path, num: int) -> None:
@@ -105,7 +109,7 @@ def scores(folder: Path, num: int) -> None:
     with (folder / "scores.csv").open("w") as file:
         file.write("path,label,generator,split,view,score\n")
         for number in range(num):
-            label, split = number % 2, "test" if number % 10 else "val"
+            label, split = number % 2, "test" if number // 2 % 10 else "val"
             score = min(max(0.35 + 0.3 * label + 0.2 * draw.normal(), 0.0), 1.0)
             name = f"g{number // 2 % 8}" if label else "real"
             file.write(f"test/gan/{label}/{number:0{DIGITS}}.bmp,{label},{name},{split},clean,{score!r}\n")
@@ -118,7 +122,7 @@ def step(name: str, folder: Path) -> None:
 
     manifest, root = str(folder / "m.csv"), str(folder)
     arguments = {
-        "index": ["index", root, "--layout", "realfake", "--archives", "--out", manifest],
+        "index": ["index", root, "--layout", "realfake", "--archives", "--out", str(folder / "indexed.csv")],
         "look up": ["plan", manifest, "--root", root, "--backbone", BACKBONE, "--rate", "1", "--json"],
         "assemble": ["extract", manifest, "--root", root, "--backbone", BACKBONE, "--out", str(folder / "e.h5")],
         "evaluate": ["evaluate", str(folder / "scores.csv"), "--json"],
@@ -200,9 +204,9 @@ def main(rows: tuple[int, ...], only: tuple[str, ...], limit: float, work: Path 
         cells = [f"{paces[num][0]:.1f}, {costs[name, num][2]:.2f}" if num in paces else "not measured" for num in rows]
         ratios = [pace / paces[each[0][0]] for pace in list(paces.values())[1:]]
         good = all(ratio[1] <= MAX_TIME for ratio in ratios) and all(cost[2] <= MAX_MEMORY for _, cost in each)
-        then, most = forecast(each) if len(each) > 1 else ("", 0.0)
+        then, capacity = forecast(each) if len(each) > 1 else ("", 0.0)
         text = "; ".join(f"{clock:.2f}, {processor:.2f}" for clock, processor in ratios)
-        table.add_row(name, *cells, text, "yes" if good else "no", then, f"{most / 1e6:.1f} million")
+        table.add_row(name, *cells, text, "yes" if good else "no", then, f"{capacity / 1e6:.1f} million")
     record.publish(table, "scale", out, width=150)
 
 

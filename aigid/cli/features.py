@@ -51,7 +51,6 @@ def extract(
     out: str | None,
 ) -> None:
     """Embed the images of MANIFEST with frozen backbones, decoding each image once for all of them."""
-    from aigid.core import manifest
     from aigid.features.backbones import components
     from aigid.features.images import Images
 
@@ -60,7 +59,7 @@ def extract(
     paths = _check_out(out, names) if out else {}
     start, step = _check_part(part) if part else (0, 1)
     settings = _settings(names, weights, decode)
-    images = Images.of(manifest.read(manifest_path).iloc[start::step])
+    images = Images.read(manifest_path, start, step)
     from aigid.features.extract import extract as embed  # torch, once the call is known to be good
 
     failed: dict[str, str] = {}
@@ -126,7 +125,6 @@ def plan(
     as_json: bool,
 ) -> None:
     """Forecast an extraction: rows cached and missing, bytes, and hours at the pace of a sample on this machine."""
-    from aigid.core import manifest
     from aigid.features.backbones import components
     from aigid.features.images import Images
 
@@ -135,7 +133,7 @@ def plan(
         members = components(settings)
         titles = [name] if len(members) == 1 else [f"{name}, part {n}" for n in range(1, len(members) + 1)]
         parts |= dict(zip(titles, members, strict=True))
-    images = Images.of(manifest.read(manifest_path))
+    images = Images.read(manifest_path)
     from aigid.features.cache_admin import estimate  # torch, once the call is known to be good
 
     forecast = estimate(images, root, parts, views, seed, rate, sample)

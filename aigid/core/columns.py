@@ -16,36 +16,45 @@ NUM_SHARED = 2**14  # distinct cells of a column that are one object each
 
 
 class Column:
-    """Collects cells: of few distinct ones, equal ones are one object; many become Arrow's text, a third as large.
+    """Collects cells: numbers stand for few distinct ones, of which equal ones will be one object; many are Arrow's.
 
-    A column of one block stays Python's, and one with a cell that is not UTF-8, which Arrow refuses.
+    Arrow's text is a third as large. A column of one block stays Python's, and one with a cell that is not UTF-8, which
+    Arrow refuses.
     """
 
     def __init__(self, cells: Sequence[Any] = ()) -> None:
-        self._parts: list[Any] = [np.array(cells, object)] if cells else []
-        self._shared: dict[str, str] = {}
+        self._parts: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+        if cells:
+            self.add(cells)
 
-    def add(self, cells: list[str]) -> None:
-        if len(self._shared) <= NUM_SHARED:
-            cells = [self._shared.setdefault(cell, cell) for cell in cells]
+    def add(self, cells: Sequence[Any]) -> None:
+        if len(self._numbers) <= NUM_SHARED:
+            numbers = [self._numbers.setdefault(cell, len(self._numbers)) for cell in cells]
+            if len(self._numbers) <= NUM_SHARED:
+                self._parts.append(np.array(numbers, np.int16))
+                return
         part = np.array(cells, object)
-        self._parts.append(_pack(part) if len(self._shared) > NUM_SHARED and self._parts else part)
+        self._parts.append(_pack(part) if self._parts else part)
 
     def series(self, dtype: Any) -> pd.Series:
         """Return all cells, of ``dtype`` where they are Python's."""
-        parts = self._parts or [np.empty(0, object)]
+        texts = np.array([*self._numbers, None], object)[:-1]
+        parts = [texts[part] if getattr(part, "dtype", None) == np.int16 else part for part in self._parts]
+        self._parts.clear()
         if len({type(part) for part in parts}) == 2:
             parts[:] = map(_pack, parts)
-        if not any(isinstance(part, np.ndarray) for part in parts):
+        if parts and not any(isinstance(part, np.ndarray) for part in parts):
             return pd.Series(parts[0]._concat_same_type(parts))
-        return pd.Series(np.concatenate([np.asarray(part, object) for part in parts]), dtype=dtype)
+        return pd.Series(
+            np.concatenate([np.empty(0, object), *(np.asarray(part, object) for part in parts)]), dtype=dtype
+        )
 
 
-def move(rows: list[list[str]], columns: Sequence[Column]) -> None:
-    """Move the cells of all rows to their columns."""
-    for column, cells in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
-        column.add([escape.read_csv_cell(cell) if cell[:1] == "'" else cell for cell in cells])
-    rows.clear()
+def unescaped(rows: list[list[str]]) -> Iterator[list[str]]:
+    """Yield the cells of each column, as they were before a CSV."""
+    for texts in zip(*rows, strict=True):
+        yield [escape.read_csv_cell(text) if text[:1] == "'" else text for text in texts]
 
 
 def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -75,11 +84,12 @@ def cells(column: pd.Series) -> Iterator[Any]:
 
 
 def _pack(part: Any) -> Any:
-    """Return cells as Arrow's text; as they are where it refuses them, or is not installed."""
+    """Return cells as Arrow's text; as they are where they are it, it refuses them, or is not installed."""
     try:
-        return pd.array(part, pd.StringDtype("pyarrow", na_value=np.nan))
+        packed = pd.array(part, pd.StringDtype("pyarrow", na_value=np.nan)) if isinstance(part, np.ndarray) else part
     except (ImportError, UnicodeEncodeError):
         return part
+    return packed
 
 
 def is_ascending(texts: pd.Series) -> bool:

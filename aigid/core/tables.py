@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+<<<<<<< HEAD
 from aigid.core import escape, parquet
 from aigid.core.columns import BLOCK, Column, cells, is_ascending, move, row_blocks
 from aigid.core.errors import InputError, require_package
+=======
+from aigid.core import escape, extras, parquet
+from aigid.core.columns import BLOCK, Column, cells, is_ascending, row_blocks, unescaped
+from aigid.core.errors import InputError
+>>>>>>> 2eb2db7 (Extraction reads a manifest block by block; few distinct cells of a column are numbers until it is complete; the judge copies no rows of which it wants all; the scale benchmark measures each step within a limit of time and forecasts 10^8)
 from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
 
@@ -141,21 +147,32 @@ def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Seri
 
 def read_csv(path: AnyPath) -> pd.DataFrame:
     """Return the cells of a CSV under its header, rows or none; InputError naming the line where it is no CSV."""
-    names, rows, columns = list[str](), list[list[str]](), list[Column]()
+    names, columns = list[str](), list[Column]()
+    for names, block in csv_blocks(path):
+        columns = columns or [Column() for _ in names]
+        for column, texts in zip(columns, block, strict=bool(block)):
+            column.add(texts)
+    if broken := [name for name in names if not name.isascii() and escape.has_surrogates(name)]:
+        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
+    columns.reverse()
+    table = pd.DataFrame({number: columns.pop().series(object) for number in range(len(names))}, copy=False)
+    return table.set_axis(names, axis="columns")
+
+
+def csv_blocks(path: AnyPath) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Yield the names of a CSV's columns with the cells of each, those of ``BLOCK`` rows at a time; last maybe none."""
+    names, rows = list[str](), list[list[str]]()
     for line, row in _rows(path):
-        if not columns:
-            names, columns = [*map(escape.read_csv_cell, row)], [Column() for _ in row]
+        if not names:
+            names = [*map(escape.read_csv_cell, row)]
             continue
         if len(row) != len(names):
             raise InputError(f"{path}: line {line}: {len(row)} cells under {len(names)} columns")
         rows.append(row)
         if len(rows) == BLOCK:
-            move(rows, columns)
-    move(rows, columns)
-    if broken := [name for name in names if not name.isascii() and escape.has_surrogates(name)]:
-        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
-    cells = {number: column.series(object) for number, column in enumerate(columns)}
-    return pd.DataFrame(cells).set_axis(names, axis="columns")
+            yield names, list(unescaped(rows))
+            rows.clear()
+    yield names, list(unescaped(rows))
 
 
 def header(path: AnyPath) -> set[str]:

@@ -26,6 +26,9 @@ class Texts(Sequence[str]):
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._data, self._ends = bytearray(), array("Q")
+        self.extend(texts)
+
+    def extend(self, texts: Iterable[str]) -> None:
         for text in texts:
             self.append(text)
 
@@ -128,11 +131,11 @@ def batches(items: Iterable[T], num: int) -> Iterator[list[T]]:
 
 def positions(texts: Iterable[str], among: Iterable[str], num: int) -> NDArray[np.int64]:
     """Return where each of ``num`` texts stands among others, both being ascending; -1 where it does not."""
-    found, others = np.full(num, -1), enumerate(chain(among, [None]))
+    numbers, others = np.full(num, -1), enumerate(chain(among, [None]))
     at, other = next(others)
     for row, text in enumerate(texts):
         while other is not None and other < text:
             at, other = next(others)
         if other == text:
-            found[row] = at
-    return found
+            numbers[row] = at
+    return numbers

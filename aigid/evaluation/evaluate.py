@@ -88,13 +88,10 @@ def evaluate(
     those over the views. ``n_bootstrap`` = 0 leaves the bootstrap out, very many rows get fewer draws; ``strata`` names
     columns to break the scores down by beside generator and source; ``manifest`` tells what is in test alone.
     """
-    given, scores = scores, subsets.compact(cautions.require_one_model(scores), strata, manifest is not None)
-    if (test := scores[scores["split"] == "test"]).empty:
-        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
-    view, settings = default_view(test), settings or EvaluationSettings()
+    compact = subsets.compact(cautions.require_one_model(scores), strata, manifest is not None)
+    (test, view, validation), settings = _test_and_validation(compact), settings or EvaluationSettings()
+    del compact
     strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
-    validation = scores[(scores["split"] == "val") & (scores["view"] == view)]
-    del scores
     images = test if test["view"].nunique() == 1 else test[test["view"] == view]
     thresholds = {"05": 0.5, "val": _oracle(validation, "validation"), "oracle": _oracle(images, "test")}
     n_bootstrap = resampling.limit_draws(n_bootstrap, max(test["view"].value_counts()))
@@ -110,12 +107,20 @@ def evaluate(
         view=view,
         details=details,
         curves=_curves(ranking, rule),
-        worst_errors=_worst_errors(images, given["path"]),
+        worst_errors=_worst_errors(images, scores["path"]),
         deployment=rule,
         run_info=_run_info(test, n_bootstrap, seed),
     )
-    dated = given.loc[images.index] if DATE in given else images
+    dated = scores.loc[images.index] if DATE in scores else images
     return _over_time(result, over_time.timeline(dated, cuts, seed, n_bootstrap, settings.period))
+
+
+def _test_and_validation(scores: pd.DataFrame) -> tuple[pd.DataFrame, str, pd.DataFrame]:
+    """Return the test rows, the headline's view, and the validation rows of that."""
+    if (test := scores[scores["split"] == "test"]).empty:
+        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
+    view = default_view(test)
+    return test, view, scores[(scores["split"] == "val") & (scores["view"] == view)]
 
 
 def _over_time(result: EvaluationResult, dated: over_time.Timeline | None) -> EvaluationResult:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core.columns import BLOCK
+from aigid.core import manifest as manifests
+from aigid.core import tables
+from aigid.core.columns import BLOCK, is_ascending
+from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.core.shards import KEY, KEY_CHARS
+from aigid.core.texts import Texts
 from aigid.images.hashing import hash_files
 
 Keys = NDArray[np.bytes_]
@@ -24,7 +29,10 @@ class Digests:
     """Keys (N,), of half the bytes; indexed as an array it gives the keys (n,) S64, b"" where one is not known."""
 
     def __init__(self, key: Sequence[str] | Keys) -> None:
-        """Take keys as an array or a column of texts."""
+        """Take keys as an array or a column of texts, or as they are packed."""
+        if isinstance(key, np.ndarray) and key.dtype == f"S{SIZE}":
+            self.packed = key
+            return
         self.packed = np.zeros(len(key), f"S{SIZE}")
         for start in range(0, len(self), BLOCK):
             self.packed[start : start + BLOCK] = pack(np.asarray(key[start : start + BLOCK]).astype(KEY))
@@ -97,6 +105,36 @@ class Images:
             return manifest
         paths: Any = manifest["path"].array
         return cls(paths, Digests(manifest["sha256"].array if "sha256" in manifest else [""] * len(manifest)))
+
+    @classmethod
+    def read(cls, path: Path, start: int = 0, step: int = 1) -> Images:
+        """Return every ``step``-th image of a manifest from ``start`` on; the file is checked as the manifest is.
+
+        It is read block by block where it is sorted and has no groups or roles, else in one.
+        """
+        paths, digests, last, num = Texts(), bytearray(), "", 0
+        try:
+            for names, block in tables.csv_blocks(path) if path.suffix == ".csv" else ():
+                if {"group", manifests.ROLE} & {*names} or len({*names}) < len(names):
+                    break
+                if not block:
+                    continue
+                index = range(num, num + len(block[0]))
+                table = manifests.validate(
+                    pd.DataFrame(dict(zip(names, block, strict=True)), index, dtype=object), str(path)
+                )
+                if not is_ascending(table["path"]) or table["path"].iloc[0] <= last:
+                    break
+                part = cls.of(table[(start - num) % step :: step])
+                paths.extend(part.paths)
+                digests += part.key.packed.tobytes()
+                last, num = table["path"].iloc[-1], index.stop
+            else:
+                if num:
+                    return cls(paths, Digests(np.frombuffer(digests, f"S{SIZE}")))
+        except (InputError, LookupError):  # of which reading all says it as ever
+            pass
+        return cls.of(manifests.read(path).iloc[start::step])
 
     def __len__(self) -> int:
         return len(self.paths)

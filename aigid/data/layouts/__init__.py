@@ -116,7 +116,8 @@ def is_image(root: AnyPath, path: str, separator: str = "/") -> bool:
     """Return whether a file or member below ``root`` is a row, which decoding then reads or refuses by name."""
     if is_hidden(path):
         return False
-    suffix = PurePosixPath(path).suffix[1:].lower()
+    stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+    suffix = suffix.lower() if stem else ""
     if suffix in SUFFIXES or suffix in OTHERS:
         return suffix in SUFFIXES
     return is_picture(f"{root}{separator}{path}")

@@ -2,17 +2,19 @@
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aigid.core import cache
+from aigid.core import cache, manifest, tables
 from aigid.core.errors import InputError
 from aigid.core.shards import shard_header
+from aigid.core.texts import Texts
 from aigid.features import row_cache
-from aigid.features.images import Digests, KeyIndex
+from aigid.features.images import Digests, Images, KeyIndex
 
 METADATA = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
 
@@ -121,3 +123,35 @@ def test_images_whose_keys_begin_alike_are_told_apart():
     packed = Digests([*digits, ""])
     assert packed[:].tolist() == [*keys.tolist(), b""]
     assert (packed[4], packed[20]) == (keys[4], b"")
+
+
+@pytest.mark.parametrize("change", ["", "unsorted", "group", "twice", "bad label", "short row", "no hash"])
+def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, monkeypatch):
+    """Into the same images, or with the same error."""
+    monkeypatch.setattr(tables, "BLOCK", 4)
+    lines = [f"{n:02}.png,{n % 2},{'x' if n % 2 else 'real'},test,{n:064x}" for n in range(1, 9)]
+    head = "path,label,generator,split,sha256"
+    match change:
+        case "unsorted":
+            lines[2], lines[6] = lines[6], lines[2]
+        case "group":
+            head, lines = f"{head},group", [f"{line},g{n // 2}" for n, line in enumerate(lines)]
+        case "twice":
+            lines[5] = lines[4]
+        case "bad label":
+            lines[2], lines[6] = (line.replace(",1,", ",2,") for line in (lines[2], lines[6]))
+        case "short row":
+            lines[6] = "x"
+        case "no hash":
+            lines[6] = lines[6].rpartition(",")[0] + ","
+    path = tmp_path / "m.csv"
+    path.write_text("\n".join([head, *lines]))
+    try:
+        expected = Images.of(manifest.read(path).iloc[1::3])
+    except InputError as error:
+        with pytest.raises(InputError, match=f"^{re.escape(str(error))}$"):
+            Images.read(path, 1, 3)
+    else:
+        images = Images.read(path, 1, 3)
+        assert isinstance(images.paths, Texts) == (change in ("", "no hash"))
+        assert (list(images.paths), images.key[:].tolist()) == (list(expected.paths), expected.key[:].tolist())
