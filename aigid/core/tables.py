@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
 from aigid.core import escape, parquet
-from aigid.core.columns import BLOCK, Column, cells, is_ascending, move, row_blocks
-from aigid.core.errors import InputError, require_package
-=======
-from aigid.core import escape, extras, parquet
 from aigid.core.columns import BLOCK, Column, cells, is_ascending, row_blocks, unescaped
-from aigid.core.errors import InputError
->>>>>>> 2eb2db7 (Extraction reads a manifest block by block; few distinct cells of a column are numbers until it is complete; the judge copies no rows of which it wants all; the scale benchmark measures each step within a limit of time and forecasts 10^8)
+from aigid.core.errors import InputError, require_package
 from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
 
