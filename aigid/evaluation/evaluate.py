@@ -17,7 +17,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import write_json
 from aigid.core.manifest import ROLE
 from aigid.core.params import validate
-from aigid.core.scores import DATE, default_view
+from aigid.core.scores import DATE
 from aigid.evaluation import breakdown, cautions, over_time, subsets
 from aigid.metrics import calibration, classification, decisions, resampling
 from aigid.metrics.classification import BOTH, Ranking, rank_rows
@@ -89,7 +89,7 @@ def evaluate(
     columns to break the scores down by beside generator and source; ``manifest`` tells what is in test alone.
     """
     compact = subsets.compact(cautions.require_one_model(scores), strata, manifest is not None)
-    (test, view, validation), settings = _test_and_validation(compact), settings or EvaluationSettings()
+    (test, view, validation), settings = subsets.test_and_validation(compact), settings or EvaluationSettings()
     del compact
     strata = [*strata, ROLE] if ROLE in test and test[ROLE].nunique() > 1 else strata
     images = test if test["view"].nunique() == 1 else test[test["view"] == view]
@@ -113,14 +113,6 @@ def evaluate(
     )
     dated = scores.loc[images.index] if DATE in scores else images
     return _over_time(result, over_time.timeline(dated, cuts, seed, n_bootstrap, settings.period))
-
-
-def _test_and_validation(scores: pd.DataFrame) -> tuple[pd.DataFrame, str, pd.DataFrame]:
-    """Return the test rows, the headline's view, and the validation rows of that."""
-    if (test := scores[scores["split"] == "test"]).empty:
-        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
-    view = default_view(test)
-    return test, view, scores[(scores["split"] == "val") & (scores["view"] == view)]
 
 
 def _over_time(result: EvaluationResult, dated: over_time.Timeline | None) -> EvaluationResult:

@@ -9,7 +9,7 @@ from aigid.core.columns import ranks
 from aigid.core.errors import InputError
 from aigid.core.escape import has_surrogates
 from aigid.core.manifest import ROLE
-from aigid.core.scores import DATE
+from aigid.core.scores import DATE, default_view
 from aigid.metrics.resampling import group_codes
 
 UNSEEN = ("generators", "generators and sources")  # of test alone
@@ -28,6 +28,14 @@ def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.Data
     table = scores[[*columns]].astype(dict.fromkeys(named_well, "category"))
     table["path"] = scores["path"] if named else ranks(scores["path"])
     return table.assign(group=group_codes(scores)) if "group" in scores and "group" not in strata else table
+
+
+def test_and_validation(scores: pd.DataFrame) -> tuple[pd.DataFrame, str, pd.DataFrame]:
+    """Return the test rows, the headline's view, and the validation rows of that."""
+    if (test := scores[scores["split"] == "test"]).empty:
+        raise InputError(f"no rows of split 'test' to evaluate; found {', '.join(sorted(scores['split'].unique()))}")
+    view = default_view(test)
+    return test, view, scores[(scores["split"] == "val") & (scores["view"] == view)]
 
 
 def parts(rows: pd.DataFrame, column: str) -> Iterable[tuple[Any, pd.DataFrame]]:

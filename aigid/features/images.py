@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aigid.core import manifest as manifests
 from aigid.core import tables
-from aigid.core.columns import BLOCK, is_ascending
+from aigid.core.columns import BLOCK, cells, is_ascending
 from aigid.core.errors import InputError
 from aigid.core.paths import AnyPath
 from aigid.core.shards import KEY, KEY_CHARS
@@ -125,9 +125,9 @@ class Images:
                 )
                 if not is_ascending(table["path"]) or table["path"].iloc[0] <= last:
                     break
-                part = cls.of(table[(start - num) % step :: step])
-                paths.extend(part.paths)
-                digests += part.key.packed.tobytes()
+                part = table[(start - num) % step :: step]
+                paths.extend(cells(part["path"]))
+                digests += cls.of(part).key.packed.tobytes()
                 last, num = table["path"].iloc[-1], index.stop
             else:
                 if num:

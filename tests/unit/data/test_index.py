@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import resource
 import shutil
 
 import pytest
 
-from aigid.core import manifest
+from aigid.core import columns, manifest
 from aigid.core.errors import InputError
-from aigid.data.index import IndexSettings, build_manifest
+from aigid.data.index import IndexSettings, build_manifest, write_manifest
 from tests.helpers.folders import plant
 
 pytestmark = pytest.mark.usefixtures("cache_outside")
@@ -199,3 +200,24 @@ def test_a_layout_or_parts():
         IndexSettings(layout="cifake", val=0.2, parts={"a": {"layout": "cifake"}})
     with pytest.raises(ValueError, match=r"parts.a"):
         IndexSettings(parts={"a": {}})
+
+
+def test_a_disk_that_fills_leaves_the_manifest_of_before(tmp_path, monkeypatch):
+    """Rows are hashed and written block by block; what is written is that of a table in memory."""
+    monkeypatch.setattr(columns, "BLOCK", 8)
+    plant(tmp_path / "d", *(f"{kind}/{n:02}.jpg" for kind in ("0_real", "1_fake") for n in range(20)))
+    settings, out = IndexSettings(layout="realfake"), tmp_path / "m.csv"
+    counts, unreadable = write_manifest(out, tmp_path / "d", settings, 0)
+    assert (counts, unreadable) == ("test  real: 20\ntest  unknown: 20", [])
+    before = out.read_bytes()
+    manifest.write(build_manifest(tmp_path / "d", settings, 0)[0], tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == before
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}'"):
+            write_manifest(out, tmp_path / "d", settings, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.csv", "d", "m.csv"]
