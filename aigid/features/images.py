@@ -114,7 +114,7 @@ class Images:
         """
         paths, digests, last, num = Texts(), bytearray(), "", 0
         try:
-            for names, block in tables.csv_blocks(path) if path.suffix == ".csv" else ():
+            for names, block in tables.csv_blocks(path) if path.suffix == ".csv" and path.is_file() else ():
                 if {"group", manifests.ROLE} & {*names} or len({*names}) < len(names):
                     break
                 if not block:
