@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("aigid", "benchmarks", "stages", "tests", "pyproject.toml", "params.yaml", "dvc.yaml")
 LIBRARIES = (  # which each test would import anew
     "diffusers.models.autoencoders.autoencoder_kl", "h5py", "hypothesis",
-    "matplotlib.pyplot", "onnxruntime", "open_clip", "pandas", "peft", "pydantic", "requests", "skimage", "sklearn.svm",
+    "matplotlib.pyplot", "onnxruntime", "open_clip", "pandas", "pydantic", "requests", "skimage", "sklearn.svm",
     "spandrel", "timm", "torch._dynamo", "transformers",
 )  # fmt: skip
 OPTIONS = ("-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-m", "")

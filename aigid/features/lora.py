@@ -2,8 +2,8 @@
 
 A 1x1 convolution is a linear layer of every pixel: in a convolutional network's numbered stages those are adapted.
 
-peft adapts both kinds. The two linear layers of torch's own attention (open_clip's encoders) are never called, but
-their weights are read; so an adapter is added to those, as a parametrization.
+The layers' outputs are adapted. The two linear layers of torch's own attention (open_clip's encoders) are never called,
+but their weights are read; so an adapter is added to those, as a parametrization.
 """
 
 import json
@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from aigid.core.errors import InputError, parse_json
@@ -23,23 +24,44 @@ from aigid.core.files import atomic_write
 from aigid.features import checkpoints
 from aigid.features.backbones import LoraSettings
 
-NAME = "default"
 KEYS = ("in_proj", "out_proj")  # of torch's own attention
+REVISION = 2  # of the names of adapters in a training's checkpoint
 METADATA_KEY, HEAD = "adapter", "head."  # in a file: of its base and settings, and before a classifier's tensors
 
 
-class LoraParametrization(nn.Module):
-    """A weight (outputs, inputs) plus an adapter's change."""
+class Adapter(nn.Module):
+    """The factors of what is added to a weight (outputs, inputs, ...), or to its layer's output."""
 
     def __init__(self, weight: Tensor, settings: LoraSettings) -> None:
         super().__init__()
-        outputs, inputs = weight.shape
         self.settings = settings
+        outputs, inputs = weight.shape[:2]
         self.lora_A = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(settings.rank, inputs), a=5**0.5))
         self.lora_B = nn.Parameter(torch.zeros(outputs, settings.rank))
 
+
+class LoraParametrization(Adapter):
+    """A weight (outputs, inputs) plus an adapter's change."""
+
     def forward(self, weight: Tensor) -> Tensor:
         return weight + lora_delta(self.settings, self.lora_A, self.lora_B)
+
+
+class LoraLayer(Adapter):
+    """A linear layer, or a 1x1 convolution, with an adapter: two thin layers beside it, whose output is added."""
+
+    def __init__(self, base: nn.Linear | nn.Conv2d, settings: LoraSettings) -> None:
+        outputs, inputs = base.weight.shape[:2]
+        torch.rand(settings.rank, inputs), torch.rand(outputs, settings.rank)  # which peft drew: equal seeds, equal A
+        super().__init__(base.weight, settings)
+        self.base, self.scale = base, settings.alpha / settings.rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.base(x)
+        if isinstance(self.base, nn.Linear):
+            return result + functional.linear(functional.linear(x, self.lora_A), self.lora_B) * self.scale
+        thin = functional.conv2d(x, self.lora_A[..., None, None], stride=self.base.stride)
+        return result + functional.conv2d(thin, self.lora_B[..., None, None]) * self.scale
 
 
 def target_modules(encoder: nn.Module) -> list[str]:
@@ -56,22 +78,16 @@ def target_modules(encoder: nn.Module) -> list[str]:
 
 def inject(encoder: nn.Module, settings: LoraSettings, seed: int) -> nn.Module:
     """Freeze an encoder and add adapters: A uniform (Kaiming, a = sqrt 5), B zero, so that nothing changes yet."""
-    from peft import LoraConfig, inject_adapter_in_model  # with it comes all of transformers: seconds
-
-    names = target_modules(encoder)
-    parametrized = {name: target for name in names if (target := _attention_weight(encoder, name))}
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it by the rank: a fraction is as good
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=[name for name in names if name not in parametrized],
-    )
+    encoder.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = inject_adapter_in_model(config, encoder.requires_grad_(False), NAME)
-        for layer, weight in parametrized.values():
-            parametrize.register_parametrization(layer, weight, LoraParametrization(getattr(layer, weight), settings))
+        for name in target_modules(encoder):
+            if target := _attention_weight(encoder, name):
+                layer, weight = target
+                adapter = LoraParametrization(getattr(layer, weight), settings)
+                parametrize.register_parametrization(layer, weight, adapter)
+            else:
+                encoder.set_submodule(name, LoraLayer(_adaptable(encoder, name), settings))
     return encoder
 
 
@@ -85,23 +101,19 @@ def enable_gradient_checkpointing(encoder: Any) -> None:
 
 def lora_state_dict(encoder: nn.Module) -> dict[str, Tensor]:
     """Return the adapters' tensors alone, ``<layer>.A`` (rank, inputs) and ``<layer>.B`` (outputs, rank)."""
-    state = {}
-    for name, layer in _lora_layers(encoder).items():
-        for factor in "AB":
-            value = getattr(layer, f"lora_{factor}")
-            tensor: Tensor = value[NAME].get_parameter("weight") if isinstance(value, nn.ModuleDict) else value
-            state[f"{name}.{factor}"] = _matrix(tensor.detach())
-    return state
+    adapters = _adapters(encoder).items()
+    return {f"{name}.{key}": getattr(adapter, f"lora_{key}").detach() for name, adapter in adapters for key in "AB"}
 
 
+@torch.no_grad()
 def merge_parametrizations(encoder: nn.Module) -> nn.Module:
     """Undo ``inject`` and leave what the adapters learned in the weights."""
-    for name, adapter in _lora_layers(encoder).items():
+    for name, adapter in _adapters(encoder).items():
         if target := _attention_weight(encoder, name):
             parametrize.remove_parametrizations(*target)
-            continue
-        adapter.merge(safe_merge=True)
-        encoder.set_submodule(name, adapter.get_base_layer())
+        elif isinstance(adapter, LoraLayer):
+            encoder.set_submodule(name, adapter.base)
+            _weight(encoder, name).add_(lora_delta(adapter.settings, adapter.lora_A, adapter.lora_B))
     return encoder
 
 
@@ -176,11 +188,11 @@ def _read(encoder: nn.Module, path: Path) -> tuple[LoraSettings, dict[str, Tenso
     return settings, saved
 
 
-def _lora_layers(encoder: nn.Module) -> dict[str, Any]:
-    """Return peft's layers and the parametrizations of an encoder with adapters, by the names of its targets."""
+def _adapters(encoder: nn.Module) -> dict[str, Adapter]:
+    """Return the adapters of an encoder, by the names of its targets."""
     layers: dict[str, Any] = {}
     for name, layer in encoder.named_modules():
-        if hasattr(layer, "lora_A") and not isinstance(layer, LoraParametrization):
+        if isinstance(layer, LoraLayer):
             layers[name] = layer
         for key in KEYS if isinstance(layer, nn.MultiheadAttention) else ():
             module, weight = _attention_weight(encoder, f"{name}.{key}") or (layer, key)
@@ -192,6 +204,12 @@ def _lora_layers(encoder: nn.Module) -> dict[str, Any]:
 def _weight(encoder: nn.Module, name: str) -> Tensor:
     module, weight = _attention_weight(encoder, name) or (encoder.get_submodule(name), "weight")
     return _matrix(getattr(module, weight))
+
+
+def _adaptable(encoder: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
+    layer = encoder.get_submodule(name)
+    assert isinstance(layer, (nn.Linear, nn.Conv2d)), name
+    return layer
 
 
 def _is_pointwise(layer: nn.Module) -> bool:

@@ -69,8 +69,9 @@ class StageRun:
 
     @property
     def identity(self) -> dict[str, object]:
-        """All that ``config`` holds but what the policy is, which a checkpoint says itself."""
-        return {name: value for name, value in self.config.items() if name != "policy"}
+        """All of ``config`` but the policy, of which a checkpoint says what it is; and how adapters are named there."""
+        adapters = {"adapters": lora.REVISION} if self.expert.lora else {}
+        return {name: value for name, value in self.config.items() if name != "policy"} | adapters
 
     @property
     def definitions(self) -> Mapping[str, object]:

@@ -18,6 +18,7 @@ from aigid.detectors.sef.data import Pairs
 from aigid.detectors.sef.losses import losses
 from aigid.detectors.sef.model import Expert, base_settings, build
 from aigid.detectors.sef.settings import ExpertSettings
+from aigid.features import lora
 from aigid.features.backbones import BackboneSettings, ConcatSettings
 from aigid.features.encoder import normalize
 from aigid.features.preprocess import resize_and_crop
@@ -67,7 +68,7 @@ def fit(
     expert = build(settings, seed)
     pairs_of = [pairs.split("train") for pairs in domains.values()]
     train_pairs = PairBatches(pairs_of, settings, expert.preprocess.size, seed)
-    config = [REVISION, settings.model_dump(mode="json"), seed, expert.base]
+    config = [REVISION, lora.REVISION, settings.model_dump(mode="json"), seed, expert.base]
     config += [[name, sha256(pairs.root / "manifest.csv")] for name, pairs in domains.items()]
     path = checkpoint_path(f"sef {' '.join(domains)}", config)
     task = training_task(expert.to(device), settings, train_pairs, domains)
