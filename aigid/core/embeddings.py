@@ -149,10 +149,8 @@ def read(path: Path | str) -> EmbeddingFile:
         raise InputError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            if (version := int(_attribute(file, "schema_version", 0))) != SCHEMA_VERSION:
-                raise InputError(
-                    f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}; extract it again"
-                )
+            if (schema := int(_attribute(file, "schema_version", 0))) != SCHEMA_VERSION:
+                raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; extract it again")
             key, status = (_column(path, file, name) for name in ("key", "status"))
             views = {name: _map(path, _dataset(path, file["views"], name)) for name in sorted(_views(path, file))}
             kinds, codes = np.unique(status[:], return_inverse=True)

@@ -124,12 +124,8 @@ def _check_names(document: dict[str, Any], path: Path) -> None:
     for key, name in _names(document):
         if not NAME.fullmatch(str(name)):
             raise InputError(f"{path}: {key}: {NAME_RULE}; got {str(name)[:MAX_NAME]!r}")
-        if (
-            key.endswith(".backbone")
-            and (key.count(".") == 1 or key.startswith("attack."))
-            and known
-            and name not in known
-        ):
+        is_backbone = key.endswith(".backbone") and (key.count(".") == 1 or key.startswith("attack."))
+        if is_backbone and known and name not in known:
             raise InputError(f"{path}: {key}: unknown backbone {name!r}; known: {', '.join(map(str, known))}")
 
 
@@ -140,9 +136,8 @@ def _names(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
     for key in ("datasets", "views", "thumbnails"):
         yield from ((key, name) for name in document.get(key) or () if not isinstance(document[key], str))
     for section, values in _sections(document):
-        yield from (
-            (f"{section}.{key}", values[key]) for key in ("backbone", "dataset") if isinstance(values.get(key), str)
-        )
+        keys = [key for key in ("backbone", "dataset") if isinstance(values.get(key), str)]
+        yield from ((f"{section}.{key}", values[key]) for key in keys)
 
 
 def _sections(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

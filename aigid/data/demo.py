@@ -22,21 +22,9 @@ from aigid.generators import GeneratorTrainingSettings
 from aigid.images import Pixels, has_color
 
 Name = Literal[
-    "astronaut",
-    "brick",
-    "camera",
-    "chelsea",
-    "china",
-    "coffee",
-    "coins",
-    "flower",
-    "grace_hopper",
-    "gravel",
-    "ihc",
-    "motorcycle",
-    "retina",
-    "rocket",
-]
+    "astronaut", "brick", "camera", "chelsea", "china", "coffee", "coins", "flower", "grace_hopper", "gravel", "ihc",
+    "motorcycle", "retina", "rocket",
+]  # fmt: skip
 
 
 class Origin(NamedTuple):

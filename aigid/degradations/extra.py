@@ -23,9 +23,7 @@ from aigid.degradations.pixels import (
     weighted_channels,
 )
 
-TO_YUV = np.array(
-    ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001)),
-)
+TO_YUV = np.array(((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001)))
 FROM_YUV = np.linalg.inv(TO_YUV).astype(np.float32)
 LEAK = np.array((1.0, 0.4, 0.1), np.float32)
 PHOSPHOR = np.array((0.1, 0.9, 0.2), np.float32)

@@ -15,11 +15,7 @@ RngOrNone: TypeAlias = np.random.Generator | None  # deterministic operators ign
 # Linear sRGB of D65 to XYZ over the white point, and back, as in scikit-image, whose RGB_TO_XYZ is rounded.
 RGB_TO_XYZ = np.array(((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227)))
 XYZ_TO_RGB = np.array(
-    (
-        (3.24048134, -1.53715152, -0.49853633),
-        (-0.96925495, 1.87599, 0.04155593),
-        (0.05564664, -0.20404134, 1.05731107),
-    )
+    ((3.24048134, -1.53715152, -0.49853633), (-0.96925495, 1.87599, 0.04155593), (0.05564664, -0.20404134, 1.05731107))
 )
 WHITE = np.array((0.95047, 1, 1.08883))
 TO_LAB = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)

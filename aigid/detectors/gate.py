@@ -185,9 +185,8 @@ def train_head(
     def loss(rows: Tensor) -> Tensor:
         return head.loss(x[rows], y[rows])
 
-    losses = [
-        train_epoch(optimizer, loss, len(y), settings.batch_size, generator, y.device) for _ in range(settings.epochs)
-    ]
+    arguments = optimizer, loss, len(y), settings.batch_size, generator, y.device
+    losses = [train_epoch(*arguments) for _ in range(settings.epochs)]
     head.log = prior.table(losses, head.num_losses * prior.prior_loss(y.cpu()))
     return head.requires_grad_(False)
 

@@ -236,9 +236,8 @@ def _open_text_encoder(train: Samples | None, name: str) -> "TextEncoder":
 
     assert train is not None, "embeddings without a file need a text encoder"
     if len(backbones := train.backbones) != 1:
-        raise InputError(
-            f"occ.backbone: {len(backbones)} backbones in {train.embedding_paths[0]}, want one of open_clip"
-        )
+        path = train.embedding_paths[0]
+        raise InputError(f"occ.backbone: {len(backbones)} backbones in {path}, want one of open_clip")
     settings_class = ConcatSettings if backbones[0]["library"] == "joint" else BackboneSettings
     return load_text_encoder(settings_class(**backbones[0]), name)
 

@@ -125,9 +125,8 @@ def _check_cost(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Non
     scans = num_scans(data) if image.info.get("progressive") else 0
     if scans > MAX_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
         size = f"{scans} progressive scans of {image.width} x {image.height}"
-        raise ImageError(
-            Status.DECOMPRESSION_BOMB, f"{size}, limit {MAX_SCANS}, and {MAX_SCANNED_PIXELS} pixels in all"
-        )
+        limits = f"limit {MAX_SCANS}, and {MAX_SCANNED_PIXELS} pixels in all"
+        raise ImageError(Status.DECOMPRESSION_BOMB, f"{size}, {limits}")
     if isinstance(image, TiffImageFile):
         width, height = image.tag_v2.get(322, 1), image.tag_v2.get(323, 1)
         if width * height > max(max_pixels, 2**24):

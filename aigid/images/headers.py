@@ -28,13 +28,8 @@ LUMINANCE = np.fromstring(
 ZIGZAG = np.argsort(
     [r * 8 + c for r, c in sorted(np.ndindex(8, 8), key=lambda p: (sum(p), p[0] if sum(p) % 2 else p[1]))]
 ).tolist()
-SUBSAMPLINGS: dict[tuple[float, float], str] = {
-    (1, 1): "4:4:4",
-    (2, 1): "4:2:2",
-    (2, 2): "4:2:0",
-    (4, 1): "4:1:1",
-    (1, 2): "4:4:0",
-}
+SUBSAMPLINGS: dict[tuple[float, float], str]
+SUBSAMPLINGS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0"}
 Fields = dict[str, Any]  # of a Header
 
 

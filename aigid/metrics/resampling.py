@@ -132,9 +132,8 @@ class _Statistics:
         self.part = sample.parts[self.num_real :]
         self.starts = np.searchsorted(self.part, np.arange(sample.parts[-1] + 1))
         # Reals that score higher than each fake, or as high.
-        self.above, self.at_least = (
-            np.searchsorted(reals, fakes, side=side).astype(np.int32) for side in ("left", "right")
-        )
+        sides = (np.searchsorted(reals, fakes, side=side) for side in ("left", "right"))
+        self.above, self.at_least = (side.astype(np.int32) for side in sides)
         parts = zip(np.split(fakes, self.starts[1:]), self.starts, strict=True)
         # Fakes, earlier parts included, down to the last that ties with each.
         self.last = np.concatenate(

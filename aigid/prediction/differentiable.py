@@ -32,9 +32,8 @@ def differentiable_encoder(settings: BackboneSettings) -> Callable[[Images], Ten
     try:
         network = load_encoder(settings).requires_grad_(False)
     except InputError as error:
-        raise InputError(
-            f"{settings.model}: no gradients: {error}; attack it by transfer from another encoder"
-        ) from None
+        remedy = "attack it by transfer from another encoder"
+        raise InputError(f"{settings.model}: no gradients: {error}; {remedy}") from None
 
     def encode(images: Images) -> Tensor:
         squares = torch.stack([_to_square(image, settings) for image in images])

@@ -63,10 +63,8 @@ def add_encoder(
     Of a lower ``precision`` are the stored weights; what is computed with them stays float32.
     """
     model, image, names, outputs = encoder
-    mean, std = (
-        (np.array(values, np.float32) * 255)[:, None, None]
-        for values in (settings.preprocess.mean, settings.preprocess.std)
-    )
+    scales = settings.preprocess.mean, settings.preprocess.std
+    mean, std = ((np.array(values, np.float32) * 255)[:, None, None] for values in scales)
     normalized = g("Div", g("Sub", g("Cast", pixels, to=FLOAT), mean), std)
     g("Unsqueeze", normalized, [0], output=image)
     nodes, needed = [], set(names)
@@ -78,9 +76,8 @@ def add_encoder(
         if tensor.name in needed:
             _add_weight(g, tensor, precision)
     g.nodes += reversed(nodes)
-    parts = [
-        part for name, output in zip(names, outputs, strict=True) for part in _pool(g, name, output, settings.pool)
-    ]
+    pairs = zip(names, outputs, strict=True)
+    parts = [part for name, output in pairs for part in _pool(g, name, output, settings.pool)]
     embedding = g("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(settings.dtype))
     return g("Cast", g("Cast", embedding, to=kind), to=FLOAT)

@@ -18,14 +18,7 @@ from aigid.data.layouts import folders, scan_images
 from aigid.images import Pixels
 from aigid.images.formats import read_bytes
 
-MANIFEST_COLUMNS = (
-    "label",
-    "generator",
-    "split",
-    "source",
-    "group",
-    *EXTRA_COLUMNS,
-)  # of a manifest, if it has them
+MANIFEST_COLUMNS = ("label", "generator", "split", "source", "group", *EXTRA_COLUMNS)  # of a manifest, if it has them
 STDIN = "-"
 Log = Callable[[str], object]
 BYTES = (bytes, bytearray, memoryview)

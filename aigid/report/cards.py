@@ -136,11 +136,8 @@ def _metrics(name: str, results: Results) -> list[str]:
         f"{escape.markdown_code(row['path'])} ({escape.markdown(row['generator'])}) scores {row['score']}"
         for _, row in worst.iterrows()
     ]
-    return [
-        *parts,
-        "### Where it fails",
-        "\n".join(f"- {line}" for line in lines or ["nothing that these images show"]),
-    ]
+    lines = [f"- {line}" for line in lines or ["nothing that these images show"]]
+    return [*parts, "### Where it fails", "\n".join(lines)]
 
 
 def _unseen(result: EvaluationResult) -> pd.DataFrame:
@@ -154,9 +151,8 @@ def _unseen(result: EvaluationResult) -> pd.DataFrame:
         for _, row in rows.iterrows()
     ]
     if len(cells) == 1:
-        cells.append(
-            dict.fromkeys(cells[0], summary_tables.NONE) | {"images": "in test alone: none that a manifest tells apart"}
-        )
+        none = dict.fromkeys(cells[0], summary_tables.NONE)
+        cells.append(none | {"images": "in test alone: none that a manifest tells apart"})
     return pd.DataFrame(cells)
 
 

@@ -63,9 +63,7 @@ def write(
     datasets, images, differences = by_dataset(results), images or {}, differences or {}
     sections = roles_section(datasets) | over_time_sections(datasets) | dict(sections or {})
     info = {name: escape.address(str(value)) for name, value in {**(run_info or {}), **provenance(datasets)}.items()}
-    described = [
-        _dataset(name, of_dataset, differences.get(name), images.get(name)) for name, of_dataset in datasets.items()
-    ]
+    described = [_dataset(name, part, differences.get(name), images.get(name)) for name, part in datasets.items()]
     content = {
         "title": TITLE,
         "notes": NOTES,
@@ -166,9 +164,7 @@ def _by_message(lines: Iterable[str], results: Results) -> list[str]:
     return [f"{', '.join(names)}: {message}" if names else message for message, names in messages.items()]
 
 
-def _views_that_fit(
-    views: dict[str, dict[str, pd.DataFrame]],
-) -> tuple[dict[str, dict[str, pd.DataFrame]], list[str]]:
+def _views_that_fit(views: dict[str, dict[str, pd.DataFrame]]) -> tuple[dict[str, dict[str, pd.DataFrame]], list[str]]:
     """Return the views, from the headline on, whose tables have ``MAX_CELLS`` together, and the names of the others."""
     ends = accumulate(sum(table.size for table in tables.values()) for tables in views.values())
     num = sum(end <= MAX_CELLS for end in ends) or 1

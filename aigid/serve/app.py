@@ -83,9 +83,8 @@ class Service:
 
     def busy(self) -> ServiceError:
         """Return the error of a request for which there is no room, with the time that the queue takes."""
-        return ServiceError(
-            429, "busy", "too many requests at once", retry_after=self.engine.waiting * self.engine.seconds_per_image
-        )
+        seconds = self.engine.waiting * self.engine.seconds_per_image
+        return ServiceError(429, "busy", "too many requests at once", retry_after=seconds)
 
     @contextmanager
     def admitted(self) -> Iterator[Callable[[int], None]]:
@@ -125,9 +124,8 @@ class Service:
                 return results.result()
             if gone.done():
                 raise ClientDisconnect
-            raise ServiceError(
-                503, "too_slow", f"no verdict within {self.limits.seconds:g} s", retry_after=self.limits.seconds
-            )
+            seconds = self.limits.seconds
+            raise ServiceError(503, "too_slow", f"no verdict within {seconds:g} s", retry_after=seconds)
         finally:
             self.waiting -= 1
             results.cancel()

@@ -131,8 +131,6 @@ class Engine:
             return inspect_content(job.content, job.name, max_pixels=self.max_pixels)
 
         for batch in inspect_batches(jobs, inspect):
-            rows = predict_inspected(
-                predictors, batch, explain=options.explain, check_stability=options.stable, cached=False
-            )
+            rows = predict_inspected(predictors, batch, (), options.explain, options.stable, cached=False)
             for image, row in zip(batch, rows, strict=True):
                 next(pending).future.set_result((image.without_pixels(), row))

@@ -80,9 +80,8 @@ async def receive(request: Request, limits: Limits, allow_urls: bool, hold: Call
             elif kind.startswith("image/") or kind == "application/octet-stream":
                 uploads = [Upload("", await _body(request, limits.file_bytes, hold))]
             else:
-                raise ServiceError(
-                    415, "media_type", f"{kind[:80]!r}: want multipart/form-data, application/json, image/*"
-                )
+                wanted = "want multipart/form-data, application/json, image/*"
+                raise ServiceError(415, "media_type", f"{kind[:80]!r}: {wanted}")
     except TimeoutError:
         raise ServiceError(408, "too_slow", f"the request took more than {limits.seconds:g} s") from None
     if not uploads:
@@ -90,10 +89,8 @@ async def receive(request: Request, limits: Limits, allow_urls: bool, hold: Call
     for upload in uploads:
         if len(upload.content) > limits.file_bytes:
             raise too_many_bytes(upload.name, limits.file_bytes)
-    return [
-        Upload(upload.name[:NAME_CHARS] or f"image-{number}", upload.content)
-        for number, upload in enumerate(uploads, 1)
-    ]
+    names = [upload.name[:NAME_CHARS] or f"image-{number}" for number, upload in enumerate(uploads, 1)]
+    return [Upload(name, upload.content) for name, upload in zip(names, uploads, strict=True)]
 
 
 async def _chunks(request: Request, limit: int, hold: Callable[[int], None]) -> AsyncGenerator[bytes]:

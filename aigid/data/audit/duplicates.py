@@ -67,15 +67,8 @@ def _compare(table: pd.DataFrame, hashes: NDArray[np.uint64]) -> Iterator[tuple[
         close &= (hashes[chunk, None] != 0) & (hashes != 0)
         grouped = equal(group) & (group >= 0)
         apart = close & ~grouped
-        yield (
-            start,
-            {
-                "splits": apart & ~equal(split),
-                "classes": apart & ~equal(label),
-                "group": close & grouped,
-                "nothing": apart & equal(split) & equal(label),
-            },
-        )
+        relations = {"splits": apart & ~equal(split), "classes": apart & ~equal(label), "group": close & grouped}
+        yield start, relations | {"nothing": apart & equal(split) & equal(label)}
 
 
 def _examples(pairs: list[tuple[int, int]], paths: NDArray[Any]) -> list[list[str]]:

@@ -88,9 +88,8 @@ def _of_container(pairs: list[tuple[SubsetResult, Association]], limit: float) -
     beyond = [pair for pair in pairs if pair[1].auroc > limit]
     part, best = _clearest(beyond or pairs)
     subset = "" if part.kind == "all" else f" in {part.kind} {part.name}"
-    subject = (
-        "the container's features together tell" if best.feature == ALL_FEATURES else f"{best.feature} alone tells"
-    )
+    together = best.feature == ALL_FEATURES
+    subject = "the container's features together tell" if together else f"{best.feature} alone tells"
     values = f": real {best.real}; generated {best.fake}" if best.real else ""
     side = f"above the limit {limit:g}" if beyond else f"within the limit {limit:g}"
     text = f"{subject} generated from real{subset} with AUROC {format_interval(best)}, {side}{values}"
@@ -162,9 +161,8 @@ def _reversed(parts: list[SubsetResult]) -> Iterator[Finding]:
             for value in joint:
                 if value.high < MAX_REVERSED:
                     text = f"{part.kind} {part.name}: AUROC {format_interval(value)} of {family} lies under chance"
-                    yield Finding(
-                        "note", f"{text}: what tells the classes apart in some images is reversed in others", MIXED
-                    )
+                    text += ": what tells the classes apart in some images is reversed in others"
+                    yield Finding("note", text, MIXED)
 
 
 def _inconclusive(parts: list[SubsetResult], limit: float) -> Iterator[Finding]:

@@ -26,9 +26,7 @@ class CnnSettings(Settings):
     channels: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("rgb", "error", "frequency")
     size: Annotated[int, Field(ge=8, le=2048)] = 512  # px, whatever the image's aspect
     views: Annotated[tuple[str, ...], Field(min_length=1)] = ("clean",)  # of the training images
-    view_sampling: Literal["all", "random"] = (
-        "all"  # an epoch sees an image in all views; or in one, by epoch and image
-    )
+    view_sampling: Literal["all", "random"] = "all"  # random: an epoch sees an image in one view, by epoch and image
     latent: Literal["mode", "sample"] = "mode"  # the VAE's; the published code samples
     model: str = "efficientnet_b0"  # any of timm
     pretrained: bool | str = False  # timm's weights, from the hub or from ``weights``; or a backbone's, by its name

@@ -73,9 +73,8 @@ class GenDetSettings(Settings):
     def _student_leaves_teacher(self) -> Self:
         if self.student_init == "teacher" and (self.mode == "ad" or self.num_rotations == 0):
             reason = "a student that starts as the teacher and sees no fakes stays it: its discrepancy is 0 everywhere"
-            raise ValueError(
-                f"student_init teacher with mode {self.mode}, num_rotations {self.num_rotations}: {reason}"
-            )
+            where = f"mode {self.mode}, num_rotations {self.num_rotations}"
+            raise ValueError(f"student_init teacher with {where}: {reason}")
         return self
 
 
