@@ -74,7 +74,7 @@ def push(folder: Path, address: str, card: Path | None, licence: str) -> None:
 @click.option("--images", type=PATH, help="Images to compare on: a file, folder or manifest.  [default: drawn ones]")
 @click.option("--fp16", "precision", flag_value="float16", help="Store the encoder's weights in float16.")
 @click.option("--int8", "precision", flag_value="int8", help="Store the encoder's weights in int8.")
-@click.option("--weights", help="Local weights of the bundle's backbone.")
+@options.weights
 @options.decisions
 def export(
     source: Path | str,

@@ -37,6 +37,7 @@ manifest = click.argument("manifest_path", metavar="MANIFEST", type=FILE)
 root = click.option("--root", type=ROOT, required=True, help="The folder that the manifest's paths start from.")
 views = click.option("--view", "views", multiple=True, default=("clean",), help="A named degradation; repeatable.")
 engine = click.option("--engine", help="What computes it: local or ray.  [default: $AIGID_ENGINE, else local]")
+weights = click.option("--weights", help="Local weights of the bundle's backbone.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

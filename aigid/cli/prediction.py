@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 
 MAX_PRINTED = 1000  # lines of the table
 POSITIVE = click.IntRange(1)
-CSV, META = "predictions.csv", "predictions.meta.json"  # of `ntire`
-
-
-@click.command(cls=ErrorHandlingCommand)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option(
+models = click.option(
     "--model",
     "sources",
     multiple=True,
     type=options.BUNDLE,
     help="A bundle, or several: folders, hf://USER/NAME[@REVISION], exported .onnx.  [default: that of the package]",
 )
+CSV, META = "predictions.csv", "predictions.meta.json"  # of `ntire`
+
+
+@click.command(cls=ErrorHandlingCommand)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@models
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image and bundle.")
 @click.option("--csv", "out", type=FILE, help="Write a scores file, .csv or .parquet, for `aigid evaluate`.")
 @click.option(
@@ -51,7 +52,7 @@ CSV, META = "predictions.csv", "predictions.meta.json"  # of `ntire`
 )
 @click.option("--explain", type=FOLDER, help="Folder for heat maps: what in each image speaks for generated.")
 @click.option("--root", type=FOLDER, help="The folder that the paths of a manifest or of `-` start from.")
-@click.option("--weights", help="Local weights of the bundle's backbone.")
+@options.weights
 @click.option("--calibrator", type=FILE, help="Calibrate by another run's calibration/*.json.")
 @options.decisions
 def predict(
@@ -142,16 +143,10 @@ def _write(
 
 
 @click.command(cls=ErrorHandlingCommand)
-@click.option(
-    "--model",
-    "sources",
-    multiple=True,
-    type=options.BUNDLE,
-    help="A bundle, or several: folders, or hf://USER/NAME[@REVISION].  [default: that of the package]",
-)
+@models
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-@click.option("--weights", help="Local weights of the bundle's backbone.")
+@options.weights
 @click.option("--allow-urls", is_flag=True, help="Fetch images from public addresses that requests name.")
 @click.option("--api-keys", type=FILE, help="A file with the sha256 of each key that is let in, one a line.")
 @click.option("--max-bytes", default=32 * 2**20, show_default=True, type=POSITIVE, help="Of a file.")

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from safetensors.numpy import load_file
 
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, input_errors
 from aigid.core.params import Settings, validate
 
 METADATA = "model.json"
@@ -97,7 +95,7 @@ def read_arrays(path: Path, shapes: str, *optional: str) -> dict[str, NDArray[An
     These are as ``weight(D) bias(1)``: a letter is a size of at least 1, the same wherever it stands. Of each group of
     ``optional`` ones there are all or none.
     """
-    with array_errors(path):
+    with input_errors(f"{path}: no arrays"):
         arrays = load_file(path)
     groups = [group for group in map(_shapes, optional) if group.keys() & arrays.keys()]
     allowed = reduce(operator.or_, groups, _shapes(shapes))
@@ -122,7 +120,7 @@ def require_saved(path: Path, sha256: str) -> None:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{path}: not the file that was saved with this model")
     if path.suffix == ".safetensors":
-        with array_errors(path):
+        with input_errors(f"{path}: no arrays"):
             _require_finite(path, content)
 
 
@@ -135,14 +133,3 @@ def _require_finite(path: Path, content: Any) -> None:
         for part in np.array_split(numbers, -(-len(numbers) // BLOCK) or 1):
             if (part & infinity == infinity).any():
                 raise InputError(f"{path}: array {name!r} holds NaN or infinity")
-
-
-@contextmanager
-def array_errors(path: Path) -> Iterator[None]:
-    """Turn what a damaged file of safetensors raises into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # safetensors has errors of its own
-        raise InputError(f"{path}: no arrays: {reason(error)}") from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigid.core.errors import InputError, os_errors, parse_json, reason
+from aigid.core.errors import InputError, input_errors, os_errors, parse_json
 from aigid.core.files import atomic_write
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ OK = "ok"
 KEY, STATUS = "S64", "S24"
 BLOCK = 8192  # rows that are read at once
 DTYPES = ("float16", "float32")
+READ_ERRORS = (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
 Rows = np.memmap[Any, np.dtype[np.floating[Any]]]
 
 
@@ -147,19 +148,14 @@ def read(path: Path | str) -> EmbeddingFile:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            if (schema := int(_attribute(file, "schema_version", 0))) != SCHEMA_VERSION:
-                raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; extract it again")
-            key, status = (_column(path, file, name) for name in ("key", "status"))
-            views = {name: _map(path, _dataset(path, file["views"], name)) for name in sorted(_views(path, file))}
-            kinds, codes = np.unique(status[:], return_inverse=True)
-            status, num_keys = kinds.astype(str).astype(object)[codes], len(key)
-            attributes = {name: parse_json(_attribute(file, name)) for name in file.attrs if name != "schema_version"}
-    except InputError:
-        raise
-    except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError) as error:
-        raise InputError(f"{path}: not a whole embedding file: {reason(error)}") from None
+    with input_errors(f"{path}: not a whole embedding file", *READ_ERRORS), h5py.File(path, "r") as file:
+        if (schema := int(_attribute(file, "schema_version", 0))) != SCHEMA_VERSION:
+            raise InputError(f"{path}: schema version {schema}, this code reads {SCHEMA_VERSION}; extract it again")
+        key, status = (_column(path, file, name) for name in ("key", "status"))
+        views = {name: _map(path, _dataset(path, file["views"], name)) for name in sorted(_views(path, file))}
+        kinds, codes = np.unique(status[:], return_inverse=True)
+        status, num_keys = kinds.astype(str).astype(object)[codes], len(key)
+        attributes = {name: parse_json(_attribute(file, name)) for name in file.attrs if name != "schema_version"}
     if {num_keys, *map(len, views.values())} != {len(status)} or not views:
         raise InputError(f"{path}: not a whole embedding file: its columns differ in length")
     return EmbeddingFile(path, views, status, attributes)

@@ -50,6 +50,18 @@ def os_errors(name: object, hint: str = "") -> Iterator[None]:
         raise InputError(f"{name}: {why}{hint or remedy(error)}") from None
 
 
+@contextmanager
+def input_errors(name: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn any error, or one of some kinds, into an InputError ``<name>: <reason>``; one that is it already stays."""
+    expected = kinds or (Exception,)
+    try:
+        yield
+    except InputError:
+        raise
+    except expected as error:
+        raise InputError(f"{name}: {reason(error)}") from None
+
+
 def remedy(error: OSError) -> str:
     """Return what to do about an error, to be appended to it."""
     return "; free some space there" if error.errno in FULL_DISK else ""

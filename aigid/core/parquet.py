@@ -12,7 +12,7 @@ from typing import IO, Any
 import pandas as pd
 
 from aigid.core.columns import Column
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, input_errors
 from aigid.core.limits import POINTER, Budget
 from aigid.core.paths import AnyPath
 
@@ -33,34 +33,30 @@ def read(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    try:
-        with path.open("rb") as file:
-            budget = Budget(path, file.seek(0, 2))
-            head = ParquetFile(file)
-            fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
-            names = [field.name for field in fields if _is_plain(field.type)]
-            others = [field.name for field in fields if not _is_plain(field.type)]
-            if twice := [name for name, times in Counter(names).items() if times > 1]:
-                raise InputError(f"{path}: column {twice[0]!r} stands twice")
-            _check_declared(file, head.metadata, names, budget)
-            cells = {name: Column() for name in names}
-            texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
-            source = ParquetFile(file, read_dictionary=texts)
-            for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
-                for name in list(cells):
-                    try:
-                        cells[name].add(_texts(batch.column(batch.schema.names.index(name)), budget))
-                    except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
-                        if isinstance(error, InputError):
-                            raise
-                        del cells[name]
-            unread = [name for name in names if name not in cells]
-            columns = {name: column.series("str") for name, column in cells.items()}
-            return pd.DataFrame(columns, range(head.metadata.num_rows)), [*others, *unread]
-    except InputError:
-        raise
-    except (ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError) as error:
-        raise InputError(f"{path}: not a Parquet table: {reason(error)}") from None
+    kinds = ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError
+    with input_errors(f"{path}: not a Parquet table", *kinds), path.open("rb") as file:
+        budget = Budget(path, file.seek(0, 2))
+        head = ParquetFile(file)
+        fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
+        names = [field.name for field in fields if _is_plain(field.type)]
+        others = [field.name for field in fields if not _is_plain(field.type)]
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise InputError(f"{path}: column {twice[0]!r} stands twice")
+        _check_declared(file, head.metadata, names, budget)
+        cells = {name: Column() for name in names}
+        texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
+        source = ParquetFile(file, read_dictionary=texts)
+        for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
+            for name in list(cells):
+                try:
+                    cells[name].add(_texts(batch.column(batch.schema.names.index(name)), budget))
+                except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
+                    if isinstance(error, InputError):
+                        raise
+                    del cells[name]
+        unread = [name for name in names if name not in cells]
+        columns = {name: column.series("str") for name, column in cells.items()}
+        return pd.DataFrame(columns, range(head.metadata.num_rows)), [*others, *unread]
 
 
 def _is_plain(kind: Any) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aigid.core import params
 from aigid.core.embeddings import BLOCK, OK
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import input_errors
 from aigid.core.scores import EXTRA_COLUMNS, PREDICTED, PREFIX
 from aigid.detectors.samples import Floats, Ints, Samples
 
@@ -141,13 +141,9 @@ class EmbeddingDetector(BaseDetector):
 
     def _score_rows(self, x: Floats) -> tuple[Floats, Ints]:
         """Return P(generated) or probabilities, and classes if it has any; InputError where it takes other columns."""
-        try:
+        what = f"{type(self).__name__}: takes other embeddings than these of {x.shape[1]} columns"
+        with input_errors(what, ValueError, RuntimeError, IndexError):  # of NumPy, scikit-learn or torch
             return self.classify(x) if self.classes else (self.p_generated(x), np.zeros(0, np.int64))
-        except InputError:
-            raise
-        except (ValueError, RuntimeError, IndexError) as error:  # of NumPy, scikit-learn or torch
-            what = f"takes other embeddings than these of {x.shape[1]} columns"
-            raise InputError(f"{type(self).__name__}: {what}: {reason(error)}") from error
 
     def fingerprints(self, samples: Samples) -> list[str]:
         return samples.fingerprints

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from aigid.core.errors import InputError, reason
+from aigid.core.errors import InputError, input_errors
 from aigid.core.files import choose_device, device_name
 from aigid.core.params import Settings, validate
 from aigid.features.preprocess import Pixels, Preprocess
@@ -163,16 +163,9 @@ class Backbone(Protocol):
         """Start ``encode`` and return a function that waits for its embeddings."""
 
 
-@contextmanager
-def first_image_errors(size: int, name: str) -> Iterator[None]:
+def first_image_errors(size: int, name: str) -> AbstractContextManager[None]:
     """Turn what an encoder raises at its first image into one line: many take images of one size alone."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # each library has its own
-        why = reason(error)
-        raise InputError(f"weights {name}: take no images of {size} px, as `preprocess` makes: {why}") from None
+    return input_errors(f"weights {name}: take no images of {size} px, as `preprocess` makes")
 
 
 def open_backbone(settings: BackboneSettings, batch: int | None = None) -> Backbone:

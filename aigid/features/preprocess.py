@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from aigid.core.errors import InputError, parse_json, reason
+from aigid.core.errors import InputError, input_errors, parse_json, reason
 from aigid.core.params import Settings
 from aigid.images import ImageError, Status
 from aigid.images.decode import decode, has_flat_tail, is_plain_jpeg
@@ -47,12 +47,9 @@ class Preprocess(Settings):
 
 def read_record(path: Path, source: object) -> dict[str, Any]:
     """Return the preprocessing by a ``preprocessor_config.json``; InputError where it is none, or says it oddly."""
-    try:
+    kinds = OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError
+    with input_errors(f"{source}: a preprocessing that is not known here", *kinds):
         return parse_record(parse_json(path.read_text(encoding="utf-8")), source)
-    except InputError:
-        raise
-    except (OSError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{source}: a preprocessing that is not known here: {reason(error)}") from None
 
 
 def parse_record(record: dict[str, Any], source: object) -> dict[str, Any]:
