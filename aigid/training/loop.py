@@ -20,8 +20,7 @@ from aigid.training import checkpoints, distributed
 from aigid.training.checkpoints import CheckpointWriter
 from aigid.training.loading import Batch, RunLoader
 from aigid.training.passes import Passes, Terms
-from aigid.training.precision import ComputeType
-from aigid.training.task import Stateful, StepInfo, TrainConfig, TrainTask
+from aigid.training.task import ComputeType, Stateful, StepInfo, TrainConfig, TrainTask
 
 
 @dataclass

@@ -12,8 +12,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import batch_size
 from aigid.training import distributed
 from aigid.training.loading import Batch, Indices, num_items, select
-from aigid.training.precision import ComputeType
-from aigid.training.task import StepInfo, TrainConfig, TrainTask
+from aigid.training.task import ComputeType, StepInfo, TrainConfig, TrainTask
 
 T = TypeVar("T")
 Terms = dict[str, Tensor]

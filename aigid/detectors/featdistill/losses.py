@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from aigid.detectors.featdistill.model import Expert, ExpertOutput
 from aigid.detectors.featdistill.settings import QUEUE, OptimizerSettings, Stage2Settings
-from aigid.training.precision import full_precision
+from aigid.training.task import full_precision
 
 EPSILON = 1e-7
 

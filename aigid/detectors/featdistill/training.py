@@ -17,8 +17,7 @@ from aigid.detectors.bundle import Bundle, load, save
 from aigid.detectors.featdistill.data import Batch, TrainDataset, policy_definition, select_rows
 from aigid.detectors.featdistill.detector import EnsembleMember, FeatDistill
 from aigid.detectors.featdistill.losses import Distiller, build_distiller, cross_entropy
-from aigid.detectors.featdistill.model import Expert, build, p_generated
-from aigid.detectors.featdistill.optimizer import lr_schedule, parameter_groups
+from aigid.detectors.featdistill.model import Expert, build, lr_schedule, p_generated, parameter_groups
 from aigid.detectors.featdistill.settings import FeatDistillSettings, OptimizerSettings, SecondView, Stage2Settings
 from aigid.features import lora
 from aigid.features.encoder import normalize

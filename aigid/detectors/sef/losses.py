@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aigid.training.precision import full_precision
+from aigid.training.task import full_precision
 
 
 def losses(features: Tensor, logits: Tensor, y: Tensor, share: float, margin: float) -> dict[str, Tensor]:

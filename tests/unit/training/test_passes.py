@@ -12,8 +12,7 @@ from aigid.core.errors import InputError
 from aigid.training import loop
 from aigid.training.loop import Trainer
 from aigid.training.passes import Passes
-from aigid.training.precision import ComputeType
-from aigid.training.task import TrainConfig, TrainTask, Validation
+from aigid.training.task import ComputeType, TrainConfig, TrainTask, Validation
 from tests.helpers.together import assert_trained_alike, stop_after, together
 
 CPU = torch.device("cpu")

@@ -9,8 +9,7 @@ from torch import nn
 from aigid.core.errors import InputError
 from aigid.training import checkpoints, loop
 from aigid.training.loop import Trainer
-from aigid.training.precision import ComputeType
-from aigid.training.task import StepInfo, TrainConfig, TrainTask
+from aigid.training.task import ComputeType, StepInfo, TrainConfig, TrainTask
 from tests.unit.training.test_loop import Average
 
 CPU = torch.device("cpu")

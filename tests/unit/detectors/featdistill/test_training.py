@@ -22,7 +22,7 @@ from aigid.core.errors import InputError
 from aigid.core.files import sha256
 from aigid.degradations import views
 from aigid.detectors.bundle import load
-from aigid.detectors.featdistill import losses, optimizer, training
+from aigid.detectors.featdistill import losses, model, training
 from aigid.detectors.featdistill import model as experts
 from aigid.detectors.featdistill.data import TrainDataset
 from aigid.detectors.featdistill.detector import FeatDistill
@@ -211,7 +211,7 @@ def test_a_run_that_stops_after_any_step_ends_in_the_same_weights(mode, images, 
 
 
 def test_warm_up_and_cosine():
-    share = optimizer.lr_schedule(20, 0.1)
+    share = model.lr_schedule(20, 0.1)
     assert [share(0), share(1), share(2)] == [0.5, 1.0, 1.0]
     assert share(11) == pytest.approx(0.5)
     assert share(20) == pytest.approx(0)
@@ -231,7 +231,7 @@ DECAYING = {  # ends of the names of what decays: weights of linear layers and c
 def groups_of(made, descent):
     """What AdamW gets: learning rate and weight decay of each parameter by name, and how many groups there are."""
     net = losses.build_distiller(made, descent, 10).net
-    groups = optimizer.parameter_groups(made, net, descent)
+    groups = model.parameter_groups(made, net, descent)
     found = {id(value): (group["lr"], group["weight_decay"]) for group in groups for value in group["params"]}
     return {name: found[id(value)] for name, value in net.named_parameters()}, len(groups)
 
