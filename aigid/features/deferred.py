@@ -18,7 +18,7 @@ from aigid.features.backbones import LARGEST_BATCH, Backbone, BackboneSettings, 
 from aigid.features.preprocess import Pixels
 
 CACHE_KIND = "backbones"
-PACKAGES = ("numpy", "onnxruntime", "open_clip_torch", "peft", "timm", "torch", "torchvision", "transformers")
+PACKAGES = ("numpy", "onnxruntime", "open_clip_torch", "timm", "torch", "torchvision", "transformers")
 
 
 class BackboneRecord(Settings):
