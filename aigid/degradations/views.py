@@ -119,8 +119,8 @@ def export_view(table: pd.DataFrame, root: AnyPath, view: str, seed: int, out: P
         with ThreadPoolExecutor(num_workers()) as pool:
             images = tqdm(pool.map(export, table["path"], paths), total=len(table), unit="image", disable=None)
             digests, sampled, errors = zip(*images, strict=True)
-        drawn = zip(paths, sampled, errors, strict=True)
-        lines = [json.dumps({"path": path, "drawn": operators}) for path, operators, error in drawn if not error]
+        rows = zip(paths, sampled, errors, strict=True)
+        lines = [json.dumps({"path": path, "drawn": operators}) for path, operators, error in rows if not error]
         write_text(part / "drawn.jsonl", "\n".join([*lines, ""]))
         manifest.write(written.assign(sha256=digests)[[not error for error in errors]], part / "manifest.csv")
     return [(path, error) for path, error in zip(table["path"], errors, strict=True) if error]

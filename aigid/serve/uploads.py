@@ -80,8 +80,8 @@ async def receive(request: Request, limits: Limits, allow_urls: bool, hold: Call
             elif kind.startswith("image/") or kind == "application/octet-stream":
                 uploads = [Upload("", await _body(request, limits.file_bytes, hold))]
             else:
-                wanted = "want multipart/form-data, application/json, image/*"
-                raise ServiceError(415, "media_type", f"{kind[:80]!r}: {wanted}")
+                known = "want multipart/form-data, application/json, image/*"
+                raise ServiceError(415, "media_type", f"{kind[:80]!r}: {known}")
     except TimeoutError:
         raise ServiceError(408, "too_slow", f"the request took more than {limits.seconds:g} s") from None
     if not uploads:
