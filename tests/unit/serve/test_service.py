@@ -146,10 +146,10 @@ def test_what_arrives_together_is_scored_together_and_to_the_same_scores(bundle)
 def test_an_image_that_breaks_the_scoring_spoils_no_other(bundle, monkeypatch):
     original = engine.predict_inspected
 
-    def breaks(predictors, batch, **options):
+    def breaks(predictors, batch, *more, **options):
         if any(image.path == "bad.png" for image in batch):
             raise ZeroDivisionError
-        return original(predictors, batch, **options)
+        return original(predictors, batch, *more, **options)
 
     monkeypatch.setattr(engine, "predict_inspected", breaks)
     with service_of(bundle) as service:
