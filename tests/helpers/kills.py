@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -87,25 +88,30 @@ def twice_at_once() -> dict[str, object]:
     return {"codes": [wait(pid) for pid in pids], "digests": digests()}
 
 
-def slow_down() -> None:
+def shards(folder: Path) -> list[Path]:
+    return list(folder.glob("embeddings/*/[!.]*.safetensors"))
+
+
+def slow_down(folder: Path) -> None:
+    """Let each image take 1.5 s, and 5 s more once there are rows in the cache, for the interruption to come."""
     quick = Reader.read
-    Reader.read = lambda self, request: time.sleep(1.5) or quick(self, request)
+    Reader.read = lambda self, request: time.sleep(6.5 if shards(folder) else 1.5) or quick(self, request)
 
 
 def interrupted() -> dict[str, object]:
     folder = FOLDER / "cache-stopped"
-    pid = fork(folder, slow_down)
-    while not list(folder.glob("embeddings/*/[!.]*.safetensors")):
+    pid = fork(folder, partial(slow_down, folder))
+    while not shards(folder):
         time.sleep(0.01)
     os.kill(pid, signal.SIGINT)
     code, line = wait(pid), stderr()
     left = digests()
-    shards = len(list(folder.glob("embeddings/*/[!.]*.safetensors")))
+    rows = len(shards(folder))
     return {
         "code": code,
         "error": line,
         "left": left,
-        "shards": shards,
+        "shards": rows,
         "again": wait(fork(folder)),
         "digests": digests(),
     }

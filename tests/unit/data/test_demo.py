@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch._dynamo  # which the first optimizer imports  # noqa: F401
+import torch._dynamo  # which the first optimizer imports
 from PIL import Image
 
 from aigid.core import manifest
@@ -39,10 +39,14 @@ def cache(monkeypatch, generators):
 
 @pytest.fixture(scope="module", autouse=True)
 def forked():
-    """Processes that have torch and its optimizers already, which takes them seconds otherwise."""
+    """Processes that have torch and its optimizers already, which takes them seconds otherwise.
+
+    A process with threads of OpenMP is not forked: its children would wait for threads that they do not have.
+    """
     training.build("vae", 8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "get_context", lambda kind: multiprocessing.get_context("fork"))
+        if torch.get_num_threads() == 1:
+            patch.setattr(demo, "get_context", lambda kind: multiprocessing.get_context("fork"))
         yield
 
 
