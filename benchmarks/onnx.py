@@ -37,9 +37,7 @@ def cpu_name() -> str:
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     fields = {key.strip(): value.strip() for key, value in pairs}
     flags = fields.get("flags", "").split()
-    known = [
-        flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8") if flag in flags
-    ]
+    known = [flag for flag in FLAGS if flag in flags]
     return f"{fields.get('model name', 'unknown processor')} ({', '.join(known)})"
 
 

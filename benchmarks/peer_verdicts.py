@@ -10,6 +10,7 @@ not known what it learnt from.
 
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def quality(table: pd.DataFrame, verdicts: pd.DataFrame) -> list[str]:
         for verdict in ("generated", "uncertain")
         for label in (0, 1)
     ]
-    return [f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]", *shares]
+    return [str(auroc), *shares]
 
 
 def times(paths: list[str], python: str, rounds: int) -> dict[tuple[str, str], np.ndarray]:
@@ -77,8 +78,8 @@ def times(paths: list[str], python: str, rounds: int) -> dict[tuple[str, str], n
         for key, arguments in programs.items():
             with tempfile.TemporaryDirectory() as cache:
                 (Path(cache) / weights.FOLDER).symlink_to(cache_folder() / weights.FOLDER)
-                options = {"python": python} if key[0] == THEIRS else {}
-                measured[key].append(seconds(*arguments, cache=Path(cache), **options))
+                program = python if key[0] == THEIRS else sys.executable
+                measured[key].append(seconds(*arguments, cache=Path(cache), python=program))
     return {key: np.median(rows, axis=0) for key, rows in measured.items()}
 
 
@@ -99,8 +100,8 @@ def main(data: Path, python: str, timed: int, rounds: int, out: Path) -> None:
     title = f"{cpu_name()}; {num_workers()} cores; {len(table)} test images; same verdict on {agree:.3f} of them"
     rich = Table(*columns, title=f"{title}; median of {rounds} rounds")
     for name, of_name in verdicts.items():
-        of_times = [seconds for (who, _), pair in measured.items() if who == name for seconds in pair]
-        rich.add_row(name, *quality(table, of_name), *(f"{value:.2f}" for value in of_times))
+        cost = np.concatenate([pair for (who, _), pair in measured.items() if who == name])
+        rich.add_row(name, *quality(table, of_name), *(f"{value:.2f}" for value in cost))
     record.publish(rich, "peer_verdicts", out, width=200)
 
 

@@ -71,14 +71,15 @@ def write_manifest(
     """Write what ``build_manifest`` returns, hashed block by block; return the counts and the unreadable paths."""
     tables.check_suffix(path)
     unreadable: list[str] = []
-    table = pd.DataFrame() if settings.parts else _listed(root, settings, seed, log)
     if settings.parts:
-        table, unreadable = build_manifest(root, settings, seed, log)
-    elif path.suffix != ".csv" or manifest.ROLE in table:  # twins of the images with a role may be anywhere
-        table = pd.concat(_hashed(table, root, unreadable), ignore_index=True)
+        table, unreadable = _build_union(root, settings.parts, seed, log)
     else:
-        tables.write_csv(_hashed(table, root, unreadable), path, tables.has_carriage_return(table))
-        return count_images(table), unreadable
+        table = _listed(root, settings, seed, log)
+        blocks = _hashed(table, root, unreadable)
+        if path.suffix == ".csv" and manifest.ROLE not in table:  # twins of the images with a role may be anywhere
+            tables.write_csv(blocks, path, tables.has_carriage_return(table))
+            return count_images(table), unreadable
+        table = pd.concat(blocks, ignore_index=True)
     manifest.write(table, path)
     return count_images(table), unreadable
 

@@ -106,12 +106,11 @@ def interrupted() -> dict[str, object]:
     os.kill(pid, signal.SIGINT)
     code, line = wait(pid), stderr()
     left = digests()
-    rows = len(shards(folder))
     return {
         "code": code,
         "error": line,
         "left": left,
-        "shards": rows,
+        "shards": len(shards(folder)),
         "again": wait(fork(folder)),
         "digests": digests(),
     }
