@@ -70,12 +70,13 @@ def make(folder: Path, num: int) -> None:
 
 
 def listed(folder: Path, num: int) -> None:
-    """A manifest of ``num`` rows, whose images need not be there."""
+    """A manifest of ``num`` rows, sorted as manifests are, whose images need not be there."""
     with (folder / "m.csv").open("w") as file:
         file.write("path,label,generator,split,source,sha256\n")
         for number in range(num):
-            label, image = divmod(number, num // 2)
-            path = f"shard_{image // SHARD:05}.tar::test/gan/{('0_real', '1_fake')[label]}/{image:0{DIGITS}}.bmp"
+            shard, image = divmod(number, SHARD)
+            label = image * 2 // SHARD
+            path = f"shard_{shard:05}.tar::test/gan/{('0_real', '1_fake')[label]}/{number:0{DIGITS}}.bmp"
             name, source = ("gan", "") if label else ("real", "gan")
             file.write(f"{path},{label},{name},test,{source},{sha256(path.encode()).hexdigest()}\n")
 

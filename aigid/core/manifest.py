@@ -1,11 +1,12 @@
 """The manifest: the images of a dataset with their labels, generators and splits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from aigid.core import tables
 from aigid.core.columns import cells, is_ascending
@@ -23,6 +24,54 @@ LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
 def read(path: Path | str) -> pd.DataFrame:
     """Return a checked manifest, rows as in the file: text columns and ``label`` (N,) int64 (0 real, 1 generated)."""
     return validate(tables.read(path, REQUIRED), str(path))
+
+
+def blocks(path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the rows of a manifest, checked, of a CSV some at a time; InputError as ``read``, maybe after the last."""
+    if path.suffix != ".csv":
+        yield read(path)
+        return
+    last, ascending, num, names = "", True, 0, list[str]()
+    try:
+        for names, block in tables.csv_blocks(path):
+            if not block or len({*names}) < len(names):
+                break
+            index = range(num, num + len(block[0]))
+            table = validate(pd.DataFrame(dict(zip(names, block, strict=True)), index, dtype=object), str(path))
+            ascending &= table["path"].iloc[0] > last and is_ascending(table["path"])
+            last, num = table["path"].iloc[-1], index.stop
+            yield table
+    except (InputError, LookupError, OSError):
+        num = 0
+    if not num or ((not ascending or {"group", ROLE} & {*names}) and _may_contradict(path)):
+        read(path)  # says which rows
+        assert num, "a manifest is refused by its blocks alone"
+
+
+def _may_contradict(path: Path) -> bool:
+    """Return False where no two rows of a CSV share a path, no group has several splits, and roles are kept to.
+
+    Of each text 64 bits are compared, so that True may be chance.
+    """
+    paths, groups, pairs, hidden, learnt = ([np.empty(0, np.int64)] for _ in range(5))
+    for names, block in tables.csv_blocks(path):
+        table = dict(zip(names, block, strict=False))
+        split, group = table.get("split", ()), table.get("group", ())
+        paths.append(_hashes(table.get("path", ())))
+        groups.append(_hashes(filter(None, group)))
+        pairs.append(_hashes(pair for pair in zip(group, split, strict=False) if pair[0]))
+        if ROLE in table and "sha256" in table:
+            role, key = (np.array(table[name], bool) for name in (ROLE, "sha256"))
+            digests = _hashes(table["sha256"])
+            hidden.append(digests[role & key])
+            learnt.append(digests[(np.array(split, object) != "test") & key])
+    num_paths, num_groups, num_pairs = (len(np.unique(np.concatenate(part))) for part in (paths, groups, pairs))
+    several = num_paths < sum(map(len, paths)) or num_groups < num_pairs
+    return several or bool(np.isin(np.concatenate(hidden), np.concatenate(learnt)).any())
+
+
+def _hashes(texts: Iterable[Hashable]) -> NDArray[np.int64]:
+    return np.fromiter(map(hash, texts), np.int64)
 
 
 def read_to_learn(path: Path | str) -> pd.DataFrame:

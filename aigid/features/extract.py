@@ -144,15 +144,15 @@ def extract(
         tasks += _co_extracted(others, loader, definitions, seed, keys, missing, cache_root)
     _require_space(tasks, out, len(images) * len(rows) * sum(part.dim for part in backbones), settings.dtype)
     failed = run(tasks, Reader(root, seed, pixels or {}), images.paths, images.key, files.num_workers())
-    status = np.full(len(images), embeddings.OK, dtype=object)
+    status, has_failed = [embeddings.OK] * len(images), np.zeros(len(images), bool)
     for sample in failed:
-        status[sample.index] = sample.status
+        status[sample.index], has_failed[sample.index] = sample.status, True
     for cached in (cached for view in rows.values() for cached in view):
         cached.update()
-        assert (cached.cached_mask | (status != embeddings.OK)).all(), "a row was computed, and is not in the cache"
+        assert (cached.cached_mask | has_failed).all(), "a row was computed, and is not in the cache"
     attributes = _attributes(settings, backbones, definitions, seed)
     return ExtractionResult(
-        rows, attributes["widths"], images, status.tolist(), attributes, failed, num_computed=int(missing.sum())
+        rows, attributes["widths"], images, status, attributes, failed, num_computed=int(missing.sum())
     )
 
 

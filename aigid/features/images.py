@@ -12,9 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import manifest as manifests
-from aigid.core import tables
-from aigid.core.columns import BLOCK, cells, is_ascending
-from aigid.core.errors import InputError
+from aigid.core.columns import BLOCK, cells
 from aigid.core.paths import AnyPath
 from aigid.core.shards import KEY, KEY_CHARS
 from aigid.core.texts import Texts
@@ -63,32 +61,43 @@ class KeyIndex:
 
     def __init__(self, key: Keys | Digests) -> None:
         self._key = (key if isinstance(key, Digests) else Digests(key)).packed
-        prefix = self._key.view(">u8")[:: SIZE // 8].astype(np.uint64)
-        self._order = np.argsort(prefix, kind="stable")  # much faster than of all bytes
-        first = self._first_rows(prefix)
+        prefix = _prefixes(self._key)
+        self._order = np.argsort(prefix, kind="stable").astype(np.int32)  # much faster than of all bytes
+        self._prefix: NDArray[np.uint64] | None = prefix[self._order]
+        first = self._first_rows(self._prefix)
         number = np.cumsum(first, dtype=np.int32) - 1
         self.indices = np.empty(len(number), np.int32)
         self.indices[self._order] = self._order[first][number]
 
     def _first_rows(self, prefix: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which of the rows in order have another image than the one before."""
+        """Return which of the rows in order have another image than the one before; ``prefix`` is in order, too."""
         first, mixed = np.ones(len(prefix), bool), False
         for start in range(1, len(prefix), BLOCK):
-            rows = self._order[start - 1 : start + BLOCK]
+            rows, part = self._order[start - 1 : start + BLOCK], prefix[start - 1 : start + BLOCK]
             first[start : start + BLOCK] = differ = self._key[rows[1:]] != self._key[rows[:-1]]
-            mixed |= bool((differ & (prefix[rows[1:]] == prefix[rows[:-1]])).any())
+            mixed |= bool((differ & (part[1:] == part[:-1])).any())
         if mixed:  # images that agree in the first 8 bytes, which are not sorted yet
-            self._order = np.argsort(self._key, kind="stable")
+            self._order, self._prefix = np.argsort(self._key, kind="stable").astype(np.int32), None
             return self._first_rows(np.arange(len(prefix), dtype=np.uint64))
         return first
 
-    def find(self, key: Keys) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return which of ``key`` (n,) are in the manifest, and the first row of each of those."""
-        packed = pack(key)
-        at = np.searchsorted(self._key, packed, sorter=self._order)
+    def find(self, packed: Keys) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """Return which of ``packed`` keys (n,) are in the manifest, and the first row of each of those."""
+        if self._prefix is None:
+            at = np.searchsorted(self._key, packed, sorter=self._order)
+        else:
+            prefix = _prefixes(packed)
+            order = np.argsort(prefix)  # so that what is near each other is looked up together
+            at = np.empty(len(packed), np.intp)
+            at[order] = np.searchsorted(self._prefix, prefix[order])
         rows = self._order[np.minimum(at, len(self._key) - 1)]
         matches = np.flatnonzero(self._key[rows] == packed)
         return matches, rows[matches]
+
+
+def _prefixes(packed: Keys) -> NDArray[np.uint64]:
+    """Return the first 8 bytes of keys (N,), as numbers in the keys' order."""
+    return packed.view(">u8")[:: SIZE // 8].astype(np.uint64)
 
 
 @dataclass(frozen=True)
@@ -108,33 +117,14 @@ class Images:
 
     @classmethod
     def read(cls, path: Path, start: int = 0, step: int = 1) -> Images:
-        """Return every ``step``-th image of a manifest from ``start`` on; the file is checked as the manifest is.
-
-        It is read block by block where it is sorted and has no groups or roles, else in one.
-        """
-        paths, digests, last, num = Texts(), bytearray(), "", 0
-        try:
-            for names, block in tables.csv_blocks(path) if path.suffix == ".csv" and path.is_file() else ():
-                if {"group", manifests.ROLE} & {*names} or len({*names}) < len(names):
-                    break
-                if not block:
-                    continue
-                index = range(num, num + len(block[0]))
-                table = manifests.validate(
-                    pd.DataFrame(dict(zip(names, block, strict=True)), index, dtype=object), str(path)
-                )
-                if not is_ascending(table["path"]) or table["path"].iloc[0] <= last:
-                    break
-                part = table[(start - num) % step :: step]
-                paths.extend(cells(part["path"]))
-                digests += cls.of(part).key.packed.tobytes()
-                last, num = table["path"].iloc[-1], index.stop
-            else:
-                if num:
-                    return cls(paths, Digests(np.frombuffer(digests, f"S{SIZE}")))
-        except (InputError, LookupError):  # of which reading all says it as ever
-            pass
-        return cls.of(manifests.read(path).iloc[start::step])
+        """Return every ``step``-th image of a manifest from ``start`` on, of which some are read at a time."""
+        paths, digests, num = Texts(), bytearray(), 0
+        for table in manifests.blocks(path):
+            part = table[(start - num) % step :: step]
+            paths.extend(cells(part["path"]))
+            digests += cls.of(part).key.packed.tobytes()
+            num += len(table)
+        return cls(paths, Digests(np.frombuffer(digests, f"S{SIZE}")))
 
     def __len__(self) -> int:
         return len(self.paths)

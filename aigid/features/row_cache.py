@@ -31,7 +31,7 @@ from aigid.core.files import atomic_write, cache_folder, num_workers
 from aigid.core.limits import MAX_SHARD_BYTES
 from aigid.core.paths import RemotePath, as_path
 from aigid.core.shards import KEY, is_keyed, memory_map
-from aigid.features.images import KeyIndex, Keys
+from aigid.features.images import KeyIndex, Keys, pack
 
 SCHEMA_VERSION = 1
 SHARD_ROWS = 4096
@@ -146,9 +146,9 @@ def embeddings_folder() -> Path:
 
 @lru_cache(maxsize=256)
 def _verified_keys(path: Path, size: int, mtime_ns: int) -> tuple[Keys, int] | None:
-    """Return the keys of a shard and its rows' width, read once while it is unchanged; None where it is damaged."""
+    """Return a shard's keys, packed, and its rows' width, read once while it is unchanged; None where it is damaged."""
     content = verify_shard(path)
-    return None if content is None else (content[0].copy(), content[1].shape[1])
+    return None if content is None else (pack(content[0]), content[1].shape[1])
 
 
 def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating[Any]]] | None:

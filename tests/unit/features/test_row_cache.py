@@ -14,7 +14,7 @@ from aigid.core.errors import InputError
 from aigid.core.shards import shard_header
 from aigid.core.texts import Texts
 from aigid.features import row_cache
-from aigid.features.images import Digests, Images, KeyIndex
+from aigid.features.images import Digests, Images, KeyIndex, pack
 
 METADATA = {"tower": "t", "view": {"view": "clean"}, "seed": 0}
 
@@ -118,14 +118,17 @@ def test_images_whose_keys_begin_alike_are_told_apart():
     first = [digits.index(key) for key in digits]
     assert index.indices.tolist() == first
     asked = np.array([*digits[:5], f"{3:016x}{9:048x}"], "S64")
-    matches, rows = index.find(asked)
+    matches, rows = index.find(pack(asked))
     assert (matches.tolist(), rows.tolist()) == ([0, 1, 2, 3, 4], first[:5])
     packed = Digests([*digits, ""])
     assert packed[:].tolist() == [*keys.tolist(), b""]
     assert (packed[4], packed[20]) == (keys[4], b"")
 
 
-@pytest.mark.parametrize("change", ["", "unsorted", "group", "twice", "bad label", "short row", "no hash"])
+CHANGES = ("", "unsorted", "group", "twice", "twice apart", "bad label", "short row", "no hash", "split group")
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "role", "role in train", "twin in train", "no label", "no rows"])
 def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, monkeypatch):
     """Into the same images, or with the same error."""
     monkeypatch.setattr(tables, "BLOCK", 4)
@@ -136,8 +139,24 @@ def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, mo
             lines[2], lines[6] = lines[6], lines[2]
         case "group":
             head, lines = f"{head},group", [f"{line},g{n // 2}" for n, line in enumerate(lines)]
+        case "split group":
+            head, lines = f"{head},group", [f"{line},g{n % 2}" for n, line in enumerate(lines)]
+            lines[6] = lines[6].replace("test", "val")
         case "twice":
             lines[5] = lines[4]
+        case "twice apart":
+            lines[7] = lines[0]
+        case "no label":
+            head = head.replace("label", "extra_label")
+        case "no rows":
+            lines = []
+        case "role" | "role in train" | "twin in train":
+            head, roles = f"{head},extra_role", ["test_only", "", "", ""] * 2
+            lines = [f"{line},{role}" for line, role in zip(lines, roles, strict=True)]
+            if change == "role in train":
+                lines[4] = lines[4].replace("test,", "train,")
+            if change == "twin in train":
+                lines[5] = lines[5].replace("test,", "train,").replace(f"{6:064x}", f"{1:064x}")
         case "bad label":
             lines[2], lines[6] = (line.replace(",1,", ",2,") for line in (lines[2], lines[6]))
         case "short row":
@@ -153,5 +172,6 @@ def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, mo
             Images.read(path, 1, 3)
     else:
         images = Images.read(path, 1, 3)
-        assert isinstance(images.paths, Texts) == (change in ("", "no hash"))
+        assert isinstance(images.paths, Texts)
+        assert change in ("", "unsorted", "group", "no hash", "role")
         assert (list(images.paths), images.key[:].tolist()) == (list(expected.paths), expected.key[:].tolist())
