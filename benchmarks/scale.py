@@ -89,6 +89,8 @@ def fill(folder: Path, num: int, rest: bool = False) -> None:
     from aigid.features.backbones import backbone_settings
     from aigid.features.extract import EncoderLoader, cached_rows
 
+    if not (folder / "m.csv").exists():
+        listed(folder, num)
     backbone = EncoderLoader().load(backbone_settings(BACKBONE), num)
     none = images.KeyIndex(np.array(["f" * shards.KEY_CHARS], shards.KEY))
     entry = cached_rows(backbone, views.to_dict("clean"), 0, none).entry

@@ -7,6 +7,7 @@ the whole batch, and a product's last bits depend on its size, but an embedding 
 import logging
 import math
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
@@ -27,6 +28,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "op
 PROVIDER_VARIABLE = "AIGID_ONNX_PROVIDER"
 IMAGES_PER_THREAD, GPU_BATCH = 4, 32
 FLOAT, QUANTIZE = "tensor(float)", "DynamicQuantizeLinear"
+CPU_INFO = Path("/proc/cpuinfo")
 PRODUCT = bytes.fromhex(  # a graph: MatMulInteger of uint8 (1, 2) by int8 ((127,), (127,))
     "08093a560a180a01610a0162120163220d4d61744d756c496e74656765721201672a0d0802080110032a027f7f4201625a130a0161120e0a0c08"
     "0212080a0208010a02080262130a0163120e0a0c080612080a0208010a02080142040a001011"
@@ -178,6 +180,8 @@ def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if provider == "cpu" and products_saturate():
         options.add_session_config_entry("session.x64quantprecision", "1")
+    if provider == "cpu":
+        warn_without_avx()
     options.log_severity_level = 4  # what it raises says why
     try:
         return onnxruntime.InferenceSession(model or str(path), options, providers=[PROVIDERS[provider]])
@@ -193,6 +197,14 @@ def products_saturate() -> bool:
     """
     session = onnxruntime.InferenceSession(PRODUCT, providers=[PROVIDERS["cpu"]])
     return int(session.run(None, {"a": np.full((1, 2), 255, np.uint8)})[0][0, 0]) != 2 * 255 * 127
+
+
+@cache
+def warn_without_avx() -> None:
+    """Warn once where Linux says that the processor has no AVX: encoders run, but slowly."""
+    flags = re.search(r"^flags\s*:(.*)", CPU_INFO.read_text(), re.MULTILINE) if CPU_INFO.is_file() else None
+    if flags and "avx" not in flags[1].split():
+        logger.warning("this processor has no AVX: encoders run several times slower than elsewhere")
 
 
 def pool_output(output: Floats, pool: str) -> Floats:

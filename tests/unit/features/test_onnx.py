@@ -127,6 +127,17 @@ def test_exact_products_are_switched_on_only_where_the_cpu_saturates(monkeypatch
     assert chosen == saturate
 
 
+@pytest.mark.parametrize(("text", "said"), [("flags\t\t: fpu sse4_2\n", 1), ("flags\t\t: fpu avx avx2\n", 0), ("", 0)])
+def test_a_processor_without_avx_is_named_once(text, said, tmp_path, monkeypatch, caplog, file):
+    (tmp_path / "cpuinfo").write_text(f"model name\t: x\n{text}bugs\t\t: none\n")
+    monkeypatch.setattr(loader, "CPU_INFO", tmp_path / "cpuinfo")
+    loader.warn_without_avx.cache_clear()
+    for _ in range(2):
+        loader.open_session(file, None, "cpu")
+    loader.warn_without_avx.cache_clear()
+    assert caplog.text.count("has no AVX") == said
+
+
 def test_extreme_products_of_integers_are_exact(tmp_path):
     """On a CPU without VNNI two products of uint8 and int8 are added in 16 bits, which saturate."""
     weight = np.random.default_rng(0).choice(np.array([-128, 127], np.int8), (192, 64))
