@@ -54,6 +54,10 @@ CLAIMS = (
     Claim("svm", "svm", "fit by nystroem", TIME),
     Claim("gendet", "gendet", "an epoch", "ratio of time", ">=", 0.85),
     Claim("featdistill_training", "featdistill_training", "64/1", SHARE, ">=", 0.7),
+    Claim("pipeline", "pipeline", "stages' share", "CPU seconds", ">=", 0.85),
+    Claim("pipeline", "pipeline", "dvc repro, nothing to do", "CPU seconds", "<=", 2.0),
+    Claim("pipeline", "pipeline", "dvc status", "CPU seconds", "<=", 2.0),
+    Claim("pipeline", "pipeline", "the stage report", "CPU seconds", "<=", 6.0),
     Claim("serve", "serve", "200", "p50 / bare model"),
 )
 
