@@ -50,6 +50,8 @@ CLAIMS = (
     *(Claim("scale", "scale", step, f"{10**7:,} rows: s a million, GB", "<=", 2.0) for step in STEPS),
     *(Claim("archives", "archives", kind, "extraction, of a folder's pace") for kind in ("tar", "zip")),
     Claim("ray_engine", "ray_engine", "two actors", "steady pace, ratio"),
+    Claim("cluster", "cluster", "1 worker, 20 ms, 1% faults", "of the ideal", ">=", 0.8),
+    Claim("cluster", "cluster", "16 workers, 20 ms, 1% faults", "of the ideal", ">=", 0.8),
     Claim("svm", "svm", "prediction by one", TIME),
     Claim("svm", "svm", "fit by nystroem", TIME),
     Claim("gendet", "gendet", "an epoch", "ratio of time", ">=", 0.85),

@@ -126,21 +126,27 @@ def num_processes() -> int:
     return _positive_int("AIGID_PROCESSES", 1)
 
 
-def map_in_threads(function: Callable[[T], R], items: Sequence[T], batch: int = 64) -> Iterator[R]:
-    """Yield ``function`` of each item in order; a thread takes ``batch`` of them at once."""
+def map_in_threads(
+    function: Callable[[T], R], items: Sequence[T], batch: int = 64, workers: int | None = None
+) -> Iterator[R]:
+    """Yield ``function`` of each item in order; a thread, one a core or of ``workers``, takes ``batch`` at once."""
     batches = [items[start : start + batch] for start in range(0, len(items), batch)]
-    done = map_ahead(lambda part: [function(item) for item in part], batches, num_workers(), len(batches) + 1)
+    done = map_ahead(
+        lambda part: [function(item) for item in part], batches, workers or num_workers(), len(batches) + 1
+    )
     return chain.from_iterable(done)
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int) -> Generator[R]:
+def map_ahead(
+    function: Callable[[T], R], items: Iterable[T], workers: int, ahead: int | Callable[[], int]
+) -> Generator[R]:
     """Yield ``function`` of each item in order; threads are at most ``ahead`` items ahead of the caller."""
     pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
             pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
+            while len(pending) >= (ahead if isinstance(ahead, int) else ahead()):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aigid.core.embeddings import OK
 from aigid.core.files import map_ahead
-from aigid.core.paths import AnyPath
+from aigid.core.paths import READS, AnyPath, is_remote
 from aigid.degradations import views
 from aigid.features.preprocess import DECODE_BACKENDS, Pixels, Preprocess
 from aigid.images import ImageError, Status
 from aigid.images.formats import read_bytes
+
+AHEAD, AHEAD_BYTES = 1024, 2**27  # files of another machine that wait to be decoded
 
 
 class ViewSpec(NamedTuple):
@@ -58,16 +61,27 @@ class Reader:
 
     def read(self, request: ReadRequest) -> DecodedImage:
         """Read one image; failures are returned as a status, never raised."""
+        return self._prepare(request, self._fetch(request))
+
+    def _fetch(self, request: ReadRequest) -> bytes | ImageError:
+        """Return the bytes of a file, none of an image whose pixels are known, or why there are none."""
+        try:
+            return b"" if request.sha256 in self.pixels else read_bytes(self.root / request.path)
+        except ImageError as error:
+            return error
+
+    def _prepare(self, request: ReadRequest, content: bytes | ImageError) -> DecodedImage:
         row = request.index, request.path, request.sha256
         sample = DecodedImage(*row)
         try:
-            self._prepare(request, sample)
+            if isinstance(content, ImageError):
+                raise content
+            self._add_inputs(request, self._decode(request, content), sample)
         except ImageError as error:
             return DecodedImage(*row, error.status, error.message)
         return sample
 
-    def _prepare(self, request: ReadRequest, sample: DecodedImage) -> None:
-        images = self._decode(request)
+    def _add_inputs(self, request: ReadRequest, images: dict[str, Pixels], sample: DecodedImage) -> None:
         for view, decode in dict.fromkeys((spec.view, spec.decode) for spec in request.view_specs):
             viewed = views.apply(view, images[decode], request.sha256, self.seed)[0]
             for spec in (spec for spec in request.view_specs if (spec.view, spec.decode) == (view, decode)):
@@ -76,12 +90,11 @@ class Reader:
                 else:
                     sample.inputs[spec] = DECODE_BACKENDS[decode].to_square(viewed, spec.preprocess)
 
-    def _decode(self, request: ReadRequest) -> dict[str, Pixels]:
+    def _decode(self, request: ReadRequest, content: bytes) -> dict[str, Pixels]:
         """Return the pixels by decode backend; all backends give the same."""
         backends = {spec.decode for spec in request.view_specs}
         if request.sha256 in self.pixels:
             return dict.fromkeys(backends, self.pixels[request.sha256])
-        content = read_bytes(self.root / request.path)
         digest = hashlib.sha256(content).hexdigest()
         if digest != request.sha256:
             raise ImageError(Status.CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
@@ -89,7 +102,33 @@ class Reader:
 
     def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
-        return map_ahead(self.read, requests, workers, prefetch)
+        if not is_remote(self.root):
+            yield from map_ahead(self.read, requests, workers, prefetch)
+            return
+        with (
+            closing(self._fetch_ahead(requests)) as fetched,
+            closing(map_ahead(lambda pair: self._prepare(*pair), fetched, workers, prefetch)) as samples,
+        ):
+            yield from samples
+
+    def _fetch_ahead(self, requests: Iterable[ReadRequest]) -> Generator[tuple[ReadRequest, bytes | ImageError]]:
+        """Yield files of another machine in order, ``READS`` at once.
+
+        While one must be asked for again, others are read: ``AHEAD`` of them, or as many as have ``AHEAD_BYTES``.
+        """
+        largest = 0
+
+        def fetch(request: ReadRequest) -> tuple[ReadRequest, bytes | ImageError]:
+            nonlocal largest
+            content = self._fetch(request)
+            if isinstance(content, bytes):
+                largest = max(largest, len(content))
+            return request, content
+
+        def ahead() -> int:
+            return min(max(AHEAD_BYTES // largest, READS), AHEAD) if largest else READS
+
+        return map_ahead(fetch, requests, READS, ahead)
 
 
 def _too_small(viewed: Pixels, image: Pixels, spec: ViewSpec) -> str:

@@ -27,9 +27,9 @@ from aigid.core import cache
 from aigid.core.cache import METADATA_FILE, SHARDS, CacheEntry, ShardWriter
 from aigid.core.embeddings import DTYPES
 from aigid.core.errors import InputError, os_errors
-from aigid.core.files import atomic_write, cache_folder, num_workers
+from aigid.core.files import atomic_write, cache_folder
 from aigid.core.limits import MAX_SHARD_BYTES
-from aigid.core.paths import RemotePath, as_path
+from aigid.core.paths import READS, RemotePath, as_path
 from aigid.core.shards import KEY, is_keyed, memory_map
 from aigid.features.images import KeyIndex, Keys, pack
 
@@ -50,11 +50,27 @@ class CachedEmbeddings:
         self._shards: dict[Path, int] = {}
         self._shard = np.full(len(keys.indices), -1, np.int32)
         self._row = np.zeros(len(keys.indices), np.int32)
-        self.update()
+        self._index()
+        if entry.shared:
+            names = remote_names(entry.folder)
+            for path in self._shards:
+                if path.name not in names:
+                    upload(path)
+            self._fetch_missing(names)
 
     def update(self) -> None:
-        """Index new shards: download remote ones first, quarantine damaged ones, upload those the remote lacks."""
-        remote_names = download(self.entry.folder) if self.entry.shared else set()
+        """Index new shards; where rows are missing yet, those too that other machines have sent."""
+        self._index()
+        if self.entry.shared and not self.cached_mask.all():
+            self._fetch_missing(remote_names(self.entry.folder))
+
+    def _fetch_missing(self, names: set[str]) -> None:
+        if names and not self.cached_mask.all():
+            download(self.entry.folder, names)
+            self._index()
+
+    def _index(self) -> None:
+        """Index new shards of this machine; quarantine damaged ones."""
         for path in self.entry.shards():
             if path in self._shards:
                 continue
@@ -67,8 +83,6 @@ class CachedEmbeddings:
             matches, at = self._keys.find(key)
             self._shard[at], self._row[at] = len(self._shards), matches
             self._shards[path] = len(self._shards)
-            if self.entry.shared and path.name not in remote_names:
-                upload(path)
 
     @property
     def cached_mask(self) -> NDArray[np.bool_]:
@@ -166,17 +180,23 @@ def verify_shard(path: Path) -> tuple[Keys, NDArray[np.floating[Any]]] | None:
     return key.reshape(-1).view(KEY), rows
 
 
-def download(folder: Path) -> set[str]:
-    """Fetch the remote shards that an entry's ``folder`` lacks, but no damaged one; return the names of all."""
+def remote_names(folder: Path) -> set[str]:
+    """Return the names of the remote shards of an entry, none without ``$AIGID_ROWS``."""
     remote = remote_entry(folder)
     if remote is None:
         return set()
-    with _remote_errors(), ThreadPoolExecutor(num_workers()) as pool:
-        names = {name for name in remote.files() if fnmatch(name, SHARDS) and "/" not in name}
-        known = {path.stem for path in folder.glob(f"*{cache.CORRUPT_SUFFIX}")}  # what is forged was set aside before
-        missing = [name for name in names if not (folder / name).exists() and Path(name).stem not in known]
+    with _remote_errors():
+        return {name for name in remote.files() if fnmatch(name, SHARDS) and "/" not in name}
+
+
+def download(folder: Path, names: set[str]) -> None:
+    """Fetch those of the remote shards that an entry's ``folder`` lacks, but no damaged one."""
+    if (remote := remote_entry(folder)) is None:
+        return
+    known = {path.stem for path in folder.glob(f"*{cache.CORRUPT_SUFFIX}")}  # what is forged was set aside before
+    missing = [name for name in names if not (folder / name).exists() and Path(name).stem not in known]
+    with _remote_errors(), ThreadPoolExecutor(READS) as pool:
         list(pool.map(lambda name: _fetch(remote / name, folder / name), missing))
-    return names
 
 
 def _fetch(remote: RemotePath, path: Path) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from aigid.core.errors import InputError
 from aigid.core.files import cache_folder, map_in_threads
-from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
+from aigid.core.paths import READS, AnyPath, RemotePath, as_path, is_remote
 from aigid.images import ImageError, is_member
 from aigid.images.archives import archive_of
 from aigid.images.formats import read_bytes
@@ -57,6 +57,7 @@ def hash_files(paths: Sequence[str]) -> list[str]:
 
 def _hash_through_cache(database: Path | str, paths: Sequence[str]) -> list[str]:
     digests: list[str] = []
+    threads = {"batch": 1, "workers": READS} if is_remote(paths[0]) else {}
     with (
         closing(sqlite3.connect(database, timeout=60)) as db,
         tqdm(total=len(paths), desc="sha256", unit="file", disable=None) as bar,
@@ -65,10 +66,10 @@ def _hash_through_cache(database: Path | str, paths: Sequence[str]) -> list[str]
         db.execute(f"CREATE TABLE IF NOT EXISTS {TABLE}")
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
-            states = dict(zip(chunk, map_in_threads(_state, chunk), strict=True))
+            states = dict(zip(chunk, map_in_threads(_state, chunk, **threads), strict=True))
             cached = _lookup(db, states)
             unread = [path for path, state in states.items() if state and path not in cached]
-            fresh = dict(zip(unread, map_in_threads(_digest, unread), strict=True))
+            fresh = dict(zip(unread, map_in_threads(_digest, unread, **threads), strict=True))
             _store(db, [(path, state, fresh[path]) for path in unread if fresh[path] and (state := states[path])])
             digests += [(cached.get(path) or fresh.get(path, b"")).hex() for path in chunk]
             bar.update(len(chunk))

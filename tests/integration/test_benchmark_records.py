@@ -23,6 +23,7 @@ LIBRARIES = {
     "pictures",
     "extract_gpu",
     "extract_storage",
+    "object_store",
     "sef_gradients",
 }  # print no table of their own
 

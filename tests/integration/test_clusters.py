@@ -10,6 +10,8 @@ import yaml
 from click.testing import CliRunner
 
 from aigid.cli.main import main
+from benchmarks.cluster import Cluster, worker_of
+from benchmarks.object_store import FAULTS
 from tests.helpers.images import noise_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,20 @@ def test_parts_fill_the_cache_and_the_file_is_the_same(images, monkeypatch):
     monkeypatch.setenv("AIGID_CACHE", str(images / "other"))
     extract(images, "--out", images / "whole.h5")
     assert (images / "parts.h5").read_bytes() == (images / "whole.h5").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_bucket_that_is_slow_and_breaks_off_and_a_worker_that_is_killed(tmp_path):
+    """The benchmark's own run, smaller: no request is lost and no byte differs."""
+    pytest.importorskip("s3fs")
+    cluster = Cluster(tmp_path, 600, 64)
+    run = cluster.run(3, 0.005, 0.05, lambda store: any(worker_of(request, 3) == 0 for request in list(store.requests)))
+    assert run.digest == cluster.digest
+    assert run.killed
+    assert "Killed" in run.errors
+    assert all(run.store.counts()[kind] > 0 for kind in FAULTS)
+    assert not run.store.unanswered()
+    assert 1 < run.requests_an_image <= 4 / 3  # the killed worker's part is read again
 
 
 @pytest.mark.parametrize("part", ["0/3", "4/3", "1", "a/b"])

@@ -130,6 +130,25 @@ def test_a_file_that_is_too_large_is_not_read(monkeypatch):
     assert refused.value.status == Status.TOO_MANY_BYTES
 
 
+def test_a_file_takes_one_request(s3, monkeypatch):
+    s3.create_bucket(Bucket="few")
+    for name, content in {"a.png": b"any", "empty.png": b""}.items():
+        s3.put_object(Bucket="few", Key=name, Body=content)
+    filesystem, calls = fsspec.get_filesystem_class("s3"), []
+    call_s3 = filesystem._call_s3
+
+    def counted(self, method, *rest, **more):
+        calls.append(method)
+        return call_s3(self, method, *rest, **more)
+
+    monkeypatch.setattr(filesystem, "_call_s3", counted)
+    assert read_bytes("s3://few/a.png") == b"any"
+    paths.RemotePath("s3://few/new/b.png").write_bytes(b"new")
+    assert calls == ["get_object", "put_object"]
+    assert read_bytes("s3://few/empty.png") == b""
+    assert s3.get_object(Bucket="few", Key="new/b.png")["Body"].read() == b"new"
+
+
 def pack(kind, folder, out):
     """The folder's images in one archive."""
     paths = sorted((folder / "test").rglob("[!.]*.png"))
@@ -260,14 +279,14 @@ def test_other_addresses(root, message, tmp_path, monkeypatch):
 def test_storage_that_fails_stops_the_extraction(tmp_path, folder, monkeypatch):
     address = put(folder, "memory://failing")
     call("index", address, "--layout", "realfake", "--out", tmp_path / "m.csv")
-    opened = type(fsspec.filesystem("memory")).open
+    read = type(fsspec.filesystem("memory")).cat_file
 
     def fail(self, path, *rest, **more):
         if path.endswith("07.png"):
             raise TimeoutError("no answer\nfor long")
-        return opened(self, path, *rest, **more)
+        return read(self, path, *rest, **more)
 
-    monkeypatch.setattr(type(fsspec.filesystem("memory")), "open", fail)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", fail)
     done = call("extract", tmp_path / "m.csv", "--root", address, "--backbone", "tiny_clip", "--out", tmp_path / "e.h5",
                 status=2)  # fmt: skip
     assert done.stderr.endswith("07.png: TimeoutError no answer for long\n")

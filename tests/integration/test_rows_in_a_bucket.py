@@ -59,6 +59,13 @@ def test_what_one_machine_has_computed_no_other_computes(images, rows, monkeypat
     assert (tmp_path / "shared.h5").read_bytes() == (tmp_path / "alone.h5").read_bytes()
 
 
+def test_a_machine_that_has_its_rows_fetches_no_others(images, rows, monkeypatch, tmp_path):
+    for name, part in {"a": slice(8), "b": slice(4, NUM)}.items():
+        found_by(name, images, monkeypatch, part)
+    assert found_by("a", images, monkeypatch, slice(8)).num_computed == 0
+    assert [len(list((tmp_path / name).glob("embeddings/*/*.safetensors"))) for name in "ab"] == [2, 4]
+
+
 def test_what_was_not_sent_is_sent_next_time(images, rows, monkeypatch):
     with monkeypatch.context() as patch:
         patch.delenv(row_cache.ENV_VAR)
@@ -123,5 +130,5 @@ def test_rows_that_cannot_be_sent_are_kept(images, monkeypatch):
 
 
 def test_without_an_address_nothing_is_shared(tmp_path):
-    assert row_cache.download(tmp_path) == set()
+    assert row_cache.remote_names(tmp_path) == set()
     row_cache.upload(tmp_path / "no file")

@@ -2,14 +2,17 @@
 
 import hashlib
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
+from aigid.core.paths import RemotePath
 from aigid.degradations import views
 from aigid.features import preprocess as preprocess_module
+from aigid.features import reader as reader_module
 from aigid.features.preprocess import Preprocess, resize_and_crop
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
 from aigid.images.decode import decode
@@ -108,3 +111,34 @@ def test_a_narrow_image_is_a_named_failure(tmp_path):
     sample = Reader(tmp_path, 0).read(request(tmp_path, "n.png", ViewSpec("clean", Preprocess(size=224))))
     assert (sample.status, sample.inputs) == ("too_many_pixels", {})
     assert "65500 x 1 at 224 px" in sample.message
+
+
+def remote_reader(monkeypatch, read):
+    """A reader of another machine's files, by ``read`` of a path, and what 200 requests give."""
+    monkeypatch.setattr(reader_module, "read_bytes", lambda path: read(int(str(path).rpartition("/")[2])))
+    requests = [ReadRequest(number, str(number), "", ()) for number in range(200)]
+    return Reader(RemotePath("memory://images"), 0).samples(requests, 2, 4)
+
+
+def test_a_remote_file_that_is_waited_for_holds_up_no_other(monkeypatch):
+    others, ready = [], threading.Event()
+
+    def read(number):
+        if number == 50:
+            assert ready.wait(10)
+        others.append(number)
+        if len(others) == 150:  # without the fiftieth
+            ready.set()
+        return b"any"
+
+    assert [sample.index for sample in remote_reader(monkeypatch, read)] == [*range(200)]
+
+
+def test_remote_files_that_wait_have_a_limited_size(monkeypatch):
+    read, at_rest = [], threading.Event()
+    monkeypatch.setattr(reader_module, "AHEAD_BYTES", 40 * 3)
+    with closing(remote_reader(monkeypatch, lambda number: read.append(number) or b"any")) as samples:
+        next(samples)
+        at_rest.wait(0.1)
+        assert len(read) <= 1 + 4 + 40
+    assert len(read) <= 1 + 4 + 40
