@@ -179,7 +179,7 @@ def compare(folder: Path, num: int, workers: int, latency: float, wait: float, f
     table = Table(*headers, "asked again", "same bytes", title=title)
     for count in (1, workers):
         name, ideal = f"{count} worker{'s' if count > 1 else ''}", 0.0
-        for delay, share in ((0.0, 0.0), (latency, 0.0), (latency, faults)):
+        for delay, share in ((0.0, 0.0), (latency, faults)):
             run = cluster.run(count, delay, share)
             ideal = ideal or run.pace
             what = f"{delay * 1e3:.0f} ms, {share:.0%} faults" if delay else "ideal"
