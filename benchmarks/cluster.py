@@ -2,8 +2,8 @@
 
 Workers are processes of this machine, each with a cache of its own; images and rows lie in an object store of this
 machine (benchmarks.object_store). All workers share the cores, so the *ideal* is the same run against a store without
-latency and faults, by as many workers. Where many workers wait much (the long latency), the *bound* is images in flight
-by latency. Paces are taken at the store while all workers read, so that start-up is not in them. The encoder, one
+latency and faults, by as many workers; where they mostly wait (the long latency), it is what they read at once in that
+time. Paces are taken at the store while all workers read, so that start-up is not in them. The encoder, one
 convolution in ONNX, costs next to nothing. Every run's file is that of one extraction from a folder, to the byte.
 """
 
@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from time import perf_counter, sleep
 from typing import NamedTuple
 
@@ -73,9 +74,10 @@ def encoder(folder: Path) -> Path:
 class Cluster:
     """Images in a folder, an encoder, and the file of one extraction from it."""
 
-    def __init__(self, folder: Path, num: int, side: int) -> None:
+    def __init__(self, folder: Path, num: int) -> None:
+        folder.mkdir()
         self.folder, self.num = folder, num
-        self.manifest, self.backbone = pictures.write(folder, num, side), f"onnx:{encoder(folder)}"
+        self.manifest, self.backbone = pictures.write(folder, num, 2 * SIDE), f"onnx:{encoder(folder)}"
         self.environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         self.environment |= {"OMP_NUM_THREADS": "1"}
         file = folder / "folder.h5"
@@ -153,56 +155,60 @@ def digest_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def row(name: str, cluster: Cluster, run: Run, ideal: float) -> list[str]:
-    """The cells of a run."""
+def row(name: str, cluster: Cluster, runs: list[Run], ideals: list[Run], bound: float = 0.0) -> list[str]:
+    """The cells of interleaved rounds: medians, of ratios to the round's ideal too; counts of the last round."""
+    run, ideals = runs[-1], ideals or runs
     counts = run.store.counts()
     faults = sum(counts[kind] for kind in FAULTS)
+    pairs = list(zip(runs, ideals, strict=True))
+    share = median(run.pace / (bound or ideal.pace) for run, ideal in pairs)
+    assert all(run.digest == cluster.digest for run in runs), f"{name}: the file is another"
     return [
         name,
-        f"{run.pace:.0f}",
-        f"{run.pace / ideal:.2f}" if ideal else "-",
-        f"{run.cpu * 1e3:.1f}",
-        f"{run.share:.2f}",
+        f"{median(run.pace for run in runs):.0f}",
+        f"{share:.2f}",
+        f"{median(ideal.cpu / run.cpu for run, ideal in pairs):.2f}",
+        f"{median(run.cpu for run in runs) * 1e3:.1f}",
+        f"{median(run.share for run in runs):.2f}",
         f"{run.requests_an_image:.3f}",
         ", ".join(f"{counts[kind]} {kind}" for kind in FAULTS) if faults else "-",
         f"{faults - len(run.store.unanswered())} of {faults}" if faults else "-",
-        "yes" if run.digest == cluster.digest else "NO",
     ]
 
 
-def compare(folder: Path, num: int, workers: int, latency: float, wait: float, faults: float) -> Table:
-    """A row for each run."""
-    cluster = Cluster(folder, num, 64)
-    print(f"one extraction from a folder: sha256 {cluster.digest}")
-    title = f"{num} JPEGs of 64 px; {READS} at once a worker; sha256 of all files {cluster.digest[:12]}..."
-    headers = ("run", "images/s", "of the ideal", "CPU ms an image", "of all cores", "requests an image", "faults")
-    table = Table(*headers, "asked again", "same bytes", title=title)
-    for count in (1, workers):
-        name, ideal = f"{count} worker{'s' if count > 1 else ''}", 0.0
-        for delay, share in ((0.0, 0.0), (latency, faults)):
-            run = cluster.run(count, delay, share)
-            ideal = ideal or run.pace
-            what = f"{delay * 1e3:.0f} ms, {share:.0%} faults" if delay else "ideal"
-            table.add_row(*row(f"{name}, {what}", cluster, run, ideal))
-    run, bound = cluster.run(workers, wait, faults), workers * READS / wait
-    table.add_row(*row(f"{workers} workers, {wait * 1e3:.0f} ms, against {bound:.0f}/s", cluster, run, bound))
-    run = cluster.run(2, latency, faults, lambda store: store.counts()["PUT"] >= 2)
-    twice = sum(worker_of(request, 2) == 0 for request in run.store.requests) - num // 2
-    name = f"2 workers, one killed after {SHARD_ROWS} of {num // 2}, {twice} read twice"
-    table.add_row(*row(name if run.killed else "2 workers, none killed", cluster, run, 0.0))
+def compare(few: Cluster, many: Cluster, workers: int, latency: float, wait: float, faults: float) -> Table:
+    """A row for each kind of run."""
+    title = f"JPEGs of 64 px, {few.num} for one worker, else {many.num}; {READS} reads at once each; all files the same"
+    headers = ("run", "images/s", "of the ideal", "by CPU time", "CPU ms an image", "of all cores")
+    table = Table(*headers, "requests an image", "faults", "asked again", title=title)
+    for count, cluster, rounds in ((1, few, 3), (workers, many, 1)):
+        pairs = [(cluster.run(count, 0, 0), cluster.run(count, latency, faults)) for _ in range(rounds)]
+        ideals, runs = (list(column) for column in zip(*pairs, strict=True))
+        name = f"{count} worker{'s' if count > 1 else ''}"
+        table.add_row(*row(f"{name}, ideal", cluster, ideals, ideals))
+        table.add_row(*row(f"{name}, {latency * 1e3:.0f} ms, {faults:.0%} faults", cluster, runs, ideals))
+    runs, bound = [many.run(workers, wait, faults)], workers * READS / wait
+    table.add_row(*row(f"{workers} workers, {wait:g} s; ideal: {bound:.0f}/s", many, runs, ideals, bound))
+    run = many.run(2, latency, faults, lambda store: store.counts()["PUT"] >= 2)
+    part = many.num // 2
+    twice = sum(worker_of(request, 2) == 0 for request in run.store.requests) - part
+    name = f"2 workers, one killed after {SHARD_ROWS} of {part}, {twice} read twice"
+    table.add_row(*row(name if run.killed else "2 workers, none killed", many, [run], []))
     return table
 
 
 @click.command(help=__doc__)
-@click.option("--images", default=9_600, show_default=True)
+@click.option("--images", nargs=2, default=(2_400, 9_600), show_default=True, help="For one worker, for many.")
 @click.option("--workers", default=16, show_default=True)
 @click.option("--latency", default=0.02, show_default=True, help="Seconds a request.")
-@click.option("--wait", default=1.0, show_default=True, help="Seconds a request of the run that only waits.")
+@click.option("--wait", default=2.0, show_default=True, help="Seconds a request of the run that only waits.")
 @click.option("--faults", default=0.01, show_default=True, help="Share of requests.")
 @record.out_option
-def main(images: int, workers: int, latency: float, wait: float, faults: float, out: Path) -> None:
+def main(images: tuple[int, int], workers: int, latency: float, wait: float, faults: float, out: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        record.publish(compare(Path(folder), images, workers, latency, wait, faults), "cluster", out, width=160)
+        few, many = (Cluster(Path(folder, str(num)), num) for num in images)
+        print(f"one extraction from a folder, as of all runs: sha256 {few.digest}, {many.digest}")
+        record.publish(compare(few, many, workers, latency, wait, faults), "cluster", out, width=160)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ADDRESS = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 CHANGE_KEYS = ("ETag", "etag", "blob_id", "LastModified", "mtime", "created")  # of fsspec's ``info``, best first
 ERRNO_BY_EXCEPTION = {FileNotFoundError: errno.ENOENT, IsADirectoryError: errno.EISDIR, PermissionError: errno.EACCES}
-READS = 16  # at once from another machine: threads that wait cost nothing
+READS = 32  # at once from another machine: threads that wait cost nothing
 EXTRAS = {"s3": "aigid[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}  # to pip install
 
 

@@ -46,7 +46,7 @@ def test_parts_fill_the_cache_and_the_file_is_the_same(images, monkeypatch):
 def test_a_bucket_that_is_slow_and_breaks_off_and_a_worker_that_is_killed(tmp_path):
     """The benchmark's own run, smaller: no request is lost and no byte differs."""
     pytest.importorskip("s3fs")
-    cluster = Cluster(tmp_path, 600, 64)
+    cluster = Cluster(tmp_path / "images", 600)
     run = cluster.run(3, 0.005, 0.05, lambda store: any(worker_of(request, 3) == 0 for request in list(store.requests)))
     assert run.digest == cluster.digest
     assert run.killed
