@@ -157,17 +157,15 @@ def digest_of(file: Path) -> str:
 
 def row(name: str, cluster: Cluster, runs: list[Run], ideals: list[Run], bound: float = 0.0) -> list[str]:
     """The cells of interleaved rounds: medians, of ratios to the round's ideal too; counts of the last round."""
-    run, ideals = runs[-1], ideals or runs
+    run, pairs = runs[-1], list(zip(runs, ideals, strict=False))
     counts = run.store.counts()
     faults = sum(counts[kind] for kind in FAULTS)
-    pairs = list(zip(runs, ideals, strict=True))
-    share = median(run.pace / (bound or ideal.pace) for run, ideal in pairs)
     assert all(run.digest == cluster.digest for run in runs), f"{name}: the file is another"
     return [
         name,
         f"{median(run.pace for run in runs):.0f}",
-        f"{share:.2f}",
-        f"{median(ideal.cpu / run.cpu for run, ideal in pairs):.2f}",
+        f"{median(run.pace / (bound or ideal.pace) for run, ideal in pairs):.2f}" if pairs else "-",
+        f"{median(ideal.cpu / run.cpu for run, ideal in pairs):.2f}" if pairs else "-",
         f"{median(run.cpu for run in runs) * 1e3:.1f}",
         f"{median(run.share for run in runs):.2f}",
         f"{run.requests_an_image:.3f}",
