@@ -79,7 +79,7 @@ def evaluate(
     requested, cut = protocols.find(protocol) if protocol else None, _threshold(threshold, scale, calibrator)
     mapped = decisions.load(calibrator).calibrator if calibrator else None
     images = manifest.read(manifest_path) if manifest_path else None
-    frames = _read(files, rename_columns, scale, settings.period)
+    frames = _read(files, rename_columns, scale, settings.period, compact=protocol is None)
     evaluated, published = {}, {}
     for (name, frame), path in zip(frames.items(), files, strict=True):
         try:
@@ -103,13 +103,13 @@ def evaluate(
 
 
 def _read(
-    files: tuple[Path, ...], rename_columns: tuple[str, ...], scale: str | None, period: str | None
+    files: tuple[Path, ...], rename_columns: tuple[str, ...], scale: str | None, period: str | None, compact: bool
 ) -> dict[str, pd.DataFrame]:
     from aigid.core import scores
 
     mapping, frames = dict(map(_pair, rename_columns)), {}
     for name, path in zip(_names(files), files, strict=True):
-        frames[name] = scores.read(path, mapping, scale or scores.PROBABILITY)
+        frames[name] = scores.read(path, mapping, scale or scores.PROBABILITY, compact)
         if period and not any(frames[name].get(scores.DATE, ())):
             raise InputError(f"{path}: --over-time {period}: no image has a date in a column {scores.DATE!r}")
     return frames

@@ -19,16 +19,24 @@ class Column:
     """Collects cells: numbers stand for few distinct ones, of which equal ones will be one object; many are Arrow's.
 
     Arrow's text is a third as large. A column of one block stays Python's, and one with a cell that is not UTF-8, which
-    Arrow refuses.
+    Arrow refuses. Of a ``kind`` are ``category``, where few are distinct, and ``number``: float64 where every cell is
+    as Python writes that number, or empty, so that what was written is known.
     """
 
-    def __init__(self, cells: Sequence[Any] = ()) -> None:
-        self._parts: list[Any] = []
+    def __init__(self, cells: Sequence[Any] = (), kind: str = "") -> None:
+        self._kind, self._parts = kind, list[Any]()
         self._numbers: dict[Any, int] = {}
         if cells:
             self.add(cells)
 
     def add(self, cells: Sequence[Any]) -> None:
+        if self._kind == "number":
+            if (part := _to_numbers(cells)) is not None:
+                self._parts.append(part)
+                return
+            self._kind, parts, self._parts = "", self._parts, []
+            for part in parts:
+                self.add(["" if number != number else repr(number) for number in part.tolist()])
         if len(self._numbers) <= NUM_SHARED:
             numbers = [self._numbers.setdefault(cell, len(self._numbers)) for cell in cells]
             if len(self._numbers) <= NUM_SHARED:
@@ -39,6 +47,14 @@ class Column:
 
     def series(self, dtype: Any) -> pd.Series:
         """Return all cells, of ``dtype`` where they are Python's."""
+        if self._kind == "number":
+            return pd.Series(np.concatenate([np.empty(0), *self._parts]))
+        broken = any(escape.has_surrogates(str(name)) for name in self._numbers)  # pandas hashes UTF-8
+        if self._kind == "category" and len(self._numbers) <= NUM_SHARED and not broken:
+            numbers = {name: number for number, name in enumerate(sorted(self._numbers))}
+            order = np.array([*map(numbers.get, self._numbers)], np.int8 if len(numbers) < 128 else np.int16)
+            codes = np.concatenate([np.empty(0, np.int8), *(order[part] for part in self._parts)])
+            return pd.Series(pd.Categorical.from_codes(codes, pd.Index([*numbers])))
         texts = np.array([*self._numbers, None], object)[:-1]
         parts = [texts[part] if getattr(part, "dtype", None) == np.int16 else part for part in self._parts]
         self._parts.clear()
@@ -51,24 +67,34 @@ class Column:
         )
 
 
+def _to_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """Return the numbers that cells stand for, NaN where one is empty; None where one is written in another way."""
+    try:
+        numbers = [float(cell or "nan") for cell in cells]
+    except ValueError:
+        return None
+    same = all(repr(number) == cell or not cell for number, cell in zip(numbers, cells, strict=True))
+    return np.array(numbers) if same else None
+
+
 def unescaped(rows: list[list[str]]) -> Iterator[list[str]]:
     """Yield the cells of each column, as they were before a CSV."""
     for texts in zip(*rows, strict=True):
         yield [escape.read_csv_cell(text) if text[:1] == "'" else text for text in texts]
 
 
-def from_records(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a table of records, missing cells empty; few of them are in memory as such."""
+def from_records(records: Iterable[Mapping[str, Any]], kinds: Mapping[str, str]) -> pd.DataFrame:
+    """Return a table of records, missing cells empty; few of them are in memory as such. For ``kinds`` see above."""
     columns: dict[str, Column] = {}
     num = 0
     for block in batches(records, BLOCK):
         for name in dict.fromkeys(chain.from_iterable(block)):
             if name not in columns:
-                columns[name] = Column([""] * num)
+                columns[name] = Column([""] * num, kinds.get(name, ""))
         for name, column in columns.items():
             column.add([record.get(name, "") for record in block])
         num += len(block)
-    return pd.DataFrame({name: column.series(object) for name, column in columns.items()})
+    return pd.DataFrame({name: column.series(object) for name, column in columns.items()}, copy=False)
 
 
 def row_blocks(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -84,12 +110,19 @@ def cells(column: pd.Series) -> Iterator[Any]:
 
 
 def _pack(part: Any) -> Any:
-    """Return cells as Arrow's text; as they are where they are it, it refuses them, or is not installed."""
+    """Return cells as Arrow's text; as they are where they are it, it refuses them, or is not installed.
+
+    They lie in the system's memory: Arrow's own pool keeps twice as much as blocks of this size need.
+    """
+    if not isinstance(part, np.ndarray):
+        return part
     try:
-        packed = pd.array(part, pd.StringDtype("pyarrow", na_value=np.nan)) if isinstance(part, np.ndarray) else part
+        import pyarrow
+
+        texts = pyarrow.array(part, pyarrow.large_string(), from_pandas=True, memory_pool=pyarrow.system_memory_pool())
     except (ImportError, UnicodeEncodeError):
         return part
-    return packed
+    return pd.array(texts, pd.StringDtype("pyarrow", na_value=np.nan))
 
 
 def is_ascending(texts: pd.Series) -> bool:
@@ -100,10 +133,18 @@ def is_ascending(texts: pd.Series) -> bool:
 
 def ranks(texts: pd.Series) -> NDArray[np.integer]:
     """Return a number (N,) for each cell, in the order of the texts."""
-    return np.arange(len(texts), dtype=np.int32) if is_ascending(texts) else pd.factorize(texts, sort=True)[0]
+    if is_ascending(texts):
+        return np.arange(len(texts), dtype=np.int32)
+    if getattr(texts.dtype, "storage", "") != "pyarrow":
+        return pd.factorize(texts, sort=True)[0]
+    from pyarrow import compute
+
+    return compute.rank(texts.array.__arrow_array__(), tiebreaker="dense").to_numpy().astype(np.int32) - np.int32(1)
 
 
 def to_text(column: pd.Series) -> pd.Series:
     """Return the column as text, missing cells empty."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column
     column = column if isinstance(column.dtype, pd.StringDtype) else column.astype("str")
     return column.fillna("") if column.hasnans else column

@@ -6,7 +6,8 @@ in Thrift's compact protocol), of which two numbers are needed, and where they e
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, Any
 
 import pandas as pd
@@ -25,16 +26,17 @@ INDEX_COLUMN = re.compile(r"__index_level_\d+__")  # that pandas adds to a Parqu
 PARQUET_ROWS = 2**14  # that are read at once
 
 
-def read(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
+def read(path: AnyPath, kinds: Mapping[str, str] = MappingProxyType({})) -> tuple[pd.DataFrame, list[str]]:
     """Return the cells of a Parquet table's columns of text, numbers and dates as text, and the names of the others.
 
-    InputError where it is none, or would take more memory than ``Budget`` allows. A text that recurs is one object.
+    InputError where it is none, or would take more memory than ``Budget`` allows. A text that recurs is one object; for
+    ``kinds`` see ``Column``.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    kinds = ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError
-    with input_errors(f"{path}: not a Parquet table", *kinds), path.open("rb") as file:
+    errors = ArrowException, ValueError, OSError, OverflowError, LookupError, TypeError, MemoryError
+    with input_errors(f"{path}: not a Parquet table", *errors), path.open("rb") as file:
         budget = Budget(path, file.seek(0, 2))
         head = ParquetFile(file)
         fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
@@ -43,7 +45,7 @@ def read(path: AnyPath) -> tuple[pd.DataFrame, list[str]]:
         if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise InputError(f"{path}: column {twice[0]!r} stands twice")
         _check_declared(file, head.metadata, names, budget)
-        cells = {name: Column() for name in names}
+        cells = {name: Column(kind=kinds.get(name, "")) for name in names}
         texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
         source = ParquetFile(file, read_dictionary=texts)
         for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():

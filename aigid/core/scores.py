@@ -23,6 +23,7 @@ STRING_COLUMNS = (
     *("path", "generator", "split", "view", "source", "group", "status", "model"),
     *(manifest.ROLE, DATE, PREDICTED),
 )
+CATEGORIES = ("generator", "source", "split", "view", "model", "status", manifest.ROLE, DATE)  # of few distinct cells
 PROBABILITY, *_ = SCALES = ("probability", "logit", "percent")
 logger = logging.getLogger(__name__)
 IS_DISTORTED, DISTORTIONS = DISTORTION_COLUMNS = ("extra_is_distorted", "extra_distortions")  # of NTIRE's test images
@@ -30,14 +31,19 @@ EXTRA_COLUMNS = (*DISTORTION_COLUMNS, manifest.ROLE, DATE)  # of a manifest, whi
 LABEL_WORDS = {"true": 1.0, "false": 0.0}
 
 
-def read(path: Path | str, columns: Mapping[str, str] | None = None, scale: str = PROBABILITY) -> pd.DataFrame:
+def read(
+    path: Path | str, columns: Mapping[str, str] | None = None, scale: str = PROBABILITY, compact: bool = False
+) -> pd.DataFrame:
     """Return the checked rows of a ``.csv`` or ``.parquet`` file, in its order.
 
     ``scale`` is that of its scores, one of ``SCALES``. ``columns`` maps our names to those of another tool's file,
     ``{"score": "prob_fake"}``; a value that begins with ``=`` is a constant for every row, ``{"view": "=clean"}``.
     InputError names the row, column and value. Rows without a label, as `aigid predict` may write them, are left out.
+    ``compact`` rows have a byte or two where few cells are distinct, as pandas' categories.
     """
-    return check(tables.read(path, ()), columns, str(path), scale)
+    kinds = {"score": "number", **dict.fromkeys(CATEGORIES if compact else (), "category")}
+    kinds = {(columns or {}).get(name, name): kind for name, kind in kinds.items()}
+    return check(tables.read(path, (), kinds), columns, str(path), scale)
 
 
 def check(
@@ -150,7 +156,10 @@ def _check_labels(table: pd.DataFrame, name: str) -> None:
     table["label"] = label.astype("int8")
     is_real = table["label"] == 0
     tables.refuse(table, "generator", ~is_real & (table["generator"] == "real"), "'real' goes with label 0", name)
-    table["generator"] = table["generator"].replace("", "unknown").mask(is_real, "real")
+    names = table["generator"]
+    if ((names == "") | (is_real & (names != "real"))).any():
+        named = names.astype("str").replace("", "unknown").mask(is_real, "real")
+        table["generator"] = named.astype("category") if isinstance(names.dtype, pd.CategoricalDtype) else named
 
 
 def _check_scores(table: pd.DataFrame, name: str) -> None:
@@ -162,11 +171,13 @@ def _check_scores(table: pd.DataFrame, name: str) -> None:
         tables.refuse(table, PREDICTED, unknown & ~failed, f"want one of {names}", name)
     for column in ["score", *classes]:
         value = _numbers(table[column])
-        blank = to_text(table[column]) == ""
+        is_number = pd.api.types.is_numeric_dtype(table[column].dtype)
+        blank = value.isna() if is_number else to_text(table[column]) == ""
         tables.refuse(
             table, column, ~blank & failed, "want none in a row whose status says that the image failed", name
         )
-        tables.refuse(table, column, value.isna() & ~failed, "want a number", name)
+        if (missing := value.isna() & ~failed).any():
+            tables.refuse(table.assign(**{column: to_text(table[column])}), column, missing, "want a number", name)
         outside = ~value.between(0, 1) & ~failed
         hint = _scale_hint(value) if column == "score" else ""
         tables.refuse(table, column, outside, f"want a probability in [0, 1]{hint}", name)

@@ -23,6 +23,8 @@ from aigid.data.layouts.registry import LAYOUTS
 from aigid.images import archives
 from aigid.images.hashing import with_hashes
 
+CATEGORIES = ("label", "generator", "split", "source")  # columns of few distinct cells
+
 
 class IndexSettings(Settings):
     """What of a dataset goes into its manifest.
@@ -86,8 +88,9 @@ def write_manifest(
 
 def _hashed(table: pd.DataFrame, root: AnyPath, unreadable: list[str]) -> Iterator[pd.DataFrame]:
     """Yield the rows with their sha256, block by block."""
+    texts = dict.fromkeys(table.select_dtypes("category"), object)
     for block in row_blocks(table):
-        hashed = manifest.sort_columns(with_hashes(block, root))
+        hashed = manifest.sort_columns(with_hashes(block.astype(texts), root))
         unreadable += hashed["path"][hashed["sha256"] == ""].tolist()
         yield hashed
 
@@ -95,7 +98,7 @@ def _hashed(table: pd.DataFrame, root: AnyPath, unreadable: list[str]) -> Iterat
 def _listed(root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[str], object]) -> pd.DataFrame:
     """Return the manifest without hashes."""
     layout, (tree, members) = _tree(root, settings)
-    table = from_records(layout.iter_rows(tree))
+    table = from_records(layout.iter_rows(tree), dict.fromkeys(CATEGORIES, "category"))
     if table.empty:
         raise InputError(layout_error(settings.layout, LAYOUTS, tree))
     table = manifest.validate(table, str(root))
@@ -111,6 +114,8 @@ def _listed(root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[st
     del tree
     if members.archives:
         table = _located(table, members, numbers)
+    del members, numbers, outside
+    table["split"] = pd.Categorical(table["split"], sorted(manifest.SPLITS))
     table = _restrict_generators(manifest.with_role(table, settings.role, log), settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
     table = _hold_out_generators(table, settings.held_out_generators, seed, log)
@@ -196,10 +201,10 @@ def _restrict_generators(table: pd.DataFrame, seen: list[str] | None, root: AnyP
 def _split_off(table: pd.DataFrame, split: str, share: float, seed: int) -> pd.DataFrame:
     if share == 0 or (table["split"] == split).any():
         return table
-    train = np.flatnonzero(table["split"] == "train")
-    draw = np.fromiter((derive_seed(split, seed, key) for key in cells(_keys(table).iloc[train])), float, len(train))
-    chosen = np.zeros(len(table), bool)
-    chosen[train[draw / 2**63 < share]] = True
+    chosen = (table["split"] == "train").to_numpy(copy=True)
+    keys = compress(cells(_keys(table)), chosen)  # not taken from the column, which Arrow would copy as a whole
+    draw = np.fromiter((derive_seed(split, seed, key) for key in keys), float, chosen.sum())
+    chosen[chosen] = draw / 2**63 < share
     return table.assign(split=table["split"].mask(chosen, split))
 
 
@@ -227,7 +232,7 @@ def _shared_source(table: pd.DataFrame) -> pd.Series:
     """Return the source of each image where fakes and reals share it, else ""."""
     if "source" not in table:
         return pd.Series("", index=table.index)
-    return table["source"].where(table["source"].isin(table["source"][table["label"] == 1]), "")
+    return table["source"].astype("str").where(table["source"].isin(table["source"][table["label"] == 1]), "")
 
 
 def _keys(table: pd.DataFrame) -> pd.Series:

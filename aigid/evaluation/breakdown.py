@@ -59,12 +59,13 @@ def to_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def _of_view(view: str, images: pd.DataFrame, thresholds: Values, seed: int, n_bootstrap: int) -> Iterator[Row]:
-    reals, fakes = images[images["label"] == 0], images[images["label"] == 1]
     yield pooled(view, "all", "all", images, thresholds, seed, n_bootstrap)
     rng = seeding.numpy_generator("bootstrap", seed, view, "generator")
     draws = _bootstrap(images, "generator", n_bootstrap, rng)
+    rows = images[["label", "score", "generator", *(name for name in ("group", "source") if name in images)]]
+    reals, fakes = (rows[images["label"] == label].reset_index(drop=True) for label in (0, 1))
     for name, part in fakes.groupby("generator"):
-        both = pd.concat([reals, part])
+        both = pd.concat([reals, part], ignore_index=True)
         ranking = _ranking_interval(both, draws.get(name))
         yield {**_row(view, "generator", str(name), both), **ranking, **_rates("tpr", part, thresholds)}
     if "source" in images:
@@ -103,9 +104,10 @@ def _bootstrap(
     if n_bootstrap == 0 or labels.min(initial=1) >= labels.max(initial=0):
         return {}
     parts, names = pd.factorize(readable[column], sort=True)
-    sample = resampling.population(labels, readable["score"].to_numpy(), parts, resampling.group_codes(readable))
-    draws = resampling.bootstrap(sample, n_bootstrap, rng)
     codes = np.unique(parts[labels == 1])
+    sample = resampling.population(labels, readable["score"].to_numpy(), parts, resampling.group_codes(readable))
+    del parts
+    draws = resampling.bootstrap(sample, n_bootstrap, rng)
     return {names[code]: {name: draws[name][:, k] for name in draws} for k, code in enumerate(codes)}
 
 

@@ -175,11 +175,14 @@ def _worst_errors(images: pd.DataFrame, names: pd.Series) -> pd.DataFrame:
 
     ``names`` are the paths of all rows by their index.
     """
-    error = (images["score"] - images["label"]).abs()
-    table = images.loc[error > 0.5, ["path", "label", "generator", "score"]].assign(error=error)
-    table = table.assign(path=names.loc[table.index]).sort_values(["error", "path"], ascending=[False, True])
-    worst = table.groupby("label").head(NUM_WORST).drop(columns="error").reset_index(drop=True)
-    return worst.astype({"generator": "str"})
+    error, chosen = (images["score"] - images["label"]).abs(), pd.Series(False, images.index)
+    for label in (0, 1):
+        wrong = (images["label"] == label) & (error > 0.5)
+        chosen |= wrong & (error >= error[wrong].nlargest(NUM_WORST).min())
+    table = images.loc[chosen, ["path", "label", "generator", "score"]].assign(error=error[chosen])
+    table["path"] = names[names.index.isin(table.index)]
+    worst = table.sort_values(["error", "path"], ascending=[False, True]).groupby("label").head(NUM_WORST)
+    return worst.drop(columns="error").reset_index(drop=True).astype({"generator": "str"})
 
 
 def write_result(result: EvaluationResult, root: Path | str, detector: str, dataset: str) -> None:

@@ -8,13 +8,10 @@ import pandas as pd
 from aigid.core.columns import ranks
 from aigid.core.errors import InputError
 from aigid.core.escape import has_surrogates
-from aigid.core.manifest import ROLE
-from aigid.core.scores import DATE, default_view
+from aigid.core.scores import CATEGORIES, default_view
 from aigid.metrics.resampling import group_codes
 
 UNSEEN = ("generators", "generators and sources")  # of test alone
-
-CATEGORIES = ("generator", "source", "split", "view", "model", ROLE, DATE)  # columns of few distinct cells
 
 
 def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.DataFrame:
@@ -22,7 +19,7 @@ def compact(scores: pd.DataFrame, strata: Sequence[str], named: bool) -> pd.Data
 
     The judge takes many subsets of the rows, each of which is a copy.
     """
-    texts = [name for name in CATEGORIES if name in scores]
+    texts = [name for name in CATEGORIES if name in scores and name != "status"]
     columns = dict.fromkeys(["label", "score", *texts, *(name for name in strata if name in scores)])
     named_well = [name for name in texts if not any(map(has_surrogates, scores[name].unique()))]  # pandas hashes UTF-8
     table = scores[[*columns]].astype(dict.fromkeys(named_well, "category"))

@@ -23,11 +23,10 @@ from aigid.core.errors import InputError, reason
 from aigid.core.limits import MAX_FILE_BYTES, MAX_RATIO, MIN_UNPACKED, Budget
 from aigid.core.paths import AnyPath, RemotePath, as_path, is_remote
 from aigid.core.texts import Texts
-from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member
+from aigid.images import MEMBER_SEPARATOR, ImageError, Status, is_member, tar_members
 
 SUFFIXES = (".tar", ".zip", ".parquet")  # of READERS
 DIGITS = 6  # of a row's number
-NO_SIZE = -1  # of a tar's member that holds no bytes
 CACHED_ROW_GROUPS = 4  # row groups of Parquet tables that stay in memory
 NAME_BYTES = 100  # that the name of an image takes in memory
 SIZES = ("total_compressed_size", "total_uncompressed_size")
@@ -36,6 +35,7 @@ ERRORS: tuple[type[Exception], ...] = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
 _LOCK = Lock()
+MAX_INDEXED = 2**19  # members of archives that stay indexed, which take 70 bytes each
 
 
 def archive_of(path: str) -> str:
@@ -88,21 +88,10 @@ class Tar:
     """An uncompressed tar, indexed once; members are read by their offsets."""
 
     def __init__(self, path: str) -> None:
-        self.path, last = path, 0
-        spans: dict[str, tuple[int, int]] = {}  # offset and size
-        with as_path(path).open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined] # a kilobyte each
-                last = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                if member.issparse():
-                    raise ValueError(f"{member.name} is a sparse file")
-                if member.isfile():
-                    spans[member.name] = (member.offset_data, member.size)
-                elif not member.isdir():  # a hard link leads to a file before it
-                    spans[member.name] = spans.get(member.linkname if member.islnk() else "", (0, NO_SIZE))
-            if file.seek(0, os.SEEK_END) < last + tarfile.BLOCKSIZE:
-                raise EOFError("cut short: it has no end")
-        self._names, self._spans = Texts(spans), array("q", chain.from_iterable(spans.values()))
+        self.path = path
+        with as_path(path).open("rb") as file:
+            spans = tar_members.spans(file)
+        self.num, self._names, self._spans = len(spans), Texts(spans), array("q", chain.from_iterable(spans.values()))
         self._order = array("q", sorted(range(len(spans)), key=[hash(name) for name in spans].__getitem__))
         self._hashes = array("q", sorted(map(hash, spans)))
 
@@ -114,7 +103,7 @@ class Tar:
         if not (numbers := [number for number in self._order[start:stop] if self._names[number] == name]):
             raise KeyError(name)
         offset, size = self._spans[2 * numbers[0] : 2 * numbers[0] + 2]
-        if size == NO_SIZE:
+        if size == tar_members.NO_SIZE:
             raise ImageError(Status.NOT_A_FILE, f"{name} is a link or a device in {self.path}")
         _check_size(size)
         if isinstance(remote := as_path(self.path), RemotePath):
@@ -128,6 +117,7 @@ class Zip:
 
     def __init__(self, path: str) -> None:
         self._file = zipfile.ZipFile(_readable(path))
+        self.num = len(self._file.filelist)
 
     def names(self) -> Iterator[str]:
         yield from (name for name in self._file.namelist() if not name.endswith("/"))
@@ -150,6 +140,7 @@ class Parquet:
             self._ends.append(self._ends[-1] + max(file.metadata.row_group(group).num_rows, 0))
             budget.spend(NAME_BYTES * (self._ends[-1] - self._ends[-2]) * len(self._columns))
         self._ends.pop(0)
+        self.num = len(self._ends)
 
     def names(self) -> Iterator[str]:
         for row in range(self._ends[-1] if self._ends else 0):
@@ -175,14 +166,22 @@ class Parquet:
 
 Archive = Tar | Zip | Parquet
 READERS: dict[str, Callable[[str], Archive]] = dict(zip(SUFFIXES, (Tar, Zip, Parquet), strict=True))
+_INDEXED: dict[tuple[str, tuple[int, ...] | None], Archive] = {}  # by path and state, the last used last
 
 
 def _open_cached(path: str) -> Archive:
+    """Index an archive; one that has changed is indexed anew, but not one at an address."""
     suffix = Path(path).suffix.lower()
     if suffix not in READERS:
         raise ValueError(f"want a name that ends in {', '.join(SUFFIXES)}")
     with _LOCK:
-        return _index(path, suffix, _change_token(path))
+        key = path, _change_token(path)
+        if key not in _INDEXED:
+            _INDEXED[key] = READERS[suffix](path)
+            while len(_INDEXED) > 1 and sum(archive.num for archive in _INDEXED.values()) > MAX_INDEXED:
+                del _INDEXED[next(iter(_INDEXED))]
+        archive = _INDEXED[key] = _INDEXED.pop(key)  # the last to go
+        return archive
 
 
 def _readable(path: str) -> Any:  # a name, or an open file
@@ -193,12 +192,6 @@ def _parquet_file(path: str, dictionaries: Sequence[str] = ()) -> Any:
     from pyarrow.parquet import ParquetFile
 
     return ParquetFile(_readable(path), read_dictionary=list(dictionaries))
-
-
-@lru_cache(maxsize=64)
-def _index(path: str, suffix: str, _token: tuple[int, ...] | None) -> Archive:
-    """Index an archive; one that has changed is indexed anew, but not one at an address."""
-    return READERS[suffix](path)
 
 
 @lru_cache(maxsize=CACHED_ROW_GROUPS)

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from aigid.core.columns import BLOCK
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Array = NDArray[Any]
@@ -28,7 +30,9 @@ class Ranking:
     @cached_property
     def thresholds(self) -> Floats:
         """The distinct scores, descending, (K,)."""
-        return np.unique(np.concatenate([self.reals, self.fakes]))[::-1]
+        scores = np.concatenate([self.reals, self.fakes])
+        scores.sort()
+        return scores[np.append(True, scores[1:] != scores[:-1])[: len(scores)]][::-1]
 
     @cached_property
     def tp(self) -> Counts:
@@ -203,15 +207,17 @@ def _between(ranking: Ranking, above: int) -> float:
 
 def roc(ranking: Ranking) -> pd.DataFrame:
     """Return columns ``fpr, tpr`` from (0, 0) to (1, 1), at most ``POINTS`` rows."""
-    table = pd.DataFrame({"fpr": ranking.fpr, "tpr": ranking.tpr})
-    return table.iloc[thin(ranking.fpr, ranking.tpr, POINTS)].reset_index(drop=True)
+    x, y = ranking.fpr, ranking.tpr
+    points = thin(x, y, POINTS)
+    return pd.DataFrame({"fpr": x[points], "tpr": y[points]})
 
 
 def precision_recall(ranking: Ranking) -> pd.DataFrame:
     """Return columns ``recall, precision``, recall ascending from 0, at most ``POINTS`` rows."""
-    precision = ranking.tp / (ranking.tp + ranking.fp)
-    table = pd.DataFrame({"recall": ranking.tpr, "precision": np.concatenate([precision[:1], precision])})
-    return table.iloc[thin(ranking.tpr, table["precision"].to_numpy(), POINTS)].reset_index(drop=True)
+    precision, x = ranking.tp / (ranking.tp + ranking.fp), ranking.tpr
+    y = np.concatenate([precision[:1], precision])
+    points = thin(x, y, POINTS)
+    return pd.DataFrame({"recall": x[points], "precision": y[points]})
 
 
 def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
@@ -221,9 +227,12 @@ def thin(x: Floats, y: Floats, points: int) -> NDArray[np.int64]:
     equal steps of the curve's length |dx| + |dy| stay, so that the plotted line moves by at most one step.
     """
     moved = np.flatnonzero(np.concatenate([[True], (np.diff(x) != 0) | (np.diff(y) != 0)]))
-    dx, dy = np.diff(x[moved]), np.diff(y[moved])
-    bends = np.abs(dx[1:] * dy[:-1] - dx[:-1] * dy[1:]) > 1e-15
-    corners = moved[np.concatenate([[True], bends, [True]])] if len(moved) > 1 else moved
+    bends = []
+    for start in range(0, len(moved) - 2, BLOCK):
+        part = moved[start : start + BLOCK + 2]
+        dx, dy = np.diff(x[part]), np.diff(y[part])
+        bends.append(np.abs(dx[1:] * dy[:-1] - dx[:-1] * dy[1:]) > 1e-15)
+    corners = moved[np.concatenate([[True], *bends, [True]])] if len(moved) > 1 else moved
     if len(corners) <= points:
         return corners
     length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x[corners])) + np.abs(np.diff(y[corners])))])

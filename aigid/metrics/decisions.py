@@ -109,12 +109,12 @@ def _quantile(nonconformity: Floats, alpha: float, maximum: float) -> float:
 def coverage(abstainer: ConformalAbstainer, ranking: Ranking) -> dict[str, float]:
     """Return, per class of the test images, how often it stays possible, is called wrongly, and is left uncertain."""
     shares = {}
-    for name, scores, column, wrong in (("real", ranking.reals, 0, GENERATED), ("fake", ranking.fakes, 1, REAL)):
+    for column, (name, scores) in enumerate((("real", ranking.reals), ("fake", ranking.fakes))):
         if len(scores):
-            labels = abstainer.labels(scores)
-            shares[f"coverage_{name}"] = float(abstainer.prediction_sets(scores)[:, column].mean())
-            shares[f"wrong_{name}"] = float(np.mean(labels == wrong))
-            shares[f"uncertain_{name}"] = float(np.mean(labels == UNCERTAIN))
+            possible = abstainer.prediction_sets(scores)
+            shares[f"coverage_{name}"] = float(possible[:, column].mean())
+            shares[f"wrong_{name}"] = float(np.mean(possible[:, 1 - column] & ~possible[:, column]))
+            shares[f"uncertain_{name}"] = float(np.mean(possible[:, 0] == possible[:, 1]))
     return shares
 
 

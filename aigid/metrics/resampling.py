@@ -48,9 +48,9 @@ def population(
     part, group = part[order], group[order]
     alone = group < 0
     group += np.int32(alone.sum())  # which come first
-    group[alone] = np.arange(alone.sum())
+    group[alone] = np.arange(alone.sum(), dtype=np.int32)
     clusters = (np.cumsum(np.bincount(group) > 0, dtype=np.int32) - 1)[group]
-    strata = np.full(clusters.max() + 1, part.max())
+    strata = np.full(clusters.max() + 1, part.max(), np.int32)
     np.minimum.at(strata, clusters, part)
     return BootstrapSample(np.asarray(scores, np.float64)[order], part, clusters, strata)
 
@@ -67,12 +67,18 @@ def bootstrap(sample: BootstrapSample, n_bootstrap: int, rng: np.random.Generato
 
 def bootstrap_error(sample: BootstrapSample, bin_edges: Floats, n_bootstrap: int, rng: np.random.Generator) -> Floats:
     """Return the expected calibration error of each draw, (n_bootstrap,), reals and fakes pooled."""
-    bins = np.maximum(np.searchsorted(bin_edges, sample.scores, side="left") - 1, 0)
-    num = len(sample.strata)
-    cells, rows = np.unique(bins * num + sample.clusters, return_inverse=True)
-    excess, clusters = np.bincount(rows, sample.scores - (sample.parts >= 0)), cells % num
-    starts = np.flatnonzero(np.diff(cells // num, prepend=-1))  # of each bin
-    size = np.bincount(sample.clusters, minlength=num)
+    bins = np.maximum(np.searchsorted(bin_edges, sample.scores, side="left") - 1, 0).astype(np.int16)
+    order = np.lexsort((sample.clusters, bins)).astype(np.int32)
+    bins, clusters = bins[order], sample.clusters[order]
+    first = np.append(True, (bins[1:] != bins[:-1]) | (clusters[1:] != clusters[:-1]))  # of a cluster in a bin
+    rows = np.empty(len(order), np.int32)
+    rows[order] = np.cumsum(first, dtype=np.int32)
+    clusters, bins = clusters[first], bins[first]
+    del order, first
+    excess = np.bincount(rows, sample.scores - (sample.parts >= 0))[1:]
+    starts = np.flatnonzero(np.diff(bins, prepend=-1))  # of each bin
+    size = np.bincount(sample.clusters, minlength=len(sample.strata)).astype(np.int32)
+    del rows, bins
     draws = resample(sample.strata, n_bootstrap, rng)
     sums = ((np.add.reduceat(counts[:, clusters] * excess, starts, axis=1), counts @ size) for counts in draws)
     return np.concatenate([np.abs(by_bin).sum(axis=1) / total for by_bin, total in sums])
@@ -86,7 +92,7 @@ def limit_draws(n_bootstrap: int, num: int) -> int:
 def group_codes(groups: pd.DataFrame | pd.Series | Array) -> Ints:
     """Return the number of each row's group (N,) in the order of their names, -1 where it has none; numbers stay."""
     if isinstance(groups, pd.DataFrame):
-        groups = groups["group"] if "group" in groups else np.full(len(groups), -1)
+        groups = groups["group"] if "group" in groups else np.full(len(groups), -1, np.int8)
     if groups.dtype.kind == "i":
         return np.asarray(groups)
     codes, names = pd.factorize(groups if isinstance(groups, pd.Series) else groups.astype(object), sort=True)

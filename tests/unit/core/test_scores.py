@@ -1,12 +1,14 @@
 """The scores file: legal oddities read alike, errors are named with their row, column and value."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aigid.core import scores
+from aigid.core import parquet, scores, tables
 from aigid.core.errors import InputError
 
 
@@ -74,7 +76,7 @@ def test_names_of_another_tool_and_constants(tmp_path: Path) -> None:
         ({"label": ["0", "1", "fake", "1"]}, r"row 3 \(line 4\), column label: 'fake'"),
         ({"score": [0.1, 0.2, 0.3, 1.5]}, r"row 4 \(line 5\), column score: '1.5'"),
         ({"score": [0.1, -0.2, 0.3, 0.5]}, r"row 2 \(line 3\), column score: '-0.2'"),
-        ({"score": [0.1, 0.2, np.nan, 0.5]}, r"row 3 \(line 4\), column score: 'nan'"),
+        ({"score": [0.1, 0.2, np.nan, 0.5]}, r"row 3 \(line 4\), column score: ''"),
         ({"score": ["0.1", "high", "0", "1"]}, r"row 2 \(line 3\), column score: 'high'"),
         ({"score": [0.1, 0.2, np.inf, 0.5]}, r"row 3 \(line 4\), column score: 'inf'"),
         ({"split": ["val", "val", "dev", "test"]}, r"row 3 \(line 4\), column split: 'dev'"),
@@ -106,3 +108,38 @@ def test_no_rows_no_file_no_table(tmp_path: Path) -> None:
     for name in ("head.csv", "empty.csv", "bad.parquet", "absent.csv", "scores.json"):
         with pytest.raises(InputError, match=name):
             scores.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_compact_rows_are_the_same_rows(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "BLOCK", 3)
+    monkeypatch.setattr(parquet, "PARQUET_ROWS", 3)
+    rows = {"path": list("hgfedcba"), "label": ["0", "1"] * 4, "generator": ["", "x"] * 4, "split": ["test"] * 8}
+    rows |= {"view": ["clean"] * 8, "status": ["missing", *["ok"] * 7]}
+    for score in ("0.25", "0.250", "1", "1e-05"):  # the second and third are no number as Python writes it
+        tables.write(pd.DataFrame(rows | {"score": ["", *["0.5"] * 6, score]}), tmp_path / f"s{suffix}")
+        plain, compact = (scores.read(tmp_path / f"s{suffix}", compact=compact) for compact in (False, True))
+        assert compact["generator"].dtype == "category" != plain["generator"].dtype
+        pd.testing.assert_frame_equal(compact.astype(plain.dtypes), plain)
+    for score in ("", "1.50", "x"):
+        tables.write(pd.DataFrame(rows | {"score": ["", *["0.5"] * 6, score]}), tmp_path / f"s{suffix}")
+        with pytest.raises(InputError, match=f"row 8.*, column score: '{score}': want"):
+            scores.read(tmp_path / f"s{suffix}", compact=True)
+
+
+@pytest.mark.slow
+def test_a_row_takes_at_most_160_bytes(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from aigid.core import parquet, scores, tables
+def peak(num):
+    with open(sys.argv[1], "w") as file:
+        file.write("path,label,generator,split,view,score\\n")
+        for n in range(num):
+            file.write(f"test/gan/{n % 2}/{n:09}.bmp,{n % 2},{'sd' if n % 2 else 'real'},test,clean,{n / num!r}\\n")
+    scores.read(sys.argv[1], compact=True)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((-peak(140_000) + peak(420_000)) / 280_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "s.csv"], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 160  # it was 360 with cells as text, Arrow's own pool, and tables of hashes

@@ -16,7 +16,7 @@ from aigid.cli.main import main
 from aigid.core import manifest
 from aigid.features.backbones import backbone_settings
 from aigid.features.extract import extract
-from aigid.images import ImageError, Status, archives, is_member
+from aigid.images import ImageError, Status, archives, is_member, tar_members
 from aigid.images.decode import decode
 from aigid.images.formats import read_bytes
 from aigid.images.headers import read_header
@@ -168,3 +168,42 @@ def test_links_in_a_tar_are_files_or_named(tmp_path):
         else:
             with pytest.raises(ImageError, match="is a link or a device"):
                 archives.read(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_headers_read_at_once_say_what_tarfile_says_of_whole_and_of_broken_tars(kind):
+    draw = np.random.default_rng(0)
+
+    def outcome(read, data):
+        try:
+            return list(read(io.BytesIO(data)).items())
+        except (tarfile.TarError, ValueError, EOFError) as error:
+            return repr(error)
+
+    for number in range(80):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w", format=kind) as tar:
+            for _ in range(draw.integers(8)):
+                info = tarfile.TarInfo("/".join(draw.choice(["a", "\u00e4", "x" * 60, "b c"], draw.integers(1, 5))))
+                info.type = draw.choice([b"0", b"0", b"\0", b"5"]) or b"\0"
+                info.size = 0 if info.type == b"5" else int(draw.choice([0, 1, 511, 512, 513, 3000]))
+                tar.addfile(info, io.BytesIO(bytes(info.size)))
+        data = bytearray(made.getvalue())
+        if number % 3 == 0:
+            del data[draw.integers(len(data)) :]
+        if number % 3 == 1:
+            data[draw.integers(len(data))] ^= int(draw.integers(1, 256))
+        assert outcome(tar_members.spans, data) == outcome(tar_members._of_any, data)
+    assert tar_members._of_plain(io.BytesIO(bytes(1024))) is None
+
+
+def test_of_many_archives_those_read_last_stay_indexed(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_INDEXED", 3)
+    for name in "abc":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for member in ("1.png", "2.png"):
+                tar.addfile(tarfile.TarInfo(member))
+    for name in "abcab":
+        assert archives.read(f"{tmp_path}/{name}.tar::2.png") == b""
+        assert sum(archive.num for archive in archives._INDEXED.values()) <= 3
+        assert next(reversed(archives._INDEXED))[0] == f"{tmp_path}/{name}.tar"
