@@ -13,10 +13,11 @@ trap 'rm -rf "$caches"' EXIT
 extract() { AIGID_CACHE=$(mktemp -d -p "$caches") aigid extract "$manifest" --root "$root" --backbone "$backbone" "$@"; }
 
 worker() {
-    local code=137
-    while ((code > 128)); do # by a signal; 1 means that images could not be read, 2 that nothing can
+    local code attempt
+    for attempt in 1 2 3; do
         code=0
         extract --part "$1/$workers" || code=$?
+        ((code > 128)) || break # not by a signal: 1 means that images could not be read, 2 that nothing can
     done
     return "$code"
 }
