@@ -194,3 +194,16 @@ def mutated(data: bytes, draw: np.random.Generator) -> bytes:
             case 5 if draw.random() < 0.3:
                 del data[int(draw.integers(size)) :]
     return bytes(data)
+
+
+def is_plain(content):
+    """Whether a JPEG is decoded by simplejpeg."""
+    with open_lazily(content, "JPEG") as image:
+        return decoding._plain_jpeg(image, content) is not None
+
+
+def by_pillow(content, **options):
+    """The pixels as Pillow alone decodes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "_plain_jpeg", lambda *_: None)
+        return decoding.decode(content, **options)

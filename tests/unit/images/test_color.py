@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from aigid.images import color
-from aigid.images.decode import decode, is_plain_jpeg
+from aigid.images.decode import decode
 from tests.helpers import profiles
-from tests.helpers.hostile import chunk, encode, exif, picture, png
+from tests.helpers.hostile import chunk, encode, exif, is_plain, picture, png
 
 PICTURE = picture()
 FOREIGN = ("Display P3", "Adobe RGB", "ProPhoto")
@@ -55,7 +55,7 @@ def test_jpegs_with_a_foreign_profile_take_the_slow_path() -> None:
         encode(PICTURE, "JPEG", **options)
         for options in ({}, {"icc_profile": profiles.rgb("Display P3")}, {"icc_profile": profiles.rgb("sRGB")})
     )
-    assert [is_plain_jpeg(data) for data in (plain, p3, srgb)] == [True, False, True]
+    assert [is_plain(data) for data in (plain, p3, srgb)] == [True, False, True]
     assert (decode(srgb) == decode(plain)).all()
     assert (decode(p3) == by_lcms(Image.fromarray(decode(plain)), profiles.rgb("Display P3"))).all()
 
