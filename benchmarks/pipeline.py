@@ -1,8 +1,8 @@
 """What DVC itself takes: `dvc repro` with nothing to do, `dvc status`, its share of `make repro`; the report's stage.
 
-python -m benchmarks.pipeline [--whole]
+python -m benchmarks.pipeline [--repro]
 
-Run it in a clone whose `make repro` is done. `--whole` runs that first, from whatever the clone holds, and counts the
+Run it in a clone whose `make repro` is done. `--repro` runs that first, from whatever the clone holds, and counts the
 processor time of every process of DVC, without the stages that it starts.
 """
 
@@ -63,17 +63,17 @@ class DvcProcesses(Thread):
 
 
 @click.command(help=__doc__)
-@click.option("--whole", is_flag=True, help="Run `make repro` first.")
+@click.option("--repro", is_flag=True, help="Run `make repro` first.")
 @record.out_option
-def main(whole: bool, out: Path) -> None:
+def main(repro: bool, out: Path) -> None:
     table = Table("what", "seconds", "CPU seconds", "bound", title=f"median of {ROUNDS}")
-    if whole:
+    if repro:
         watch = DvcProcesses()
         watch.start()
         wall, cpu = cost("make", "repro")
-        own = watch.stop()
+        of_dvc = watch.stop()
         table.add_row("make repro", f"{wall:.0f}", f"{cpu:.0f}", "")
-        table.add_row("stages' share of it", "", f"{1 - own / cpu:.3f}", f">= {MIN_SHARE}")
+        table.add_row("stages' share of it", "", f"{1 - of_dvc / cpu:.3f}", f">= {MIN_SHARE}")
     for name, command in {"dvc repro, nothing to do": (DVC, "repro"), "dvc status": (DVC, "status")}.items():
         wall, cpu = map(median, zip(*(cost(*command) for _ in range(ROUNDS)), strict=True))
         table.add_row(name, f"{wall:.2f}", f"{cpu:.2f}", f"<= {MAX_CPU}")

@@ -32,7 +32,11 @@ weights_option = click.option("--weights", help="A local file or folder in the l
 @options.root
 @backbones
 @weights_option
-@click.option("--decode", type=click.Choice(["exact", "fast"]), help="Pillow, or libjpeg-turbo and torch.")
+@click.option(
+    "--decode",
+    type=click.Choice(["exact", "fast", "draft"]),
+    help="Resize by Pillow; by torch; by torch, of a large JPEG no more decoded than it takes.",
+)
 @options.views
 @options.seed("views that draw at random")
 @options.engine

@@ -27,6 +27,7 @@ class LoraSettings(Settings):
 
 Library = Literal["open_clip", "transformers", "timm", "onnx"]
 Pool = Literal["own", "before_projection", "cls", "mean", "cls_mean"]
+Decoding = Literal["exact", "fast", "draft"]  # the keys of DECODE_BACKENDS in aigid/features/preprocess.py
 NEEDED = {"size", "resize", "interpolation", "mean", "std"}  # of a `preprocess` that no record completes
 LARGEST_BATCH = 256  # images; beyond, a GPU gains nothing
 
@@ -53,7 +54,7 @@ class BackboneSettings(Settings):
     pool: Pool = "own"
     output: str | None = None  # of an ONNX graph: its output that is the embedding, or that holds the tokens
     preprocess: Preprocess  # where it is not given, the library's own record of the model
-    decode: Literal["exact", "fast"] = "exact"  # a key of DECODE_BACKENDS in aigid/features/preprocess.py
+    decode: Decoding = "exact"
     precision: Literal["float32", "bfloat16", "auto"] = "float32"  # of a CPU; auto: bfloat16 where it is fast
     dtype: Literal["float16", "float32"] = "float16"  # of the stored embeddings
 
@@ -86,7 +87,7 @@ class ConcatSettings(Settings):
 
     library: Literal["joint"]
     parts: Annotated[list[BackboneSettings], Field(min_length=2)]
-    decode: Literal["exact", "fast"] | None = None  # of all parts; None leaves it to each
+    decode: Decoding | None = None  # of all parts; None leaves it to each
     dtype: Literal["float16", "float32"] = "float16"
 
 

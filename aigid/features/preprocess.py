@@ -1,4 +1,4 @@
-"""Image preprocessing for backbones: decode, resize and crop as each model's authors do."""
+"""Image preprocessing for backbones: resize and crop as each model's authors do."""
 
 import logging
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from pydantic import Field
 from aigid.core.errors import InputError, input_errors, parse_json, reason
 from aigid.core.params import Settings
 from aigid.images import ImageError, Status
-from aigid.images.decode import decode
 
 logger = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
@@ -145,12 +144,8 @@ def resize_and_crop(
 
 
 class DecodeBackend(NamedTuple):
-    """Functions from bytes to pixels (H, W, 3) uint8, or ImageError, and from pixels to (S, S, 3) uint8.
+    """A function from pixels (H, W, 3) to (S, S, 3) uint8; whether no more of a JPEG is decoded than it needs."""
 
-    One that is ``reduced`` decodes no more of an undegraded JPEG than its preprocessing needs.
-    """
-
-    decode: Callable[..., Pixels]
     to_square: Callable[[Pixels, Preprocess], Pixels]
     reduced: bool = False
 
@@ -191,7 +186,7 @@ def _to_square_fast(image: Pixels, preprocess: Preprocess) -> Pixels:
 
 
 DECODE_BACKENDS = {
-    "exact": DecodeBackend(decode, resize_and_crop),
-    "fast": DecodeBackend(decode, _to_square_fast),
-    "draft": DecodeBackend(decode, _to_square_fast, reduced=True),
+    "exact": DecodeBackend(resize_and_crop),
+    "fast": DecodeBackend(_to_square_fast),
+    "draft": DecodeBackend(_to_square_fast, reduced=True),
 }

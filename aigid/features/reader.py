@@ -12,6 +12,7 @@ from aigid.core.paths import READS, AnyPath, is_remote
 from aigid.degradations import views
 from aigid.features.preprocess import DECODE_BACKENDS, Pixels, Preprocess
 from aigid.images import ImageError, Status
+from aigid.images.decode import decode
 from aigid.images.formats import read_bytes
 
 AHEAD, AHEAD_BYTES = 1024, 2**27  # files of another machine that wait to be decoded
@@ -23,6 +24,12 @@ class ViewSpec(NamedTuple):
     view: str
     preprocess: Preprocess
     decode: str = "exact"
+
+    @property
+    def decoding(self) -> tuple[str, int]:
+        """The backend, and the side in pixels that its image may be reduced to; 0 where all pixels count."""
+        reduced = DECODE_BACKENDS[self.decode].reduced and self.view == "clean"
+        return self.decode, self.preprocess.resized if reduced else 0
 
 
 @dataclass(frozen=True)
@@ -81,24 +88,25 @@ class Reader:
             return DecodedImage(*row, error.status, error.message)
         return sample
 
-    def _add_inputs(self, request: ReadRequest, images: dict[str, Pixels], sample: DecodedImage) -> None:
-        for view, decode in dict.fromkeys((spec.view, spec.decode) for spec in request.view_specs):
-            viewed = views.apply(view, images[decode], request.sha256, self.seed)[0]
-            for spec in (spec for spec in request.view_specs if (spec.view, spec.decode) == (view, decode)):
-                if message := _too_small(viewed, images[decode], spec):
+    def _add_inputs(self, request: ReadRequest, images: dict[tuple[str, int], Pixels], sample: DecodedImage) -> None:
+        for view, decoding in dict.fromkeys((spec.view, spec.decoding) for spec in request.view_specs):
+            viewed = views.apply(view, images[decoding], request.sha256, self.seed)[0]
+            for spec in (spec for spec in request.view_specs if (spec.view, spec.decoding) == (view, decoding)):
+                if message := _too_small(viewed, images[decoding], spec):
                     sample.errors[spec] = message
                 else:
-                    sample.inputs[spec] = DECODE_BACKENDS[decode].to_square(viewed, spec.preprocess)
+                    sample.inputs[spec] = DECODE_BACKENDS[spec.decode].to_square(viewed, spec.preprocess)
 
-    def _decode(self, request: ReadRequest, content: bytes) -> dict[str, Pixels]:
-        """Return the pixels by decode backend; all backends give the same."""
-        backends = {spec.decode for spec in request.view_specs}
+    def _decode(self, request: ReadRequest, content: bytes) -> dict[tuple[str, int], Pixels]:
+        """Return the pixels by backend and reduction; those that are not reduced are the same."""
+        decodings = {spec.decoding for spec in request.view_specs}
         if request.sha256 in self.pixels:
-            return dict.fromkeys(backends, self.pixels[request.sha256])
+            return dict.fromkeys(decodings, self.pixels[request.sha256])
         digest = hashlib.sha256(content).hexdigest()
         if digest != request.sha256:
             raise ImageError(Status.CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
-        return {backend: DECODE_BACKENDS[backend].decode(content) for backend in backends}
+        pixels = {short: decode(content, short=short) for short in {short for _, short in decodings}}
+        return {(name, short): pixels[short] for name, short in decodings}
 
     def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""

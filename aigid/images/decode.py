@@ -46,8 +46,8 @@ TRANSPOSE = {
 def decode(source: AnyPath | str | bytes, max_pixels: int | None = None, short: int = 0) -> Pixels:
     """Return pixels (H, W, 3) uint8 RGB of a file or of a file's bytes; never raise but ImageError.
 
-    ``max_pixels`` is by default ``$AIGID_MAX_PIXELS``. A JPEG whose sides will be scaled to ``short`` or more is read at
-    1/2, 1/4 or 1/8 of them, where at least ``REDUCING_GAP`` times ``short`` remain.
+    ``max_pixels`` is by default ``$AIGID_MAX_PIXELS``. A JPEG whose sides will be scaled to ``short`` or more is read
+    at 1/2, 1/4 or 1/8 of them, where these are whole numbers and at least ``REDUCING_GAP`` times ``short``.
     """
     return decode_with(source, lambda image: None, max_pixels, short)[0]
 
@@ -88,7 +88,7 @@ def _plain_jpeg(image: ImageFile.ImageFile, data: bytes) -> Pixels | None:
         return None
     if not color.is_srgb(image) or _orientation(image) in TRANSPOSE:
         return None
-    (width, height), factor = image.size, getattr(image, "decoderconfig", (1, 0))[0]
+    (width, height), factor = image.size, (image.decoderconfig or (1,))[0]
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(data, min_height=height, min_width=width, min_factor=factor)
     except ValueError:  # of which Pillow says what it is, or whether it can be read all the same
@@ -109,8 +109,9 @@ def _reduce(image: ImageFile.ImageFile, max_pixels: int, short: int) -> None:
     Or by ``short``, see ``decode``.
     """
     (width, height), factor = image.size, 2 if image.width * image.height > max_pixels else 1
-    while short and factor < 8 and min(width, height) / (2 * factor) >= REDUCING_GAP * short:
-        factor *= 2
+    for power in (2, 4, 8) if short else ():
+        if width % power == height % power == 0 and min(width, height) >= power * REDUCING_GAP * short:
+            factor = max(factor, power)
     if factor > 1:
         image.draft(None, (width // factor, height // factor))
 

@@ -7,7 +7,11 @@ from io import BytesIO
 
 import numpy as np
 import pillow_heif
+import pytest
 from PIL import Image
+
+from aigid.images import decode as decoding
+from aigid.images.formats import open_lazily
 
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 

@@ -20,7 +20,7 @@ from aigid.core import cache, embeddings, manifest
 from aigid.core.errors import InputError
 from aigid.degradations import views
 from aigid.detectors.samples import open_dataset
-from aigid.features import preprocess
+from aigid.features import reader
 from aigid.features.backbones import (
     BackboneSettings,
     ConcatSettings,
@@ -203,9 +203,7 @@ def jpegs(tmp_path):
 def decoded(monkeypatch):
     """The number of decodings so far."""
     count = []
-    exact = preprocess.DECODE_BACKENDS["exact"]
-    counted = exact._replace(decode=lambda content: count.append(1) or exact.decode(content))
-    monkeypatch.setitem(preprocess.DECODE_BACKENDS, "exact", counted)
+    monkeypatch.setattr(reader, "decode", lambda *args, **options: count.append(1) or decode(*args, **options))
     return count
 
 

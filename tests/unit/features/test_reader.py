@@ -11,11 +11,11 @@ from skimage import data
 
 from aigid.core.paths import RemotePath
 from aigid.degradations import views
-from aigid.features import preprocess as preprocess_module
 from aigid.features import reader as reader_module
 from aigid.features.preprocess import Preprocess, resize_and_crop
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
 from aigid.images.decode import decode
+from tests.helpers.hostile import encode, picture
 
 SMALL, LARGE = Preprocess(size=32), Preprocess(size=64, resize="squash")
 
@@ -51,15 +51,35 @@ def test_every_input_of_one_image(root):
 
 
 def test_an_image_is_decoded_once(root, monkeypatch):
-
     calls = []
-    counted = preprocess_module.DECODE_BACKENDS["exact"]._replace(
-        decode=lambda content: calls.append(1) or decode(content)
+    monkeypatch.setattr(
+        reader_module, "decode", lambda *args, **options: calls.append(options) or decode(*args, **options)
     )
-    monkeypatch.setitem(preprocess_module.DECODE_BACKENDS, "exact", counted)
-    specs = [ViewSpec(view, preprocess) for view in ("clean", "jpeg65", "blur3") for preprocess in (SMALL, LARGE)]
-    assert len(Reader(root, 0).read(request(root, "a.jpg", *specs)).inputs) == 6
-    assert calls == [1]
+    specs = [
+        ViewSpec(view, preprocess, decoding)
+        for view in ("clean", "jpeg65", "blur3")
+        for preprocess in (SMALL, LARGE)
+        for decoding in ("exact", "fast")
+    ]
+    assert len(Reader(root, 0).read(request(root, "a.jpg", *specs)).inputs) == 12
+    assert calls == [{"short": 0}]
+
+
+def test_a_draft_is_of_no_other_backbones_size(tmp_path):
+    """Nor of a view that degrades: its pixels are those of the file."""
+    large = np.asarray(Image.fromarray(picture(60, 80)).resize((640, 480), Image.Resampling.BICUBIC))
+    (tmp_path / "a.jpg").write_bytes(encode(large, "JPEG", quality=90))
+    sizes = [Preprocess(size=size) for size in (16, 64, 224)]
+    specs = [ViewSpec(view, size, "draft") for view in ("clean", "blur3") for size in sizes]
+    alone = {spec: Reader(tmp_path, 0).read(request(tmp_path, "a.jpg", spec)).inputs[spec] for spec in specs}
+    together = Reader(tmp_path, 0).read(request(tmp_path, "a.jpg", *specs)).inputs
+    full = (
+        Reader(tmp_path, 0).read(request(tmp_path, "a.jpg", *(spec._replace(decode="fast") for spec in specs))).inputs
+    )
+    for spec in specs:
+        np.testing.assert_array_equal(together[spec], alone[spec])
+        same = (together[spec] == full[spec._replace(decode="fast")]).all()
+        assert same == (spec.view == "blur3" or spec.preprocess.size == 224), spec
 
 
 def test_failures_are_statuses(root):
