@@ -133,6 +133,7 @@ def ways() -> tuple[dict[str, Way], list[str]]:
     candidates: dict[str, Way] = {PLAIN: plain(encoder), "aigid extract": ours(loader, JOINT[:1], "exact")}
     candidates |= {
         "aigid extract, decode: fast": ours(loader, JOINT[:1], "fast"),
+        "aigid extract, decode: draft": ours(loader, JOINT[:1], "draft"),
         "ONNX Runtime, Pillow loop": onnx_loop(),
     }
     for name, build in {
@@ -216,7 +217,7 @@ def main(images: int, large: int, rounds: int, out: Path) -> None:
             if num == 1:  # encoders are loaded
                 race(candidates, folder, 1)
                 continue
-            chosen = candidates if side == 512 else dict(list(candidates.items())[:3])
+            chosen = candidates if side == 512 else dict(list(candidates.items())[:4])
             bounds = {"aigid extract, decode: fast": BOUNDS[side]}
             for row in rows(race(chosen, folder, rounds), PLAIN, f"JPEGs of {side} px", bounds):
                 table.add_row(*row)
