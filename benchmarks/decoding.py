@@ -33,7 +33,7 @@ Pixels = NDArray[np.uint8]
 Read = Callable[[bytes], Pixels]
 
 
-def photograph(size: tuple[int, int], source: Path | None) -> bytes:
+def make_jpeg(size: tuple[int, int], source: Path | None) -> bytes:
     """A JPEG of ``size`` with the grain of a camera, of quality 90."""
     image = Image.open(source) if source else Image.fromarray(data.astronaut())
     pixels = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC)).astype(np.int16)
@@ -95,8 +95,8 @@ def prepare(content: bytes, name: str) -> Pixels:
 def peak(path: Path, name: str) -> float:
     """MB that a process takes to prepare one file, above what it had; 0 where Linux does not say."""
     code = (
-        "import sys; from pathlib import Path; from benchmarks.decoding import memory, prepare, photograph\n"
-        "prepare(photograph((64, 48), None), sys.argv[2]); before = memory('VmRSS')\n"
+        "import sys; from pathlib import Path; from benchmarks.decoding import memory, prepare, make_jpeg\n"
+        "prepare(make_jpeg((64, 48), None), sys.argv[2]); before = memory('VmRSS')\n"
         "prepare(Path(sys.argv[1]).read_bytes(), sys.argv[2]); print(memory('VmHWM') - before)"
     )
     return float(subprocess.check_output([sys.executable, "-c", code, str(path), name]))
@@ -156,7 +156,7 @@ def main(source: Path | None, out: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    files = {size: photograph(shape, source) for size, shape in MEGAPIXELS.items()}
+    files = {size: make_jpeg(shape, source) for size, shape in MEGAPIXELS.items()}
     record.publish(readers(files), "decoding_readers", out, width=120)
     with tempfile.TemporaryDirectory() as folder:
         record.publish(inputs(files, Path(folder)), "decoding", out, width=120)
