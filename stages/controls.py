@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params
+from aigid.core import manifest, params, traits
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.files import sha256
 from aigid.detectors import controls, score_files
 from aigid.detectors.bundle import Bundle, score
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.samples import open_dataset
-from aigid.images import properties
 
 
 @click.command(cls=ErrorHandlingCommand, help=__doc__)
@@ -24,7 +23,7 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
 
     def described(dataset: str, read=manifest.read):
         table = read(manifests / f"{dataset}.csv")
-        return table, table.merge(properties.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
+        return table, table.merge(traits.read(folder / f"{dataset}.csv"), on="path", how="left", validate="1:1")
 
     inputs = [sha256(path / f"{settings.dataset}.csv") for path in (manifests, folder)]
 
@@ -35,8 +34,8 @@ def main(manifests: Path, embeddings: Path, folder: Path, out: Path) -> None:
     train = known[known["split"] == "train"]
     scorers = {
         "control_noise": controls.noise_embeddings(settings, table, seed),
-        "control_container": controls.probe_on_properties(train, properties.CONTAINER),
-        "control_shallow": controls.probe_on_properties(train, properties.SHALLOW),
+        "control_container": controls.probe_on_properties(train, traits.CONTAINER),
+        "control_shallow": controls.probe_on_properties(train, traits.SHALLOW),
     }
     learnt = score_files.digest(settings.model_dump(mode="json"), seed, known_rows.fingerprints, inputs)
     for dataset in params.load_section("datasets", list[str]):

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import click
 
-from aigid.core import manifest, params, scores
+from aigid.core import manifest, params, scores, traits
 from aigid.core.console import ErrorHandlingCommand
 from aigid.core.errors import InputError
 from aigid.core.files import sha256
 from aigid.evaluation import attribution, protocols
 from aigid.evaluation.evaluate import evaluate, write_result
-from aigid.images import properties
 from aigid.metrics.decisions import EvaluationSettings
 
 
@@ -25,7 +24,7 @@ def main(detector: str, folder: Path, manifests: Path, described: Path, out: Pat
     paths = {dataset: folder / f"{dataset}.csv" for dataset in params.load_section("datasets", list[str])}
     frames = {dataset: scores.read(path) for dataset, path in paths.items()}
     for dataset, frame in frames.items():
-        rows = frame.merge(properties.to_strata(properties.read(described / f"{dataset}.csv")), on="path", how="left")
+        rows = frame.merge(traits.to_strata(traits.read(described / f"{dataset}.csv")), on="path", how="left")
         strata = [name for name in ("size", "compression") if rows[name].nunique() > 1]
         images = manifest.read(manifests / f"{dataset}.csv")
         result = evaluate(rows, seed, strata=strata, settings=settings, manifest=images)

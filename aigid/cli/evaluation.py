@@ -211,14 +211,14 @@ def _run_info(path: Path, protocol: str | None, calibrator: Path | None, scale: 
 
 def _with_strata(frame: pd.DataFrame, root: AnyPath | None, by: tuple[str, ...]) -> pd.DataFrame:
     """Return the rows with their ``size`` and ``compression`` where these are asked for and the images are at hand."""
-    missing = {"size", "compression"} & set(by) - set(frame.columns)
-    if root is None or not missing:
+    if root is None or not (missing := {"size", "compression"} & set(by) - set(frame.columns)):
         return frame
-    from aigid.images import properties
+    from aigid.core.traits import to_strata
+    from aigid.images.properties import container_features
 
     paths = frame.loc[frame["split"] == "test", "path"].drop_duplicates().reset_index(drop=True)
-    headers, _ = properties.container_features(paths.tolist(), str(root))
-    return frame.merge(properties.to_strata(headers.assign(path=paths))[["path", *missing]], on="path", how="left")
+    headers, _ = container_features(paths.tolist(), str(root))
+    return frame.merge(to_strata(headers.assign(path=paths))[["path", *missing]], on="path", how="left")
 
 
 def _refuse_other_images(frame: pd.DataFrame, images: pd.DataFrame | None, path: Path | None) -> None:

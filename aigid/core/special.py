@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from itertools import combinations
 from statistics import NormalDist
 from typing import Any
 
@@ -132,3 +133,19 @@ def _newton_step(hessian: Floats, gradient: Floats, at_bound: NDArray[np.bool_])
         if not (outward := at_bound & (step > 0)).any():
             return step
         free &= ~outward
+
+
+def fit_platt(decisions: Floats, y: NDArray[np.int64], num_classes: int) -> tuple[Floats, Floats]:
+    """Fit slopes and offsets (P,) of each pair's sigmoid on validation decisions (N, P) (Platt 1999, his targets)."""
+    fits = []
+    for column, (i, j) in enumerate(combinations(range(num_classes), 2)):
+        rows = (y == i) | (y == j)
+        fits.append(_sigmoid(decisions[rows, column], y[rows] == i))
+    slopes, offsets = np.array(fits).T
+    return slopes, offsets
+
+
+def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
+    scale = max(decisions.std(), 1e-12)
+    slope, offset = fit_logistic(np.column_stack([decisions / scale, np.ones(len(decisions))]), positives, 1)
+    return np.array([slope / scale, offset])

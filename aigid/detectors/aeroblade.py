@@ -21,13 +21,13 @@ from aigid.core import embeddings, seeding
 from aigid.core.errors import InputError, reason
 from aigid.core.files import choose_device, device_name, num_workers
 from aigid.core.params import Settings
+from aigid.core.special import fit_platt
 from aigid.core.texts import batches
-from aigid.detectors.cnn.data import BATCH, PIXELS
 from aigid.detectors.protocol import BaseDetector, Scores
 from aigid.detectors.samples import Floats, Ints, Samples
-from aigid.detectors.svm.kernel import fit_platt
 from aigid.features.preprocess import Preprocess
 from aigid.features.reader import Reader, ReadRequest, ViewSpec
+from aigid.generators import BATCH, PIXELS
 from aigid.generators.autoencoder_kl import check, folder_of, load_any, reconstruct, require_divisible
 from aigid.training import prior
 

@@ -7,12 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from aigid.core import seeding
+from aigid.core import seeding, traits
 from aigid.core.params import Settings
 from aigid.detectors.probe import LinearProbe, PositiveFloat, ProbeSettings
 from aigid.detectors.protocol import scores_frame
 from aigid.detectors.samples import Floats, LabeledEmbeddings, Samples, require_both_classes, without_train
-from aigid.images import properties
 
 NOISE = 64  # dimensions
 MAX_CATEGORIES = 100  # of a property; rarer ones count as unknown
@@ -48,7 +47,7 @@ def probe_on_properties(train: pd.DataFrame, columns: tuple[str, ...]) -> ScoreF
 
     train = train[_known(train, columns)]
     require_both_classes(LabeledEmbeddings(np.empty(0), train["label"].to_numpy()), "train")
-    kinds = {name: train[name].value_counts().index[:MAX_CATEGORIES] for name in columns if name in properties.COLUMNS}
+    kinds = {name: train[name].value_counts().index[:MAX_CATEGORIES] for name in columns if name in traits.COLUMNS}
     codes = {name: {kind: code for code, kind in enumerate(kinds[name])} for name in kinds}
     model = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=8, categorical_features=[name in codes for name in columns], early_stopping=False

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from aigid.core.params import Settings
 
+BATCH, PIXELS = 64, 1 << 20  # images and pixels through an autoencoder at once; fixed, as sums depend on it
+
 
 class HubSource(NamedTuple):
     """Where a repository of the hub keeps an autoencoder, and the sha256 of its tensors' file at that revision."""

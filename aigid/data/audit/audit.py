@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from aigid.core import traits
 from aigid.core.console import printable
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
@@ -200,5 +201,5 @@ def compute_properties(
         return np.sort(np.concatenate([sample(table, part, priority, num) for part in parts]))
 
     inspected = properties.inspect(table["path"].tolist(), folder, draw)
-    known = inspected.headers[[*properties.CONTAINER]].join(inspected.cues[[*properties.SHALLOW]])
+    known = inspected.headers[[*traits.CONTAINER]].join(inspected.cues[[*traits.SHALLOW]])
     return known.reindex(table.index).assign(path=table["path"])[["path", *known.columns]], inspected.unreadable

@@ -21,12 +21,12 @@ from aigid.degradations import views
 from aigid.detectors.cnn.settings import Channel, CnnSettings
 from aigid.features.preprocess import Pixels, Preprocess
 from aigid.features.reader import DecodedImage, Reader, ReadRequest, ViewSpec
+from aigid.generators import BATCH, PIXELS
 
 REVISION = 1  # of the channels' bytes; raise it when any gives other bytes than before
 KIND = "channels"  # of the cache
 SHARD_BYTES, MEMORY_BYTES = 1 << 28, 1 << 30  # of decoded images that stay in memory while a network trains
 VAE_FILES = ("diffusion_pytorch_model.safetensors", "config.json")
-BATCH, PIXELS = 64, 1 << 20  # images and pixels through the VAE at once; fixed, as sums depend on it
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from aigid.core import seeding
 from aigid.core.bundle_files import read_arrays
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
-from aigid.core.special import expit
+from aigid.core.special import expit, fit_platt
 from aigid.detectors.protocol import EmbeddingDetector
 from aigid.detectors.samples import (
     Floats,
@@ -28,7 +28,6 @@ from aigid.detectors.samples import (
 from aigid.detectors.svm.kernel import (
     KernelMachine,
     Scaling,
-    fit_platt,
     fit_scaler,
     nystroem,
     pairwise_coupling,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from aigid.core import seeding
 from aigid.core.errors import InputError, require_package
-from aigid.core.special import fit_logistic
 from aigid.detectors.samples import Floats, Ints, mean_and_std, unit_rows
 
 BLOCK = 1 << 24  # kernel values in memory at a time
@@ -188,22 +187,6 @@ def _ridge_solve(left: Floats, right: Floats, jitter: float) -> Floats:
         except np.linalg.LinAlgError:
             continue
     raise InputError("svm: the landmarks' kernel is singular; a larger ridge or gamma helps")
-
-
-def fit_platt(decisions: Floats, y: Ints, num_classes: int) -> tuple[Floats, Floats]:
-    """Fit slopes and offsets (P,) of each pair's sigmoid on validation decisions (N, P) (Platt 1999, his targets)."""
-    fits = []
-    for column, (i, j) in enumerate(combinations(range(num_classes), 2)):
-        rows = (y == i) | (y == j)
-        fits.append(_sigmoid(decisions[rows, column], y[rows] == i))
-    slopes, offsets = np.array(fits).T
-    return slopes, offsets
-
-
-def _sigmoid(decisions: Floats, positives: NDArray[np.bool_]) -> Floats:
-    scale = max(decisions.std(), 1e-12)
-    slope, offset = fit_logistic(np.column_stack([decisions / scale, np.ones(len(decisions))]), positives, 1)
-    return np.array([slope / scale, offset])
 
 
 def _svc(intelex: bool) -> Any:

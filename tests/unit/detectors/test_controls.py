@@ -10,13 +10,12 @@ import yaml
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from aigid.core import manifest, scores
+from aigid.core import manifest, scores, traits
 from aigid.core.errors import InputError
 from aigid.detectors import controls
 from aigid.detectors.controls import ControlSettings
 from aigid.detectors.samples import LabeledEmbeddings
 from aigid.evaluation.comparison import CONTROLS
-from aigid.images import properties
 from stages import controls as stage
 from tests.helpers.embeddings import write_embeddings
 
@@ -29,11 +28,11 @@ def described(num: int = 900, leak: bool = False) -> pd.DataFrame:
     table = pd.DataFrame({"path": [f"{i:04}" for i in k], "label": k % 2, "sha256": [f"{i:064x}" for i in k]})
     table["generator"], table["split"] = np.where(k % 2, "gan", "real"), np.where(k % 4, "train", "test")
     table["split"] = table["split"].mask(rng.random(num) < 0.3, "train").mask(rng.random(num) < 0.4, "test")
-    table[[*properties.CONTAINER]] = 1.0
-    table[[*properties.COLUMNS]] = "no"
+    table[[*traits.CONTAINER]] = 1.0
+    table[[*traits.COLUMNS]] = "no"
     told = (k % 2 == 1) & leak
     table["format"] = np.where(told ^ (rng.random(num) < 0.2), "PNG", "JPEG")
-    table[[*properties.SHALLOW]] = rng.random((num, len(properties.SHALLOW)))
+    table[[*traits.SHALLOW]] = rng.random((num, len(traits.SHALLOW)))
     return table
 
 
@@ -53,7 +52,7 @@ def auroc(rows: pd.DataFrame) -> float:
 @pytest.mark.parametrize(("leak", "low", "high"), [(False, 0.35, 0.6), (True, 0.7, 1)])
 def test_the_container_control_finds_a_leak_and_nothing_else(leak: bool, low: float, high: float) -> None:
     table = described(leak=leak)
-    scorer = controls.probe_on_properties(table[table["split"] == "train"], properties.CONTAINER)
+    scorer = controls.probe_on_properties(table[table["split"] == "train"], traits.CONTAINER)
     assert low <= auroc(controls.score_frame(table, scorer)) <= high
 
 
@@ -62,15 +61,15 @@ def test_a_trait_that_training_never_saw_is_no_error_and_an_unknown_image_has_no
     table.loc[table["split"] == "test", "software"] = "new"
     first = int(np.flatnonzero(table["split"] == "test")[0])
     table.loc[first, "mean red"] = np.nan
-    known = controls.probe_on_properties(table[table["split"] == "train"], properties.CONTAINER)
+    known = controls.probe_on_properties(table[table["split"] == "train"], traits.CONTAINER)
     assert len(controls.score_frame(table, known)) == (table["split"] == "test").sum()
     shallow = controls.score_frame(
-        table, controls.probe_on_properties(table[table["split"] == "train"], properties.SHALLOW)
+        table, controls.probe_on_properties(table[table["split"] == "train"], traits.SHALLOW)
     )
     assert table["path"][first] not in set(shallow["path"])
     assert list(shallow) == ["path", "label", "generator", "split", "view", "score"]
     with pytest.raises(InputError, match="need both"):
-        controls.probe_on_properties(table[table["label"] == 0], properties.CONTAINER)
+        controls.probe_on_properties(table[table["label"] == 0], traits.CONTAINER)
 
 
 def test_shuffled_labels_undo_embeddings_that_tell_all() -> None:
@@ -99,7 +98,7 @@ def run_stage(folder: Path, **settings: float) -> dict[str, dict[str, object]]:
     table, num = described(60), 60
     manifest.write(table[["path", "label", "generator", "split", "sha256"]], "demo.csv")
     Path("traits").mkdir(exist_ok=True)
-    table[["path", *properties.CONTAINER, *properties.SHALLOW]].to_csv("traits/demo.csv", index=False)
+    table[["path", *traits.CONTAINER, *traits.SHALLOW]].to_csv("traits/demo.csv", index=False)
     x = np.random.default_rng(0).normal(size=(num, 4)).astype(np.float32)
     write_embeddings("demo.h5", {"clean": x}, table["sha256"], ["ok"] * num, {"fingerprint": ["b"]})
     document = {"controls": SETTINGS.model_dump() | settings, "datasets": ["demo"], "seed": 0}

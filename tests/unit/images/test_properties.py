@@ -9,7 +9,7 @@ import skimage
 from PIL import Image
 from scipy.fft import dctn
 
-from aigid.core import tables
+from aigid.core import tables, traits
 from aigid.core.errors import InputError
 from aigid.data.audit.audit import AuditSettings, compute_properties, run_audit
 from aigid.images import formats, headers, properties
@@ -17,9 +17,9 @@ from tests.helpers.hostile import encode, picture
 
 
 def test_the_columns_are_those_of_the_audit() -> None:
-    assert set(properties.CONTAINER) == {*properties.CONTAINER_COLUMNS}
+    assert set(traits.CONTAINER) == {*properties.CONTAINER_COLUMNS}
     features = set(properties.shallow_features(np.zeros((8, 8, 3), np.uint8))) - {properties.PHASH}
-    assert set(properties.SHALLOW) == {*features, properties.BYTES, "bytes per pixel"}
+    assert set(traits.SHALLOW) == {*features, properties.BYTES, "bytes per pixel"}
 
 
 def save(path, size: int, kind: str, **options: object) -> None:
@@ -44,15 +44,15 @@ def test_every_row_stays_and_comes_back_from_disk(described, tmp_path) -> None:
     table, found, failed = described
     assert found["path"].tolist() == table["path"].tolist()
     assert [image.path for image in failed] == ["d.png"]
-    assert found.loc[3, [*properties.CONTAINER, *properties.SHALLOW]].isna().all()
+    assert found.loc[3, [*traits.CONTAINER, *traits.SHALLOW]].isna().all()
     tables.write(found, tmp_path / "t.csv")
-    again = properties.read(tmp_path / "t.csv")
+    again = traits.read(tmp_path / "t.csv")
     assert again["width"].tolist()[:3] == [40, 300, 600]
     np.testing.assert_array_equal(again["Laplacian energy"], found["Laplacian energy"].astype(float))
     assert again["format"].tolist()[3] == ""
     found.assign(width="wide").to_csv(tmp_path / "u.csv", index=False)
     with pytest.raises(InputError, match="column width"):
-        properties.read(tmp_path / "u.csv")
+        traits.read(tmp_path / "u.csv")
 
 
 def test_only_a_sample_of_each_split_has_cues(described, tmp_path) -> None:
@@ -63,7 +63,7 @@ def test_only_a_sample_of_each_split_has_cues(described, tmp_path) -> None:
 
 def test_strata_are_sizes_and_compressions(described) -> None:
     _, found, _ = described
-    classes = properties.to_strata(found)
+    classes = traits.to_strata(found)
     assert classes["size"].tolist() == ["to 128 px", "257 to 512 px", "513 to 1024 px", ""]
     assert classes["compression"].tolist() == ["PNG", "JPEG 85 to 94", "JPEG below 70", ""]
 

@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 
 from aigid.core import manifest
 from aigid.core.errors import InputError
+from aigid.core.special import fit_platt
 from aigid.detectors.protocol import score_views
 from aigid.detectors.samples import LabeledEmbeddings, encode_labels, open_dataset
 from aigid.detectors.svm.detector import (
@@ -24,7 +25,6 @@ from aigid.detectors.svm.detector import (
     subsample,
 )
 from aigid.detectors.svm.kernel import (
-    fit_platt,
     fit_scaler,
     from_svc,
     nystroem,
