@@ -1,5 +1,6 @@
 """The columns of a table of text, collected block by block, as compact as their cells allow."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -123,6 +124,12 @@ def _pack(part: Any) -> Any:
     except (ImportError, UnicodeEncodeError):
         return part
     return pd.array(texts, pd.StringDtype("pyarrow", na_value=np.nan))
+
+
+def release_memory() -> None:
+    """Give what columns no longer take back to the system, where they are Arrow's."""
+    if pyarrow := sys.modules.get("pyarrow"):
+        pyarrow.system_memory_pool().release_unused()
 
 
 def is_ascending(texts: pd.Series) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from aigid.core import manifest, tables
-from aigid.core.columns import BLOCK, Column, cells, from_records, is_ascending, row_blocks
+from aigid.core.columns import BLOCK, Column, cells, from_records, is_ascending, release_memory, row_blocks
 from aigid.core.errors import InputError
 from aigid.core.params import Settings
 from aigid.core.paths import AnyPath
@@ -115,6 +115,7 @@ def _listed(root: AnyPath, settings: IndexSettings, seed: int, log: Callable[[st
     if members.archives:
         table = _located(table, members, numbers)
     del members, numbers, outside
+    release_memory()
     table["split"] = pd.Categorical(table["split"], sorted(manifest.SPLITS))
     table = _restrict_generators(manifest.with_role(table, settings.role, log), settings.seen, root)
     table = _split_off(table, "test", settings.test, seed)
@@ -134,9 +135,10 @@ def _tree(root: AnyPath, settings: IndexSettings) -> tuple[Layout, tuple[FileTre
 
 def _located(table: pd.DataFrame, members: Members, numbers: NDArray[np.int64]) -> pd.DataFrame:
     """Return the rows by the paths where their images lie, and in the order of those."""
-    rows = zip(numbers.tolist(), cells(table.pop("path")), strict=True)
+    rows = zip(cells(pd.Series(numbers)), cells(table.pop("path")), strict=True)
     paths = SortedTexts(f"{members.locate(number, path)}\0{row}" for row, (number, path) in enumerate(rows))
-    order, column = np.empty(len(table), np.int64), Column()
+    order, column = np.empty(len(table), np.int32), Column()
+    release_memory()
     for start, block in enumerate(batches(paths, BLOCK)):
         located = [path.rpartition("\0") for path in block]
         column.add([path for path, _, _ in located])
