@@ -133,8 +133,9 @@ def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
 
 def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Series:
     """Return (N,) bool: the rows whose ``key`` an earlier row has, of the same ``within``."""
-    rows = _suspects(table[key], table[within] if within else None, same=True)
-    if rows.any():  # for none Arrow would copy the column, too
+    if (
+        rows := _suspects(table[key], table[within] if within else None, same=True)
+    ).any():  # for none Arrow would copy the column, too
         rows[rows] = table.loc[rows, [key, *([within] if within else [])]].duplicated()
     return pd.Series(rows, table.index)
 
