@@ -50,8 +50,7 @@ def write(table: pd.DataFrame, path: Path | str, float_format: str | None = None
     if path.suffix == ".csv":
         return write_csv(row_blocks(table), path, has_carriage_return(table), float_format)
     with atomic_write(path) as part:
-        _write_parquet(table, part, path)
-    return None
+        return _write_parquet(table, part, path)
 
 
 def write_csv(blocks: Iterable[pd.DataFrame], path: Path, quote_all: bool, float_format: str | None = None) -> None:
@@ -133,9 +132,8 @@ def has_several(table: pd.DataFrame, key: str, column: str) -> pd.Series:
 
 def repeats(table: pd.DataFrame, key: str, within: str | None = None) -> pd.Series:
     """Return (N,) bool: the rows whose ``key`` an earlier row has, of the same ``within``."""
-    if (
-        rows := _suspects(table[key], table[within] if within else None, same=True)
-    ).any():  # for none Arrow would copy the column, too
+    rows = _suspects(table[key], table[within] if within else None, same=True)
+    if rows.any():  # for none Arrow would copy the column, too
         rows[rows] = table.loc[rows, [key, *([within] if within else [])]].duplicated()
     return pd.Series(rows, table.index)
 
