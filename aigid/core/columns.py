@@ -107,7 +107,7 @@ def row_blocks(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def cells(column: pd.Series) -> Iterator[Any]:
     """Yield the cells of a column, of which one block is in memory as Python's."""
     for start in range(0, len(column), BLOCK):
-        yield from column.array[start : start + BLOCK].tolist()
+        yield from np.asarray(column.array[start : start + BLOCK], object).tolist()
 
 
 def _pack(part: Any) -> Any:
