@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from aigid.core import tables
+from aigid.core import parquet, tables
 from aigid.core.columns import cells, is_ascending
 from aigid.core.errors import InputError
 
@@ -27,13 +27,12 @@ def read(path: Path | str) -> pd.DataFrame:
 
 
 def blocks(path: Path) -> Iterator[pd.DataFrame]:
-    """Yield the rows of a manifest, checked, of a CSV some at a time; InputError as ``read``, maybe after the last."""
-    if path.suffix != ".csv":
-        yield read(path)
-        return
+    """Yield the rows of a manifest, checked, some at a time; InputError as ``read``, maybe after the last."""
+    if path.suffix not in tables.SUFFIXES:
+        read(path)
     last, ascending, num, names = "", True, 0, list[str]()
     try:
-        for names, block in tables.csv_blocks(path):
+        for names, block in _cell_blocks(path):
             if not block or len({*names}) < len(names):
                 break
             index = range(num, num + len(block[0]))
@@ -48,13 +47,26 @@ def blocks(path: Path) -> Iterator[pd.DataFrame]:
         assert num, "a manifest is refused by its blocks alone"
 
 
+def _cell_blocks(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Yield the names of a table's columns with the cells of each, some rows at a time."""
+    if path.suffix == ".csv":
+        yield from tables.csv_blocks(path)
+        return
+    for num, block in parquet.blocks(path):
+        columns = [texts for texts in block.values() if texts is not None]
+        if len(columns) < len(block):
+            raise InputError(f"{path}: a column that holds neither text nor numbers")
+        if num:
+            yield [*block], columns
+
+
 def _may_contradict(path: Path) -> bool:
-    """Return False where no two rows of a CSV share a path, no group has several splits, and roles are kept to.
+    """Return False where no two rows of a table share a path, no group has several splits, and roles are kept to.
 
     Of each text 64 bits are compared, so that True may be chance.
     """
     paths, groups, pairs, hidden, learnt = ([np.empty(0, np.int64)] for _ in range(5))
-    for names, block in tables.csv_blocks(path):
+    for names, block in _cell_blocks(path):
         table = dict(zip(names, block, strict=False))
         split, group = table.get("split", ()), table.get("group", ())
         paths.append(_hashes(table.get("path", ())))

@@ -6,7 +6,7 @@ in Thrift's compact protocol), of which two numbers are needed, and where they e
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -32,6 +32,26 @@ def read(path: AnyPath, kinds: Mapping[str, str] = MappingProxyType({})) -> tupl
     InputError where it is none, or would take more memory than ``Budget`` allows. A text that recurs is one object; for
     ``kinds`` see ``Column``.
     """
+    columns: dict[str, Column | None] = {}
+    num_rows = 0
+    for num, block in blocks(path):
+        num_rows += num
+        for name, texts in block.items():
+            column = columns.setdefault(name, Column(kind=kinds.get(name, "")))
+            if texts is None or column is None:
+                columns[name] = None
+            else:
+                column.add(texts)
+    table = {name: column.series("str") for name, column in columns.items() if column is not None}
+    return pd.DataFrame(table, range(num_rows)), [name for name, column in columns.items() if column is None]
+
+
+def blocks(path: AnyPath) -> Iterator[tuple[int, dict[str, list[str] | None]]]:
+    """Yield a number of rows with the cells of a Parquet table's columns as text, at first of none.
+
+    None stands for a column that holds neither text, numbers nor dates, or one that cannot be read, from there on.
+    InputError as ``read``.
+    """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -41,24 +61,22 @@ def read(path: AnyPath, kinds: Mapping[str, str] = MappingProxyType({})) -> tupl
         head = ParquetFile(file)
         fields = [field for field in head.schema_arrow if not INDEX_COLUMN.fullmatch(field.name)]
         names = [field.name for field in fields if _is_plain(field.type)]
-        others = [field.name for field in fields if not _is_plain(field.type)]
         if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise InputError(f"{path}: column {twice[0]!r} stands twice")
         _check_declared(file, head.metadata, names, budget)
-        cells = {name: Column(kind=kinds.get(name, "")) for name in names}
+        block: dict[str, list[str] | None] = {field.name: [] if field.name in names else None for field in fields}
+        yield (0 if names else head.metadata.num_rows), block
         texts = [field.name for field in fields if field.name in names and "string" in str(field.type)]
         source = ParquetFile(file, read_dictionary=texts)
         for batch in source.iter_batches(PARQUET_ROWS, columns=names) if names else ():
-            for name in list(cells):
+            for name in [name for name in names if block[name] is not None]:
                 try:
-                    cells[name].add(_texts(batch.column(batch.schema.names.index(name)), budget))
+                    block[name] = _texts(batch.column(batch.schema.names.index(name)), budget)
                 except (ValueError, OverflowError) as error:  # a date beyond Python's, or bytes that are no text
                     if isinstance(error, InputError):
                         raise
-                    del cells[name]
-        unread = [name for name in names if name not in cells]
-        columns = {name: column.series("str") for name, column in cells.items()}
-        return pd.DataFrame(columns, range(head.metadata.num_rows)), [*others, *unread]
+                    block[name] = None
+            yield len(batch), block
 
 
 def _is_plain(kind: Any) -> bool:

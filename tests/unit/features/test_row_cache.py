@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from aigid.core import cache, manifest, tables
+from aigid.core import cache, manifest, parquet, tables
 from aigid.core.errors import InputError
 from aigid.core.shards import shard_header
 from aigid.core.texts import Texts
@@ -165,13 +166,19 @@ def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, mo
             lines[6] = lines[6].rpartition(",")[0] + ","
     path = tmp_path / "m.csv"
     path.write_text("\n".join([head, *lines]))
-    try:
-        expected = Images.of(manifest.read(path).iloc[1::3])
-    except InputError as error:
-        with pytest.raises(InputError, match=f"^{re.escape(str(error))}$"):
-            Images.read(path, 1, 3)
-    else:
-        images = Images.read(path, 1, 3)
-        assert isinstance(images.paths, Texts)
-        assert change in ("", "unsorted", "group", "no hash", "role")
-        assert (list(images.paths), images.key[:].tolist()) == (list(expected.paths), expected.key[:].tolist())
+    paths = [path]
+    if change != "short row":
+        monkeypatch.setattr(parquet, "PARQUET_ROWS", 4)
+        pd.read_csv(path, dtype=str, keep_default_na=False).to_parquet(tmp_path / "m.parquet", index=False)
+        paths.append(tmp_path / "m.parquet")
+    for path in paths:
+        try:
+            expected = Images.of(manifest.read(path).iloc[1::3])
+        except InputError as error:
+            with pytest.raises(InputError, match=f"^{re.escape(str(error))}$"):
+                Images.read(path, 1, 3)
+        else:
+            images = Images.read(path, 1, 3)
+            assert isinstance(images.paths, Texts)
+            assert change in ("", "unsorted", "group", "no hash", "role")
+            assert (list(images.paths), images.key[:].tolist()) == (list(expected.paths), expected.key[:].tolist())
