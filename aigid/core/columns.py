@@ -74,7 +74,7 @@ def _to_numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
         numbers = [float(cell or "nan") for cell in cells]
     except ValueError:
         return None
-    same = all(repr(number) == cell or not cell for number, cell in zip(numbers, cells, strict=True))
+    same = all(not cell or repr(number) == cell != "nan" for number, cell in zip(numbers, cells, strict=True))
     return np.array(numbers) if same else None
 
 

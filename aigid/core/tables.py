@@ -168,8 +168,6 @@ def read_csv(path: AnyPath, kinds: Mapping[str, str] = MappingProxyType({})) -> 
         columns = columns or [Column(kind=kinds.get(name, "")) for name in names]
         for column, texts in zip(columns, block, strict=bool(block)):
             column.add(texts)
-    if broken := [name for name in names if not name.isascii() and escape.has_surrogates(name)]:
-        raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
     columns.reverse()
     table = pd.DataFrame({number: columns.pop().series(object) for number in range(len(names))}, copy=False)
     return table.set_axis(names, axis="columns")
@@ -181,6 +179,8 @@ def csv_blocks(path: AnyPath) -> Iterator[tuple[list[str], list[list[str]]]]:
     for line, row in _rows(path):
         if not names:
             names = [*map(escape.read_csv_cell, row)]
+            if broken := [name for name in names if not name.isascii() and escape.has_surrogates(name)]:
+                raise InputError(f"{path}: column {broken[0]!r} is not UTF-8")
             continue
         if len(row) != len(names):
             raise InputError(f"{path}: line {line}: {len(row)} cells under {len(names)} columns")

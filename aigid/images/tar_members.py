@@ -62,4 +62,7 @@ def _of_any(file: IO[bytes]) -> Spans:
                 members[member.name] = members.get(member.linkname if member.islnk() else "", (0, NO_SIZE))
     if file.seek(0, os.SEEK_END) < last + BLOCK:
         raise EOFError("cut short: it has no end")
+    file.seek(archive.offset)
+    if any(file.read(BLOCK)):  # where tarfile stops without a word
+        raise ValueError(f"the header at byte {archive.offset} is broken")
     return members

@@ -121,10 +121,13 @@ def test_compact_rows_are_the_same_rows(suffix: str, tmp_path: Path, monkeypatch
         plain, compact = (scores.read(tmp_path / f"s{suffix}", compact=compact) for compact in (False, True))
         assert compact["generator"].dtype == "category" != plain["generator"].dtype
         pd.testing.assert_frame_equal(compact.astype(plain.dtypes), plain)
-    for score in ("", "1.50", "x"):
+    for score in ("", "1.50", "x", "nan"):
         tables.write(pd.DataFrame(rows | {"score": ["", *["0.5"] * 6, score]}), tmp_path / f"s{suffix}")
         with pytest.raises(InputError, match=f"row 8.*, column score: '{score}': want"):
             scores.read(tmp_path / f"s{suffix}", compact=True)
+    tables.write(pd.DataFrame(rows | {"score": ["nan", *["0.5"] * 7]}), tmp_path / f"s{suffix}")
+    with pytest.raises(InputError, match=r"row 1 .*, column score: 'nan': want none in a row whose status"):
+        scores.read(tmp_path / f"s{suffix}")
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def test_images_whose_keys_begin_alike_are_told_apart():
 CHANGES = ("", "unsorted", "group", "twice", "twice apart", "bad label", "short row", "no hash", "split group")
 
 
-@pytest.mark.parametrize("change", [*CHANGES, "role", "role in train", "twin in train", "no label", "no rows"])
+@pytest.mark.parametrize("change", [*CHANGES, "role", "role in train", "twin in train", "no label", "no rows", "name"])
 def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, monkeypatch):
     """Into the same images, or with the same error."""
     monkeypatch.setattr(tables, "BLOCK", 4)
@@ -151,6 +151,8 @@ def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, mo
             head = head.replace("label", "extra_label")
         case "no rows":
             lines = []
+        case "name":  # not UTF-8
+            head, lines = f"{head},extra_\udce9", [f"{line}," for line in lines]
         case "role" | "role in train" | "twin in train":
             head, roles = f"{head},extra_role", ["test_only", "", "", ""] * 2
             lines = [f"{line},{role}" for line, role in zip(lines, roles, strict=True)]
@@ -165,9 +167,9 @@ def test_a_manifest_is_read_block_by_block_as_it_is_at_once(change, tmp_path, mo
         case "no hash":
             lines[6] = lines[6].rpartition(",")[0] + ","
     path = tmp_path / "m.csv"
-    path.write_text("\n".join([head, *lines]))
+    path.write_text("\n".join([head, *lines]), errors="surrogateescape")
     paths = [path]
-    if change != "short row":
+    if change not in ("short row", "name"):
         monkeypatch.setattr(parquet, "PARQUET_ROWS", 4)
         pd.read_csv(path, dtype=str, keep_default_na=False).to_parquet(tmp_path / "m.parquet", index=False)
         paths.append(tmp_path / "m.parquet")

@@ -197,6 +197,20 @@ def test_headers_read_at_once_say_what_tarfile_says_of_whole_and_of_broken_tars(
     assert tar_members._of_plain(io.BytesIO(bytes(1024))) is None
 
 
+@pytest.mark.parametrize("kind", [b"0", tarfile.SYMTYPE])  # of the first member: headers read at once, or by tarfile
+def test_a_broken_header_ends_no_tar_without_a_word(kind):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name in "abc":
+            info = tarfile.TarInfo(name)
+            info.type = kind if name == "a" else b"0"
+            tar.addfile(info)
+    data = bytearray(made.getvalue())
+    data[512] ^= 1
+    with pytest.raises(ValueError, match="the header at byte 512 is broken"):
+        tar_members.spans(io.BytesIO(data))
+
+
 def test_of_many_archives_those_read_last_stay_indexed(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_INDEXED", 3)
     for name in "abc":
