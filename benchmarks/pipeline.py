@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks import record
 
 MAX_CPU, MIN_SHARE, MAX_REPORT = 2.0, 0.85, 6.0  # seconds of DVC with nothing to do, the stages' share, seconds
-ROUNDS, POLL = 5, 0.1
+ROUNDS, POLL = 5, 0.5
 DVC = str(Path(sys.executable).with_name("dvc"))
 
 
@@ -43,10 +43,10 @@ class DvcProcesses(Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.seconds: dict[int, float] = {}
-        self._stop = Event()
+        self._done = Event()
 
     def run(self) -> None:
-        while not self._stop.wait(POLL):
+        while not self._done.wait(POLL):
             for folder in Path("/proc").glob("[0-9]*"):
                 try:
                     if DVC.encode() in (folder / "cmdline").read_bytes().split(b"\0")[:2]:
@@ -57,7 +57,7 @@ class DvcProcesses(Thread):
                     continue
 
     def stop(self) -> float:
-        self._stop.set()
+        self._done.set()
         self.join()
         return sum(self.seconds.values())
 
