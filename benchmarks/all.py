@@ -37,7 +37,7 @@ CLAIMS = (
     Claim("verdict", "verdict", "aigid --help", "seconds", "<=", 0.1),
     Claim("verdict", "verdict", "aigid predict, one image", "seconds", "<=", 1.5),
     Claim("verdict", "verdict", "aigid predict, 100 images", "time / ONNX Runtime alone"),
-    Claim("predict", "predict_start", "predict one", "time / imports", "<=", 1.15),
+    Claim("predict", "predict_start", "predict one", "time / loading", "<=", 1.15),
     Claim("predict", "predict", "predict", "without start: pace / extract's"),
     Claim("extract", "extract", "decode: fast", RATIO),
     Claim("extract", "extract", "decode: exact", RATIO),

@@ -1,4 +1,4 @@
-"""`aigid predict` against the imports that it cannot do without, and against `aigid extract` on the same images.
+"""`aigid predict` against importing torch and loading the encoder, and against `aigid extract` on the same images.
 
 python -m benchmarks.predict [--images 1000]
 """
@@ -25,7 +25,12 @@ from aigid.features.backbones import backbone_settings
 from benchmarks import pictures, record
 
 BACKBONE, WIDTH = "tiny_clip", 192
-IMPORTS = ("-c", "import torch, open_clip")
+REFERENCE = "torch and the encoder, loaded"
+LOADING = (
+    "-c",
+    "from aigid.features.backbones import backbone_settings; from aigid.features.encoder import load_encoder; "
+    f"load_encoder(backbone_settings({BACKBONE!r}))",
+)
 AIGID = ("-c", "from aigid.cli.main import main; main()")
 
 
@@ -56,7 +61,7 @@ def programs(folder: Path) -> dict[str, tuple[str, ...]]:
     extract = (*AIGID, "extract", "--root", str(images), "--backbone", BACKBONE, "--out", str(folder / "e.h5"))
     judge = (*AIGID, "predict", *bundle, "--csv", str(folder / "p.csv"))
     return {
-        "import torch, open_clip": IMPORTS,
+        REFERENCE: LOADING,
         "predict one": (*AIGID, "predict", *bundle, str(images / "000000.jpg")),
         "extract one": (*extract, str(folder / "one.csv")),
         "extract all": (*extract, str(folder / "manifest.csv")),
@@ -92,9 +97,9 @@ def main(images: int, rounds: int, out: Path) -> None:
         tables.write(manifest[:1], folder / "one.csv")
         write_bundle(folder / "bundle")
         times = measure(folder, rounds)
-    first = Table("first verdict", "time / imports", "CPU", title=f"{num_workers()} cores, median of {rounds} rounds")
+    first = Table("first verdict", "time / loading", "CPU", title=f"{num_workers()} cores, median of {rounds} rounds")
     for name in ("predict one", "predict one, warm", "extract one"):
-        first.add_row(name, *_cells(times[name] / times["import torch, open_clip"]))
+        first.add_row(name, *_cells(times[name] / times[REFERENCE]))
     many = Table(
         *("all", "images/s", "pace / extract's", "CPU", "without start: pace / extract's", "CPU"),
         title=f"{images} JPEGs of 512 px, cache empty unless warm; start: the same with one image",

@@ -142,8 +142,8 @@ def test_every_key_is_one_that_the_stage_writes(tmp_path, monkeypatch) -> None:
         manifest.write(images, tmp_path / f"manifests/{dataset}.csv")
     paths = pd.DataFrame({"path": [f"{number}.png" for number in range(300)], "size": "", "compression": ""})
     monkeypatch.setattr(stage, "evaluate", partial(evaluate, n_bootstrap=0))
-    monkeypatch.setattr(stage.properties, "read", lambda path: None)
-    monkeypatch.setattr(stage.properties, "to_strata", lambda properties: paths)
+    monkeypatch.setattr(stage.traits, "read", lambda path: None)
+    monkeypatch.setattr(stage.traits, "to_strata", lambda properties: paths)
     (tmp_path / "params.yaml").write_text(json.dumps({"datasets": datasets, "seed": 0, "evaluation": {}}))
     monkeypatch.chdir(tmp_path)
     command = [
