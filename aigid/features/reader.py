@@ -26,10 +26,9 @@ class ViewSpec(NamedTuple):
     decode: str = "exact"
 
     @property
-    def decoding(self) -> tuple[str, int]:
-        """The backend, and the side in pixels that its image may be reduced to; 0 where all pixels count."""
-        reduced = DECODE_BACKENDS[self.decode].reduced and self.view == "clean"
-        return self.decode, self.preprocess.resized if reduced else 0
+    def short(self) -> int:
+        """The side in pixels that the image may be reduced to as it is decoded; 0 where all pixels count."""
+        return self.preprocess.resized if DECODE_BACKENDS[self.decode].reduced and self.view == "clean" else 0
 
 
 @dataclass(frozen=True)
@@ -88,25 +87,24 @@ class Reader:
             return DecodedImage(*row, error.status, error.message)
         return sample
 
-    def _add_inputs(self, request: ReadRequest, images: dict[tuple[str, int], Pixels], sample: DecodedImage) -> None:
-        for view, decoding in dict.fromkeys((spec.view, spec.decoding) for spec in request.view_specs):
-            viewed = views.apply(view, images[decoding], request.sha256, self.seed)[0]
-            for spec in (spec for spec in request.view_specs if (spec.view, spec.decoding) == (view, decoding)):
-                if message := _too_small(viewed, images[decoding], spec):
+    def _add_inputs(self, request: ReadRequest, images: dict[int, Pixels], sample: DecodedImage) -> None:
+        for view, short in dict.fromkeys((spec.view, spec.short) for spec in request.view_specs):
+            viewed = views.apply(view, images[short], request.sha256, self.seed)[0]
+            for spec in (spec for spec in request.view_specs if (spec.view, spec.short) == (view, short)):
+                if message := _too_small(viewed, images[short], spec):
                     sample.errors[spec] = message
                 else:
                     sample.inputs[spec] = DECODE_BACKENDS[spec.decode].to_square(viewed, spec.preprocess)
 
-    def _decode(self, request: ReadRequest, content: bytes) -> dict[tuple[str, int], Pixels]:
-        """Return the pixels by backend and reduction; those that are not reduced are the same."""
-        decodings = {spec.decoding for spec in request.view_specs}
+    def _decode(self, request: ReadRequest, content: bytes) -> dict[int, Pixels]:
+        """Return the pixels by the side that they may be reduced to."""
+        sides = {spec.short for spec in request.view_specs}
         if request.sha256 in self.pixels:
-            return dict.fromkeys(decodings, self.pixels[request.sha256])
+            return dict.fromkeys(sides, self.pixels[request.sha256])
         digest = hashlib.sha256(content).hexdigest()
         if digest != request.sha256:
             raise ImageError(Status.CHANGED, f"sha256 {digest[:12]}..., in the manifest {request.sha256[:12]}...")
-        pixels = {short: decode(content, short=short) for short in {short for _, short in decodings}}
-        return {(name, short): pixels[short] for name, short in decodings}
+        return {short: decode(content, short=short) for short in sides}
 
     def samples(self, requests: Iterable[ReadRequest], workers: int, prefetch: int) -> Generator[DecodedImage]:
         """Yield the samples in order; threads read at most ``prefetch`` of them ahead."""
