@@ -6,7 +6,6 @@ Run it in a clone whose `make repro` is done. `--repro` runs that first, from wh
 processor time of every process of DVC, without the stages that it starts.
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from threading import Event, Thread
 from time import perf_counter
 
 import click
+import psutil
 import yaml
 from rich.table import Table
 
@@ -47,14 +47,9 @@ class DvcProcesses(Thread):
 
     def run(self) -> None:
         while not self._done.wait(POLL):
-            for folder in Path("/proc").glob("[0-9]*"):
-                try:
-                    if DVC.encode() in (folder / "cmdline").read_bytes().split(b"\0")[:2]:
-                        fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                        ticks = sum(map(int, fields[11:13]))
-                        self.seconds[int(folder.name)] = ticks / os.sysconf("SC_CLK_TCK")
-                except OSError:
-                    continue
+            for process in psutil.process_iter(["cmdline", "cpu_times"]):
+                if DVC in (process.info["cmdline"] or [])[:2]:
+                    self.seconds[process.pid] = sum(process.info["cpu_times"][:2])
 
     def stop(self) -> float:
         self._done.set()

@@ -1,7 +1,7 @@
 """The columns of a table of text, collected block by block, as compact as their cells allow."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -50,8 +50,8 @@ class Column:
         """Return all cells, of ``dtype`` where they are Python's."""
         if self._kind == "number":
             return pd.Series(np.concatenate([np.empty(0), *self._parts]))
-        broken = any(escape.has_surrogates(str(name)) for name in self._numbers)  # pandas hashes UTF-8
-        if self._kind == "category" and len(self._numbers) <= NUM_SHARED and not broken:
+        few = self._kind == "category" and len(self._numbers) <= NUM_SHARED
+        if few and not any(escape.has_surrogates(str(name)) for name in self._numbers):  # pandas hashes UTF-8
             numbers = {name: number for number, name in enumerate(sorted(self._numbers))}
             order = np.array([*map(numbers.get, self._numbers)], np.int8 if len(numbers) < 128 else np.int16)
             codes = np.concatenate([np.empty(0, np.int8), *(order[part] for part in self._parts)])
@@ -108,6 +108,11 @@ def cells(column: pd.Series) -> Iterator[Any]:
     """Yield the cells of a column, of which one block is in memory as Python's."""
     for start in range(0, len(column), BLOCK):
         yield from np.asarray(column.array[start : start + BLOCK], object).tolist()
+
+
+def hashes(texts: Iterable[Hashable], num: int = -1) -> NDArray[np.int64]:
+    """Return 64 bits for each of ``num`` texts (N,), the same for equal ones within a process."""
+    return np.fromiter(map(hash, texts), np.int64, num)
 
 
 def _pack(part: Any) -> Any:

@@ -1,15 +1,14 @@
 """The manifest: the images of a dataset with their labels, generators and splits."""
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from aigid.core import parquet, tables
-from aigid.core.columns import cells, is_ascending
+from aigid.core.columns import cells, hashes, is_ascending
 from aigid.core.errors import InputError
 
 REQUIRED = ("path", "label", "generator", "split")
@@ -28,8 +27,7 @@ def read(path: Path | str) -> pd.DataFrame:
 
 def blocks(path: Path) -> Iterator[pd.DataFrame]:
     """Yield the rows of a manifest, checked, some at a time; InputError as ``read``, maybe after the last."""
-    if path.suffix not in tables.SUFFIXES:
-        read(path)
+    tables.check_suffix(path)
     last, ascending, num, names = "", True, 0, list[str]()
     try:
         for names, block in _cell_blocks(path):
@@ -69,21 +67,17 @@ def _may_contradict(path: Path) -> bool:
     for names, block in _cell_blocks(path):
         table = dict(zip(names, block, strict=False))
         split, group = table.get("split", ()), table.get("group", ())
-        paths.append(_hashes(table.get("path", ())))
-        groups.append(_hashes(filter(None, group)))
-        pairs.append(_hashes(pair for pair in zip(group, split, strict=False) if pair[0]))
+        paths.append(hashes(table.get("path", ())))
+        groups.append(hashes(filter(None, group)))
+        pairs.append(hashes(pair for pair in zip(group, split, strict=False) if pair[0]))
         if ROLE in table and "sha256" in table:
             role, key = (np.array(table[name], bool) for name in (ROLE, "sha256"))
-            digests = _hashes(table["sha256"])
+            digests = hashes(table["sha256"])
             hidden.append(digests[role & key])
             learnt.append(digests[(np.array(split, object) != "test") & key])
     num_paths, num_groups, num_pairs = (len(np.unique(np.concatenate(part))) for part in (paths, groups, pairs))
     several = num_paths < sum(map(len, paths)) or num_groups < num_pairs
     return several or bool(np.isin(np.concatenate(hidden), np.concatenate(learnt)).any())
-
-
-def _hashes(texts: Iterable[Hashable]) -> NDArray[np.int64]:
-    return np.fromiter(map(hash, texts), np.int64)
 
 
 def read_to_learn(path: Path | str) -> pd.DataFrame:

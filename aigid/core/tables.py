@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from aigid.core import escape, parquet
-from aigid.core.columns import BLOCK, Column, cells, is_ascending, row_blocks, unescaped
+from aigid.core.columns import BLOCK, Column, cells, hashes, is_ascending, row_blocks, unescaped
 from aigid.core.errors import InputError, require_package
 from aigid.core.files import atomic_write
 from aigid.core.paths import AnyPath, as_path
@@ -147,18 +147,17 @@ def _suspects(keys: pd.Series, values: pd.Series | None, same: bool) -> NDArray[
         return np.zeros(len(keys), bool)
     codes = np.zeros(len(keys), np.int8) if values is None else pd.factorize(values)[0]
     bits = int(codes.max(initial=0)).bit_length()
-    hashes, twice = np.fromiter(map(hash, cells(keys)), np.int64, len(keys)), []
-    hashes <<= bits
-    hashes |= codes
-    hashes.sort()
-    for start in range(0, len(hashes), BLOCK):
-        block = hashes[start : start + BLOCK + 1]
+    marked, twice = hashes(cells(keys), len(keys)), []
+    marked <<= bits
+    marked |= codes
+    marked.sort()
+    for start in range(0, len(marked), BLOCK):
+        block = marked[start : start + BLOCK + 1]
         differ = block[1:] ^ block[:-1]
         twice.append(block[1:][differ == 0 if same else (differ > 0) & (differ >> bits == 0)] >> bits)
     if not len(known := np.unique(np.concatenate(twice))):
         return np.zeros(len(keys), bool)
-    hashes = np.fromiter(map(hash, cells(keys)), np.int64, len(keys))
-    return np.isin((hashes << bits) >> bits, known)
+    return np.isin((hashes(cells(keys), len(keys)) << bits) >> bits, known)
 
 
 def read_csv(path: AnyPath, kinds: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:

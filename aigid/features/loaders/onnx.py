@@ -178,10 +178,10 @@ def open_session(path: Path, model: bytes | None, provider: str) -> onnxruntime.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    if provider == "cpu" and products_saturate():
-        options.add_session_config_entry("session.x64quantprecision", "1")
     if provider == "cpu":
         warn_without_avx()
+        if products_saturate():
+            options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4  # what it raises says why
     try:
         return onnxruntime.InferenceSession(model or str(path), options, providers=[PROVIDERS[provider]])
